@@ -1,0 +1,43 @@
+# `make demo` and `make test` work alone in a fresh clone; everything else is for development.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+XVFB := env -u QT_QPA_PLATFORM xvfb-run -a -s "-screen 0 1600x1000x24"
+SYSTEM_PACKAGES := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libopengl0 libdbus-1-3 libxkbcommon-x11-0 \
+  libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-xinerama0 libxcb-shape0 libxcb-image0 libxcb-render-util0 \
+  libxcb-randr0 libfontconfig1 fonts-dejavu-core fonts-liberation chromium
+
+.PHONY: demo test install system lint types docs clean
+
+demo: install
+	$(BIN)/dift-edit demo -o demo
+
+test: system install
+	$(XVFB) $(BIN)/python -m pytest
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+# Packages of the system that the tests of the napari plugin and of the review page need. They are installed where
+# this user may do so (root, or sudo without a password); elsewhere their absence is named.
+system:
+	@sh tools/system_packages.sh $(SYSTEM_PACKAGES)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+docs: install
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) demo site dist build

@@ -1,0 +1,44 @@
+"""Exceptions. Each message is one sentence that says what is wrong with which input, and what to do."""
+
+__all__ = [
+    "DiftEditError",
+    "EditError",
+    "GeometryError",
+    "ImageError",
+    "MissingDependencyError",
+    "ModelError",
+    "OutputError",
+]
+
+
+class DiftEditError(Exception):
+    """Base of all errors that dift-edit raises on purpose; its message is fit to be shown to a user."""
+
+
+class ImageError(DiftEditError):
+    """An image cannot be read or has unusable content."""
+
+
+class EditError(DiftEditError):
+    """An edit (sticker, quad, recipe, mask) is not usable as given."""
+
+
+class GeometryError(DiftEditError):
+    """Points or transforms are degenerate: too few, collinear, not finite, not invertible."""
+
+
+class ModelError(DiftEditError):
+    """A model cannot be found, read, verified or run."""
+
+
+class OutputError(DiftEditError):
+    """A result cannot be written."""
+
+
+class MissingDependencyError(DiftEditError):
+    """An optional package is needed for what was asked."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed: run  pip install 'dift-edit[{extra}]'."
+        )

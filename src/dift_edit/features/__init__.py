@@ -1,0 +1,1 @@
+"""Featurizers: a picture in, a `FeatureMap` out."""

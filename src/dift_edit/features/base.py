@@ -1,0 +1,131 @@
+"""What every featurizer shares: the map it returns, its identity, and its noise."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+
+from dift_edit.coords import Points, to_grid
+
+__all__ = ["FeatureMap", "Featurizer", "ModelInfo", "file_sha256", "fingerprint", "image_seed", "make_noise"]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """Dense features of one picture. The grid covers exactly the picture's area.
+
+    Attributes
+    ----------
+    data : torch.Tensor
+        (C, h, w) floating point, on any device.
+    image_size : (W, H)
+        Size in pixels of the picture as displayed; its pixel p lies at ``(p + 0.5) * (w / W) - 0.5`` of the grid.
+    fingerprint : str
+        Of the featurizer and all its settings: maps can be compared only when it is equal.
+    digest : str
+        Of the picture's content.
+    """
+
+    data: torch.Tensor
+    image_size: tuple[int, int]
+    fingerprint: str = ""
+    digest: str = ""
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(w, h) in cells."""
+        return self.data.shape[2], self.data.shape[1]
+
+    @cached_property
+    def unit(self) -> torch.Tensor:
+        """(C, h, w) float32 with Euclidean norm 1 at every cell."""
+        return F.normalize(self.data.float(), dim=0)
+
+    def sample(self, points: Points) -> torch.Tensor:
+        """Features at points, bilinear between unit features, normalised again.
+
+        Parameters
+        ----------
+        points : ndarray
+            (N, 2) in pixels of the picture; outside points take the border's value.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, C) float32 with norm 1.
+        """
+        grid = to_grid(points, self.image_size).to(self.unit.device)[None, None]
+        sampled = F.grid_sample(self.unit[None], grid, align_corners=False, padding_mode="border")
+        return F.normalize(sampled[0, :, 0].T, dim=1)
+
+    def to(self, *args: Any, **kwargs: Any) -> "FeatureMap":
+        """The map with its tensor moved or cast, as by ``torch.Tensor.to``."""
+        return replace(self, data=self.data.to(*args, **kwargs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """Which weights made a result.
+
+    Attributes
+    ----------
+    id : str
+        Name in the registry or on a hub, or the folder.
+    revision : str
+        Version or commit; empty when unknown.
+    sha256 : str
+        Digest of the weight file, or of the list of digests when there are several.
+    """
+
+    id: str
+    revision: str = ""
+    sha256: str = ""
+
+
+@runtime_checkable
+class Featurizer(Protocol):
+    """A picture in, a `FeatureMap` out; deterministic for a seed."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the weights and of all settings that change the features."""
+
+    @property
+    def model(self) -> ModelInfo:
+        """The weights' identity."""
+
+    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+        """Features of an image or a path."""
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short digest of settings: dataclasses, strings, numbers, lists and dicts of them.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def image_seed(digest: str, seed: int) -> int:
+    """The seed of one picture: it follows from its content, so that order and workers do not matter."""
+    return int.from_bytes(hashlib.sha256(f"{digest} {seed}".encode()).digest()[:8], "big") >> 1
+
+
+def make_noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Standard normal noise, float32, drawn on the CPU so that every device sees the same."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

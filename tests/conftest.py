@@ -1,0 +1,29 @@
+"""Fixtures for all tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test photographs beside a development checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the test photographs are not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def mini():
+    """The embedded model."""
+    from dift_edit.features.registry import load_featurizer
+
+    return load_featurizer("mini")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+
+import dift_edit as de
+from dift_edit.errors import ModelError
+from dift_edit.features.hooks import run_until
+
+
+@pytest.mark.parametrize("size", [(97, 61), (64, 64), (33, 150)])
+def test_map_covers_the_picture(mini, size: tuple[int, int], rng: np.random.Generator) -> None:
+    image = de.as_image(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    features = mini(image)
+    width, height = features.grid_size
+    assert features.image_size == size
+    assert abs(width / height - size[0] / size[1]) < 0.05 * size[0] / size[1]
+    assert torch.isfinite(features.data).all() and features.data.dtype == torch.float32
+
+
+def test_same_seed_same_features_whatever_came_before(mini, rng: np.random.Generator) -> None:
+    first, second = (de.as_image(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)) for _ in range(2))
+    once = mini(first, seed=3).data
+    mini(second, seed=3)
+    assert torch.equal(once, mini(first, seed=3).data)
+    assert not torch.equal(once, mini(first, seed=4).data)
+
+
+def test_a_hook_gives_what_a_full_forward_computes(mini) -> None:
+    sample = torch.randn(1, 12, 32, 32, generator=torch.Generator().manual_seed(0))
+    seen = {}
+    handle = mini.unet.up_blocks[1].register_forward_hook(lambda m, i, o: seen.update(full=o))
+    with torch.inference_mode():
+        mini.unet(sample, 5)
+    handle.remove()
+    later = []
+    handle = mini.unet.up_blocks[2].register_forward_hook(lambda m, i, o: later.append(o))
+    stopped = run_until(mini.unet, ["up_blocks.0", "up_blocks.1"], lambda: mini.unet(sample, 5))
+    handle.remove()
+    assert torch.equal(stopped["up_blocks.1"], seen["full"]) and not later
+    with pytest.raises(ModelError, match=r"up_blocks\.9"):
+        run_until(mini.unet, ["up_blocks.9"], lambda: None)
+
+
+def test_unknown_models_and_settings_are_named(tmp_path) -> None:
+    with pytest.raises(ModelError, match="mini"):
+        de.load_featurizer("no-such-model")
+    with pytest.raises(ModelError, match="setting"):
+        de.load_featurizer("mini", colour=3)
+    with pytest.raises(ModelError, match="not a model folder"):
+        de.load_featurizer(tmp_path)
