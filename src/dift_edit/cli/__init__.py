@@ -1,0 +1,68 @@
+"""The command line: ``dift-edit COMMAND``. One module a command; none of them imports torch before it runs.
+
+A command's module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args) -> int``, the exit status:
+0 when everything was handled, 1 when something failed, 2 for bad arguments.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from dift_edit._version import __version__
+from dift_edit.errors import DiftEditError
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS = {
+    "models": "dift_edit.cli.models",
+}
+"""Command → module."""
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser with all commands, or with the arguments of one of them alone (quicker)."""
+    parser = argparse.ArgumentParser(prog="dift-edit", description="Edit one photo, get the edit on all of them.")
+    parser.add_argument("--version", action="version", version=f"dift-edit {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, home in COMMANDS.items():
+        module = importlib.import_module(home)
+        sub = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        if only in (None, name):
+            module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    only = next((word for word in arguments if word in COMMANDS), "")
+    args = build_parser(only).parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except DiftEditError as error:
+        print(f"dift-edit {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
