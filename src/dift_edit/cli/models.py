@@ -6,7 +6,7 @@ HELP = "list the models that can be loaded"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no arguments."""
+    """Add nothing: the command has no arguments."""
 
 
 def run(_args: argparse.Namespace) -> int:
