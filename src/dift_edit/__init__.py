@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from dift_edit.features.registry import load_featurizer
     from dift_edit.image import Image, as_image, image_digest
     from dift_edit.image_io import load_image, save_image
+    from dift_edit.placement import Placement, locate
 
 _HOMES = {
     "features.base": ["FeatureMap", "Featurizer"],
     "features.registry": ["load_featurizer"],
     "image": ["Image", "as_image", "image_digest"],
     "image_io": ["load_image", "save_image"],
+    "placement": ["Placement", "locate"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -25,11 +27,13 @@ __all__ = [
     "FeatureMap",
     "Featurizer",
     "Image",
+    "Placement",
     "__version__",
     "as_image",
     "image_digest",
     "load_featurizer",
     "load_image",
+    "locate",
     "save_image",
 ]
 

@@ -1,0 +1,1 @@
+"""Transforms between pictures, and their robust estimation from correspondences."""
