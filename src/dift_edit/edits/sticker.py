@@ -1,0 +1,151 @@
+"""A picture with transparency, placed on the source."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dift_edit.compositing import Compositing, composite
+from dift_edit.coords import Points
+from dift_edit.edits.base import alpha_box, as_quad, check_edit
+from dift_edit.errors import EditError
+from dift_edit.geometry.base import Transform
+from dift_edit.image import Image, as_image
+from dift_edit.image_io import load_image
+from dift_edit.warp import corners, premultiplied, quad_matrix, warp_layer
+
+__all__ = ["Sticker"]
+
+
+class Sticker:
+    """A picture that lies on the source.
+
+    Parameters
+    ----------
+    image : Image, path, PIL.Image.Image or array
+        The picture; its alpha channel says what of it is seen.
+    quad : array_like, optional
+        (4, 2) where its outer corners lie in the source, in pixels: top left, top right, bottom right, bottom left.
+    at : (x, y, w, h), optional
+        The same for an upright box: left and top pixel, width and height in source pixels.
+        Without `quad` and `at` the picture is a transparent canvas in the source's own frame.
+
+    Attributes
+    ----------
+    image : Image
+        The picture.
+    quad : ndarray
+        (4, 2) in source pixels; for a canvas the box of what is not transparent.
+    matrix : ndarray
+        (3, 3) from the sticker's pixels to the source's.
+    canvas : bool
+        Whether it is in the source's own frame.
+
+    Raises
+    ------
+    EditError
+        If the picture is fully transparent, or the corners are unusable, or a canvas has no transparency.
+    """
+
+    def __init__(self, image: Any, quad: npt.ArrayLike | None = None, *, at: Sequence[float] | None = None) -> None:
+        self.image: Image = as_image(image)
+        name = self.image.name
+        box = alpha_box(self.image)
+        if quad is not None and at is not None:
+            raise EditError(f"Both quad and at were given for {name}: give one of them.")
+        if at is not None:
+            quad = _box_corners(at, name)
+        self.canvas = quad is None
+        self.matrix: npt.NDArray[np.float64] = np.eye(3)
+        if quad is None:
+            if self.image.alpha is None:
+                raise EditError(
+                    f"{name} has no transparency, so it would cover the whole picture: say where it lies with "
+                    "at=(x, y, w, h) or quad (--at, --quad), or give an edited picture as edited (--edited)."
+                )
+            self.quad: Points = corners(box)
+        else:
+            self.quad = as_quad(quad, f"The quad of {name}")
+            self.matrix = quad_matrix(corners((0, 0, *self.image.size)), self.quad)
+        left, top = box[:2]
+        self._layer = premultiplied(self.image.crop(box))
+        self._layer_matrix = self.matrix @ np.array([(1, 0, left), (0, 1, top), (0, 0, 1)], dtype=np.float64)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Path | str,
+        *,
+        quad: npt.ArrayLike | None = None,
+        at: Sequence[float] | None = None,
+        source_size: Sequence[int] | None = None,
+    ) -> "Sticker":
+        """Read a sticker.
+
+        Parameters
+        ----------
+        path : path
+            A picture with transparency.
+        quad, at
+            Where it lies in the source: see the class.
+        source_size : (W, H), optional
+            Size of the source, to check that a canvas has it and that a placed sticker lies on it.
+
+        Returns
+        -------
+        Sticker
+
+        Raises
+        ------
+        ImageError
+            If the file cannot be read.
+        EditError
+            As for the class; or if it lies outside the source; or if a canvas has another size than the source.
+        """
+        image = load_image(path)
+        if source_size is not None and quad is None and at is None and image.size != tuple(source_size):
+            raise EditError(
+                f"{path} is {image.size[0]}×{image.size[1]} but the source is {source_size[0]}×{source_size[1]}: "
+                "say where it lies with at=(x, y, w, h) or quad (--at, --quad), or draw it on a canvas of that size."
+            )
+        sticker = cls(image, quad, at=at)
+        if source_size is not None:
+            check_edit(sticker, (int(source_size[0]), int(source_size[1])), str(path))
+        return sticker
+
+    def apply(
+        self,
+        target: Image,
+        transform: Transform,
+        *,
+        source: Image | None = None,
+        compositing: Compositing | None = None,
+    ) -> Image:
+        """Put it on a target: see `dift_edit.edits.base.Edit`."""
+        settings = compositing or Compositing()
+        warped = warp_layer(
+            self._layer, transform, target.size, matrix=self._layer_matrix, resampling=settings.resampling
+        )
+        return composite(target, warped, settings)
+
+    def recipe(self) -> dict[str, Any]:
+        """Plain data: ``{"type": "sticker", "image": Image, "quad": [[x, y], …] or None}``."""
+        return {"type": "sticker", "image": self.image, "quad": None if self.canvas else self.quad.tolist()}
+
+    def __repr__(self) -> str:
+        return f"Sticker({self.image!r}, quad={np.round(self.quad, 1).tolist()})"
+
+
+def _box_corners(at: Sequence[float], name: str) -> Points:
+    try:
+        x, y, width, height = (float(value) for value in at)
+    except (TypeError, ValueError) as error:
+        raise EditError(f"The place of {name} must be four numbers x, y, width, height, but is {at!r}.") from error
+    if not np.isfinite([x, y, width, height]).all() or width <= 0 or height <= 0:
+        raise EditError(
+            f"The place of {name} (x {x:g}, y {y:g}, width {width:g}, height {height:g}) covers no area: "
+            "give finite numbers with a width and height above 0."
+        )
+    return corners((x, y, x + width, y + height))

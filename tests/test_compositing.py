@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dift_edit.compositing import Compositing, alpha_over, composite, linear_to_srgb, srgb_to_linear
+from dift_edit.errors import EditError
+from dift_edit.image import Image, as_image
+from dift_edit.warp import Warped
+
+COLORS = st.integers(0, 255)
+
+
+def layer(color, alpha, box=(2, 1, 5, 4)):
+    values = np.zeros((box[3] - box[1], box[2] - box[0], 4), np.float32)
+    values[..., :3] = np.array(color) / 255 * alpha
+    values[..., 3] = alpha
+    return Warped(values, box)
+
+
+@given(base=COLORS, over=COLORS, alpha=st.floats(0, 1))
+@settings(deadline=None)
+def test_over_is_the_mean_weighted_by_alpha(base, over, alpha):
+    target = as_image(np.full((6, 8, 3), base, np.uint8))
+    result = composite(target, layer((over,) * 3, np.float32(alpha)))
+    expected = alpha * over + (1 - alpha) * base
+    assert abs(int(result.pixels[2, 3, 0]) - expected) <= 0.51
+    untouched = np.ones((6, 8), bool)
+    untouched[1:4, 2:5] = False
+    assert np.array_equal(result.pixels[untouched], target.pixels[untouched])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_untouched_pixels_are_bit_identical_in_every_depth(dtype, rng):
+    pixels = rng.random((20, 20, 3))
+    pixels = (pixels if dtype == np.float32 else pixels * np.iinfo(dtype).max).astype(dtype)
+    target = as_image(pixels)
+    warped = layer((255, 0, 0), 1.0)
+    warped.values[1] = 0
+    before = target.pixels.copy()
+    for settings_ in (Compositing(), Compositing(linear_light=True), Compositing(feather=1, opacity=0.5)):
+        result = composite(target, warped, settings_)
+        assert result.pixels.dtype == dtype
+        mask = np.ones((20, 20), bool)
+        mask[1, 2:5] = mask[3, 2:5] = False
+        assert np.array_equal(result.pixels[mask], before[mask])
+    assert np.array_equal(target.pixels, before), "the target itself must not change"
+    assert np.array_equal(composite(target, warped).pixels[1, 2], np.array([target.full_scale, 0, 0], dtype))
+
+
+def test_opaque_layer_gives_its_exact_colour_in_16_bits():
+    target = as_image(np.zeros((4, 4, 3), np.uint16))
+    values = np.ones((4, 4, 4), np.float32)
+    values[..., :3] = np.arange(16).reshape(4, 4, 1) * 4001 / 65535
+    result = composite(target, Warped(values, (0, 0, 4, 4)))
+    assert np.array_equal(result.pixels[..., 0].ravel(), np.arange(16) * 4001)
+
+
+def test_over_a_transparent_target_adds_the_layer():
+    pixels = np.full((6, 8, 3), 10, np.uint8)
+    alpha = np.zeros((6, 8), np.uint8)
+    alpha[:, 4:] = 255
+    result = composite(Image(pixels, alpha), layer((200, 100, 50), 0.5))
+    assert tuple(result.pixels[2, 2]) == (200, 100, 50) and result.alpha[2, 2] == 128
+    assert tuple(result.pixels[2, 4]) == (105, 55, 30) and result.alpha[2, 4] == 255
+    assert result.alpha[0, 0] == 0 and tuple(result.pixels[0, 0]) == (10, 10, 10)
+
+
+def test_over_is_associative(rng):
+    colors = rng.random((3, 4, 5, 3)).astype(np.float32)
+    alphas = rng.random((3, 4, 5)).astype(np.float32)
+    pre = colors * alphas[..., None]
+    one, one_alpha = alpha_over(*alpha_over_args(colors[0], pre[1], alphas[1], alphas[0]))
+    stepwise, _ = alpha_over(one, pre[2], alphas[2], one_alpha)
+    upper, upper_alpha = alpha_over(colors[1], pre[2], alphas[2], alphas[1])
+    joined, _ = alpha_over(colors[0], upper * upper_alpha[..., None], upper_alpha, alphas[0])
+    assert np.allclose(stepwise, joined, atol=1e-5)
+
+
+def alpha_over_args(base, layer_, alpha, base_alpha):
+    return base, layer_, alpha, base_alpha
+
+
+def test_linear_light_is_brighter_between_black_and_white():
+    target = as_image(np.zeros((6, 8, 3), np.uint8))
+    assert composite(target, layer((255,) * 3, 0.5)).pixels[2, 3, 0] == 128
+    assert composite(target, layer((255,) * 3, 0.5), Compositing(linear_light=True)).pixels[2, 3, 0] == 188
+
+
+@given(st.floats(0, 1, width=32))
+def test_linear_light_and_back(value):
+    array = np.array([value], np.float32)
+    assert abs(linear_to_srgb(srgb_to_linear(array))[0] - value) < 1e-5
+
+
+def test_feather_softens_inward_only():
+    target = as_image(np.zeros((40, 40, 3), np.uint8))
+    result = composite(target, layer((255,) * 3, 1.0, (5, 5, 35, 35)), Compositing(feather=6)).pixels[20, :, 0]
+    assert result[4] == 0 and 0 < result[6] < 80 and result[20] == 255
+    assert (np.diff(result[5:20].astype(int)) >= 0).all()
+
+
+def test_settings_are_checked_and_have_a_fingerprint():
+    assert Compositing().fingerprint() == Compositing().fingerprint() != Compositing(opacity=0.5).fingerprint()
+    for bad in ({"blend": "nope"}, {"opacity": 1.5}, {"opacity": float("nan")}, {"resampling": "x"}, {"feather": -1}):
+        with pytest.raises(EditError, match=next(iter(bad))):
+            Compositing(**bad)
