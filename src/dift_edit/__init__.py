@@ -7,39 +7,63 @@ from dift_edit._version import __version__
 from dift_edit.errors import DiftEditError
 
 if TYPE_CHECKING:
+    from dift_edit import viz
+    from dift_edit.compositing import Compositing, alpha_over
+    from dift_edit.edits import Edit, PaintLayer, Sticker, edit_from_difference
     from dift_edit.features.base import FeatureMap, Featurizer
     from dift_edit.features.registry import load_featurizer
     from dift_edit.image import Image, as_image, image_digest
     from dift_edit.image_io import load_image, save_image
+    from dift_edit.pipeline import Transfer, transfer
     from dift_edit.placement import Placement, locate
+    from dift_edit.settings import TransferSettings
+    from dift_edit.warp import warp_image
 
 _HOMES = {
+    "compositing": ["Compositing", "alpha_over"],
+    "edits": ["Edit", "PaintLayer", "Sticker", "edit_from_difference"],
     "features.base": ["FeatureMap", "Featurizer"],
     "features.registry": ["load_featurizer"],
     "image": ["Image", "as_image", "image_digest"],
     "image_io": ["load_image", "save_image"],
+    "pipeline": ["Transfer", "transfer"],
     "placement": ["Placement", "locate"],
+    "settings": ["TransferSettings"],
+    "warp": ["warp_image"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Compositing",
     "DiftEditError",
+    "Edit",
     "FeatureMap",
     "Featurizer",
     "Image",
+    "PaintLayer",
     "Placement",
+    "Sticker",
+    "Transfer",
+    "TransferSettings",
     "__version__",
+    "alpha_over",
     "as_image",
+    "edit_from_difference",
     "image_digest",
     "load_featurizer",
     "load_image",
     "locate",
     "save_image",
+    "transfer",
+    "viz",
+    "warp_image",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import public names on first use, so that ``import dift_edit`` is quick."""
+    if name == "viz":
+        return importlib.import_module("dift_edit.viz")
     if name in _HOME_OF:
         return getattr(importlib.import_module(f"dift_edit.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'dift_edit' has no attribute {name!r}")
