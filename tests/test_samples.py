@@ -1,5 +1,6 @@
 """The bundled sample pictures: complete, consistent, and what tools/make_samples.py makes."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -30,6 +31,13 @@ def maker():
 def pixels(path_or_picture):
     picture = path_or_picture if isinstance(path_or_picture, Image.Image) else Image.open(path_or_picture)
     return np.asarray(picture.convert("RGB"), dtype=float)
+
+
+def encoded(picture, quality):
+    """Pixels after the JPEG encoder: its error is not a difference."""
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, "JPEG", quality=quality)
+    return pixels(file)
 
 
 def area(quad):
@@ -145,7 +153,7 @@ def test_the_source_moved_by_the_true_map_correlates_with_the_target(name):
 
 
 def test_source_and_sticker_are_made_again(maker):
-    assert np.abs(pixels(maker.photo.cat()) - pixels(FOLDER / "cat.jpg")).mean() < 3
+    assert np.abs(encoded(maker.photo.cat(), maker.QUALITY) - pixels(FOLDER / "cat.jpg")).mean() < 1
     sticker = np.asarray(maker.draw_sticker(), dtype=float)
     shipped = np.asarray(Image.open(FOLDER / LISTING["sticker"]["file"]), dtype=float)
     assert np.abs(sticker[..., 3] - shipped[..., 3]).mean() < 0.5
@@ -161,7 +169,7 @@ def test_targets_are_made_again(name, maker):
     if entry["truth"]:
         assert entry["truth"]["kind"] == TARGETS[name]["truth"]["kind"]
         np.testing.assert_allclose(entry["truth"]["quad"], TARGETS[name]["truth"]["quad"], atol=0.05)
-    assert np.abs(pixels(target.picture) - pixels(FOLDER / f"{name}.jpg")).mean() < 6
+    assert np.abs(encoded(target.picture, maker.QUALITY) - pixels(FOLDER / f"{name}.jpg")).mean() < 1
 
 
 def test_frames_of_the_moving_cat_loop_and_follow_their_map(maker):
@@ -177,3 +185,32 @@ def test_frames_of_the_moving_cat_loop_and_follow_their_map(maker):
     for picture, forward in frames[1:]:
         here, there = np.round(eye + patch).astype(int), np.round(forward(np.round(eye + patch))).astype(int)
         assert np.corrcoef(rest[here[:, 1], here[:, 0], 1], pixels(picture)[there[:, 1], there[:, 0], 1])[0, 1] > 0.9
+
+
+def test_turned_cats_are_where_their_map_says(maker):
+    source = pixels(maker.photo.cat())
+    for picture, forward in maker.turned_cats((-30, 20), (0.6,), (320, 240)):
+        flat = pixels(picture)
+        there = np.round(forward(MARKS)).astype(int)
+        assert (there > 0).all() and (there < (320, 240)).all()
+        ears = np.array([(150.0, 150.0), (540.0, 420.0), (760.0, 60.0), (60.0, 560.0), (640.0, 150.0), (300.0, 480.0)])
+        points = np.vstack([MARKS, ears])
+        i, j = np.round(points).astype(int), np.round(forward(points)).astype(int)
+        here = np.array([source[y - 4 : y + 5, x - 4 : x + 5].mean((0, 1)) for x, y in i])
+        assert np.corrcoef(here.ravel(), flat[j[:, 1], j[:, 0]].ravel())[0, 1] > 0.8
+
+
+def test_a_litter_has_its_eyes_where_it_says_and_differs(maker):
+    cats = list(maker.litter(3, seed=4))
+    again = [np.asarray(p) for p, _ in maker.litter(1, seed=4)]
+    assert (again[0] == np.asarray(cats[0][0])).all()
+    assert np.abs(pixels(cats[0][0]) - pixels(cats[1][0])).mean() > 5
+    for picture, marks in cats:
+        array = pixels(picture)
+        for eye in ("left_eye", "right_eye"):
+            x, y = np.round(marks[eye]).astype(int)
+            pupil, beside = (
+                array[y - 2 : y + 5, x - 2 : x + 3].mean(),
+                array[y - 2 : y + 5, x - 22 : x + 23].max(axis=-1).max(),
+            )
+            assert pupil < 60 < beside - pupil

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import numpy as np
 from PIL import Image
 from sample_pictures import cat_pictures, photo, scenes
 from sample_pictures.photo import LANDMARKS, SIZE, Array, PointMap
+from sample_pictures.sets import litter, moving_cat, turned_cats, turned_head
 from sample_pictures.sticker import BOX, draw_sticker
 
 OUT = Path(__file__).resolve().parents[1] / "src" / "dift_edit" / "samples"
+QUALITY = 90
 PHOTO = "Chelsea, photograph by Stefan van der Walt (CC0), from scikit-image"
 CUP = "coffee cup, photograph by Rachel Michetti (CC0), from scikit-image"
 DRAWN = "drawn by `tools/sample_pictures/cat_pictures.py`"
@@ -80,13 +82,6 @@ def same(p: Array) -> Array:
     return p
 
 
-def bend(strength: float = 1.0) -> PointMap:
-    """A wider face, its nose and muzzle pushed to the other side, as if the cat had turned its head."""
-    centers = [(120, 330), (700, 360), (430, 30), (527, 490)]
-    shifts = np.array([(-74, -4), (52, -14), (24, 44), (-64, -34)], dtype=float)
-    return photo.bend_map(centers, shifts * strength, [180, 150, 200, 165])
-
-
 def make_print() -> Target:
     """A photographic print on the cafe table."""
     scene, matrix = scenes.print_on_table()
@@ -101,7 +96,7 @@ def make_framed() -> Target:
 
 def make_bent() -> Target:
     """The face bent by a smooth, known map."""
-    forward = bend()
+    forward = turned_head()
     return Target(photo.to_image(photo.warp(photo.to_array(photo.cat()), forward)), forward)
 
 
@@ -202,24 +197,6 @@ def describe(name: str, caption: str, target: Target) -> dict[str, Any]:
     }
 
 
-def moving_cat(frames: int = 24, size: tuple[int, int] = (451, 300)) -> Iterator[tuple[Image.Image, PointMap]]:
-    """Looping frames of the cat bending and swaying by a known map; each with its forward map from ``size`` pixels.
-
-    Frame 0 is the resting picture. For tests of sequences; not shipped.
-    """
-    array = photo.to_array(photo.cat().resize(size, Image.Resampling.LANCZOS))
-    scale = np.array([SIZE[0] / size[0], SIZE[1] / size[1]])
-    for k in range(frames):
-        phase = np.sin(2 * np.pi * k / frames)
-        inner = bend(0.6 * phase)
-        sway = np.array([14.0 * phase, 5.0 * (1 - np.cos(4 * np.pi * k / frames))])
-
-        def forward(p: Array, inner: PointMap = inner, sway: Array = sway) -> Array:
-            return np.asarray((inner((p + 0.5) * scale - 0.5) + 0.5) / scale - 0.5 + sway, dtype=float)
-
-        yield photo.to_image(photo.warp(array, forward)), forward
-
-
 def write_notes(folder: Path) -> None:
     """README.md and LICENSE.md: where every picture comes from and what may be done with it."""
     lines = [
@@ -254,7 +231,7 @@ and from drawings made by the code in `tools/sample_pictures/`, dedicated to the
 def make(folder: Path, only: list[str] | None = None) -> None:
     """Write all pictures (or those named in ``only``), ``samples.json`` and the notes into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    photo.cat().save(folder / "cat.jpg", quality=90)
+    photo.cat().save(folder / "cat.jpg", quality=QUALITY)
     sticker = draw_sticker()
     sticker.save(folder / "glasses.png", optimize=True)
     targets = []
@@ -262,7 +239,7 @@ def make(folder: Path, only: list[str] | None = None) -> None:
         if only and name not in only:
             continue
         target = maker()
-        target.picture.convert("RGB").save(folder / f"{name}.jpg", quality=88)
+        target.picture.convert("RGB").save(folder / f"{name}.jpg", quality=QUALITY)
         targets.append(describe(name, caption, target))
         print(f"{name}.jpg: {caption}")
     marks = {k: list(v) for k, v in LANDMARKS.items()}
@@ -289,7 +266,17 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="make only these targets (samples.json lists only them)"
     )
+    parser.add_argument("--frames", type=Path, metavar="DIR", help="also write 24 looping frames of a moving cat there")
+    parser.add_argument(
+        "--turned", type=Path, metavar="DIR", help="also write turned and scaled copies of the cat there"
+    )
+    parser.add_argument("--litter", type=Path, metavar="DIR", help="also write twelve drawn cats there")
     args = parser.parse_args()
+    for where, pictures in ((args.frames, moving_cat()), (args.turned, turned_cats()), (args.litter, litter(12))):
+        if where:
+            where.mkdir(parents=True, exist_ok=True)
+            for k, (picture, _) in enumerate(pictures):
+                picture.convert("RGB").save(where / f"{k:03d}.png")
     make(args.folder, args.only)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from .cats import Coat, Head, draw_head
-from .drawing import Array, Painter, curve, ellipse
+from .drawing import Array, Painter, curve, ellipse, tapered
 
 Marks = dict[str, tuple[float, float]]
 
@@ -125,9 +125,9 @@ def tuxedo() -> tuple[Image.Image, Marks]:
         p.fill(ellipse((x, y), r, r * 0.9), (222, 190, 130), blur=4, opacity=0.5, clip=moon)
     _roof(p)
     _sitting_body(p)
-    head = Head(center=(345, 350), radius=190, yaw=0.30, pitch=0.05, roll=0.12)
+    head = Head(center=(350, 365), radius=212, yaw=0.30, pitch=0.05, roll=0.12)
     draw_head(p, head, TUXEDO, hairs=2600, eye=1.08, blaze=True)
-    return cut(p, (30, 36, 746, 886), head)
+    return cut(p, (64, 12, 724, 872), head)
 
 
 def _roof(p: Painter) -> None:
@@ -143,11 +143,13 @@ def _roof(p: Painter) -> None:
 
 
 def _sitting_body(p: Painter) -> None:
+    p.fill(ellipse((410, 822), 260, 26), (50, 16, 24), blur=14, opacity=0.6)
     dark, mid, rim = TUXEDO.shade, TUXEDO.base, (122, 126, 160)
     tail = curve([(470, 770), (560, 800), (650, 770), (690, 680), (660, 600), (690, 540)], closed=False)
     p.stroke(tail, (60, 56, 50, 46, 40, 26), mid, blur=1)
     p.stroke(tail - (8, 4), (8, 10, 8, 3), rim, blur=5, opacity=0.7)
     p.fill(ellipse(tail[-4], 19, 28, 0.5), TUXEDO.light, blur=1.5)
+    p.fur(p.mask(tapered(tail, (58, 54, 48, 44, 38, 24)), blur=2), down, 900, 22, width=1.6, contrast=12)
     shape = curve(
         [
             (262, 420),
@@ -173,11 +175,13 @@ def _sitting_body(p: Painter) -> None:
     )
     haunch = curve([(430, 640), (520, 640), (556, 730), (530, 810), (440, 822), (408, 740)])
     p.fill(haunch, p.gradient((500, 640), (440, 830), [(78, 80, 100), mid, dark]), blur=3)
+    p.fur(p.mask(haunch, blur=3), down, 900, 30, width=1.8, contrast=12)
     for x in (262, 346):
         leg = curve(
             [(x - 26, 620), (x + 30, 620), (x + 28, 760), (x + 40, 812), (x, 826), (x - 40, 812), (x - 28, 760)]
         )
         p.fill(leg, p.gradient((x - 30, 0), (x + 44, 0), [mid, (70, 72, 90), dark]), blur=1.5)
+        p.fur(p.mask(leg, blur=2), down, 420, 26, width=1.6, contrast=12)
         paw = curve([(x - 28, 760), (x + 28, 760), (x + 44, 808), (x + 20, 828), (x - 22, 828), (x - 44, 808)])
         p.fill(paw, p.gradient((0, 760), (0, 830), [TUXEDO.light, TUXEDO.light, (190, 190, 206)]), blur=1)
         for dx in (-14, 10):
@@ -238,6 +242,6 @@ def siamese() -> tuple[Image.Image, Marks]:
         p.fill(paw, p.gradient((0, 500), (0, 580), [(150, 112, 94), SIAMESE.mask or SIAMESE.base]))
         for dx in (-24, 4):
             p.stroke([(x + dx, 578), (x + dx + 2, 556)], (3.5, 1.5), SIAMESE.line)
-    head = Head(center=(330, 318), radius=205, yaw=-0.30, pitch=0.05, roll=-0.10)
+    head = Head(center=(330, 352), radius=222, yaw=-0.30, pitch=0.05, roll=-0.10)
     draw_head(p, head, SIAMESE, ink=ink)
-    return cut(p, (0, 0, 960, 660), head, flip=True)
+    return cut(p, (46, 4, 946, 660), head, flip=True)

@@ -208,6 +208,10 @@ def draw_head(
         d = points - head.at((0.0, 0.25))
         return np.asarray(np.arctan2(d[:, 1], d[:, 0]), dtype=float)
 
+    def upward(points: Array) -> Array:
+        d = points - c
+        return np.asarray(np.arctan2(d[:, 1], d[:, 0] * 0.6), dtype=float)
+
     outline = head.outline()
     for side in (1, -1):
         ear = head.ear(side)
@@ -224,7 +228,7 @@ def draw_head(
             clip=mask,
         )
         if hairs:
-            p.fur(mask, lambda q, lean=0.4 * side: np.full(len(q), lean - np.pi / 2), hairs // 8, r * 0.11, opacity=0.4)
+            p.fur(mask, upward, hairs // 8, r * 0.11, opacity=0.4)
         for k in range(7):
             root = head.at((side * (0.36 + 0.045 * k), -0.66 + 0.035 * k), depth=-0.05)
             tip = head.at((side * (0.50 + 0.05 * k), -1.12 + 0.07 * k), depth=-0.05)

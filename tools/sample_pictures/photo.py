@@ -15,6 +15,8 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 from skimage import data
 
+from .drawing import Painter, curve, ellipse
+
 Array = NDArray[np.float64]
 PointMap = Callable[[Array], Array]
 
@@ -79,8 +81,6 @@ def noise(shape: tuple[int, int], scales: Sequence[float], seed: int) -> Array:
 
 def polygon_mask(polygons: Sequence[ArrayLike], size: tuple[int, int], blur: float) -> Array:
     """Soft mask (H, W) in [0, 1] of a union of polygons."""
-    from .drawing import Painter, curve
-
     painter = Painter(size, scale=1)
     total = np.zeros(size[::-1])
     for p in polygons:
@@ -166,8 +166,6 @@ def relight(
 
 def eye_masks() -> tuple[Array, Array]:
     """Soft masks of the eyes (iris and pupil) and of the nose's skin in ``cat.jpg``."""
-    from .drawing import curve, ellipse
-
     eyes = [ellipse((338, 233), 64, 58, 0.1), ellipse((632, 274), 43, 51, 0.1)]
     nose = [curve([(482, 464), (514, 456), (570, 464), (578, 472), (540, 506), (514, 528), (502, 504)])]
     return polygon_mask(eyes, SIZE, 3.0), polygon_mask(nose, SIZE, 3.0)

@@ -46,7 +46,7 @@ def print_on_table() -> tuple[Array, Array]:
     sheet = np.full((SIZE[1] + 2 * margin, SIZE[0] + 2 * margin, 3), (0.97, 0.96, 0.93))
     sheet[margin:-margin, margin:-margin] = photograph
     sheet *= 1 - 0.05 * (pixel_grid((sheet.shape[1], sheet.shape[0]))[..., :1] / sheet.shape[1])
-    corners = np.array([(440, 250), (930, 352), (816, 676), (330, 548)], dtype=float)
+    corners = np.array([(386, 196), (940, 298), (846, 676), (276, 556)], dtype=float)
     lit = place(scene, sheet * (1.0, 0.96, 0.86), corners)
     frame = [
         (-margin, -margin),

@@ -27,11 +27,12 @@ def _glasses(p: Painter) -> None:
             a, b = (x + rx * (shift + 0.55), y - ry * 1.1), (x + rx * (shift - 0.55), y + ry * 1.1)
             p.stroke(np.array([a, b]), (width,), (255, 255, 255), opacity=0.26, clip=glass)
     bridge = curve([(453, 226), (478, 206), (520, 206), (556, 240)], closed=False)
-    arm = curve([(232, 216), (196, 206), (160, 202), (132, 206)], closed=False)
+    arm = curve([(232, 216), (196, 206), (160, 202), (140, 205)], closed=False)
     far = curve([(722, 262), (731, 258), (738, 250)], closed=False)
     parts = [tapered(bridge, (22, 17, 17, 22)), tapered(arm, (26, 22, 19, 15)), tapered(far, (18, 10))]
     for part in parts:
         p.fill(part + (0, 5), (60, 20, 10), blur=5, opacity=0.4)
+    p.fill(ellipse(arm[-1], 7.5, 7.5), red)
     for part in parts:
         p.fill(part, p.gradient((0, part[:, 1].min()), (0, part[:, 1].max()), [light, red, red, dark]))
     for center, rx, ry, turn in LENSES:
