@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dift_edit.compositing import Compositing, alpha_over, composite, linear_to_srgb, srgb_to_linear
+from dift_edit.color import linear_to_srgb, srgb_to_linear
+from dift_edit.compositing import Compositing, alpha_over, composite
 from dift_edit.errors import EditError
 from dift_edit.image import Image, as_image
 from dift_edit.warp import Warped
@@ -87,12 +88,6 @@ def test_linear_light_is_brighter_between_black_and_white():
     assert composite(target, layer((255,) * 3, 0.5), Compositing(linear_light=True)).pixels[2, 3, 0] == 188
 
 
-@given(st.floats(0, 1, width=32))
-def test_linear_light_and_back(value):
-    array = np.array([value], np.float32)
-    assert abs(linear_to_srgb(srgb_to_linear(array))[0] - value) < 1e-5
-
-
 def test_feather_softens_inward_only():
     target = as_image(np.zeros((40, 40, 3), np.uint8))
     result = composite(target, layer((255,) * 3, 1.0, (5, 5, 35, 35)), Compositing(feather=6)).pixels[20, :, 0]
@@ -105,3 +100,71 @@ def test_settings_are_checked_and_have_a_fingerprint():
     for bad in ({"blend": "nope"}, {"opacity": 1.5}, {"opacity": float("nan")}, {"resampling": "x"}, {"feather": -1}):
         with pytest.raises(EditError, match=next(iter(bad))):
             Compositing(**bad)
+
+
+def photo(rng, dtype=np.uint8):
+    from scipy.ndimage import gaussian_filter
+
+    pixels = gaussian_filter(rng.random((80, 100, 3)), (3, 3, 0))
+    pixels = (pixels - pixels.min()) / np.ptp(pixels)
+    return as_image((pixels * (1 if dtype == np.float32 else np.iinfo(dtype).max)).astype(dtype))
+
+
+def soft_disc(color, box=(30, 20, 70, 60)):
+    height, width = box[3] - box[1], box[2] - box[0]
+    y, x = np.mgrid[:height, :width]
+    alpha = np.clip(height / 2 - np.hypot(y - height / 2, x - width / 2), 0, 1).astype(np.float32)
+    return Warped(np.dstack([alpha[..., None] * np.array(color, np.float32), alpha]), box)
+
+
+@pytest.mark.parametrize("blend", ["laplacian", "poisson", "poisson-mixed"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_blends_leave_the_rest_bit_identical(blend, dtype, rng):
+    target = photo(rng, dtype)
+    result = composite(target, soft_disc((0.9, 0.2, 0.1)), Compositing(blend=blend))
+    assert result.pixels.dtype == dtype and not np.array_equal(result.pixels, target.pixels)
+    far = np.ones((80, 100), bool)
+    margin = 0 if blend.startswith("poisson") else 16
+    far[20 - margin : 60 + margin, 30 - margin : 70 + margin] = False
+    assert far.any() and np.array_equal(result.pixels[far], target.pixels[far])
+
+
+def test_gradient_blends_have_no_step_at_the_seam(rng):
+    target = photo(rng)
+    layer_ = soft_disc((0.9, 0.2, 0.1))
+    jumps = []
+    for blend in ("over", "poisson", "laplacian"):
+        row = composite(target, layer_, Compositing(blend=blend)).pixels[40].astype(int)
+        jumps.append(np.abs(np.diff(row, axis=0)).max())
+    assert jumps[1] < 0.3 * jumps[0] and jumps[2] < 0.5 * jumps[0]
+
+
+def test_colour_match_undoes_a_change_of_light(rng):
+    source = photo(rng)
+    darker = linear_to_srgb(srgb_to_linear(source.pixels.astype(np.float32) / 255) * np.float32(0.6))
+    target = as_image(np.rint(darker * 255).astype(np.uint8))
+    context = Warped(np.dstack([source.pixels / np.float32(255), np.ones((80, 100), np.float32)]), (0, 0, 100, 80))
+    patch = Warped(context.values[20:60, 30:70], (30, 20, 70, 60))
+    plain = composite(target, patch, Compositing(), context=context).pixels.astype(int) - target.pixels
+    matched = composite(target, patch, Compositing(match_color=1), context=context).pixels.astype(int) - target.pixels
+    assert np.abs(plain).max() > 20 and np.abs(matched).max() <= 6
+    same = composite(source, patch, Compositing(match_color=1, shading=1), context=context).pixels.astype(int)
+    assert np.abs(same - source.pixels).max() <= 3, "no correction where the light is the same"
+
+
+def test_light_palette_and_texture_act_without_context(rng):
+    target = photo(rng)
+    plain = composite(target, soft_disc((0.9, 0.2, 0.1))).pixels
+    for name in ("match_color", "shading", "palette", "texture"):
+        changed = composite(target, soft_disc((0.9, 0.2, 0.1)), Compositing(**{name: 1.0})).pixels
+        outside = np.ones((80, 100), bool)
+        outside[20:60, 30:70] = False
+        assert not np.array_equal(changed, plain), name
+        assert np.array_equal(changed[outside], target.pixels[outside]), name
+
+
+def test_feather_keeps_thin_lines():
+    line = np.zeros((40, 40, 4), np.float32)
+    line[19:22, 5:35] = 1
+    result = composite(as_image(np.zeros((40, 40, 3), np.uint8)), Warped(line, (0, 0, 40, 40)), Compositing(feather=10))
+    assert result.pixels[20, 20, 0] > 200

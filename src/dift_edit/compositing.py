@@ -1,6 +1,7 @@
-"""Putting a warped layer on a target: premultiplied alpha-over, in the target's own depth.
+"""Putting a warped layer on a target, in the target's own depth.
 
-Pixels that the layer does not cover keep their exact values.
+The layer is first fitted to the target (light, shade, palette, texture: all off by default), then joined with it
+(premultiplied alpha-over, Laplacian or gradient-domain blend). Pixels that it does not reach keep their exact values.
 """
 
 from dataclasses import dataclass, field, fields
@@ -10,16 +11,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dift_edit.blending import extend_colors, gradient_blend, laplacian_blend
+from dift_edit.color import (
+    illuminant_gain,
+    illumination_gain,
+    linear_to_srgb,
+    luminance,
+    match_palette,
+    shading_field,
+    srgb_to_linear,
+)
 from dift_edit.errors import EditError
 from dift_edit.features.base import fingerprint
 from dift_edit.image import Image, Pixels
-from dift_edit.warp import RESAMPLINGS, Warped
+from dift_edit.warp import RESAMPLINGS, Box, Warped, premultiplied
 
-__all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "linear_to_srgb", "srgb_to_linear"]
+__all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "widened"]
 
 Floats = npt.NDArray[np.float32]
 
-BLENDS = ("over",)
+BLENDS = ("over", "laplacian", "poisson", "poisson-mixed")
 _STRIP = 1 << 20
 """Pixels blended at once."""
 
@@ -41,7 +52,11 @@ class Compositing:
     blend: str = _option("over", "how the edit is joined with the target", choices=BLENDS)
     opacity: float = _option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
     feather: float = _option(0.0, "width of a soft inner edge in target pixels", limits=(0.0, 1e4))
-    linear_light: bool = _option(False, "mix in linear light instead of in sRGB values")
+    match_color: float = _option(0.0, "fit the edit's brightness and tint to the target's, 0 to 1", limits=(0.0, 1.0))
+    shading: float = _option(0.0, "let the target's light and shade fall on the edit, 0 to 1", limits=(0.0, 1.0))
+    palette: float = _option(0.0, "move the edit's colours towards the target's palette, 0 to 1", limits=(0.0, 1.0))
+    texture: float = _option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
+    linear_light: bool = _option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
     resampling: str = _option("bilinear", "how the edit is resampled", choices=RESAMPLINGS)
 
     def __post_init__(self) -> None:
@@ -95,7 +110,9 @@ def alpha_over(
     return colour, total
 
 
-def composite(target: Image, warped: Warped, settings: Compositing | None = None) -> Image:
+def composite(
+    target: Image, warped: Warped, settings: Compositing | None = None, *, context: Warped | None = None
+) -> Image:
     """Put a premultiplied RGBA layer on a target.
 
     Parameters
@@ -106,6 +123,8 @@ def composite(target: Image, warped: Warped, settings: Compositing | None = None
         (h, w, 4) premultiplied, in a box of the target.
     settings : Compositing, optional
         The defaults when None.
+    context : Warped, optional
+        (h, w, 4) premultiplied: the source itself warped in the same way, to compare its light with the target's.
 
     Returns
     -------
@@ -116,25 +135,127 @@ def composite(target: Image, warped: Warped, settings: Compositing | None = None
     if warped.empty:
         return target
     values = np.clip(warped.values, 0, 1)
-    values[..., :3] = np.minimum(values[..., :3], values[..., 3:])
-    opacity = settings.opacity
+    np.minimum(values[..., :3], values[..., 3:], out=values[..., :3])
+    values = fitted(target, Warped(values, warped.box), settings, context)
     if settings.feather > 0:
         values = values * feathered(values[..., 3], settings.feather)[..., None]
-    if opacity < 1:
-        values = values * np.float32(opacity)
-    return put(target, warped.box, values, linear_light=settings.linear_light)
+    if settings.opacity < 1:
+        values = values * np.float32(settings.opacity)
+    if settings.blend == "over":
+        return put(target, warped.box, values, linear_light=settings.linear_light)
+    return _blended(target, Warped(values, warped.box), settings)
+
+
+def fitted(target: Image, layer: Warped, settings: Compositing, context: Warped | None) -> Floats:
+    """The layer's values (h, w, 4) with the target's light, shade, palette and texture, as far as wanted."""
+    if not any((settings.match_color, settings.shading, settings.palette, settings.texture)):
+        return layer.values
+    box = widened(layer.box, target.size, 0.4)
+    below = _crop(target, box)
+    own = (
+        slice(layer.box[1] - box[1], layer.box[3] - box[1]),
+        slice(layer.box[0] - box[0], layer.box[2] - box[0]),
+    )
+    around = None if context is None else context.within(box)
+    alpha = layer.values[..., 3]
+    colors = np.divide(
+        layer.values[..., :3], alpha[..., None], out=np.zeros_like(layer.values[..., :3]), where=alpha[..., None] > 0
+    )
+    factor = np.ones((1, 1, 3), np.float32)
+    if settings.match_color:
+        factor = factor * _light(target, below, around, settings.match_color)
+    if settings.shading:
+        shade_context = None if around is None else around[own]
+        factor = factor * shading_field(below[own], alpha, shade_context, settings.shading)[..., None]
+    if settings.match_color or settings.shading:
+        colors = linear_to_srgb(np.clip(srgb_to_linear(colors) * factor, 0, 1))
+    if settings.palette:
+        colors = match_palette(colors, alpha, _thinned(below, 100), settings.palette)
+    if settings.texture:
+        bright = luminance(below)
+        grain = bright - np.asarray(cv2.GaussianBlur(bright, (0, 0), max(1.2, 0.02 * float(alpha.sum()) ** 0.5)))
+        colors = colors + settings.texture * np.clip(grain[own], -0.15, 0.15)[..., None]
+    return np.concatenate([np.clip(colors, 0, 1) * alpha[..., None], alpha[..., None]], axis=2).astype(np.float32)
+
+
+def widened(box: Box, size: tuple[int, int], share: float, least: int = 2) -> Box:
+    """A box with a margin of a share of its longer side, cut to a picture's size."""
+    margin = max(least, round(share * max(box[2] - box[0], box[3] - box[1])))
+    return (
+        max(0, box[0] - margin), max(0, box[1] - margin), min(size[0], box[2] + margin), min(size[1], box[3] + margin)
+    )  # fmt: skip
+
+
+def _light(target: Image, below: Floats, around: Floats | None, strength: float) -> Floats:
+    """Factors (3,) for linear light: from pixels of the source and the target that show the same thing, if known."""
+    if around is None:
+        step = max(1, max(target.size) // 256)
+        coarse = target.pixels[::step, ::step].astype(np.float32) / target.full_scale
+        return illuminant_gain(coarse.astype(np.float32), strength)
+    before, after = _thinned(around, 128), _thinned(below, 128)
+    known = before[..., 3] > 0.98
+    return illumination_gain(before[known][:, :3], after[known], strength)
+
+
+def _thinned(values: Floats, longest: int) -> Floats:
+    scale = min(1.0, longest / max(values.shape[:2]))
+    size = (max(1, round(values.shape[1] * scale)), max(1, round(values.shape[0] * scale)))
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA))
+
+
+def _crop(target: Image, box: Box) -> Floats:
+    """SRGB (h, w, 3) in [0, 1] of a part of a picture; transparent places take the colour beside them."""
+    window = target.crop(box)
+    values = premultiplied(window)
+    return values[..., :3] if window.alpha is None else extend_colors(values)
+
+
+def _blended(target: Image, layer: Warped, settings: Compositing) -> Image:
+    side = max(8.0, float(np.sqrt((layer.values[..., 3] > 0).sum())))
+    levels = int(np.clip(np.log2(side / 8), 1, 5))
+    box = widened(layer.box, target.size, 0, 2 ** (levels + 2) if settings.blend == "laplacian" else 2)
+    values, base = layer.within(box), _crop(target, box)
+    alpha = values[..., 3]
+    colors = extend_colors(values)
+    if settings.blend == "laplacian":
+        if settings.linear_light:
+            base, colors = srgb_to_linear(base), srgb_to_linear(np.clip(colors, 0, 1))
+        mixed, reach = laplacian_blend(base, colors, alpha, levels)
+        mixed = linear_to_srgb(np.clip(mixed, 0, 1)) if settings.linear_light else mixed
+        fade = np.clip((reach - 1 / 255) * 16, 0, 1)  # no step where the box ends
+        return write(target, box, _crop(target, box) * (1 - fade[..., None]) + mixed * fade[..., None], reach * fade)
+    pasted = gradient_blend(base, colors, alpha > 0, mixed=settings.blend == "poisson-mixed")
+    return write(target, box, base + alpha[..., None] * (pasted - base), alpha)
+
+
+def write(target: Image, box: Box, colors: Floats, coverage: Floats) -> Image:
+    """Set the straight colours of a box of a picture where `coverage` is above zero; alpha grows by it."""
+    left, top, right, bottom = box
+    window = (slice(top, bottom), slice(left, right))
+    pixels, touched = target.pixels.copy(), coverage > 0
+    np.copyto(pixels[window], _typed(colors, target), where=touched[..., None])
+    alpha = None
+    if target.alpha is not None:
+        alpha = target.alpha.copy()
+        below = alpha[window].astype(np.float32) / np.float32(target.full_scale)
+        np.copyto(alpha[window], _typed(coverage + below * (1 - coverage), target), where=touched)
+    return target.with_pixels(pixels, alpha)
 
 
 def feathered(alpha: Floats, width: float) -> Floats:
-    """Factor (h, w) in [0, 1] that falls to zero over `width` pixels towards the edge of what is opaque."""
+    """Factor (h, w) in [0, 1] that falls to zero over `width` pixels towards the edge of what is opaque.
+
+    Parts thinner than three times the width get a narrower edge, so that drawn lines do not vanish.
+    """
     solid = np.pad((alpha > 0.5).astype(np.uint8), 1)
-    distance = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    t = np.clip((distance - 0.5) / width, 0, 1)
+    distance = np.asarray(cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[1:-1, 1:-1]
+    thickness = np.asarray(cv2.dilate(distance, np.ones((3, 3), np.uint8), iterations=int(min(width, 64))))
+    t = np.clip((distance - 0.5) / np.clip(0.6 * thickness, 0.5, width), 0, 1)
     soft: Floats = (t * t * (3 - 2 * t)).astype(np.float32)
     return soft
 
 
-def put(target: Image, box: tuple[int, int, int, int], values: Floats, *, linear_light: bool = False) -> Image:
+def put(target: Image, box: Box, values: Floats, *, linear_light: bool = False) -> Image:
     """`alpha_over` on a box of an image, in strips of rows, in the image's own depth.
 
     Parameters
@@ -180,15 +301,3 @@ def _typed(values: Floats, like: Image) -> Pixels:
     if like.full_scale != 1:
         scaled = np.rint(scaled)
     return scaled.astype(like.pixels.dtype)
-
-
-def srgb_to_linear(values: Floats) -> Floats:
-    """SRGB values in [0, 1] to linear light (IEC 61966-2-1)."""
-    linear = np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)
-
-
-def linear_to_srgb(values: Floats) -> Floats:
-    """Linear light in [0, 1] to sRGB values (IEC 61966-2-1)."""
-    curved = 1.055 * np.maximum(values, 0.0031308) ** (1 / 2.4) - 0.055
-    return np.where(values <= 0.0031308, values * 12.92, curved).astype(np.float32)

@@ -62,6 +62,18 @@ class Warped:
         """Whether nothing of the layer is in the target."""
         return 0 in self.values.shape[:2]
 
+    def within(self, box: Box) -> Floats:
+        """The values in another box (h, w, C), zero where they are not known."""
+        left, top, right, bottom = box
+        values = np.zeros((bottom - top, right - left, self.values.shape[2]), np.float32)
+        x0, y0, x1, y1 = (
+            max(left, self.box[0]), max(top, self.box[1]), min(right, self.box[2]), min(bottom, self.box[3])
+        )  # fmt: skip
+        if x0 < x1 and y0 < y1:
+            own = self.values[y0 - self.box[1] : y1 - self.box[1], x0 - self.box[0] : x1 - self.box[0]]
+            values[y0 - top : y1 - top, x0 - left : x1 - left] = own
+        return values
+
 
 def corners(box: tuple[float, float, float, float]) -> Points:
     """The quad round the pixels of a half-open box (left, top, right, bottom): its outer corners, from top left."""
@@ -175,7 +187,8 @@ def warp_layer(
     total = _total(transform, to_source)
     shift = None if total is None else _whole_shift(total)
     if shift is not None:
-        return Warped(_sliced(layer, shift, box), box)
+        moved = Warped(layer, (shift[0], shift[1], shift[0] + layer_size[0], shift[1] + layer_size[1]))
+        return Warped(moved.within(box), box)
     sampler = _Sampler(transform, to_source, total, layer_size)
     levels = _levels(layer, sampler, box) if resampling != "nearest" else [_Level(layer, 1, 1)]
     values = np.empty(shape, np.float32)
@@ -258,17 +271,6 @@ def _whole_shift(total: Matrix) -> tuple[int, int] | None:
     exact = np.eye(3)
     exact[:2, 2] = shift
     return (int(shift[0]), int(shift[1])) if np.abs(matrix - exact).max() < 1e-9 else None
-
-
-def _sliced(layer: Floats, shift: tuple[int, int], box: Box) -> Floats:
-    left, top, right, bottom = box
-    values = np.zeros((bottom - top, right - left, layer.shape[2]), np.float32)
-    x0, y0 = max(left, shift[0]), max(top, shift[1])
-    x1, y1 = min(right, shift[0] + layer.shape[1]), min(bottom, shift[1] + layer.shape[0])
-    if x0 < x1 and y0 < y1:
-        part = layer[y0 - shift[1] : y1 - shift[1], x0 - shift[0] : x1 - shift[0]]
-        values[y0 - top : y1 - top, x0 - left : x1 - left] = part
-    return values
 
 
 class _Sampler:

@@ -4,13 +4,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from dift_edit.compositing import Compositing
+from dift_edit.compositing import Compositing, widened
 from dift_edit.coords import Points, as_points
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Transform
 from dift_edit.image import Image
+from dift_edit.warp import Warped, premultiplied, warp_layer
 
-__all__ = ["Edit", "alpha_box", "as_quad", "check_edit"]
+__all__ = ["Edit", "alpha_box", "as_quad", "check_edit", "source_context"]
 
 
 @runtime_checkable
@@ -139,3 +140,17 @@ def check_edit(edit: Edit, source_size: tuple[int, int], name: str = "The edit")
             f"{name} lies outside the source, at x {low[0]:g} to {high[0]:g} and y {low[1]:g} to {high[1]:g} of a "
             f"picture of {width}×{height}: place it on the source with at=(x, y, w, h) or quad (--at, --quad)."
         )
+
+
+def source_context(
+    source: Image | None, quad: Points, target: Image, transform: Transform, settings: Compositing
+) -> Warped | None:
+    """The source round an edit as it lies on the target, where the settings compare the two; else None."""
+    if source is None or not (settings.match_color or settings.shading):
+        return None
+    low, high = np.floor(quad.min(axis=0)).astype(int), np.ceil(quad.max(axis=0)).astype(int) + 1
+    box = widened((int(low[0]), int(low[1]), int(high[0]), int(high[1])), source.size, 0.4)
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return None
+    offset = np.array([(1, 0, box[0]), (0, 1, box[1]), (0, 0, 1)], dtype=np.float64)
+    return warp_layer(premultiplied(source.crop(box)), transform, target.size, matrix=offset)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dift_edit.compositing import Compositing, composite
 from dift_edit.coords import Points
-from dift_edit.edits.base import alpha_box, as_quad, check_edit
+from dift_edit.edits.base import alpha_box, as_quad, check_edit, source_context
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.image import Image, as_image
@@ -128,7 +128,9 @@ class Sticker:
         warped = warp_layer(
             self._layer, transform, target.size, matrix=self._layer_matrix, resampling=settings.resampling
         )
-        return composite(target, warped, settings)
+        return composite(
+            target, warped, settings, context=source_context(source, self.quad, target, transform, settings)
+        )
 
     def recipe(self) -> dict[str, Any]:
         """Plain data: ``{"type": "sticker", "image": Image, "quad": [[x, y], …] or None}``."""
