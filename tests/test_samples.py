@@ -214,3 +214,31 @@ def test_a_litter_has_its_eyes_where_it_says_and_differs(maker):
                 array[y - 2 : y + 5, x - 22 : x + 23].max(axis=-1).max(),
             )
             assert pupil < 60 < beside - pupil
+
+
+@pytest.fixture(scope="module")
+def place():
+    import dift_edit
+
+    featurizer = dift_edit.load_featurizer("mini")
+    source = dift_edit.load_image(FOLDER / LISTING["source"]["file"])
+    known = featurizer(source)
+
+    def features(picture, *, seed=0):
+        return known if picture is source else featurizer(picture, seed=seed)
+
+    return lambda file: dift_edit.locate(source, LISTING["sticker"]["quad"], FOLDER / file, featurizer=features)
+
+
+@pytest.mark.parametrize("name", ["grey", "pencil", "kitten", "tuxedo"])
+def test_the_embedded_model_finds_the_place(name, place):
+    from dift_edit.geometry.base import quad_iou
+
+    target = TARGETS[name]
+    placement = place(target["file"])
+    assert placement.mirrored == target["mirrored"]
+    assert quad_iou(placement.quad, np.array(target["truth"]["quad"])) > 0.65
+
+
+def test_the_embedded_model_is_not_sure_where_there_is_no_cat(place):
+    assert place(LISTING["targets"][-1]["file"]).confidence < 0.3
