@@ -130,7 +130,7 @@ def bend_map(centers: ArrayLike, shifts: ArrayLike, widths: ArrayLike) -> PointM
     return forward
 
 
-def warp(array: Array, forward: PointMap, size: tuple[int, int] | None = None, rounds: int = 30) -> Array:
+def warp(array: Array, forward: PointMap, size: tuple[int, int] | None = None, rounds: int = 18) -> Array:
     """The picture moved by a forward map, inverted by fixed-point steps (its shift must have a slope below 1)."""
     target = pixel_grid(size or (array.shape[1], array.shape[0]))
     back = target.copy()

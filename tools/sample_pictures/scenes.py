@@ -27,13 +27,13 @@ def place(
     back = homography(corners, frame)
     size = (scene.shape[1], scene.shape[0])
     total, cover = np.zeros_like(scene), np.zeros(scene.shape[:2])
-    shift = (np.arange(4) + 0.5) / 4 - 0.5
+    shift = (np.arange(3) + 0.5) / 3 - 0.5
     for dx in shift:
         for dy in shift:
             at = project(back, pixel_grid(size) + (dx, dy))
             inside = np.all((at > -0.5) & (at < (w - 0.5, h - 0.5)), axis=-1).astype(float)
-            total += sample(picture, at) * inside[..., None] / 16
-            cover += inside / 16
+            total += sample(picture, at) * inside[..., None] / 9
+            cover += inside / 9
     dark = ndimage.gaussian_filter(ndimage.shift(cover, shadow[::-1], order=1), blur) * strength
     return np.asarray(scene * (1 - dark[..., None]) * (1 - cover[..., None]) + total, dtype=float)
 
