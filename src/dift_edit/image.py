@@ -127,13 +127,16 @@ class Image:
             pixels = np.concatenate([pixels, _to_uint8(self.alpha)[..., None]], axis=2)
         return PIL.Image.fromarray(np.ascontiguousarray(pixels))
 
-    def resized(self, size: Sequence[int]) -> torch.Tensor:
+    def resized(self, size: Sequence[int], *, exact: bool = False) -> torch.Tensor:
         """The picture over white, resampled (Pillow, bicubic with antialiasing, 8 bits).
 
         Parameters
         ----------
         size : (W, H)
             New size; the aspect ratio is not kept by itself.
+        exact : bool
+            Resample in one step, as published protocols do; without, pictures much larger than the new size are
+            halved first, which is quicker.
 
         Returns
         -------
@@ -145,7 +148,9 @@ class Image:
             white = PIL.Image.new("RGBA", picture.size, "white")
             picture = PIL.Image.alpha_composite(white, picture).convert("RGB")
         if picture.size != tuple(size):
-            picture = picture.resize((int(size[0]), int(size[1])), PIL.Image.Resampling.BICUBIC, reducing_gap=3.0)
+            picture = picture.resize(
+                (int(size[0]), int(size[1])), PIL.Image.Resampling.BICUBIC, reducing_gap=None if exact else 3.0
+            )
         return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).astype(np.float32)) / 255
 
     def mirrored(self) -> "Image":

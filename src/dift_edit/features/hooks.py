@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from dift_edit.errors import ModelError
+from dift_edit.features.execution import AdaptiveBatch
 
-__all__ = ["run_until"]
+__all__ = ["mean_outputs", "run_until"]
 
 
 class _Done(Exception):  # noqa: N818 - a signal, not an error
@@ -69,3 +70,37 @@ def run_until(network: torch.nn.Module, layers: Sequence[str], call: Callable[[]
             f"The layers {sorted(missing)} were not reached by a forward pass of {type(network).__name__}."
         )
     return outputs
+
+
+def mean_outputs(
+    inputs: torch.Tensor,
+    draws: int,
+    batch: AdaptiveBatch,
+    run: Callable[[torch.Tensor], dict[str, torch.Tensor]],
+) -> dict[str, torch.Tensor]:
+    """Average the outputs of inner modules over each picture's draws.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        (n · draws, …) the network's inputs, the draws of one picture after another.
+    draws : int
+        Number of inputs that are averaged.
+    batch : AdaptiveBatch
+        Decides how many are run at once; the sums never need more memory than the result.
+    run : callable
+        Gets some of the inputs and returns layer name → outputs.
+
+    Returns
+    -------
+    dict
+        Layer name → (n, C, h, w) float32.
+    """
+    sums: dict[str, torch.Tensor] = {}
+    owners = torch.arange(len(inputs)) // draws
+    for part, outputs in batch(len(inputs), lambda part: run(inputs[part])):
+        for name, output in outputs.items():
+            if name not in sums:
+                sums[name] = torch.zeros((len(inputs) // draws, *output.shape[1:]), device=output.device)
+            sums[name].index_add_(0, owners[part].to(output.device), output.float())
+    return {name: total / draws for name, total in sums.items()}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.errors import ModelError
-from dift_edit.features.base import FeatureMap, ModelInfo, file_sha256, fingerprint, image_seed, make_noise
-from dift_edit.features.hooks import run_until
+from dift_edit.features.adm_checkpoint import output_block_name
+from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint, image_seed, make_noise
+from dift_edit.features.execution import AdaptiveBatch, Runtime
+from dift_edit.features.hooks import mean_outputs, run_until
+from dift_edit.features.sizing import network_size
+from dift_edit.features.weights import load_diffusers_part, weights_digest
 from dift_edit.image import Image, as_image
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
@@ -27,26 +31,59 @@ class PixelDiffusionSettings:
         Sizes in pixels to which the picture's short side is brought; maps of several sizes are concatenated.
     square : bool
         Resize to a square of each size instead, whatever the aspect ratio (as the released DIFT code does).
+    floor_to : int
+        If not 0: edges become multiples of this, rounded down (DIFT's video protocol uses 32).
     timestep : int
         Diffusion timestep t of the noise.
-    layers : tuple of str
-        Names of the U-Net's modules; their outputs, each with unit norm, are concatenated on the finest grid.
+    layers : tuple of str or int
+        The U-Net's modules, as diffusers names ("up_blocks.1") or as ADM's ("output_blocks.4", or just 4). Outputs of
+        several, each with unit norm, are concatenated on the finest grid.
     ensemble : int
         Number of noises whose features are averaged.
     flip : bool
         Average with the features of the mirrored picture.
+    normalize : bool
+        Give every cell unit norm. False, with one layer and one size: the mean output as it is.
     """
 
     short_sides: tuple[int, ...] = (160,)
     square: bool = False
+    floor_to: int = 0
     timestep: int = 5
-    layers: tuple[str, ...] = ("up_blocks.0", "up_blocks.1")
+    layers: tuple[str | int, ...] = ("up_blocks.0", "up_blocks.1")
     ensemble: int = 1
     flip: bool = False
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("short_sides", "layers"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list | tuple) else (value,))
+        if self.ensemble < 1 or not self.layers or not self.short_sides or min(self.short_sides) < 1:
+            raise ModelError("The ensemble and the sizes must be at least 1, and one layer is needed.")
+        if not self.normalize and (len(self.layers) > 1 or len(self.short_sides) > 1):
+            raise ModelError("Features of several layers or sizes are always normalised: leave normalize as it is.")
 
     def fingerprint(self) -> str:
         """Digest of the settings."""
         return fingerprint(type(self).__name__, self)
+
+
+@dataclass(frozen=True, eq=False)
+class _Input:
+    """One picture at one size, as the network gets it.
+
+    Attributes
+    ----------
+    noisy : torch.Tensor
+        (views · draws, C, h, w).
+    size, padded : (W, H)
+        In pixels of the network's picture, before and after padding.
+    """
+
+    noisy: torch.Tensor
+    size: tuple[int, int]
+    padded: tuple[int, int]
 
 
 class PixelDiffusionFeaturizer:
@@ -62,8 +99,8 @@ class PixelDiffusionFeaturizer:
         What to take.
     model : ModelInfo
         The weights' identity.
-    device : str or torch.device
-        Where to run.
+    runtime : Runtime, optional
+        Where and how to run.
 
     References
     ----------
@@ -71,21 +108,49 @@ class PixelDiffusionFeaturizer:
     """
 
     def __init__(
-        self, unet: Any, scheduler: Any, settings: PixelDiffusionSettings, *, model: ModelInfo, device: Any = "cpu"
+        self,
+        unet: Any,
+        scheduler: Any,
+        settings: PixelDiffusionSettings,
+        *,
+        model: ModelInfo,
+        runtime: Runtime | None = None,
     ) -> None:
-        self.unet = unet.to(device).eval().requires_grad_(False)
+        self.runtime = runtime or Runtime()
+        self.unet: Any = self.runtime.prepare(unet)
         self.scheduler = scheduler
         self.settings = settings
         self.model = model
-        self.device = torch.device(device)
         self._unshuffle = math.isqrt(max(unet.config.in_channels // 3, 1))
         self._multiple = self._unshuffle * 2 ** (len(unet.config.block_out_channels) - 1)
+        self._batch = AdaptiveBatch(self.runtime.max_batch)
+        self._check()
+        self.runtime.compile_blocks(self.unet)
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path | str, settings: PixelDiffusionSettings, *, name: str = "", device: Any = "cpu"
+        cls,
+        folder: Path | str,
+        settings: PixelDiffusionSettings | None = None,
+        *,
+        name: str = "",
+        runtime: Runtime | None = None,
+        **options: Any,
     ) -> "PixelDiffusionFeaturizer":
         """Load a diffusers folder with ``unet/`` and ``scheduler/`` from the disk; the network is never asked.
+
+        Parameters
+        ----------
+        folder : path
+            The folder.
+        settings : PixelDiffusionSettings, optional
+            What to take.
+        name : str
+            Recorded as the model's identity.
+        runtime : Runtime, optional
+            Where and how to run.
+        **options
+            Fields of `PixelDiffusionSettings` over `settings`, and of `Runtime` over `runtime`.
 
         Raises
         ------
@@ -96,25 +161,33 @@ class PixelDiffusionFeaturizer:
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         folder = Path(folder)
-        weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-        if not weights.is_file():
-            raise ModelError(f"{weights} does not exist: give a diffusers folder that has unet/ and scheduler/.")
+        run = {key: options.pop(key) for key in list(options) if key in Runtime.__dataclass_fields__}
+        unet = load_diffusers_part(UNet2DModel, folder / "unet")
         try:
-            unet = UNet2DModel.from_pretrained(
-                folder / "unet", local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False,
-                torch_dtype=torch.float32,
-            )  # fmt: skip
             scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-        except Exception as error:  # each library underneath has errors of its own
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
-        model = ModelInfo(id=name or str(folder), sha256=file_sha256(weights))
-        return cls(unet, scheduler, settings, model=model, device=device)
+        except Exception as error:  # diffusers has many kinds of errors here
+            raise ModelError(f"{folder / 'scheduler'} cannot be read: restore the model's files.") from error
+        model = ModelInfo(id=name or str(folder), sha256=weights_digest(folder / "unet"))
+        settings = replace(settings or PixelDiffusionSettings(), **options)
+        return cls(unet, scheduler, settings, model=model, runtime=replace(runtime or Runtime(), **run))
+
+    def _check(self) -> None:
+        steps = self.scheduler.config.num_train_timesteps
+        if not 0 <= self.settings.timestep < steps:
+            raise ModelError(f"The timestep {self.settings.timestep} does not exist: use 0 to {steps - 1}.")
+        self._layers = tuple(output_block_name(layer, self.unet.config) for layer in self.settings.layers)
+
+    def with_settings(self, **changes: Any) -> "PixelDiffusionFeaturizer":
+        """The same network with other settings; nothing is loaded again."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, settings=replace(self.settings, **changes))
+        other._check()
+        return other
 
     @property
     def fingerprint(self) -> str:
-        """Digest of weights and settings."""
-        return fingerprint(self.model.sha256, self.settings.fingerprint())
+        """Digest of weights, settings and number format."""
+        return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture.
@@ -133,62 +206,109 @@ class PixelDiffusionFeaturizer:
         """
         return self.extract(image, seed=seed)
 
-    def extract(self, image: Any, *, seed: int = 0, noise: torch.Tensor | None = None) -> FeatureMap:
+    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+        """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
+        pictures = [as_image(image) for image in images]
+        return self._maps(pictures, [image_seed(picture.digest, seed) for picture in pictures], None)
+
+    def extract(self, image: Any, noise: torch.Tensor | None = None, *, seed: int = 0) -> FeatureMap:
         """Features with a given noise.
 
         Parameters
         ----------
         image : Image, path, array or tensor
             The picture.
-        seed : int
-            Makes the noise when none is given.
         noise : torch.Tensor, optional
             (ensemble, in_channels, h, w) for the network's input; only with one size.
+        seed : int
+            Makes the noise when none is given.
 
         Returns
         -------
         FeatureMap
         """
         picture = as_image(image)
-        maps = [
-            self._at_size(picture, side, image_seed(picture.digest, seed), noise) for side in self.settings.short_sides
-        ]
-        height, width = (max(data.shape[axis] for data in maps) for axis in (1, 2))
-        data = torch.cat([_resize(unit, (height, width)) for unit in maps]) / math.sqrt(len(maps))
-        return FeatureMap(data, picture.size, self.fingerprint, picture.digest)
+        return self._maps([picture], [image_seed(picture.digest, seed)], noise)[0]
 
-    def _at_size(self, picture: Image, side: int, seed: int, noise: torch.Tensor | None) -> torch.Tensor:
-        """(C, h, w) of one size, cropped to the picture's area."""
+    def _maps(self, pictures: Sequence[Image], seeds: Sequence[int], noise: torch.Tensor | None) -> list[FeatureMap]:
+        sizes = self.settings.short_sides
+        inputs = [
+            self._input(picture, side, seed, noise)
+            for picture, seed in zip(pictures, seeds, strict=True)
+            for side in sizes
+        ]
+        parts: list[torch.Tensor | None] = [None] * len(inputs)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, item in enumerate(inputs):
+            groups.setdefault(tuple(item.noisy.shape), []).append(index)
+        for members in groups.values():
+            for index, data in zip(members, self._run([inputs[index] for index in members]), strict=True):
+                parts[index] = data
+        maps = []
+        for index, picture in enumerate(pictures):
+            scales = [data for data in parts[index * len(sizes) : (index + 1) * len(sizes)] if data is not None]
+            height, width = (max(data.shape[axis] for data in scales) for axis in (1, 2))
+            data = scales[0]
+            if len(scales) > 1:
+                data = torch.cat([_resize(unit, (height, width)) for unit in scales]) / math.sqrt(len(scales))
+            maps.append(FeatureMap(data, picture.size, self.fingerprint, picture.digest))
+        return maps
+
+    def _input(self, picture: Image, side: int, seed: int, noise: torch.Tensor | None) -> _Input:
+        """One picture at one size, padded and noisy."""
         settings = self.settings
-        stride = self._unshuffle
-        width, height = self._network_size(picture.size, side)
-        pixels = picture.resized((width, height)).to(self.device) * 2 - 1
+        size = network_size(
+            picture.size,
+            side=side,
+            mode="square" if settings.square else "short",
+            stride=self._finest_stride(),
+            floor_to=settings.floor_to,
+        )
+        pixels = picture.resized(size, exact=settings.square or bool(settings.floor_to)) * 2 - 1
         views = torch.stack([pixels, pixels.flip(-1)] if settings.flip else [pixels])
-        pad_x, pad_y = -width % self._multiple, -height % self._multiple
-        padded = F.pad(views, (0, pad_x, 0, pad_y), mode="replicate")
-        clean = F.pixel_unshuffle(padded, stride) if stride > 1 else padded
+        padded = F.pad(views, (0, -size[0] % self._multiple, 0, -size[1] % self._multiple), mode="replicate")
+        clean = F.pixel_unshuffle(padded, self._unshuffle) if self._unshuffle > 1 else padded
         if noise is None:
             noise = make_noise((settings.ensemble, *clean.shape[1:]), seed)
         elif noise.shape[1:] != clean.shape[1:]:
             raise ModelError(
                 f"The noise must be (ensemble, {', '.join(map(str, clean.shape[1:]))}), not {tuple(noise.shape)}."
             )
-        count = len(noise)
-        timestep = torch.full((count * len(views),), settings.timestep, dtype=torch.long)
-        batch = clean.repeat_interleave(count, 0)
-        noisy = self.scheduler.add_noise(batch, noise.to(self.device).repeat(len(views), 1, 1, 1), timestep)
-        outputs = run_until(self.unet, settings.layers, lambda: self.unet(noisy, timestep.to(self.device)))
-        ordered = [outputs[name].float() for name in settings.layers]
-        fine = max(ordered, key=lambda output: output.shape[-1]).shape[-2:]
+        timestep = torch.full((len(noise) * len(views),), settings.timestep, dtype=torch.long)
+        batch = clean.repeat_interleave(len(noise), 0)
+        noisy = self.scheduler.add_noise(batch, noise.cpu().float().repeat(len(views), 1, 1, 1), timestep)
+        return _Input(noisy, size, (padded.shape[-1], padded.shape[-2]))
+
+    def _run(self, inputs: Sequence[_Input]) -> list[torch.Tensor]:
+        """(C, h, w) of each input; all have one shape."""
+        views = 2 if self.settings.flip else 1
+        layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
+
+        def run(part: torch.Tensor) -> dict[str, torch.Tensor]:
+            sample = part.to(self.runtime.device, self.runtime.torch_dtype, memory_format=layout)
+            timestep = torch.full((len(sample),), self.settings.timestep, dtype=torch.long, device=sample.device)
+            return run_until(self.unet, self._layers, lambda: self.unet(sample, timestep))
+
+        noisy = torch.cat([item.noisy for item in inputs])
+        outputs = mean_outputs(noisy, len(inputs[0].noisy) // views, self._batch, run)
+        means = [outputs[name].reshape(len(inputs), views, *outputs[name].shape[1:]) for name in self._layers]
+        return [self._finish([mean[index] for mean in means], item) for index, item in enumerate(inputs)]
+
+    def _finish(self, means: Sequence[torch.Tensor], item: _Input) -> torch.Tensor:
+        """One map of the (views, C, h, w) means of all layers, cropped to the picture's area."""
+        fine = max(means, key=lambda mean: mean.shape[-1]).shape[-2:]
         parts = []
-        for output in ordered:
-            mean = output.reshape(len(views), count, *output.shape[1:]).mean(1)
-            if settings.flip:
-                mean = torch.stack([mean[0], self._unflip(mean[1], width, padded.shape[-1])])
-            unit = F.normalize(mean, dim=1).mean(0)
+        for mean in means:
+            views = mean.contiguous()
+            if self.settings.flip:
+                views = torch.stack([views[0], self._unflip(views[1], item.size[0], item.padded[0])])
+            if not self.settings.normalize:
+                parts.append(views.mean(0))
+                continue
+            unit = F.normalize(views, dim=1).mean(0)
             parts.append(_resize(F.normalize(unit, dim=0), fine))
-        cell_x, cell_y = padded.shape[-1] // fine[1], padded.shape[-2] // fine[0]
-        return torch.cat(parts)[:, : height // cell_y, : width // cell_x]
+        cell_x, cell_y = item.padded[0] // fine[1], item.padded[1] // fine[0]
+        return torch.cat(parts)[:, : item.size[1] // cell_y, : item.size[0] // cell_x]
 
     def _unflip(self, data: torch.Tensor, width: int, padded_width: int) -> torch.Tensor:
         """Mirror the map of a mirrored, right-padded picture back into place."""
@@ -201,20 +321,11 @@ class PixelDiffusionFeaturizer:
             rolled = torch.lerp(rolled, torch.roll(rolled, -1, -1), shift - whole)
         return rolled
 
-    def _network_size(self, size: Sequence[int], side: int) -> tuple[int, int]:
-        """Size for the network before padding: whole cells of the finest layer, so that a map can be cropped to it."""
-        stride = self._finest_stride()
-        if self.settings.square:
-            return max(stride, round(side / stride) * stride), max(stride, round(side / stride) * stride)
-        scale = side / min(size)
-        width, height = (max(stride, round(edge * scale / stride) * stride) for edge in size)
-        return width, height
-
     def _finest_stride(self) -> int:
         """Pixels a cell of the finest wanted layer: blocks of the way up halve the stride."""
         levels = len(self.unet.config.block_out_channels) - 1
         strides = []
-        for name in self.settings.layers:
+        for name in self._layers:
             kind, _, rest = name.partition(".")
             if kind == "up_blocks":
                 block = int(rest.split(".")[0])

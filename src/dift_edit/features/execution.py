@@ -1,0 +1,159 @@
+"""How networks are run: number format, memory layout, compilation, and batches that shrink when memory runs out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dift_edit.errors import ModelError
+
+__all__ = ["AdaptiveBatch", "Runtime", "is_out_of_memory", "upcast_attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how a network runs. Only `dtype` changes the features (by rounding).
+
+    Attributes
+    ----------
+    device : str
+        "cpu", "cuda", "cuda:1", "mps".
+    dtype : str
+        "float32", "bfloat16" or "float16".
+    channels_last : bool
+        Memory layout of convolutions; quicker on most devices.
+    compile : bool
+        Compile the network's blocks with ``torch.compile``: slow at first, then quicker.
+    max_batch : int
+        Most samples in one forward pass; 0 for as many as there are. It is halved whenever memory runs out.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    max_batch: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise ModelError(f"The number format is {self.dtype!r}: use float32, bfloat16 or float16.")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise ModelError(f"There is no device {self.device!r}: use cpu, cuda, cuda:1 or mps.") from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ModelError("There is no CUDA device here that this torch can use: use the device cpu.")
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise ModelError("There is no MPS device here: use the device cpu.")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+    def prepare(self, network: torch.nn.Module, *, dtype: torch.dtype | None = None) -> torch.nn.Module:
+        """Move a network to the device, in the format and layout, frozen and in evaluation mode."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        network = network.to(device=self.device, dtype=dtype or self.torch_dtype)
+        return network.to(memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
+
+    def compile_blocks(self, network: torch.nn.Module) -> None:
+        """Compile the blocks of a U-Net, if that is wanted.
+
+        The blocks' ``forward`` is compiled, not the whole network: hooks on the blocks stay outside of compiled code.
+        """
+        if self.compile:
+            for name in ("down_blocks", "mid_block", "up_blocks"):
+                part = getattr(network, name, None)
+                for block in part if isinstance(part, torch.nn.ModuleList) else [part]:
+                    if block is not None:
+                        block.forward = torch.compile(block.forward, dynamic=False)
+
+
+class AdaptiveBatch:
+    """Runs samples in the largest batches that fit; the size that fitted is remembered.
+
+    Parameters
+    ----------
+    max_batch : int
+        Most samples at once; 0 for no bound.
+    """
+
+    def __init__(self, max_batch: int = 0) -> None:
+        self.max_batch = max_batch
+
+    def __call__(self, count: int, run: Callable[[slice], Any]) -> Iterator[tuple[slice, Any]]:
+        """Run all of `count` samples.
+
+        Parameters
+        ----------
+        count : int
+            Number of samples.
+        run : callable
+            Gets a slice of the samples.
+
+        Yields
+        ------
+        part : slice
+            The samples that were run.
+        result
+            What `run` returned.
+
+        Raises
+        ------
+        ModelError
+            If memory does not even suffice for one sample.
+        """
+        start = 0
+        while start < count:
+            size = min(self.max_batch or count, count - start)
+            part = slice(start, start + size)
+            result = None
+            try:
+                result = run(part)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise ModelError(
+                        "There is not enough memory for a single forward pass: use a smaller image size, "
+                        "another number format (dtype) or another device."
+                    ) from error
+            if result is None:
+                # Only here, outside of the handler, nothing holds the failed pass's tensors any more.
+                self.max_batch = size // 2
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            yield part, result
+            start += size
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on whatever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def upcast_attention(network: torch.nn.Module) -> None:
+    """Let all attention layers of a diffusers network compare queries and keys in float32.
+
+    The attention logits of Stable Diffusion 2.1 exceed the range of float16. The layers' projections stay in the
+    network's format; their outputs are cast, and the result is cast back before the output projection.
+    """
+
+    def widen(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return output.float()
+
+    def narrow(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0].to(module.weight.dtype), *inputs[1:])
+
+    layers: list[Any] = [module for module in network.modules() if hasattr(module, "to_q")]
+    for layer in layers:
+        for projection in (layer.to_q, layer.to_k, layer.to_v):
+            projection.register_forward_hook(widen)
+        layer.to_out[0].register_forward_pre_hook(narrow)

@@ -1,0 +1,89 @@
+"""Several featurizers as one: their unit features side by side, so that cosines are averaged."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from dift_edit.errors import ModelError
+from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo, fingerprint
+from dift_edit.image import as_image
+
+__all__ = ["FusedFeaturizer"]
+
+
+class FusedFeaturizer:
+    """The concatenation of the features of several featurizers.
+
+    With unit features fᵢ and weights wᵢ (made to sum to 1), the map holds √wᵢ·fᵢ, so that its cosines are
+    Σ wᵢ·cosᵢ. Each map is brought to the finest grid first.
+
+    Parameters
+    ----------
+    featurizers : sequence of Featurizer
+        Two or more.
+    weights : sequence of float, optional
+        Positive; equal by default.
+
+    Raises
+    ------
+    ModelError
+        If there are no featurizers, or the weights do not suit them.
+
+    References
+    ----------
+    Zhang et al., A Tale of Two Features: Stable Diffusion Complements DINO, NeurIPS 2023, section 4.2.
+    """
+
+    def __init__(self, featurizers: Sequence[Featurizer], weights: Sequence[float] | None = None) -> None:
+        weights = [1.0] * len(featurizers) if weights is None else list(weights)
+        if not featurizers or len(weights) != len(featurizers) or not all(weight > 0 for weight in weights):
+            raise ModelError(
+                f"A fusion needs one positive weight for each of its featurizers, not {weights} for {len(featurizers)}."
+            )
+        self.featurizers = tuple(featurizers)
+        self.weights = tuple(weight / sum(weights) for weight in weights)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the parts and their weights."""
+        return fingerprint(*(part.fingerprint for part in self.featurizers), list(self.weights))
+
+    @property
+    def model(self) -> ModelInfo:
+        """All parts' identities."""
+        models = [part.model for part in self.featurizers]
+        return ModelInfo(
+            id="+".join(model.id for model in models),
+            revision="+".join(model.revision for model in models).strip("+"),
+            sha256=fingerprint(*(model.sha256 for model in models)),
+        )
+
+    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+        """Features of a picture."""
+        picture = as_image(image)
+        return self._fuse([part(picture, seed=seed) for part in self.featurizers])
+
+    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+        """Features of several pictures, in their order."""
+        pictures = [as_image(image) for image in images]
+        columns = [
+            part.batch(pictures, seed=seed)
+            if hasattr(part, "batch")
+            else [part(picture, seed=seed) for picture in pictures]
+            for part in self.featurizers
+        ]
+        return [self._fuse(row) for row in zip(*columns, strict=True)]
+
+    def _fuse(self, maps: Sequence[FeatureMap]) -> FeatureMap:
+        finest = max(maps, key=lambda one: one.grid_size[0] * one.grid_size[1])
+        size = finest.data.shape[-2:]
+        parts = []
+        for one, weight in zip(maps, self.weights, strict=True):
+            data = one.unit.to(finest.data.device)
+            if data.shape[-2:] != size:
+                data = F.normalize(F.interpolate(data[None], size=size, mode="bilinear")[0], dim=0)
+            parts.append(math.sqrt(weight) * data)
+        return FeatureMap(torch.cat(parts), finest.image_size, self.fingerprint, finest.digest)

@@ -1,0 +1,46 @@
+"""To which size a picture is brought for a network, so that the grid of features covers it exactly."""
+
+from collections.abc import Sequence
+
+from dift_edit.errors import ModelError
+
+__all__ = ["SIZE_MODES", "check_size_mode", "network_size"]
+
+SIZE_MODES = ("square", "short", "none")
+
+
+def check_size_mode(mode: str) -> None:
+    """Raise `ModelError` for a mode that does not exist."""
+    if mode not in SIZE_MODES:
+        raise ModelError(f"The size mode is {mode!r}: use one of {', '.join(SIZE_MODES)}.")
+
+
+def network_size(size: Sequence[int], *, side: int, mode: str, stride: int, floor_to: int = 0) -> tuple[int, int]:
+    """The size in pixels that a network shall see.
+
+    Parameters
+    ----------
+    size : (W, H)
+        The picture's size.
+    side : int
+        Side of the square, or length of the short side; without meaning for the mode "none".
+    mode : str
+        "square": a square whatever the aspect ratio (as the released DIFT code). "short": the short side has this
+        length. "none": as the picture is.
+    stride : int
+        Pixels a cell of the features: both edges become whole multiples, the nearest ones, so that the cells cover
+        the picture and nothing else. Sizes that are multiples already stay as they are.
+    floor_to : int
+        If not 0: edges become multiples of this number instead, rounded down (DIFT's video protocol uses 32).
+
+    Returns
+    -------
+    (width, height)
+    """
+    scale = 1.0 if mode == "none" else side / min(size)
+    edges = (side, side) if mode == "square" else tuple(edge * scale for edge in size)
+    if floor_to:
+        width, height = (max(floor_to, int(edge + 1e-6) // floor_to * floor_to) for edge in edges)
+    else:
+        width, height = (max(stride, round(edge / stride) * stride) for edge in edges)
+    return width, height

@@ -1,0 +1,418 @@
+"""DIFT features of Stable Diffusion (1.5, 2.1, Turbo, XL) and CleanDIFT, over stock diffusers modules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from dift_edit.errors import ModelError
+from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint, image_seed
+from dift_edit.features.execution import AdaptiveBatch, Runtime, upcast_attention
+from dift_edit.features.hooks import mean_outputs, run_until
+from dift_edit.features.prompts import PromptEmbedding, encode_prompt
+from dift_edit.features.sizing import check_size_mode, network_size
+from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
+from dift_edit.image import Image, as_image
+
+__all__ = ["StableDiffusionFeaturizer", "StableDiffusionSettings"]
+
+
+def _option(default: Any, help_: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help_, **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableDiffusionSettings:
+    """How features are taken from a latent diffusion model.
+
+    Attributes
+    ----------
+    image_size : int
+        Side in pixels of what the network sees, see `size_mode`.
+    size_mode : str
+        "square" (whatever the aspect ratio, as the released code), "short" (of the short side) or "none" (the
+        picture's own size). Edges become multiples of a cell, see `network_size`.
+    floor_to : int
+        If not 0: edges become multiples of this, rounded down.
+    timestep : int
+        t of the noise and of the network's input.
+    up_block : int or tuple of int
+        Blocks of the way up. One: its output as it is. Several: unit features, concatenated on the finest grid.
+    ensemble : int
+        Number of draws (of the posterior and of the noise) whose features are averaged.
+    prompt : str
+        The text; ``{category}`` is filled in by `for_category`.
+    posterior : str
+        "sample" the encoder's distribution (as the released code) or take its "mean".
+    add_noise : bool
+        False for CleanDIFT: clean latents.
+    """
+
+    image_size: int = _option(768, "side in pixels of what the network sees")
+    size_mode: str = _option("square", "square, short (side) or none", choices=("square", "short", "none"))
+    floor_to: int = _option(0, "round edges down to multiples of this, if not 0")
+    timestep: int = _option(261, "diffusion timestep")
+    up_block: int | tuple[int, ...] = 1
+    ensemble: int = _option(8, "number of noises whose features are averaged")
+    prompt: str = _option("", "text given to the network")
+    posterior: str = _option("sample", "how the encoder's distribution is used", choices=("sample", "mean"))
+    add_noise: bool = _option(True, "add the noise of the timestep")
+
+    def __post_init__(self) -> None:
+        blocks = self.up_block if isinstance(self.up_block, Sequence) else (self.up_block,)
+        object.__setattr__(self, "up_block", blocks[0] if len(blocks) == 1 else tuple(blocks))
+        check_size_mode(self.size_mode)
+        if self.posterior not in ("sample", "mean"):
+            raise ModelError(f"The posterior is {self.posterior!r}: use sample or mean.")
+        if self.ensemble < 1 or self.image_size < 1 or not blocks:
+            raise ModelError("The ensemble and the image size must be at least 1, and one up block is needed.")
+
+    @property
+    def up_blocks(self) -> tuple[int, ...]:
+        """The blocks as a tuple."""
+        return (self.up_block,) if isinstance(self.up_block, int) else self.up_block
+
+    @property
+    def draws(self) -> int:
+        """Number of different inputs of one picture: 1 where nothing is random."""
+        return self.ensemble if self.add_noise or self.posterior == "sample" else 1
+
+    def fingerprint(self) -> str:
+        """Digest of the settings."""
+        return fingerprint(type(self).__name__, self)
+
+
+class StableDiffusionFeaturizer:
+    """DIFT features of a latent diffusion model.
+
+    Parameters
+    ----------
+    unet : diffusers.UNet2DConditionModel
+        The network.
+    vae : diffusers.AutoencoderKL
+        Its encoder makes the latents; the decoder is dropped.
+    scheduler : diffusers.DDIMScheduler
+        Its ``add_noise`` puts the noise of timestep t on the latents.
+    settings : StableDiffusionSettings
+        What to take.
+    model : ModelInfo
+        The weights' identity.
+    runtime : Runtime, optional
+        Where and how to run.
+    folder : path, optional
+        Where the text encoders are, for prompts.
+    prompt_embedding : PromptEmbedding, optional
+        Of the settings' prompt, where there is no folder.
+
+    References
+    ----------
+    Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, section 4.
+    Stracke et al., CleanDIFT: Diffusion Features without Noise, CVPR 2025.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        vae: Any,
+        scheduler: Any,
+        settings: StableDiffusionSettings,
+        *,
+        model: ModelInfo,
+        runtime: Runtime | None = None,
+        folder: Path | None = None,
+        prompt_embedding: PromptEmbedding | None = None,
+    ) -> None:
+        self.runtime = runtime or Runtime()
+        self.settings = settings
+        self.model = model
+        self.scheduler = scheduler
+        self.unet: Any = self.runtime.prepare(unet)
+        vae.decoder = vae.post_quant_conv = None
+        # Latents need more precision than half formats give (and overflow in some models).
+        self.vae: Any = self.runtime.prepare(vae, dtype=torch.float32)
+        self._folder = folder
+        self._prompts = {} if prompt_embedding is None else {settings.prompt: prompt_embedding}
+        self._batch = AdaptiveBatch(self.runtime.max_batch)
+        self._check()
+        if self.runtime.dtype == "float16" and unet.config.get("upcast_attention"):
+            upcast_attention(self.unet)
+        self.runtime.compile_blocks(self.unet)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: Path | str,
+        settings: StableDiffusionSettings | None = None,
+        *,
+        unet_weights: Path | str | None = None,
+        name: str = "",
+        revision: str = "",
+        runtime: Runtime | None = None,
+        **options: Any,
+    ) -> "StableDiffusionFeaturizer":
+        """Load a diffusers folder (or a model id, see `find_model`).
+
+        Parameters
+        ----------
+        folder : path or str
+            Holds ``unet/``, ``vae/``, ``scheduler/`` and the text encoder; or an id on the hub.
+        settings : StableDiffusionSettings, optional
+            What to take.
+        unet_weights : path, optional
+            A safetensors file that replaces the U-Net's weights (CleanDIFT).
+        name, revision : str
+            Recorded as the model's identity.
+        runtime : Runtime, optional
+            Where and how to run.
+        **options
+            Fields of `StableDiffusionSettings` over `settings`, and of `Runtime` over `runtime`.
+
+        Raises
+        ------
+        ModelError
+            If a part is missing or its weights cannot be read.
+        """
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+        from dift_edit.features.sources import find_model
+
+        if not Path(folder).is_dir():
+            found = find_model(str(folder))
+            folder, name, revision = found.folder, name or found.id, revision or found.revision
+        folder = Path(folder)
+        run = {key: options.pop(key) for key in list(options) if key in Runtime.__dataclass_fields__}
+        settings = replace(settings or StableDiffusionSettings(), **options)
+        runtime = replace(runtime or Runtime(), **run)
+        unet = load_diffusers_part(UNet2DConditionModel, folder / "unet", dtype=runtime.torch_dtype)
+        digests = [weights_digest(folder / part) for part in ("unet", "vae")]
+        if unet_weights is not None:
+            digests[0] = load_state_file(unet, Path(unet_weights))
+        vae = load_diffusers_part(AutoencoderKL, folder / "vae")
+        return cls(
+            unet, vae, DDIMScheduler.from_config(_config(folder)), settings,
+            model=ModelInfo(id=name or str(folder), revision=revision, sha256=fingerprint(*digests)),
+            runtime=runtime, folder=folder,
+        )  # fmt: skip
+
+    def _check(self) -> None:
+        count, steps = len(self.unet.config.block_out_channels), self.scheduler.config.num_train_timesteps
+        if not all(0 <= block < count for block in self.settings.up_blocks):
+            raise ModelError(f"The up block {self.settings.up_block} does not exist: use 0 to {count - 1}.")
+        if not 0 <= self.settings.timestep < steps:
+            raise ModelError(f"The timestep {self.settings.timestep} does not exist: use 0 to {steps - 1}.")
+
+    def with_settings(self, **changes: Any) -> "StableDiffusionFeaturizer":
+        """The same networks with other settings; nothing is loaded again."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, settings=replace(self.settings, **changes))
+        other._check()
+        return other
+
+    def for_category(self, category: str) -> "StableDiffusionFeaturizer":
+        """With ``{category}`` of the prompt filled in ("a photo of a {category}" → "a photo of a cat")."""
+        return self.with_settings(prompt=self.settings.prompt.replace("{category}", category))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of weights, settings and number format."""
+        return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
+
+    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+        """Features of a picture; the draws follow from `seed` and the picture's content."""
+        return self.batch([image], seed=seed)[0]
+
+    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+        """Features of several pictures, together where their network sizes are equal.
+
+        Parameters
+        ----------
+        images : sequence of Image, path or array
+            The pictures.
+        seed : int
+            Of the draws; each picture's result is that of a single call, up to rounding.
+
+        Returns
+        -------
+        list of FeatureMap
+            In the order of the pictures.
+        """
+        pictures = [as_image(image) for image in images]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, picture in enumerate(pictures):
+            groups.setdefault(self._network_size(picture), []).append(index)
+        maps: dict[int, FeatureMap] = {}
+        for size, members in groups.items():
+            moments = self._encode([pictures[index] for index in members], size)
+            draws = [
+                self._draw(*moment, image_seed(pictures[index].digest, seed))
+                for index, moment in zip(members, moments, strict=True)
+            ]
+            features = self._features(torch.cat(draws), len(members))
+            for index, data in zip(members, features, strict=True):
+                maps[index] = self._map(data, pictures[index])
+        return [maps[index] for index in range(len(pictures))]
+
+    def extract(
+        self, image: Any, latents: torch.Tensor | None = None, noise: torch.Tensor | None = None, *, seed: int = 0
+    ) -> FeatureMap:
+        """Features with given latents or noise, to compare with other implementations.
+
+        Parameters
+        ----------
+        image : Image, path or array
+            The picture; where `latents` are given only its size matters.
+        latents : torch.Tensor, optional
+            (C, h, w), (1, C, h, w) or (ensemble, C, h, w): already multiplied with the VAE's scaling factor. The grid
+            of the map is then what the network makes of h × w, and the map says that it covers the picture.
+        noise : torch.Tensor, optional
+            (C, h, w), (1, C, h, w) or (ensemble, C, h, w), standard normal.
+        seed : int
+            Of what is not given. The posterior is drawn before the noise, as in the released code.
+
+        Returns
+        -------
+        FeatureMap
+            float32; the number of draws is that of what is given, if it is more than one.
+
+        Raises
+        ------
+        ModelError
+            If shapes do not fit.
+        """
+        picture = as_image(image)
+        given = [_as_batch(tensor, name) for tensor, name in ((latents, "latents"), (noise, "noise"))]
+        count = max([self.settings.draws if noise is None else 1, *(len(t) for t in given if t is not None)])
+        generator = torch.Generator().manual_seed(image_seed(picture.digest, seed))
+        clean, drawn = given
+        if clean is None:
+            mean, std = self._encode([picture], self._network_size(picture))[0]
+            clean = self._sample_posterior(mean, std, count, generator)
+        if drawn is None and self.settings.add_noise:
+            drawn = torch.randn((count, *clean.shape[1:]), generator=generator)
+        for tensor, name in ((clean, "latents"), (drawn, "noise")):
+            if tensor is not None and (tensor.shape[1:] != clean.shape[1:] or len(tensor) not in (1, count)):
+                raise ModelError(
+                    f"The {name} have shape {tuple(tensor.shape)}, which does not fit {count} draws of "
+                    f"{tuple(clean.shape[1:])}: give (ensemble, C, h, w)."
+                )
+        noisy = self._noisy(clean.expand(count, *clean.shape[1:]), drawn)
+        return self._map(next(iter(self._features(noisy, 1))), picture)
+
+    def _network_size(self, picture: Image) -> tuple[int, int]:
+        levels = len(self.unet.config.block_out_channels) - 1
+        scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        stride = scale * 2 ** max(levels - 1 - min(self.settings.up_blocks), 0)
+        settings = self.settings
+        return network_size(
+            picture.size, side=settings.image_size, mode=settings.size_mode, stride=stride, floor_to=settings.floor_to
+        )
+
+    def _encode(self, pictures: Sequence[Image], size: tuple[int, int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """(1, C, h, w) mean and standard deviation of each picture's latents, not scaled; one pass a picture."""
+        moments: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def run(part: slice) -> Any:
+            pixels = torch.stack([picture.resized(size, exact=True) for picture in pictures[part]]) * 2 - 1
+            layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
+            with torch.inference_mode():
+                return self.vae.encode(pixels.to(self.runtime.device, memory_format=layout)).latent_dist
+
+        for _, posterior in AdaptiveBatch(self._batch.max_batch)(len(pictures), run):
+            moments += zip(posterior.mean.cpu().split(1), posterior.std.cpu().split(1), strict=True)
+        return moments
+
+    def _sample_posterior(
+        self, mean: torch.Tensor, std: torch.Tensor, count: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """(count or 1, C, h, w) scaled latents."""
+        scaling = float(self.vae.config.scaling_factor)
+        if self.settings.posterior == "mean":
+            return mean * scaling
+        return (mean + std * torch.randn((count, *mean.shape[1:]), generator=generator)) * scaling
+
+    def _draw(self, mean: torch.Tensor, std: torch.Tensor, seed: int) -> torch.Tensor:
+        """(draws, C, h, w) inputs of the network."""
+        generator, count = torch.Generator().manual_seed(seed), self.settings.draws
+        clean = self._sample_posterior(mean, std, count, generator)
+        noise = torch.randn((count, *mean.shape[1:]), generator=generator) if self.settings.add_noise else None
+        return self._noisy(clean.expand(count, *clean.shape[1:]), noise)
+
+    def _noisy(self, clean: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        if noise is None:
+            return clean.float()
+        timestep = torch.full((len(clean),), self.settings.timestep, dtype=torch.long)
+        noisy: torch.Tensor = self.scheduler.add_noise(clean.float().cpu(), noise.float().cpu(), timestep)
+        return noisy
+
+    def _features(self, inputs: torch.Tensor, pictures: int) -> torch.Tensor:
+        """(pictures, C, h, w) mean over each picture's draws, from (pictures · draws, C, h, w)."""
+        settings, draws = self.settings, len(inputs) // pictures
+        names = [f"up_blocks.{block}" for block in settings.up_blocks]
+        layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
+        condition = self._condition(inputs.shape[-2:])
+
+        def run(part: torch.Tensor) -> dict[str, torch.Tensor]:
+            sample = part.to(self.runtime.device, self.runtime.torch_dtype, memory_format=layout)
+            given = {key: value.expand(len(sample), *value.shape[1:]) for key, value in condition.items()}
+            states = given.pop("encoder_hidden_states")
+            timestep = torch.tensor(settings.timestep, device=sample.device)
+            return run_until(
+                self.unet,
+                names,
+                lambda: self.unet(sample, timestep, encoder_hidden_states=states, added_cond_kwargs=given or None),
+            )
+
+        outputs = mean_outputs(inputs, draws, self._batch, run)
+        means = [outputs[name].contiguous() for name in names]
+        if len(means) == 1:
+            return means[0]
+        fine = max((mean.shape[-2:] for mean in means), key=lambda grid: grid[0] * grid[1])
+        units = [F.interpolate(F.normalize(mean, dim=1), size=fine, mode="bilinear") for mean in means]
+        return torch.cat([F.normalize(unit, dim=1) for unit in units], 1)
+
+    def _condition(self, latent_size: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The network's conditioning on the prompt; for SDXL also the pooled prompt and the picture's size."""
+        prompt = self.settings.prompt
+        if prompt not in self._prompts:
+            if self._folder is None:
+                raise ModelError("There is no text encoder for the prompt: load the featurizer from a model folder.")
+            self._prompts[prompt] = encode_prompt(self._folder, prompt)
+        embedding, target = self._prompts[prompt], (self.runtime.device, self.runtime.torch_dtype)
+        condition = {"encoder_hidden_states": embedding.tokens.to(*target)}
+        if embedding.pooled is not None:
+            scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
+            height, width = (edge * scale for edge in latent_size)
+            condition["text_embeds"] = embedding.pooled.to(*target)
+            condition["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).to(*target)
+        return condition
+
+    def _map(self, data: torch.Tensor, picture: Image) -> FeatureMap:
+        return FeatureMap(data, picture.size, self.fingerprint, picture.digest)
+
+
+def _as_batch(tensor: torch.Tensor | None, name: str) -> torch.Tensor | None:
+    if tensor is None:
+        return None
+    if tensor.ndim not in (3, 4):
+        raise ModelError(f"The {name} have shape {tuple(tensor.shape)}: give (ensemble, C, h, w).")
+    return tensor[None] if tensor.ndim == 3 else tensor
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The scheduler's configuration; only its betas matter, so that any kind of scheduler will do."""
+    import json
+
+    path = folder / "scheduler" / "scheduler_config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be read: give a diffusers folder that has unet/, vae/ and scheduler/."
+        ) from error
+    keys = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+    return {key: config[key] for key in keys if key in config}

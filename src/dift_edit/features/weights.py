@@ -1,0 +1,93 @@
+"""Weights on the disk: loading parts of a diffusers folder, and their digests."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dift_edit.errors import ModelError
+from dift_edit.features.base import file_sha256, fingerprint
+
+__all__ = ["load_diffusers_part", "load_state_file", "weights_digest"]
+
+
+def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
+    """One model of a diffusers folder, from safetensors; the network is never asked.
+
+    Parameters
+    ----------
+    kind : type
+        A diffusers model class.
+    folder : path
+        Holds ``config.json`` and ``*.safetensors``.
+    dtype : torch.dtype
+        Number format of the weights in memory.
+
+    Raises
+    ------
+    ModelError
+        If the folder is not such a folder or its weights cannot be read.
+    """
+    files = weight_files(folder)
+    plain = any(".fp16." not in file.name for file in files)
+    try:
+        return kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, torch_dtype=dtype,
+            variant=None if plain else "fp16",
+        )  # fmt: skip
+    except Exception as error:  # each library underneath has errors of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files that would be loaded from a folder, sorted.
+
+    Raises
+    ------
+    ModelError
+        If there are none.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    plain = [file for file in files if ".fp16." not in file.name]
+    if not files:
+        raise ModelError(f"{folder} holds no .safetensors file: give a model folder in the diffusers layout.")
+    return plain or files
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a folder's weight file, or of the list of digests when there are several."""
+    digests = [_digest(file) for file in weight_files(folder)]
+    return digests[0] if len(digests) == 1 else fingerprint(*digests)
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file; the hub's cache names its files by it, which saves reading gigabytes."""
+    name = file.resolve().name
+    return name if re.fullmatch(r"[0-9a-f]{64}", name) else file_sha256(file)
+
+
+def load_state_file(network: torch.nn.Module, file: Path) -> str:
+    """Replace all weights of a network by those of a safetensors file.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or belongs to another network.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(file))
+    except Exception as error:  # safetensors, the system and torch have errors of their own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"The weights in {file} do not fit {type(network).__name__} ({reason}): give the file made for this model."
+        ) from error
+    return _digest(file)

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import dift_edit as de
+from dift_edit.errors import ModelError
+from dift_edit.features.fusion import FusedFeaturizer
+from dift_edit.features.vit import IMAGENET, OPENAI
+from toy_models import vision_transformer
+
+KINDS = ["vit", "dinov2", "dinov2_with_registers", "clip"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {kind: vision_transformer(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
+
+
+def picture(size: tuple[int, int] = (32, 32), seed: int = 0) -> de.Image:
+    return de.as_image(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_equal_the_stock_output(folders, kind: str) -> None:
+    """At the size that the network was made for, the tokens are those of a plain call."""
+    featurizer = de.load_featurizer(folders[kind], image_size=32, layer=1)
+    image = picture()
+    mean, std = (torch.tensor(value)[:, None, None] for value in (OPENAI if kind == "clip" else IMAGENET))
+    with torch.no_grad():
+        output = featurizer.network(((image.to_tensor() - mean) / std)[None], output_hidden_states=True)
+    expected = output.hidden_states[2][0, -16:].T.reshape(24, 4, 4)
+    torch.testing.assert_close(featurizer(image).data, expected, rtol=1e-4, atol=1e-4)
+    last = de.load_featurizer(folders[kind], image_size=32)(image).data
+    final = output.last_hidden_state[0, -16:].T.reshape(24, 4, 4)
+    torch.testing.assert_close(last, final, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_are_the_projection_of_the_layer(folders, kind: str) -> None:
+    featurizer = de.load_featurizer(folders[kind], image_size=32, layer=1, facet="keys")
+    seen = {}
+    for name, part in featurizer.network.named_modules():
+        if ".1." in name and name.endswith("k_proj"):
+            part.register_forward_hook(lambda m, i, o: seen.update(keys=o))
+    data = featurizer(picture()).data
+    torch.testing.assert_close(data, seen["keys"][0, -16:].T.reshape(24, 4, 4))
+    assert not torch.equal(
+        data, de.load_featurizer(folders[kind], image_size=32, layer=1, facet="values")(picture()).data
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stride_makes_denser_tokens_in_the_same_places(folders, kind: str) -> None:
+    image = picture((48, 32))
+    dense = de.load_featurizer(folders[kind], image_size=32, stride=4)(image)
+    plain = de.load_featurizer(folders[kind], image_size=32)(image)
+    assert plain.grid_size == (6, 4) and dense.grid_size == (12, 8) and dense.image_size == (48, 32)
+
+
+@pytest.mark.parametrize("size", [(57, 33), (20, 90)])
+def test_maps_cover_pictures_of_any_size_and_batches_equal_single_calls(folders, size) -> None:
+    featurizer = de.load_featurizer(folders["dinov2"], image_size=40)
+    images = [picture(size), picture(), picture(size, seed=1)]
+    maps = featurizer.batch(images)
+    for image, features in zip(images, maps, strict=True):
+        torch.testing.assert_close(features.data, featurizer(image).data, rtol=1e-4, atol=1e-4)
+        width, height = features.grid_size
+        assert abs(width / height - image.size[0] / image.size[1]) < 0.15 * image.size[0] / image.size[1]
+
+
+def test_fusion_averages_cosines(folders, mini) -> None:
+    parts = [de.load_featurizer(folders["dinov2"], image_size=48), de.load_featurizer(folders["clip"], image_size=48)]
+    fused = FusedFeaturizer(parts, [3, 1])
+    image = picture((60, 48))
+    data = fused(image).unit.flatten(1)
+    cosines = [part(image).unit.flatten(1).T @ part(image).unit.flatten(1) for part in parts]
+    torch.testing.assert_close(data.T @ data, 0.75 * cosines[0] + 0.25 * cosines[1], rtol=1e-4, atol=1e-4)
+    both = FusedFeaturizer([mini, parts[0]])
+    assert both(image).grid_size == mini(image).grid_size
+    torch.testing.assert_close(both.batch([image])[0].data, both(image).data, rtol=1e-4, atol=1e-5)
+    assert both.model.id.startswith("dift-mini+") and both.fingerprint != fused.fingerprint
+    assert isinstance(fused, de.Featurizer)
+    with pytest.raises(ModelError, match="positive"):
+        FusedFeaturizer(parts, [1, 0])
+    assert de.load_featurizer(f"mini+{folders['vit']}").model.id == f"dift-mini+{folders['vit']}"
+
+
+def test_errors_are_sentences(folders, tmp_path: Path) -> None:
+    for bad, words in (({"layer": 3}, "0 to 2"), ({"facet": "heads"}, "tokens, keys"), ({"stride": 9}, "use 1 to 8")):
+        with pytest.raises(ModelError, match=words):
+            de.load_featurizer(folders["vit"], **bad)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match="'bert'"):
+        de.load_featurizer(tmp_path)
