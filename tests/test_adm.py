@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 import dift_edit as de
 from dift_edit.errors import ModelError, OutputError
-from dift_edit.features.adm_checkpoint import AdmArchitecture, convert_adm, convert_adm_state, output_block_name
+from dift_edit.features.adm_architecture import AdmArchitecture
+from dift_edit.features.adm_checkpoint import convert_adm, convert_adm_state, output_block_name
 from dift_edit.features.pixel_diffusion import PixelDiffusionFeaturizer
 
 SMALL = AdmArchitecture(channels=32, channel_mult=(1, 1, 2, 2, 4, 4), head_channels=16, groups=8, image_size=32)

@@ -16,6 +16,7 @@ from dift_edit.errors import DiftEditError
 __all__ = ["COMMANDS", "build_parser", "main"]
 
 COMMANDS = {
+    "features": "dift_edit.cli.features",
     "models": "dift_edit.cli.models",
 }
 """Command → module."""

@@ -1,18 +1,127 @@
-"""``dift-edit models``: what can be loaded."""
+"""``dift-edit models``: what can be loaded, what is on this machine, and turning ADM's checkpoint into a folder."""
 
 import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
 
-HELP = "list the models that can be loaded"
+HELP = "list models and presets; fetch or convert a model; show or empty the feature cache"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the command has no arguments."""
+    """Add what can be done with models; nothing chosen means listing them."""
+    from dift_edit.features.adm_architecture import AdmArchitecture
+
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, presets with all values")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    convert = actions.add_parser("convert", help="turn a .pt file of guided-diffusion (ADM) into a model folder")
+    convert.add_argument("checkpoint", metavar="FILE", help="say, 256x256_diffusion_uncond.pt")
+    convert.add_argument("-o", "--output", metavar="DIR", required=True, help="the new folder")
+    for item in dataclasses.fields(AdmArchitecture):
+        several = isinstance(item.default, tuple)
+        convert.add_argument(
+            f"--{item.name.replace('_', '-')}", default=item.default, type=_numbers if several else int,
+            metavar="N,N,…" if several else "N", help=f"{item.metadata['help']} (default: {_plain(item.default)})",
+        )  # fmt: skip
+    fetch = actions.add_parser("fetch", help="download a model of the list now")
+    fetch.add_argument("name", metavar="MODEL")
+    cache = actions.add_parser("cache", help="show how large the feature cache is, or empty it")
+    cache.add_argument("--clear", action="store_true", help="remove all features")
 
 
-def run(_args: argparse.Namespace) -> int:
-    """Print one line a model."""
-    from dift_edit.features.registry import FEATURIZERS
+def run(args: argparse.Namespace) -> int:
+    """Do the chosen action."""
+    actions = {"convert": _convert, "fetch": _fetch, "cache": _cache}
+    return actions.get(args.action or "", _list)(args)
 
-    for name in FEATURIZERS:
-        print(name)
+
+def _convert(args: argparse.Namespace) -> int:
+    from dift_edit.features.adm_architecture import AdmArchitecture
+    from dift_edit.features.adm_checkpoint import convert_adm
+
+    numbers = {item.name: getattr(args, item.name) for item in dataclasses.fields(AdmArchitecture)}
+    folder = convert_adm(args.checkpoint, args.output, AdmArchitecture(**numbers))
+    print(f"{folder} is a model folder now: use it as  --model {folder}")
     return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from dift_edit.features.catalog import MODELS
+    from dift_edit.features.sources import find_file, find_model
+
+    if args.name == "mini":
+        print("mini is part of the package.")
+        return 0
+    found = find_model(args.name)
+    print(f"{args.name}: {found.id} {found.revision} in {found.folder}")
+    entry = MODELS.get(args.name)
+    if entry is not None and entry.unet_file:
+        print(f"{args.name}: {find_file(entry.unet_id, entry.unet_file)}")
+    return 0
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from dift_edit.cache import FeatureCache
+
+    cache = FeatureCache()
+    if args.clear:
+        print(f"{cache.clear()} feature maps removed from {cache.folder}")
+    else:
+        print(f"{cache.folder}: {cache.size() / 1e6:.1f} MB of at most {cache.max_bytes / 1e9:.1f} GB")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from dift_edit.features.catalog import MODELS
+    from dift_edit.features.presets import PRESETS
+    from dift_edit.features.sources import models_folder
+
+    models = [_model(name) for name in MODELS]
+    if args.json:
+        presets = [{**vars(preset), "fingerprint": preset.fingerprint()} for preset in PRESETS.values()]
+        json.dump({"models": models, "presets": presets}, sys.stdout, indent=1, default=dict)
+        print()
+        return 0
+    rows = [("MODEL", "KIND", "HERE", "SIZE", "LICENCE", "NEEDS")]
+    rows += [(m["name"], m["kind"], m["here"], f"{m['gigabytes']:.2g} GB", m["licence"], m["needs"]) for m in models]
+    _table(rows)
+    print(f"\nModel folders of your own go into {models_folder()}, or are given by their path.\n")
+    presets = [("PRESET", "VERSION", "MODEL", "MATCHING", "SETTINGS")]
+    for preset in PRESETS.values():
+        settings = ", ".join(f"{key} {_plain(value)}" for key, value in preset.settings.items())
+        rows.append(
+            (preset.name, str(preset.version), preset.model, f"{preset.matching}, {preset.metric}", settings, "")
+        )
+    _table(rows)
+    return 0
+
+
+def _model(name: str) -> dict[str, Any]:
+    """What is known of a model, as plain data."""
+    from dift_edit.features.catalog import MODELS
+    from dift_edit.features.sources import cached_bytes
+
+    entry = MODELS[name]
+    size = cached_bytes(name)
+    here = "in the package" if name == "mini" else f"{size / 1e9:.2g} GB" if size else "no"
+    return {
+        "name": name, "kind": entry.kind, "here": here, "gigabytes": entry.gigabytes, "licence": entry.licence,
+        "needs": entry.needs, "ids": list(entry.ids), "settings": dict(entry.settings),
+    }  # fmt: skip
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print columns, aligned."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _plain(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else json.dumps(value) if value == "" else str(value)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
