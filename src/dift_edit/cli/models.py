@@ -88,13 +88,12 @@ def _list(args: argparse.Namespace) -> int:
     rows += [(m["name"], m["kind"], m["here"], f"{m['gigabytes']:.2g} GB", m["licence"], m["needs"]) for m in models]
     _table(rows)
     print(f"\nModel folders of your own go into {models_folder()}, or are given by their path.\n")
-    presets = [("PRESET", "VERSION", "MODEL", "MATCHING", "SETTINGS")]
+    table = [("PRESET", "VERSION", "MODEL", "MATCHING", "SETTINGS")]
     for preset in PRESETS.values():
         settings = ", ".join(f"{key} {_plain(value)}" for key, value in preset.settings.items())
-        rows.append(
-            (preset.name, str(preset.version), preset.model, f"{preset.matching}, {preset.metric}", settings, "")
-        )
-    _table(rows)
+        matching = f"{preset.matching}, {preset.metric}"
+        table.append((preset.name, str(preset.version), preset.model, matching, settings))
+    _table(table)
     return 0
 
 
