@@ -8,12 +8,14 @@ from dift_edit.errors import DiftEditError
 
 if TYPE_CHECKING:
     from dift_edit import viz
+    from dift_edit.cache import CachedFeaturizer, FeatureCache
     from dift_edit.compositing import Compositing, alpha_over
     from dift_edit.edits import Edit, PaintLayer, Sticker, edit_from_difference
     from dift_edit.features.base import FeatureMap, Featurizer
     from dift_edit.features.registry import load_featurizer
     from dift_edit.image import Image, as_image, image_digest
     from dift_edit.image_io import load_image, save_image
+    from dift_edit.matching import PointMatches, match_dense, match_mutual, match_points, similarity_map
     from dift_edit.pipeline import Transfer, transfer
     from dift_edit.placement import Placement, locate
     from dift_edit.settings import TransferSettings
@@ -26,6 +28,8 @@ _HOMES = {
     "features.registry": ["load_featurizer"],
     "image": ["Image", "as_image", "image_digest"],
     "image_io": ["load_image", "save_image"],
+    "matching": ["PointMatches", "match_dense", "match_mutual", "match_points", "similarity_map"],
+    "cache": ["CachedFeaturizer", "FeatureCache"],
     "pipeline": ["Transfer", "transfer"],
     "placement": ["Placement", "locate"],
     "settings": ["TransferSettings"],
@@ -34,14 +38,17 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CachedFeaturizer",
     "Compositing",
     "DiftEditError",
     "Edit",
+    "FeatureCache",
     "FeatureMap",
     "Featurizer",
     "Image",
     "PaintLayer",
     "Placement",
+    "PointMatches",
     "Sticker",
     "Transfer",
     "TransferSettings",
@@ -53,7 +60,11 @@ __all__ = [
     "load_featurizer",
     "load_image",
     "locate",
+    "match_dense",
+    "match_mutual",
+    "match_points",
     "save_image",
+    "similarity_map",
     "transfer",
     "viz",
     "warp_image",
