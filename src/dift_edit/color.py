@@ -6,6 +6,7 @@ All estimates are robust (medians) and bounded, because a correction that is too
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import linalg
 
 __all__ = [
@@ -22,20 +23,31 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 
+_DELTA = 6 / 29
+_TO_XYZ = torch.tensor(
+    [(0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041)]
+) / torch.tensor([[0.95047], [1.0], [1.08883]])
+"""Linear sRGB to CIE XYZ, relative to the white point D65."""
 MAX_EXPOSURE, MAX_TINT = 1.0, 0.4
 """Largest corrections, in stops: of the brightness, and of one channel against the mean of all."""
 
 
 def srgb_to_linear(values: Floats) -> Floats:
     """SRGB values in [0, 1] to linear light (IEC 61966-2-1)."""
-    linear = np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)
+    return _linear(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))).numpy()
 
 
 def linear_to_srgb(values: Floats) -> Floats:
     """Linear light in [0, 1] to sRGB values (IEC 61966-2-1)."""
-    curved = 1.055 * np.maximum(values, 0.0031308) ** (1 / 2.4) - 0.055
-    return np.where(values <= 0.0031308, values * 12.92, curved).astype(np.float32)
+    return _curved(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))).numpy()
+
+
+def _linear(values: torch.Tensor) -> torch.Tensor:
+    return torch.where(values <= 0.04045, values / 12.92, ((values.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+
+
+def _curved(values: torch.Tensor) -> torch.Tensor:
+    return torch.where(values <= 0.0031308, values * 12.92, 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def luminance(linear: Floats) -> Floats:
@@ -44,14 +56,20 @@ def luminance(linear: Floats) -> Floats:
 
 
 def srgb_to_lab(values: Floats) -> Floats:
-    """SRGB (h, w, 3) in [0, 1] to CIE L*a*b* (D65): L in [0, 100]."""
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(values, dtype=np.float32), cv2.COLOR_RGB2LAB))
+    """SRGB (…, 3) in [0, 1] to CIE L*a*b* (D65): L in [0, 100]."""
+    xyz = _linear(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))) @ _TO_XYZ.T
+    f = torch.where(xyz > _DELTA**3, xyz.clamp(min=1e-9) ** (1 / 3), xyz / (3 * _DELTA**2) + 4 / 29)
+    x, y, z = f.unbind(-1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-1).numpy()
 
 
 def lab_to_srgb(lab: Floats) -> Floats:
-    """CIE L*a*b* (h, w, 3) to sRGB, cut to [0, 1]."""
-    values = cv2.cvtColor(np.ascontiguousarray(lab, dtype=np.float32), cv2.COLOR_LAB2RGB)
-    return np.asarray(np.clip(values, 0, 1), dtype=np.float32)
+    """CIE L*a*b* (…, 3) to sRGB, cut to [0, 1]."""
+    light, a, b = torch.from_numpy(np.ascontiguousarray(lab, dtype=np.float32)).unbind(-1)
+    y = (light + 16) / 116
+    f = torch.stack([y + a / 500, y, y - b / 200], dim=-1)
+    xyz = torch.where(f > _DELTA, f**3, 3 * _DELTA**2 * (f - 4 / 29))
+    return _curved((xyz @ torch.linalg.inv(_TO_XYZ).T).clamp(0, 1)).numpy()
 
 
 def illumination_gain(before: Floats, after: Floats, strength: float = 1.0) -> Floats:
@@ -189,7 +207,7 @@ def match_palette(colors: Floats, weight: Floats, palette: Floats, strength: flo
     """
     lab = srgb_to_lab(colors)
     own = lab[weight > 0.5].astype(np.float64)
-    goal = srgb_to_lab(palette.reshape(1, -1, 3))[0].astype(np.float64)
+    goal = srgb_to_lab(palette.reshape(-1, 3)).astype(np.float64)
     if len(own) < 10 or len(goal) < 10:
         return colors
     own_mean, goal_mean = own.mean(axis=0), goal.mean(axis=0)

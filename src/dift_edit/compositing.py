@@ -26,7 +26,7 @@ from dift_edit.features.base import fingerprint
 from dift_edit.image import Image, Pixels
 from dift_edit.warp import RESAMPLINGS, Box, Warped, premultiplied
 
-__all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "widened"]
+__all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -228,15 +228,34 @@ def _blended(target: Image, layer: Warped, settings: Compositing) -> Image:
     return write(target, box, base + alpha[..., None] * (pasted - base), alpha)
 
 
-def write(target: Image, box: Box, colors: Floats, coverage: Floats) -> Image:
-    """Set the straight colours of a box of a picture where `coverage` is above zero; alpha grows by it."""
+def write(
+    target: Image, box: Box, colors: Floats, coverage: Floats, *, keep_alpha: bool = False, in_place: bool = False
+) -> Image:
+    """Set the straight colours of a box of a picture where `coverage` is above zero.
+
+    Parameters
+    ----------
+    target : Image
+        The picture.
+    box : (left, top, right, bottom)
+        Where.
+    colors : ndarray
+        (h, w, 3) sRGB in [0, 1].
+    coverage : ndarray
+        (h, w) in [0, 1]; the picture's alpha grows by it.
+    keep_alpha : bool
+        Leave the picture's alpha as it is.
+    in_place : bool
+        Change the picture's own arrays (of a copy made before).
+    """
     left, top, right, bottom = box
     window = (slice(top, bottom), slice(left, right))
-    pixels, touched = target.pixels.copy(), coverage > 0
+    pixels = target.pixels if in_place else target.pixels.copy()
+    touched = coverage > 0
     np.copyto(pixels[window], _typed(colors, target), where=touched[..., None])
-    alpha = None
-    if target.alpha is not None:
-        alpha = target.alpha.copy()
+    alpha = target.alpha
+    if alpha is not None and not keep_alpha:
+        alpha = alpha if in_place else alpha.copy()
         below = alpha[window].astype(np.float32) / np.float32(target.full_scale)
         np.copyto(alpha[window], _typed(coverage + below * (1 - coverage), target), where=touched)
     return target.with_pixels(pixels, alpha)

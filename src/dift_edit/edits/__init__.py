@@ -1,7 +1,40 @@
 """What is carried from the source to the targets."""
 
+from dift_edit.edits.adjust import ColorAdjust
 from dift_edit.edits.base import Edit, as_quad, check_edit
-from dift_edit.edits.difference import PaintLayer, edit_from_difference
+from dift_edit.edits.erase import Erase
+from dift_edit.edits.example import PaintLayer, edit_from_difference
+from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
+from dift_edit.edits.labels_io import labels_from_coco, labels_to_coco, read_napari_csv, write_napari_csv
+from dift_edit.edits.layers import Layers
+from dift_edit.edits.lut import CubeLut
+from dift_edit.edits.redaction import Redaction
+from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
+from dift_edit.edits.stored import edit_from_recipe, edit_to_recipe, load_edit, save_edit
 
-__all__ = ["Edit", "PaintLayer", "Sticker", "as_quad", "check_edit", "edit_from_difference"]
+__all__ = [
+    "ColorAdjust",
+    "CubeLut",
+    "Edit",
+    "Erase",
+    "Keypoints",
+    "LabelLayer",
+    "Layers",
+    "PaintLayer",
+    "Polygon",
+    "Redaction",
+    "Region",
+    "Sticker",
+    "as_quad",
+    "check_edit",
+    "edit_from_difference",
+    "edit_from_recipe",
+    "edit_to_recipe",
+    "labels_from_coco",
+    "labels_to_coco",
+    "load_edit",
+    "read_napari_csv",
+    "save_edit",
+    "write_napari_csv",
+]

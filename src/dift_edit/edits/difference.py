@@ -1,19 +1,16 @@
-"""Edit by example: what a person changed between a picture before and after."""
+"""Where two versions of a picture differ, and what was painted there."""
 
 import itertools
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dift_edit.edits.sticker import Sticker
-from dift_edit.errors import EditError
-from dift_edit.image import Image, as_image
+from dift_edit.image import Image
 from dift_edit.warp import premultiplied
 
-__all__ = ["PaintLayer", "difference_matte", "edit_from_difference"]
+__all__ = ["changed_area", "noise_threshold", "opaque", "unmixed"]
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -21,66 +18,66 @@ _REACH = 3
 """Pixels from the edge of a change inwards that may be mixtures of paint and picture."""
 
 
-class PaintLayer(Sticker):
-    """What was painted on the source, as a transparent canvas of its size."""
-
-    def recipe(self) -> dict[str, Any]:
-        """Plain data: ``{"type": "paint", "image": Image}``."""
-        return {"type": "paint", "image": self.image}
+def opaque(image: Image) -> Floats:
+    """(H, W, 3) sRGB in [0, 1], over white."""
+    values = premultiplied(image)
+    return values[..., :3] + (1 - values[..., 3:])
 
 
-def edit_from_difference(before: Any, after: Any, *, threshold: float | None = None) -> PaintLayer:
-    """The edit that turns one picture into the other.
+def noise_threshold(before: Floats, after: Floats) -> float:
+    """A change that noise does not reach: writing a picture as JPEG again changes every pixel a little."""
+    difference = (after - before).mean(axis=2)
+    rough = np.abs(difference - np.asarray(cv2.GaussianBlur(difference, (0, 0), 2.0)))
+    rough = rough[rough < 0.05]
+    noise = float(np.percentile(rough, 90)) if rough.size else 0.0
+    return min(max(4 * noise, 0.02), 0.12)
+
+
+def changed_area(before: Floats, after: Floats, threshold: float) -> Mask:
+    """Where something was changed: specks are dropped and holes filled, because a person edits areas.
 
     Parameters
     ----------
-    before, after : Image, path, PIL.Image.Image or array
-        The source and the same picture after the edit, of the same size.
-    threshold : float, optional
-        Smallest change of a channel, in [0, 1], that counts; from the noise of the pair when None.
+    before, after : ndarray
+        (H, W, 3) sRGB in [0, 1].
+    threshold : float
+        Smallest change of a channel that counts.
 
     Returns
     -------
-    PaintLayer
-        With the colours of `after` under a soft matte of what changed.
-
-    Raises
-    ------
-    EditError
-        If the sizes differ or nothing changed.
+    ndarray
+        (H, W) bool.
     """
-    before, after = as_image(before), as_image(after)
-    if before.size != after.size:
-        raise EditError(
-            f"{_called(after, 'The edited picture')} is {after.size[0]}×{after.size[1]} but "
-            f"{_called(before, 'the source')} is {before.size[0]}×{before.size[1]}: "
-            "save the edited picture in the source's size, without cropping."
-        )
-    colors, matte = difference_matte(before, after, threshold=threshold)
-    if not matte.any():
-        raise EditError(
-            f"{_called(after, 'The edited picture')} shows no change against {_called(before, 'the source')}: "
-            "give the picture before and after the edit."
-        )
-    full, kind = after.full_scale, after.pixels.dtype
-    scaled = [values * full if full == 1 else np.rint(values * full) for values in (colors, matte)]
-    return PaintLayer(Image(scaled[0].astype(kind), scaled[1].astype(kind), after.file))
+    change = np.abs(after - before).max(axis=2)
+    smooth = np.asarray(cv2.GaussianBlur(change, (0, 0), 0.8))
+    strong = (np.maximum(change, smooth) > threshold) & (smooth > 0.5 * threshold)
+    labels, count = ndimage.label(ndimage.binary_closing(np.pad(strong, 2), iterations=2)[2:-2, 2:-2])
+    areas = np.bincount(labels.ravel())
+    weight = np.bincount(labels.ravel(), weights=smooth.ravel())
+    weight[0] = 0
+    coherent = np.abs(np.asarray(cv2.GaussianBlur(after - before, (0, 0), 1.5))).max(axis=2)  # noise cancels in it
+    peak = ndimage.maximum(coherent, labels, np.arange(count + 1))
+    kept = (areas >= 4) & (weight >= 0.003 * weight.max()) & (peak >= min(1.5 * threshold, 0.5 * peak.max()))
+    kept[0] = False
+    return np.asarray(ndimage.binary_fill_holes(kept[labels]) > 0)
 
 
-def difference_matte(before: Image, after: Image, *, threshold: float | None = None) -> tuple[Floats, Floats]:
-    """What was painted over a picture, and how opaque it is.
+def unmixed(below: Floats, seen: Floats, solid: Mask, tolerance: float) -> tuple[Floats, Floats]:
+    """Paint and its opacity, without what shines through at its edge.
 
     Parameters
     ----------
-    before, after : Image
-        Of the same size.
-    threshold : float, optional
-        Smallest change that counts, in [0, 1].
+    below, seen : ndarray
+        (H, W, 3) sRGB in [0, 1] before and after.
+    solid : ndarray
+        (H, W) bool: where something was painted.
+    tolerance : float
+        How far a mixture may be from what is seen.
 
     Returns
     -------
     colors : ndarray
-        (H, W, 3) float32: the paint, without what shines through at its edge.
+        (H, W, 3) float32.
     alpha : ndarray
         (H, W) float32 in [0, 1].
 
@@ -94,18 +91,6 @@ def difference_matte(before: Image, after: Image, *, threshold: float | None = N
     ----------
     Smith and Blinn, "Blue Screen Matting", 1996 (the compositing equation solved for α with the background known).
     """
-    below, seen = _opaque(before), _opaque(after)
-    change = np.abs(seen - below).max(axis=2)
-    if threshold is None:
-        threshold = _noise_threshold(change)
-    solid = _changed_area(change, threshold)
-    if not solid.any():
-        return seen, np.zeros(change.shape, np.float32)
-    return _unmixed(below, seen, solid, max(1.5 * threshold, 0.05))
-
-
-def _unmixed(below: Floats, seen: Floats, solid: Mask, tolerance: float) -> tuple[Floats, Floats]:
-    """Paint and opacity, with the pixels near the edge explained as a mixture where a deeper neighbour can."""
     depth = ndimage.distance_transform_edt(np.pad(solid, _REACH + 1))
     inner = slice(_REACH + 1, -_REACH - 1)
     colors, alpha = seen.copy(), solid.astype(np.float32)
@@ -127,33 +112,3 @@ def _unmixed(below: Floats, seen: Floats, solid: Mask, tolerance: float) -> tupl
     alpha[rows, columns] = np.clip((opacity - 0.06) / 0.9, 0, 1)
     colors[rows, columns] = np.where((opacity > 0.95)[:, None], own, paint)
     return colors, alpha
-
-
-def _noise_threshold(change: Floats) -> float:
-    """A change that noise does not reach: writing a picture as JPEG again changes every pixel a little."""
-    quiet = change[change < 0.1]
-    noise = float(np.percentile(quiet, 90)) if quiet.size else 0.0
-    return min(max(2.5 * noise, 0.02), 0.12)
-
-
-def _changed_area(change: Floats, threshold: float) -> Mask:
-    """Where something was painted: specks are dropped and holes filled, because a person paints areas."""
-    smooth = cv2.GaussianBlur(change, (0, 0), 0.8)
-    strong = (np.maximum(change, smooth) > threshold) & (smooth > 0.5 * threshold)
-    labels, count = ndimage.label(ndimage.binary_closing(strong, iterations=2))
-    areas = np.bincount(labels.ravel())
-    weight = np.bincount(labels.ravel(), weights=smooth.ravel())
-    weight[0] = 0
-    peak = ndimage.maximum(smooth, labels, np.arange(count + 1))
-    kept = (areas >= 4) & (weight >= 0.003 * weight.max()) & (peak >= min(3 * threshold, 0.5 * peak.max()))
-    kept[0] = False
-    return np.asarray(ndimage.binary_fill_holes(kept[labels]) > 0)
-
-
-def _opaque(image: Image) -> Floats:
-    values = premultiplied(image)
-    return values[..., :3] + (1 - values[..., 3:])
-
-
-def _called(image: Image, otherwise: str) -> str:
-    return image.name if image.file else otherwise

@@ -1,0 +1,136 @@
+"""Taking something out: the region is filled from the target's own surroundings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dift_edit.blending import extend_colors, gradient_blend
+from dift_edit.compositing import Compositing, feathered, widened, write
+from dift_edit.coords import Points
+from dift_edit.edits.region import Region
+from dift_edit.geometry.base import Transform
+from dift_edit.image import Image
+from dift_edit.warp import premultiplied
+
+__all__ = ["Erase", "filled"]
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+_SEARCH = 240
+"""Longest side, in pixels, at which a patch to copy is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Erase:
+    """A region to be filled from what lies round it.
+
+    Attributes
+    ----------
+    region : Region
+        What to take out, in the source; its soft edge is kept.
+
+    Notes
+    -----
+    The patch whose surroundings look most like the region's is copied from elsewhere in the target and joined in the
+    gradient domain. That is right for walls, sky, fur, grass; it does not invent an object that was hidden.
+    """
+
+    region: Region
+
+    @property
+    def quad(self) -> Points:
+        """(4, 2) corners of the region in source pixels."""
+        return self.region.quad
+
+    def apply(
+        self,
+        target: Image,
+        transform: Transform,
+        *,
+        source: Image | None = None,
+        compositing: Compositing | None = None,
+    ) -> Image:
+        """Fill the region on a target: see `dift_edit.edits.base.Edit`. Of the settings, opacity and feather count."""
+        settings = compositing or Compositing()
+        warped = self.region.warped(transform, target.size)
+        if warped.empty or not warped.values.any():
+            return target
+        side = max(warped.values.shape[:2])
+        box = widened(warped.box, target.size, 0, max(16, 3 * side))
+        weight = warped.within(box)[..., 0]
+        below = target.crop(box)
+        base = extend_colors(premultiplied(below)) if below.alpha is not None else premultiplied(below)[..., :3]
+        result = filled(base, weight > 0)
+        if settings.feather:
+            weight = weight * feathered(weight, settings.feather)
+        weight = weight * np.float32(settings.opacity)
+        return write(target, box, base + weight[..., None] * (result - base), weight, keep_alpha=True)
+
+    def recipe(self) -> dict[str, Any]:
+        """Plain data: see `dift_edit.edits.stored`."""
+        return {"type": "erase", "region": self.region}
+
+
+def filled(base: Floats, hole: Mask) -> Floats:
+    """A picture with a hole filled from its surroundings.
+
+    Parameters
+    ----------
+    base : ndarray
+        (h, w, 3) sRGB; what it shows in the hole does not count.
+    hole : ndarray
+        (h, w) bool.
+
+    Returns
+    -------
+    ndarray
+        (h, w, 3).
+
+    References
+    ----------
+    Hays and Efros, "Scene Completion Using Millions of Photographs", 2007, section 5 (the best-fitting whole patch,
+    joined by Poisson blending); here the patches are the picture's own.
+    """
+    if hole.all():
+        return base.copy()
+    known = np.where(hole, 0, 1).astype(np.float32)[..., None]
+    guess = extend_colors(np.concatenate([base * known, known], axis=2))
+    shift = _best_shift(base, hole)
+    if shift is not None:
+        dx, dy = shift
+        rows, columns = np.nonzero(hole)
+        guess = np.where(hole[..., None], guess, base)
+        height, width = hole.shape
+        grown = np.asarray(cv2.dilate(hole.astype(np.uint8), np.ones((3, 3), np.uint8))) > 0
+        rows, columns = np.nonzero(grown)
+        guess[rows, columns] = base[np.clip(rows + dy, 0, height - 1), np.clip(columns + dx, 0, width - 1)]
+    return np.clip(gradient_blend(base, guess, hole), 0, 1)
+
+
+def _best_shift(base: Floats, hole: Mask) -> tuple[int, int] | None:
+    """(dx, dy) from the hole to the patch whose rim looks most like the hole's; None when there is no room."""
+    scale = min(1.0, _SEARCH / max(hole.shape))
+    size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
+    picture = np.asarray(cv2.resize(base, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    small = np.asarray(cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA)) > 0
+    rows, columns = np.nonzero(small)
+    rim = max(2, round(0.15 * max(np.ptp(rows), np.ptp(columns)) + 1))
+    top, left = max(0, rows.min() - rim), max(0, columns.min() - rim)
+    bottom, right = min(small.shape[0], rows.max() + 1 + rim), min(small.shape[1], columns.max() + 1 + rim)
+    inner = small[top:bottom, left:right]
+    kernel = np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)
+    ring = ((np.asarray(cv2.dilate(inner.astype(np.uint8), kernel)) > 0) & ~inner).astype(np.float32)
+    if not ring.any() or inner.shape[0] >= small.shape[0] or inner.shape[1] >= small.shape[1]:
+        return None
+    template = np.ascontiguousarray(picture[top:bottom, left:right])
+    cost = np.asarray(cv2.matchTemplate(picture, template, cv2.TM_SQDIFF, mask=np.dstack([ring] * 3)))
+    overlap = np.asarray(cv2.matchTemplate(small.astype(np.float32), inner.astype(np.float32), cv2.TM_CCORR))
+    cost = np.where(np.isfinite(cost) & (overlap < 0.5), cost, np.inf)
+    if not np.isfinite(cost).any():
+        return None
+    y, x = np.unravel_index(int(np.argmin(cost)), cost.shape)
+    return round((int(x) - left) / scale), round((int(y) - top) / scale)

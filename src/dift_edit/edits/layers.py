@@ -1,0 +1,66 @@
+"""Several edits as one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dift_edit.compositing import Compositing
+from dift_edit.coords import Points
+from dift_edit.edits.base import Edit
+from dift_edit.errors import EditError
+from dift_edit.geometry.base import Transform
+from dift_edit.image import Image
+
+__all__ = ["Layers"]
+
+
+class Layers:
+    """Edits that are put on one after the other, the first lowest.
+
+    Parameters
+    ----------
+    edits : sequence of Edit
+        At least one.
+    settings : sequence of Compositing or None, optional
+        How each is put on; None takes what `apply` gets.
+
+    Raises
+    ------
+    EditError
+        If there is no edit, or another number of settings than edits.
+    """
+
+    def __init__(self, edits: Sequence[Edit], settings: Sequence[Compositing | None] | None = None) -> None:
+        self.edits = list(edits)
+        self.settings = [None] * len(self.edits) if settings is None else list(settings)
+        if not self.edits:
+            raise EditError("Layers need one edit or more.")
+        if len(self.settings) != len(self.edits):
+            raise EditError(f"There are {len(self.edits)} layers but {len(self.settings)} settings: give one for each.")
+
+    @property
+    def quad(self) -> Points:
+        """(4, 2) corners of the upright box round all layers, in source pixels."""
+        if len(self.edits) == 1:
+            return self.edits[0].quad
+        points = np.concatenate([edit.quad for edit in self.edits])
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+    def apply(
+        self,
+        target: Image,
+        transform: Transform,
+        *,
+        source: Image | None = None,
+        compositing: Compositing | None = None,
+    ) -> Image:
+        """Put all on a target: see `dift_edit.edits.base.Edit`."""
+        for edit, settings in zip(self.edits, self.settings, strict=True):
+            target = edit.apply(target, transform, source=source, compositing=settings or compositing)
+        return target
+
+    def recipe(self) -> dict[str, Any]:
+        """Plain data: see `dift_edit.edits.stored`."""
+        return {"type": "layers", "edits": [edit.recipe() for edit in self.edits], "settings": list(self.settings)}

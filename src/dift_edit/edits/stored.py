@@ -1,0 +1,267 @@
+"""Edits as plain data: a JSON recipe, with its pictures and tables in files beside it or inside.
+
+A recipe is ``{"format": "dift-edit/edit", "version": 1, "type": …, …}``. Arrays in it are written as
+``{"array": "png" | "npy", "data": base64}`` or, in a file, ``{…, "file": name, "sha256": digest}``.
+"""
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dift_edit.compositing import Compositing
+from dift_edit.edits.adjust import ColorAdjust
+from dift_edit.edits.base import Edit
+from dift_edit.edits.erase import Erase
+from dift_edit.edits.example import PaintLayer
+from dift_edit.edits.labels import LabelLayer
+from dift_edit.edits.layers import Layers
+from dift_edit.edits.lut import CubeLut
+from dift_edit.edits.redaction import Redaction
+from dift_edit.edits.region import Region
+from dift_edit.edits.sticker import Sticker
+from dift_edit.errors import EditError
+from dift_edit.files import write_atomic, write_text
+from dift_edit.image import Image, as_image
+
+__all__ = ["FORMAT", "VERSION", "edit_from_recipe", "edit_to_recipe", "load_edit", "save_edit"]
+
+Array = npt.NDArray[Any]
+Plain = dict[str, Any]
+FORMAT, VERSION = "dift-edit/edit", 1
+
+
+def edit_to_recipe(edit: Edit) -> Plain:
+    """An edit as JSON-ready data that holds everything, arrays included.
+
+    Parameters
+    ----------
+    edit : Edit
+        Any edit of this package.
+
+    Returns
+    -------
+    dict
+        Only dicts, lists, strings, numbers, booleans and None.
+    """
+    return {"format": FORMAT, "version": VERSION, **_plain(edit.recipe(), _inline)}
+
+
+def save_edit(edit: Edit, path: Path | str) -> Path:
+    """Write an edit as a JSON file, with a folder ``NAME_files`` beside it for its pictures and tables.
+
+    Parameters
+    ----------
+    edit : Edit
+        The edit.
+    path : path
+        Name of the JSON file.
+
+    Returns
+    -------
+    Path
+        The JSON file.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    path = Path(path)
+    folder = path.with_name(f"{path.stem}_files")
+
+    def store(kind: str, data: bytes) -> Plain:
+        digest = hashlib.sha256(data).hexdigest()
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{digest[:16]}.{kind}"
+        if not file.exists():
+            write_atomic(file, lambda stream: stream.write(data))
+        return {"array": kind, "file": f"{folder.name}/{file.name}", "sha256": digest}
+
+    recipe = {"format": FORMAT, "version": VERSION, **_plain(edit.recipe(), store)}
+    write_text(path, json.dumps(recipe, indent=1) + "\n")
+    return path
+
+
+def load_edit(path: Path | str) -> Edit:
+    """Read what `save_edit` or `edit_to_recipe` wrote.
+
+    Raises
+    ------
+    EditError
+        If the file is missing, is no recipe, or a file beside it is missing or was changed.
+    """
+    path = Path(path)
+    try:
+        recipe = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise EditError(f"{path} does not exist: check the path of the edit.") from error
+    except (OSError, ValueError) as error:
+        raise EditError(f"{path} is not a JSON file that can be read: give one that save_edit wrote.") from error
+    return edit_from_recipe(recipe, folder=path.parent, name=str(path))
+
+
+def edit_from_recipe(recipe: Any, *, folder: Path | None = None, name: str = "The recipe") -> Edit:
+    """The edit that a recipe describes.
+
+    Parameters
+    ----------
+    recipe : dict
+        As `edit_to_recipe` gives.
+    folder : Path, optional
+        Where its files are, if it refers to files; it may not refer to files outside.
+    name : str
+        How an error names it.
+
+    Raises
+    ------
+    EditError
+        If it is no recipe, of a newer version, or incomplete.
+    """
+    if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
+        raise EditError(f"{name} is not a dift-edit recipe (its format must be {FORMAT!r}): give one that it wrote.")
+    if recipe.get("version") != VERSION:
+        raise EditError(f"{name} has version {recipe.get('version')!r}, but this program reads {VERSION}: update it.")
+    try:
+        return _built(recipe, folder)
+    except EditError as error:
+        raise EditError(f"{name}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EditError(f"{name} is incomplete or has a wrong value ({error!r}): write the recipe again.") from error
+
+
+def _plain(value: Any, store: Callable[[str, bytes], Plain]) -> Any:
+    """Replace all objects by plain data."""
+    if isinstance(value, dict):
+        return {key: _plain(item, store) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, store) for item in value]
+    if isinstance(value, Image):
+        pixels = value.pixels if value.alpha is None else np.dstack([value.pixels, value.alpha])
+        return _plain(pixels, store)
+    if isinstance(value, Region):
+        return {
+            "weight": _plain(_compact(value.weight), store), "origin": list(value.origin),
+            "quad": value.quad.tolist(), "everywhere": value.everywhere,
+        }  # fmt: skip
+    if isinstance(value, CubeLut):
+        return {"table": _plain(value.table, store), "domain": _plain(value.domain, store), "title": value.title}
+    if isinstance(value, Compositing):
+        return asdict(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.size <= 64 and value.ndim < 3 else store(*_encoded(value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _compact(weight: Array) -> Array:
+    eight = np.rint(weight * 255)
+    return eight.astype(np.uint8) if np.array_equal(eight / np.float32(255), weight) else weight
+
+
+def _encoded(array: Array) -> tuple[str, bytes]:
+    if array.dtype in (np.uint8, np.uint16) and array.ndim in (2, 3):
+        order = array if array.ndim == 2 else array[..., [2, 1, 0, 3][: array.shape[2]]]
+        done, data = cv2.imencode(".png", np.ascontiguousarray(order))
+        if done:
+            return "png", data.tobytes()
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return "npy", buffer.getvalue()
+
+
+def _inline(kind: str, data: bytes) -> Plain:
+    return {"array": kind, "data": base64.b64encode(data).decode()}
+
+
+def _array(value: Any, folder: Path | None) -> Array:
+    if not isinstance(value, dict):
+        return np.asarray(value)
+    if "file" in value:
+        if folder is None:
+            raise EditError(f"it refers to the file {value['file']}: load it with load_edit.")
+        file = (folder / value["file"]).resolve()
+        if not file.is_relative_to(folder.resolve()):
+            raise EditError(f"it refers to {value['file']} outside its folder: put the file beside the recipe.")
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise EditError(f"its file {file} cannot be read: put it back beside the recipe.") from error
+        if hashlib.sha256(data).hexdigest() != value.get("sha256"):
+            raise EditError(f"its file {file} was changed since the recipe was written: write the recipe again.")
+    else:
+        try:
+            data = base64.b64decode(value["data"], validate=True)
+        except binascii.Error as error:
+            raise EditError("its array data is damaged: write the recipe again.") from error
+    if value["array"] == "npy":
+        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise EditError("its picture data is damaged: write the recipe again.")
+    found: Array = np.asarray(array)
+    return found if found.ndim == 2 else np.ascontiguousarray(found[..., [2, 1, 0, 3][: found.shape[2]]])
+
+
+def _region(value: Plain, folder: Path | None) -> Region:
+    weight = _array(value["weight"], folder)
+    full = 255 if weight.dtype == np.uint8 else 1
+    x, y = value["origin"]
+    quad = np.asarray(value["quad"], dtype=np.float64)
+    return Region(weight.astype(np.float32) / np.float32(full), (int(x), int(y)), quad, bool(value["everywhere"]))
+
+
+def _lut(value: Plain, folder: Path | None) -> CubeLut:
+    low, high = value["domain"]
+    return CubeLut(_array(value["table"], folder).astype(np.float32), (tuple(low), tuple(high)), value.get("title", ""))
+
+
+def _built(recipe: Plain, folder: Path | None) -> Edit:
+    kind = recipe.get("type")
+    if kind not in _BUILDERS:
+        raise EditError(f"the type {kind!r} is not known: use one of {', '.join(_BUILDERS)}.")
+    return _BUILDERS[kind](recipe, folder)
+
+
+def _build_adjust(recipe: Plain, folder: Path | None) -> Edit:
+    given = {item.name: recipe[item.name] for item in fields(ColorAdjust) if item.name in recipe}
+    given["region"] = _region(recipe["region"], folder)
+    if "matrix" in given:
+        given["matrix"] = np.asarray(given["matrix"], dtype=np.float64)
+    if "lut" in given:
+        given["lut"] = _lut(given["lut"], folder)
+    return ColorAdjust(**given)
+
+
+def _build_redaction(recipe: Plain, folder: Path | None) -> Edit:
+    given = {item.name: recipe[item.name] for item in fields(Redaction) if item.name in recipe}
+    return Redaction(**{**given, "region": _region(recipe["region"], folder)})
+
+
+def _build_layers(recipe: Plain, folder: Path | None) -> Edit:
+    settings = [None if given is None else Compositing(**given) for given in recipe["settings"]]
+    return Layers([_built(part, folder) for part in recipe["edits"]], settings)
+
+
+def _build_labels(recipe: Plain, folder: Path | None) -> Edit:
+    label_map = recipe.get("label_map")
+    return LabelLayer.from_plain(recipe, None if label_map is None else _array(label_map, folder))
+
+
+_BUILDERS: dict[str, Callable[[Plain, Path | None], Edit]] = {
+    "sticker": lambda recipe, folder: Sticker(as_image(_array(recipe["image"], folder)), recipe["quad"]),
+    "paint": lambda recipe, folder: PaintLayer(as_image(_array(recipe["image"], folder))),
+    "adjust": _build_adjust,
+    "redaction": _build_redaction,
+    "erase": lambda recipe, folder: Erase(_region(recipe["region"], folder)),
+    "labels": _build_labels,
+    "layers": _build_layers,
+}
