@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from dift_edit._version import __version__
 from dift_edit.errors import DiftEditError
@@ -17,16 +18,32 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 
 COMMANDS = {
     "features": "dift_edit.cli.features",
+    "propagate": "dift_edit.cli.propagate",
     "models": "dift_edit.cli.models",
 }
 """Command → module."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A command's parser: flags may stand anywhere between the positional arguments."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._inside:
+            return super().parse_known_args(args, namespace)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser with all commands, or with the arguments of one of them alone (quicker)."""
     parser = argparse.ArgumentParser(prog="dift-edit", description="Edit one photo, get the edit on all of them.")
     parser.add_argument("--version", action="version", version=f"dift-edit {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for name, home in COMMANDS.items():
         module = importlib.import_module(home)
         sub = commands.add_parser(name, help=module.HELP, description=module.HELP)

@@ -1,0 +1,7 @@
+"""Sets of photos: `propagate` in memory, `run_batch` and `run_job` on files."""
+
+from dift_edit.batch.run import Summary, run_batch, run_job
+from dift_edit.batch.stream import propagate
+from dift_edit.batch.work import ModelSpec
+
+__all__ = ["ModelSpec", "Summary", "propagate", "run_batch", "run_job"]

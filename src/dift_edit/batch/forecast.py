@@ -1,0 +1,138 @@
+"""What a job would do, without doing it: counts, disk space and time, from a small sample."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dift_edit.batch.work import ModelSpec, Work, Worker
+from dift_edit.errors import DiftEditError
+from dift_edit.image_io import load_image
+from dift_edit.recipe import Job
+from dift_edit.storage import local_path
+from dift_edit.targets import Targets, collect_targets, safe_name
+
+__all__ = ["Forecast", "forecast"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What to expect of a job.
+
+    Attributes
+    ----------
+    targets, skipped : int
+        Pictures found, and files that are none.
+    sampled : int
+        Pictures that were really handled for the estimate.
+    failed : int
+        How many of them failed.
+    seconds_each : float
+        Time a target in one process.
+    bytes_each : float
+        Disk space a target: result and previews.
+    workers : int
+        Processes of the job.
+    free : int or None
+        Bytes free where the output goes; None when that is remote.
+    """
+
+    targets: int
+    skipped: int
+    sampled: int
+    failed: int
+    seconds_each: float
+    bytes_each: float
+    workers: int
+    free: int | None
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of the job."""
+        return self.seconds_each * self.targets / self.workers
+
+    @property
+    def bytes(self) -> float:
+        """Estimated disk space of the job."""
+        return self.bytes_each * self.targets
+
+    def text(self) -> str:
+        """The same for people."""
+        free = "" if self.free is None else f" of {self.free / 1e6:.0f} MB free"
+        lines = [
+            f"targets: {self.targets} ({self.skipped} other files are left out)",
+            f"sample:  {self.sampled} handled, {self.failed} of them failed",
+            f"time:    about {_duration(self.seconds)} in {self.workers} processes, {self.seconds_each:.2f} s a photo",
+            f"space:   about {self.bytes / 1e6:.0f} MB{free}",
+        ]
+        if self.free is not None and self.bytes > self.free:
+            lines.append("warning: the disk will be full before the job is done")
+        return "\n".join(lines)
+
+
+def forecast(job: Job, *, sample: int = 3) -> Forecast:
+    """Estimate a job from a few of its targets; nothing is written to its output folder.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    sample : int
+        How many targets to try, evenly spread.
+
+    Returns
+    -------
+    Forecast
+
+    Raises
+    ------
+    DiftEditError
+        As `run_job`.
+    """
+    source = load_image(job.source)
+    edit = job.load_edit(source)
+    found = collect_targets(
+        job.targets, lists=job.lists, leave_out=[p for p in (job.output, job.edited, job.sticker) if p]
+    )
+    if not len(found):
+        raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
+    with TemporaryDirectory(prefix="dift-edit-") as folder:
+        work = Work(
+            source=source, edit=edit, transfer=job.transfer, compositing=job.compositing, output=folder,
+            model=ModelSpec(name=job.model, device=job.device.split(",")[0], settings=job.model_settings),
+            max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size if job.batch.report else 0,
+        )  # fmt: skip
+        worker = Worker(work)
+        worker.featurizer(source, seed=job.transfer.seed)
+        seconds, failed, tried = _try(worker, found, sample)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    local = local_path(job.output)
+    return Forecast(
+        targets=len(found), skipped=len(found.skipped), sampled=tried, failed=failed, seconds_each=seconds / tried,
+        bytes_each=size / max(tried - failed, 1), workers=job.batch.workers,
+        free=None if local is None else shutil.disk_usage(_existing(local)).free,
+    )  # fmt: skip
+
+
+def _try(worker: Worker, found: Targets, sample: int) -> tuple[float, int, int]:
+    count = min(sample, len(found))
+    chosen = [found.targets[(2 * i + 1) * len(found) // (2 * count)] for i in range(count)]
+    start = time.perf_counter()
+    outcomes = [
+        worker.process(target, f"{number}{Path(safe_name(target.name)).suffix}") for number, target in enumerate(chosen)
+    ]
+    return time.perf_counter() - start, sum(outcome.row.status == "failed" for outcome in outcomes), count
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

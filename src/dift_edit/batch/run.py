@@ -1,0 +1,321 @@
+"""A whole job on files: plan, skip what is done, run the rest, and leave a manifest, a contact sheet and a page."""
+
+import contextlib
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from dift_edit.batch.resume import check_free, still_valid
+from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
+from dift_edit.batch.threads import arithmetic_threads
+from dift_edit.batch.work import ModelSpec, Outcome, Work, edit_fingerprint
+from dift_edit.errors import DiftEditError, OutputError
+from dift_edit.features.base import Featurizer
+from dift_edit.features.base import fingerprint as digest_of
+from dift_edit.image import Image, as_image
+from dift_edit.image_io import load_image
+from dift_edit.journal import Journal
+from dift_edit.manifest import Row, manifest_jsonl, manifest_parquet
+from dift_edit.recipe import Job
+from dift_edit.report.sheet import write_contact_sheet
+from dift_edit.settings import BatchSettings
+from dift_edit.storage import OutputFolder, open_output
+from dift_edit.targets import Targets, collect_targets, name_outputs
+
+__all__ = ["Summary", "Tell", "run_batch", "run_job"]
+
+Tell = Callable[..., None]
+"""Called as ``tell(event, **data)``: "skipped", "planned", "row", "note", "summary"."""
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes
+    ----------
+    rows : list of Row
+        Of the targets of this run, in their order, including those that were done before.
+    kept : int
+        How many of them were done before.
+    skipped : list of (path, reason)
+        Files that are not pictures.
+    seconds : float
+        Wall time of the run.
+    times : dict
+        Stage → seconds over all targets; stages overlap.
+    output : str
+        The output folder.
+    """
+
+    output: str
+    rows: list[Row] = field(default_factory=list)
+    kept: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    times: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Status → number of targets."""
+        found = Counter(row.status for row in self.rows)
+        return {status: found[status] for status in ("applied", "abstained", "failed")}
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every target was handled, 1 when some failed."""
+        return 1 if self.counts["failed"] else 0
+
+
+def run_job(job: Job, *, tell: Tell | None = None) -> Summary:
+    """Do what a recipe says.
+
+    Parameters
+    ----------
+    job : Job
+        The recipe.
+    tell : callable, optional
+        Gets events while the run goes on, see `Tell`.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    DiftEditError
+        If the source, the edit, the model, a setting or the output folder is unusable. Bad targets raise nothing:
+        they are rows.
+    """
+    source = load_image(job.source)
+    edit = job.load_edit(source)
+    targets = collect_targets(
+        job.targets,
+        lists=job.lists,
+        leave_out=[path for path in (job.output, job.edited, job.sticker) if path],
+    )
+    devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
+    return run_batch(
+        source,
+        edit,
+        targets,
+        job.output,
+        model=ModelSpec(name=job.model, device=devices[0] if devices else "cpu", settings=job.model_settings),
+        transfer=job.transfer,
+        compositing=job.compositing,
+        batch=job.batch,
+        devices=devices,
+        tell=tell,
+    )
+
+
+def run_batch(
+    source: Any,
+    edit: Any,
+    targets: Targets | Iterable[str | Path],
+    output: str | Path,
+    *,
+    model: ModelSpec | Featurizer,
+    transfer: Any,
+    compositing: Any = None,
+    batch: BatchSettings | None = None,
+    devices: tuple[str, ...] = (),
+    tell: Tell | None = None,
+) -> Summary:
+    """Carry an edit to pictures in files.
+
+    Parameters
+    ----------
+    source : Image, path or array
+        The picture that the edit was made on.
+    edit : Edit
+        The edit.
+    targets : Targets or iterable of path
+        See `collect_targets`.
+    output : path or URL
+        Where results go.
+    model : ModelSpec or Featurizer
+        What gives features; with several processes a `ModelSpec` spares sending the weights.
+    transfer : TransferSettings
+        How the edit is placed.
+    compositing : Compositing, optional
+        How it is blended.
+    batch : BatchSettings, optional
+        How the set is worked through.
+    devices : tuple of str
+        One process a device.
+    tell : callable, optional
+        Gets events.
+
+    Returns
+    -------
+    Summary
+    """
+    batch = batch or BatchSettings()
+    tell = tell or (lambda _event, **_data: None)
+    if not isinstance(targets, Targets):
+        targets = collect_targets(targets, leave_out=[output])
+    for path, reason in targets.skipped:
+        tell("skipped", path=path, reason=reason)
+    if not len(targets):
+        raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
+    source = as_image(source)
+    with arithmetic_threads():
+        job = describe(source, edit, model, transfer, compositing)
+        work = Work(
+            source=Image(source.pixels, source.alpha), edit=edit, model=model, transfer=transfer,
+            compositing=compositing, output=str(output), job=digest_of(job), max_pixels=batch.max_pixels,
+            preview_size=batch.preview_size if batch.report else 0,
+        )  # fmt: skip
+        folder = open_output(str(output))
+        with Journal(_journal_path(folder)) as journal:
+            return _Run(work, targets, batch, folder, journal, tell).go(job, _runner(batch, devices))
+
+
+def describe(
+    source: Image, edit: Any, model: ModelSpec | Featurizer, transfer: Any, compositing: Any
+) -> dict[str, str]:
+    """What decides a job's results: digests of the source, the edit, the model and the settings."""
+    featurizer = model.load() if isinstance(model, ModelSpec) else model
+    return {
+        "source": source.digest,
+        "edit": edit_fingerprint(edit),
+        "model": featurizer.fingerprint,
+        "settings": digest_of(transfer, compositing),
+    }
+
+
+def _runner(batch: BatchSettings, devices: tuple[str, ...]) -> Runner:
+    if batch.cluster:
+        from dift_edit.distributed import run_on_cluster
+
+        return partial(run_on_cluster, address=batch.cluster, workers=batch.workers)
+    workers = max(batch.workers, len(devices))
+    return partial(run_in_processes, workers=workers, devices=devices) if workers > 1 else run_in_one_process
+
+
+def _journal_path(folder: OutputFolder) -> Path:
+    """In the output folder; for a remote one, which cannot be appended to, among this user's state files."""
+    if folder.local is not None:
+        path = folder.path(".dift-edit/journal.jsonl")
+    else:
+        state = Path(platformdirs.user_state_dir("dift-edit"))
+        path = state / "journals" / hashlib.sha256(str(folder).encode()).hexdigest()[:24] / "journal.jsonl"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {path.parent} cannot be made ({error.strerror}): check space and rights."
+        ) from error
+    return path
+
+
+class _Run:
+    """One run; keeps what its steps share."""
+
+    def __init__(
+        self, work: Work, targets: Targets, batch: BatchSettings, folder: OutputFolder, journal: Journal, tell: Tell
+    ) -> None:
+        self.work = work
+        self.targets = targets
+        self.batch = batch
+        self.folder = folder
+        self.journal = journal
+        self.tell = tell
+        self.summary = Summary(str(folder), skipped=targets.skipped)
+
+    def go(self, job: dict[str, str], runner: Runner) -> Summary:
+        """Plan, run, finish; what is done is in the manifest also when the run is stopped."""
+        start = time.perf_counter()
+        todo = self._plan(job)
+        self.tell("planned", total=len(self.targets), kept=self.summary.kept, todo=len(todo), job=self.work.job)
+        if self.journal.damaged:
+            self.tell("note", text=f"{self.journal.damaged} damaged lines of the journal were left out.")
+        try:
+            with contextlib.closing(runner(self.work, todo)) as outcomes:
+                for outcome in outcomes:
+                    self._take(outcome, len(todo))
+        except BaseException:
+            with contextlib.suppress(OutputError):
+                self._write_manifest()
+            raise
+        self._write_manifest()
+        ids = [target.id for target in self.targets]
+        self.summary.rows = [Row.from_dict(self.journal.rows[key]) for key in ids]
+        if self.batch.report:
+            rows = list(self._rows())
+            write_contact_sheet(self.folder, rows)
+            from dift_edit.report.page import write_page
+
+            write_page(self.folder, rows)
+        self.summary.seconds = time.perf_counter() - start
+        self.tell("summary", summary=self.summary)
+        return self.summary
+
+    def _plan(self, job: dict[str, str]) -> list[Pair]:
+        """Which targets are to be done, under which names."""
+        journal = self.journal
+        self.folder.clean()
+        if not journal.job and not self.batch.overwrite and self.folder.exists("manifest.jsonl"):
+            raise OutputError(
+                f"{self.folder} has a manifest but not its journal (.dift-edit/journal.jsonl), so it cannot be "
+                "continued: choose another folder, or --overwrite."
+            )
+        if journal.job and not self.batch.overwrite:
+            if not self.batch.resume:
+                raise OutputError(f"{self.folder} holds results already: choose another folder, or --overwrite.")
+            changed = [name for name in job if job[name] != journal.job.get(name)]
+            if changed:
+                raise OutputError(
+                    f"{self.folder} holds results of another job (another {' and '.join(changed)}): choose another "
+                    "folder, or --overwrite to replace them."
+                )
+        names = name_outputs(self.targets, journal.plan)
+        check_free(self.folder, self.targets, names, journal.plan, overwrite=self.batch.overwrite)
+        if self.batch.overwrite:
+            self._forget()
+        journal.set_job(job)
+        journal.set_plan(names)
+        todo = []
+        for target in self.targets:
+            row = journal.rows.get(target.id)
+            if row and still_valid(Row.from_dict(row), self.folder, retry_failed=self.batch.retry_failed):
+                self.summary.kept += 1
+            else:
+                todo.append((target, names[target.id]))
+        return todo
+
+    def _forget(self) -> None:
+        """Remove what earlier runs made."""
+        for values in self.journal.rows.values():
+            output = Row.from_dict(values).output
+            if output:
+                self.folder.remove(output)
+        self.journal.clear()
+
+    def _take(self, outcome: Outcome, total: int) -> None:
+        if outcome.stop:
+            raise OutputError(outcome.stop)
+        self.journal.add(outcome.row.to_dict())
+        for stage, seconds in outcome.times.items():
+            self.summary.times[stage] = self.summary.times.get(stage, 0.0) + seconds
+        self.tell("row", row=outcome.row, total=total)
+
+    def _rows(self) -> Iterator[Row]:
+        """Rows of everything in the folder, in the order of planning."""
+        for key in self.journal.plan:
+            if key in self.journal.rows:
+                yield Row.from_dict(self.journal.rows[key])
+
+    def _write_manifest(self) -> None:
+        self.folder.write("manifest.jsonl", manifest_jsonl(self._rows()))
+        with contextlib.suppress(DiftEditError):  # pyarrow is an extra
+            data = manifest_parquet(self._rows())
+            self.folder.write("manifest.parquet", data)

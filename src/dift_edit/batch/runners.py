@@ -1,0 +1,179 @@
+"""Who does the work on this machine: one process with overlapping stages, or several processes.
+
+A runner is a generator function: it takes the work and the (target, name) pairs that are to be done, and yields an
+`Outcome` for each as it is finished. Closing the generator stops it.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any
+
+from dift_edit.batch.work import Item, Outcome, Work, Worker, lost_row
+from dift_edit.targets import Target
+
+__all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]
+
+Pair = tuple[Target, str]
+Runner = Callable[[Work, Iterable[Pair]], Generator[Outcome]]
+
+AHEAD = 3
+"""How many targets are decoded before, or encoded after, the one whose features are computed."""
+ATTEMPTS = 3
+"""How often a target may lose its worker process before it is given up."""
+
+
+def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
+    """Decode and encode in threads beside the computation; at most a few pictures are in memory."""
+    worker = Worker(work)
+    waiting = iter(pairs)
+    reading: deque[Future[Item]] = deque()
+    writing: deque[Future[Outcome]] = deque()
+    with (
+        ThreadPoolExecutor(1, initializer=_thread_start, initargs=(work.threads,)) as readers,
+        ThreadPoolExecutor(1, initializer=_thread_start, initargs=(work.threads,)) as writers,
+    ):
+
+        def read_more() -> None:
+            for target, name in islice(waiting, AHEAD - len(reading)):
+                reading.append(readers.submit(_read, worker, Item(target, name)))
+
+        try:
+            read_more()
+            while reading:
+                item = reading.popleft().result()
+                read_more()
+                worker.place(item)
+                writing.append(writers.submit(worker.write, item))
+                del item
+                while writing and (len(writing) >= AHEAD or writing[0].done()):
+                    yield writing.popleft().result()
+            while writing:
+                yield writing.popleft().result()
+        finally:
+            for pending in (*reading, *writing):
+                pending.cancel()  # type: ignore[attr-defined]
+
+
+def _read(worker: Worker, item: Item) -> Item:
+    worker.read(item)
+    return item
+
+
+def _thread_start(threads: int) -> None:
+    from dift_edit.batch.threads import set_arithmetic_threads
+
+    set_arithmetic_threads(threads)
+
+
+def run_in_processes(
+    work: Work, pairs: Iterable[Pair], *, workers: int, devices: tuple[str, ...] = ()
+) -> Generator[Outcome]:
+    """Several processes, each with its own model; with `devices`, one process a device, taken in turn.
+
+    A target whose process dies (out of memory, killed) is tried again, the last times alone; then its row says so.
+    """
+    waiting: deque[Pair] = deque()
+    source = iter(pairs)
+    deaths: dict[str, int] = {}
+    pool = _Pool(work, workers, devices)
+    try:
+        while True:
+            alone = bool(waiting)
+            window = 1 if alone else 2 * workers
+            while len(pool.running) < window:
+                pair = waiting.popleft() if waiting else next(source, None) if not alone else None
+                if pair is None:
+                    break
+                pool.submit(pair)
+            if not pool.running:
+                if waiting:
+                    continue
+                return
+            for pair, outcome in pool.finished():
+                if outcome is not None:
+                    yield outcome
+                    continue
+                deaths[pair[0].id] = deaths.get(pair[0].id, 0) + 1
+                if deaths[pair[0].id] >= ATTEMPTS:
+                    yield Outcome(row=lost_row(work, pair[0], ATTEMPTS))
+                else:
+                    waiting.append(pair)
+    finally:
+        pool.close()
+
+
+class _Pool:
+    """A process pool that is replaced when one of its processes dies."""
+
+    def __init__(self, work: Work, workers: int, devices: tuple[str, ...]) -> None:
+        self._arguments = (work, workers, devices)
+        self.running: dict[Future[Outcome], Pair] = {}
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        work, workers, devices = self._arguments
+        context = multiprocessing.get_context("spawn")
+        turns: Any = context.Queue()
+        for number in range(workers):
+            turns.put(devices[number % len(devices)] if devices else None)
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_process_start, initargs=(work, turns))
+
+    def submit(self, pair: Pair) -> None:
+        """Hand one target to a process."""
+        try:
+            future = self._pool.submit(_process_one, *pair)
+        except BrokenProcessPool:
+            self._replace()
+            future = self._pool.submit(_process_one, *pair)
+        self.running[future] = pair
+
+    def finished(self) -> Iterator[tuple[Pair, Outcome | None]]:
+        """Wait for one or more; None stands for a target whose process died."""
+        done, _ = wait(self.running, return_when=FIRST_COMPLETED)
+        broken = any(isinstance(future.exception(), BrokenProcessPool) for future in done)
+        if broken:
+            done, _ = wait(self.running)
+        for future in done:
+            pair = self.running.pop(future)
+            yield pair, None if isinstance(future.exception(), BrokenProcessPool) else future.result()
+        if broken:
+            self._replace()
+
+    def _replace(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = self._start()
+
+    def close(self) -> None:
+        """End the processes; what they are in the middle of is finished first."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: Worker | None = None
+
+
+def _process_start(work: Work, turns: Any) -> None:
+    """Load the model once a process, and leave when the parent is gone."""
+    global _worker  # noqa: PLW0603 - the one thing that a pool's process keeps
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _worker = Worker(work, device=turns.get())
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _process_one(target: Target, name: str) -> Outcome:
+    assert _worker is not None
+    return _worker.process(target, name)

@@ -1,0 +1,302 @@
+"""One target from its file to its row: read, transfer, write. The same in every runner, to the bit."""
+
+import errno
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from dift_edit.batch.threads import set_arithmetic_threads
+from dift_edit.compositing import Compositing
+from dift_edit.errors import DiftEditError, OutputError
+from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
+from dift_edit.features.registry import load_featurizer
+from dift_edit.image import Image
+from dift_edit.manifest import Row
+from dift_edit.pipeline import Transfer, transfer
+from dift_edit.report.previews import write_previews
+from dift_edit.settings import TransferSettings
+from dift_edit.storage import OutputFolder, input_sha256, open_output, read_image
+from dift_edit.targets import Target
+
+__all__ = ["Item", "ModelSpec", "Outcome", "SourceOnce", "Work", "Worker", "edit_fingerprint", "lost_row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """How a worker gets its featurizer: the arguments of `load_featurizer`."""
+
+    name: str = "mini"
+    device: str = "cpu"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def load(self, device: str | None = None) -> Featurizer:
+        """The featurizer, on another device if one is named."""
+        return load_featurizer(self.name, device=device or self.device, **self.settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is the same for all targets of a run; it can be sent to another process.
+
+    Attributes
+    ----------
+    source : Image
+        The picture that the edit was made on.
+    edit : Edit
+        The edit.
+    model : ModelSpec or Featurizer
+        What gives features.
+    transfer : TransferSettings
+        How the edit is placed.
+    compositing : Compositing or None
+        How it is blended.
+    output : str
+        The output folder or URL.
+    job : str
+        Fingerprint of all of this, for the rows.
+    max_pixels : int
+        Refuse larger targets.
+    preview_size : int
+        Longest side of the review page's pictures in pixels; 0 makes none.
+    threads : int
+        Arithmetic threads a process.
+    """
+
+    source: Image
+    edit: Any
+    model: ModelSpec | Featurizer
+    transfer: TransferSettings
+    compositing: Compositing | None = None
+    output: str
+    job: str = ""
+    max_pixels: int
+    preview_size: int = 640
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a runner hands back for one target.
+
+    Attributes
+    ----------
+    row : Row
+        The result.
+    times : dict
+        Stage → seconds: read, features, placement, write.
+    stop : str
+        Why the whole run must end (the disk is full); then the row does not count.
+    """
+
+    row: Row
+    times: dict[str, float] = field(default_factory=dict)
+    stop: str = ""
+
+
+@dataclass
+class Item:
+    """A target on its way through the stages."""
+
+    target: Target
+    name: str
+    image: Image | None = None
+    sha256: str | None = None
+    result: Transfer | None = None
+    failure: str = ""
+    times: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the block's duration to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.times[stage] = self.times.get(stage, 0.0) + time.perf_counter() - start
+
+
+class Worker:
+    """The stages, with a loaded model and the source's features kept.
+
+    Parameters
+    ----------
+    work : Work
+        What is the same for all targets.
+    device : str, optional
+        Instead of the model's own.
+    """
+
+    def __init__(self, work: Work, *, device: str | None = None) -> None:
+        set_arithmetic_threads(work.threads)
+        self.work = work
+        featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
+        self.featurizer = SourceOnce(featurizer, work.source.digest)
+        self.output: OutputFolder = open_output(work.output)
+
+    def process(self, target: Target, name: str) -> Outcome:
+        """All stages of one target."""
+        item = Item(target, name)
+        self.read(item)
+        self.place(item)
+        return self.write(item)
+
+    def read(self, item: Item) -> None:
+        """Decode the target."""
+        with item.timed("read"):
+            try:
+                item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
+            except DiftEditError as error:
+                item.failure = str(error)
+            except MemoryError:
+                item.failure = f"{item.target.path} does not fit into the memory: use a smaller picture."
+
+    def place(self, item: Item) -> None:
+        """Features, placement and compositing."""
+        if item.image is None:
+            return
+        before = self.featurizer.seconds
+        with item.timed("placement"):
+            try:
+                work = self.work
+                item.result = transfer(
+                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.transfer,
+                    compositing=work.compositing,
+                )  # fmt: skip
+            except DiftEditError as error:
+                item.failure = str(error)
+            except MemoryError:
+                item.failure = f"{item.target.path} does not fit into the memory: use a smaller picture or model."
+            except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
+                item.failure = (
+                    f"{item.target.path} could not be handled ({type(error).__name__}: {_first_line(error)})."
+                )
+        spent = self.featurizer.seconds - before
+        item.times["features"] = spent
+        item.times["placement"] -= spent
+
+    def write(self, item: Item) -> Outcome:
+        """Encode the result and the previews, and make the row."""
+        row = self._row(item)
+        stop = ""
+        with item.timed("write"):
+            try:
+                result = item.result
+                if result is not None and result.status == "applied" and result.image is not None:
+                    sha256 = self.output.save_image(result.image, item.name)
+                    row = replace(row, output=item.name, output_sha256=sha256)
+                if item.image is not None and self.work.preview_size:
+                    after = result.image if result and result.status == "applied" else None
+                    write_previews(self.output, item.target.id, item.image, after, self.work.preview_size)
+            except OutputError as error:
+                row = replace(row, status="failed", reason=str(error), output=None, output_sha256=None)
+                stop = str(error) if _ends_the_run(error) else ""
+        row = replace(row, seconds=round(sum(item.times.values()), 4))
+        return Outcome(row=row, times=item.times, stop=stop)
+
+    def _row(self, item: Item) -> Row:
+        target, work, result = item.target, self.work, item.result
+        row = Row(
+            id=target.id,
+            target=target.path,
+            status="failed",
+            reason=item.failure,
+            engine=work.transfer.engine,
+            model=asdict(self.featurizer.model),
+            seed=work.transfer.seed,
+            size=list(item.image.size) if item.image else None,
+            target_sha256=item.sha256 or input_sha256(target.path),
+            job=work.job,
+        )
+        if result is None:
+            return row
+        row = replace(row, status=result.status, reason=result.reason)
+        return row if result.placement is None else row.with_placement(result.placement)
+
+
+class SourceOnce:
+    """A featurizer that computes the source's features once, and knows how long it took."""
+
+    def __init__(self, featurizer: Featurizer, digest: str) -> None:
+        self._featurizer = featurizer
+        self._digest = digest
+        self._kept: dict[int, FeatureMap] = {}
+        self.seconds = 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        """As the featurizer's."""
+        return self._featurizer.fingerprint
+
+    @property
+    def model(self) -> ModelInfo:
+        """As the featurizer's."""
+        return self._featurizer.model
+
+    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+        """Features of a picture; those of the source are kept."""
+        is_source = getattr(image, "digest", None) == self._digest
+        if is_source and seed in self._kept:
+            return self._kept[seed]
+        start = time.perf_counter()
+        features = self._featurizer(image, seed=seed)
+        self.seconds += time.perf_counter() - start
+        if is_source:
+            self._kept[seed] = features
+        return features
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._featurizer, name)
+
+
+def lost_row(work: Work, target: Target, attempts: int) -> Row:
+    """The row of a target whose worker process died every time."""
+    return Row(
+        id=target.id,
+        target=target.path,
+        status="failed",
+        reason=f"The worker process died {attempts} times on {target.path}: it may need more memory than there is; "
+        "use fewer workers or a smaller picture.",
+        engine=work.transfer.engine,
+        seed=work.transfer.seed,
+        target_sha256=input_sha256(target.path),
+        job=work.job,
+    )
+
+
+def edit_fingerprint(edit: Any) -> str:
+    """Digest of an edit's plain data, pictures by their content."""
+    digest = hashlib.sha256()
+
+    def take(value: Any) -> None:
+        if isinstance(value, Image):
+            digest.update(value.digest.encode())
+        elif isinstance(value, dict):
+            for key in sorted(value):
+                digest.update(f"{{{key}:".encode())
+                take(value[key])
+        elif isinstance(value, list | tuple):
+            digest.update(f"[{len(value)}".encode())
+            for each in value:
+                take(each)
+        elif hasattr(value, "tobytes"):
+            digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+        else:
+            digest.update(repr(value).encode())
+
+    take(edit.recipe())
+    return digest.hexdigest()[:16]
+
+
+def _ends_the_run(error: BaseException) -> bool:
+    """Whether the next target would fail in the same way: the disk is full, or the output folder is read-only."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

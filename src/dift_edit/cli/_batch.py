@@ -1,0 +1,146 @@
+"""What the commands that run a batch share: progress on a terminal, plain lines or JSON lines elsewhere."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dift_edit.errors import OutputError
+
+_MOST_SKIPPED = 20
+
+
+def add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how a run talks."""
+    parser.add_argument(
+        "--log-json", action="store_true", help="write one JSON object a line to standard error instead of words"
+    )
+    parser.add_argument("--quiet", action="store_true", help="say only what went wrong, and the summary")
+
+
+def run_told(args: argparse.Namespace, run: Any) -> int:
+    """Call ``run(tell)`` and turn its summary into an exit status; a full disk is 1, not a bad argument."""
+    teller = JsonTeller() if args.log_json else Teller(quiet=args.quiet)
+    try:
+        return int(run(teller).exit_status)
+    except OutputError as error:
+        teller.close()
+        if not teller.started:
+            raise
+        teller("error", text=str(error))
+        return 1
+    finally:
+        teller.close()
+
+
+class Teller:
+    """Events as lines for people; a progress bar where standard error is a terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.started = False
+        self._quiet = quiet
+        self._skipped = 0
+        self._done = 0
+        self._bar: Any = None
+
+    def __call__(self, event: str, **data: Any) -> None:
+        """Tell one event."""
+        actions: dict[str, Callable[..., None]] = {
+            "skipped": self._skipped_file,
+            "planned": self._planned,
+            "row": self._row,
+            "summary": self._summary,
+        }
+        actions.get(event, self._note)(**data)
+
+    def close(self) -> None:
+        """End the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _skipped_file(self, path: str, reason: str) -> None:
+        self._skipped += 1
+        if self._skipped <= _MOST_SKIPPED:
+            self._say(f"skipped {shown(path)}: {reason}")
+
+    def _planned(self, total: int, kept: int, todo: int, **_more: Any) -> None:
+        self.started = True
+        if self._skipped > _MOST_SKIPPED:
+            self._say(f"… and {self._skipped - _MOST_SKIPPED} more files were skipped")
+        if kept:
+            self._say(f"{kept} of {total} targets were done before; {todo} to do")
+        if todo and sys.stderr.isatty() and not self._quiet:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=todo, unit="photo", smoothing=0.1, dynamic_ncols=True)
+
+    def _row(self, row: Any, total: int) -> None:
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update()
+        if row.status == "failed":
+            self._say(f"failed  {shown(row.reason)}")
+        elif self._bar is None and not self._quiet:
+            rest = f"→ {shown(row.output)}" if row.output else f"({row.reason})"
+            self._say(f"[{self._done}/{total}] {row.status:9} {row.confidence:4.2f}  {shown(row.target)} {rest}")
+
+    def _note(self, text: str) -> None:
+        self._say(text)
+
+    def _summary(self, summary: Any) -> None:
+        self.close()
+        counts = summary.counts
+        line = f"{counts['applied']} applied, {counts['abstained']} abstained, {counts['failed']} failed"
+        if summary.skipped:
+            line += f", {len(summary.skipped)} files skipped"
+        done = len(summary.rows) - summary.kept
+        if done:
+            line += f"; {done} in {summary.seconds:.1f} s ({done / summary.seconds:.2f} photos/s)"
+            total = sum(summary.times.values()) or 1.0
+            line += "; time: " + ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in summary.times.items())
+        self._say(line)
+        self._say(f"Results are in {shown(summary.output)}; review them with {shown(summary.output)}/review.html")
+
+
+class JsonTeller(Teller):
+    """The same events as JSON lines."""
+
+    def __call__(self, event: str, **data: Any) -> None:
+        """Write one event."""
+        self.started = self.started or event == "planned"
+        if event == "row":
+            data = {**data, "row": data["row"].to_dict()}
+        if event == "summary":
+            done = data["summary"]
+            data = {
+                "counts": done.counts,
+                "kept": done.kept,
+                "skipped": len(done.skipped),
+                "seconds": round(done.seconds, 3),
+                "times": done.times,
+                "output": done.output,
+                "exit_status": done.exit_status,
+            }
+        print(json.dumps({"time": round(time.time(), 3), "event": event, **data}), file=sys.stderr, flush=True)
+
+
+def shown(text: str) -> str:
+    """A name fit for a terminal: control characters and bytes that are not text are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def dry_run(job: Any) -> int:
+    """Print what a job would do."""
+    from dift_edit.batch.forecast import forecast
+
+    print(forecast(job).text())
+    return 0

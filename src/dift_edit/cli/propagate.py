@@ -1,0 +1,103 @@
+"""``dift-edit propagate``: one edit, many photos."""
+
+import argparse
+from typing import Any
+
+HELP = "carry one edit to many photos"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a job; the flags of its settings come from their fields."""
+    from dift_edit.cli._batch import add_log_arguments
+    from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
+
+    parser.add_argument("source", metavar="SOURCE", help="the picture that the edit was made on")
+    parser.add_argument("targets", metavar="TARGET", nargs="*", help="pictures, folders, patterns or URLs")
+    edit = parser.add_argument_group("the edit (one of --sticker and --edited)")
+    edit.add_argument(
+        "--sticker", metavar="PNG", help="a picture with transparency; without a place, a canvas of the source's size"
+    )
+    edit.add_argument(
+        "--at", metavar="X,Y,W,H", type=numbers(4), help="where the sticker lies in the source, in pixels"
+    )
+    edit.add_argument(
+        "--quad",
+        metavar="X,Y,X,Y,X,Y,X,Y",
+        type=numbers(8),
+        help="the same as four corners, from the top left clockwise",
+    )
+    edit.add_argument("--edited", metavar="EDITED", help="the source after editing: what changed is the edit")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder or URL for the results")
+    parser.add_argument(
+        "--targets-from", metavar="LIST", action="append", default=[],
+        help="a .txt, .csv, .jsonl or .parquet file that names targets, '-' for standard input; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", default="mini", help="name of a model, see 'dift-edit models', or a folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, cuda, …; several with commas run one process each (default: %(default)s)"
+    )
+    add_settings_arguments(parser.add_argument_group("placement"), TransferSettings)
+    add_settings_arguments(parser.add_argument_group("the run"), BatchSettings)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say how many targets there are and what time and space they need"
+    )
+    parser.add_argument(
+        "--save-job", metavar="TOML", help="write this command as a recipe for 'dift-edit run', and do not run it"
+    )
+    add_log_arguments(parser)
+
+
+def numbers(count: int) -> Any:
+    """A parser of `count` numbers with commas between them."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            values = tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them")
+        return values
+
+    parse.__name__ = f"{count} numbers"
+    return parse
+
+
+def job_from(args: argparse.Namespace) -> Any:
+    """The job that the arguments describe."""
+    from dift_edit.recipe import Job
+    from dift_edit.settings import BatchSettings, TransferSettings, settings_from_arguments
+
+    quad = args.quad and tuple((args.quad[i], args.quad[i + 1]) for i in range(0, 8, 2))
+    return Job(
+        source=args.source,
+        sticker=args.sticker,
+        edited=args.edited,
+        at=args.at,
+        quad=quad,
+        targets=tuple(args.targets),
+        lists=tuple(args.targets_from),
+        output=args.output,
+        model=args.model,
+        device=args.device,
+        transfer=settings_from_arguments(args, TransferSettings),
+        batch=settings_from_arguments(args, BatchSettings),
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the job, or describe it."""
+    from dift_edit.batch import run_job
+    from dift_edit.cli._batch import dry_run, run_told
+    from dift_edit.recipe import save_job
+
+    job = job_from(args)
+    if args.save_job:
+        save_job(job, args.save_job)
+        print(f"Wrote {args.save_job}: run it with  dift-edit run {args.save_job}")
+        return 0
+    if args.dry_run:
+        return dry_run(job)
+    return run_told(args, lambda tell: run_job(job, tell=tell))

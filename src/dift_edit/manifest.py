@@ -1,0 +1,146 @@
+"""Rows of a manifest: what became of each target."""
+
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from dift_edit._version import __version__
+from dift_edit.errors import MissingDependencyError
+
+__all__ = ["Row", "manifest_jsonl", "manifest_parquet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One target's result, as plain data.
+
+    Attributes
+    ----------
+    id, target : str
+        Stable name, and the path or URL as it was given.
+    output : str or None
+        Name of the result relative to the output folder; None unless applied.
+    status : {"applied", "abstained", "failed"}
+    reason : str
+        Why it was not applied, in words; or what speaks against a placement.
+    confidence : float or None
+        In [0, 1]; None when the target failed.
+    quad : list or None
+        Four corners [x, y] in target pixels: top left, top right, bottom right, bottom left of the edit.
+    matrix : list or None
+        (3, 3) from source to target pixels, row by row, where the engine's result is a matrix.
+    mirrored : bool
+        Whether the target shows the object mirrored.
+    engine : str
+        What placed it.
+    model : dict
+        ``id``, ``revision`` and ``sha256`` of the weights.
+    seed : int
+    seconds : float
+        Time for this target.
+    size : list or None
+        [W, H] of the target in pixels.
+    target_sha256, output_sha256 : str or None
+        Of the files' bytes.
+    job : str
+        Fingerprint of source, edit, model and settings.
+    version : str
+        Of dift-edit.
+    review, note : str
+        What a reviewer decided ("accepted", "rejected" or nothing) and wrote.
+    pins : list
+        Pairs [[x, y] in the source, [x, y] in the target] that a reviewer gave.
+    """
+
+    id: str
+    target: str
+    output: str | None = None
+    status: str
+    reason: str = ""
+    confidence: float | None = None
+    quad: list[list[float]] | None = None
+    matrix: list[list[float]] | None = None
+    mirrored: bool = False
+    engine: str = ""
+    model: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+    seconds: float = 0.0
+    size: list[int] | None = None
+    target_sha256: str | None = None
+    output_sha256: str | None = None
+    job: str = ""
+    version: str = __version__
+    review: str = ""
+    note: str = ""
+    pins: list[list[list[float]]] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Row":
+        """A row from a journal or manifest; keys that are not known are left out."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def with_placement(self, placement: Any) -> "Row":
+        """The row with a placement's quad, matrix, confidence, mirroring and engine, rounded to 1e-6."""
+        matrix = placement.matrix
+        return replace(
+            self,
+            quad=_plain(placement.quad),
+            matrix=None if matrix is None else np.asarray(matrix, dtype=np.float64).tolist(),
+            confidence=round(float(placement.confidence), 6),
+            mirrored=bool(placement.mirrored),
+            engine=str(placement.engine),
+        )
+
+
+def _plain(points: Any) -> list[list[float]]:
+    rounded: list[list[float]] = np.round(np.asarray(points, dtype=np.float64), 6).tolist()
+    return rounded
+
+
+def manifest_jsonl(rows: Iterable[Row]) -> bytes:
+    """One JSON object a line, in ASCII; names that are not UTF-8 survive as lone surrogates, as Python has them."""
+    return b"".join(json.dumps(row.to_dict(), allow_nan=False).encode() + b"\n" for row in rows)
+
+
+def manifest_parquet(rows: Iterable[Row]) -> bytes:
+    """The same as a Parquet table (quad, matrix, model, pins as JSON text).
+
+    Raises
+    ------
+    MissingDependencyError
+        If pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependencyError("pyarrow", "batch", "Writing Parquet") from error
+    kinds = {
+        "confidence": pyarrow.float64(),
+        "seconds": pyarrow.float64(),
+        "mirrored": pyarrow.bool_(),
+        "seed": pyarrow.int64(),
+    }
+    plain = [row.to_dict() for row in rows]
+    columns = {
+        item.name: pyarrow.array([_cell(row[item.name]) for row in plain], kinds.get(item.name, pyarrow.string()))
+        for item in fields(Row)
+    }
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return json.dumps(value) if isinstance(value, list | dict) else value

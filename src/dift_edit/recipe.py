@@ -1,0 +1,307 @@
+"""A job: one edit, many targets, and how it is done. The command line, the library and the plugin share it."""
+
+import json
+import os
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dift_edit.compositing import Compositing
+from dift_edit.errors import DiftEditError, EditError
+from dift_edit.files import write_text
+from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.storage import is_url
+
+__all__ = ["Job", "load_job", "save_job"]
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What ``job.toml`` holds. Paths may be relative to the file; `load_job` makes them usable from here.
+
+    Attributes
+    ----------
+    source : str
+        The picture that the edit was made on.
+    sticker, edited : str or None
+        The edit: a picture with transparency, or the source after editing. Exactly one of them.
+    at : tuple (x, y, w, h) or None
+        Where the sticker lies in the source.
+    quad : tuple of four (x, y) or None
+        The same as four corners: top left, top right, bottom right, bottom left.
+    targets : tuple of str
+        Files, folders, patterns, URLs.
+    lists : tuple of str
+        Files that name targets, see `dift_edit.targets.collect_targets`.
+    output : str
+        Folder or URL for the results.
+    model, device : str
+        Arguments of `load_featurizer`; several devices may be given with commas, one process each.
+    model_settings : dict
+        Further arguments of `load_featurizer`.
+    transfer : TransferSettings
+    compositing : Compositing
+    batch : BatchSettings
+
+    Raises
+    ------
+    EditError
+        If there is not exactly one edit, or it has two places.
+    """
+
+    source: str
+    sticker: str | None = None
+    edited: str | None = None
+    at: tuple[float, ...] | None = None
+    quad: tuple[tuple[float, float], ...] | None = None
+    targets: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    output: str
+    model: str = "mini"
+    device: str = "cpu"
+    model_settings: dict[str, Any] = field(default_factory=dict)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    compositing: Compositing = field(default_factory=Compositing)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+
+    def __post_init__(self) -> None:
+        if (self.sticker is None) == (self.edited is None):
+            raise EditError("A job needs one edit: give a sticker or an edited source (--sticker, --edited), not both.")
+        if self.edited is not None and (self.at is not None or self.quad is not None):
+            raise EditError("An edited source needs no place: --at and --quad go with --sticker.")
+        if self.at is not None and self.quad is not None:
+            raise EditError("A sticker has one place: give at or quad (--at, --quad), not both.")
+
+    def load_edit(self, source: Any) -> Any:
+        """The edit, checked against the loaded source.
+
+        Raises
+        ------
+        DiftEditError
+            If it cannot be read or does not fit the source.
+        """
+        from dift_edit.edits import Sticker, edit_from_difference
+        from dift_edit.image_io import load_image
+
+        if self.edited is not None:
+            return edit_from_difference(source, load_image(self.edited))
+        assert self.sticker is not None
+        return Sticker.from_file(self.sticker, at=self.at, quad=self.quad, source_size=source.size)
+
+    def moved(self, change: Callable[[str], str]) -> "Job":
+        """The job with every path changed by a function."""
+        return replace(
+            self,
+            source=change(self.source),
+            sticker=self.sticker and change(self.sticker),
+            edited=self.edited and change(self.edited),
+            targets=tuple(map(change, self.targets)),
+            lists=tuple(path if path == "-" else change(path) for path in self.lists),
+            output=change(self.output),
+        )
+
+
+def load_job(path: Path | str) -> Job:
+    """Read a recipe file.
+
+    Parameters
+    ----------
+    path : path
+        A TOML file; its relative paths are relative to its folder.
+
+    Returns
+    -------
+    Job
+        With paths that can be used from the current folder.
+
+    Raises
+    ------
+    DiftEditError
+        If it cannot be read, is not TOML, or has an unknown or missing key; the sentence names it.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DiftEditError(f"The recipe {path} cannot be read ({error.strerror}): check the path.") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise DiftEditError(f"The recipe {path} is not valid TOML ({error}): correct that line.") from error
+    folder = path.parent
+
+    def here(text: str) -> str:
+        return text if is_url(text) or os.path.isabs(text) else os.path.normpath(folder / text)
+
+    try:
+        return _job_from(data).moved(here)
+    except DiftEditError as error:
+        raise DiftEditError(f"The recipe {path} cannot be used: {error}") from error
+
+
+def _job_from(data: dict[str, Any]) -> Job:
+    _check_keys(
+        data,
+        {"version", "source", "output", "edit", "targets", "model", "transfer", "compositing", "batch"},
+        "the recipe",
+    )
+    if data.get("version", VERSION) != VERSION:
+        raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
+    edit, targets, model = (_table(data, name) for name in ("edit", "targets", "model"))
+    _check_keys(edit, {"sticker", "edited", "at", "quad"}, "[edit]")
+    _check_keys(targets, {"paths", "lists"}, "[targets]")
+    _check_keys(model, {"name", "device", "settings"}, "[model]")
+    for name in ("source", "output"):
+        if not isinstance(data.get(name), str):
+            raise DiftEditError(f'it must have  {name} = "…".')
+    settings = {
+        str(key): tuple(value) if isinstance(value, list) else value for key, value in _table(model, "settings").items()
+    }
+    return Job(
+        source=data["source"],
+        output=data["output"],
+        sticker=_text(edit, "sticker"),
+        edited=_text(edit, "edited"),
+        at=_numbers(edit.get("at"), 4, "at"),
+        quad=_corners(edit.get("quad")),
+        targets=_texts(targets, "paths"),
+        lists=_texts(targets, "lists"),
+        model=_text(model, "name") or "mini",
+        device=_text(model, "device") or "cpu",
+        model_settings=settings,
+        transfer=_settings(TransferSettings, _table(data, "transfer"), "[transfer]"),
+        compositing=_settings(Compositing, _table(data, "compositing"), "[compositing]"),
+        batch=_settings(BatchSettings, _table(data, "batch"), "[batch]"),
+    )
+
+
+def save_job(job: Job, path: Path | str) -> None:
+    """Write a recipe file; local paths become relative to its folder where they lie below it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    DiftEditError
+        If a path is not valid Unicode, which TOML cannot hold.
+    """
+    path = Path(path)
+    folder = os.path.abspath(path.parent)
+
+    def there(text: str) -> str:
+        if is_url(text):
+            return text
+        relative = os.path.relpath(os.path.abspath(text), folder)
+        return os.path.abspath(text) if relative.startswith("..") else relative
+
+    write_text(path, format_job(job.moved(there)))
+
+
+def format_job(job: Job) -> str:
+    """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
+    edit: dict[str, Any] = {"sticker": job.sticker, "edited": job.edited, "at": job.at, "quad": job.quad}
+    tables = {
+        "edit": edit,
+        "targets": {"paths": job.targets or None, "lists": job.lists or None},
+        "model": {"name": job.model, "device": job.device},
+        "model.settings": job.model_settings,
+        "transfer": _changed(job.transfer),
+        "compositing": _changed(job.compositing),
+        "batch": _changed(job.batch),
+    }
+    lines = [f"version = {VERSION}", f"source = {_toml(job.source)}", f"output = {_toml(job.output)}"]
+    for name, table in tables.items():
+        pairs = [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
+        if pairs:
+            lines += ["", f"[{name}]", *pairs]
+    return "\n".join(lines) + "\n"
+
+
+def _changed(settings: Any) -> dict[str, Any]:
+    return {
+        item.name: getattr(settings, item.name)
+        for item in fields(settings)
+        if getattr(settings, item.name) != item.default
+    }
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DiftEditError(
+            f"The path {text!a} is not valid Unicode, so a recipe cannot hold it: rename the file."
+        ) from error
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise DiftEditError(f"[{name}] must be a table.")
+    return table
+
+
+def _check_keys(table: dict[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise DiftEditError(f"{where} has the unknown key {unknown[0]!r}: use {', '.join(sorted(known))}.")
+
+
+def _text(table: dict[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is not None and not isinstance(value, str):
+        raise DiftEditError(f"{key} must be text, but is {value!r}.")
+    return value
+
+
+def _texts(table: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise DiftEditError(f"{key} must be a list of texts, but is {value!r}.")
+    return tuple(value)
+
+
+def _numbers(value: Any, count: int, key: str) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != count or not all(_is_number(each) for each in value):
+        raise DiftEditError(f"{key} must be {count} numbers, but is {value!r}.")
+    return tuple(value)
+
+
+def _corners(value: Any) -> tuple[tuple[float, float], ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 4:
+        raise DiftEditError(f"quad must be four corners [x, y], but is {value!r}.")
+    return tuple(_numbers(corner, 2, "each corner of quad") for corner in value)  # type: ignore[misc]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _settings(kind: Any, table: dict[str, Any], where: str) -> Any:
+    _check_keys(table, {item.name for item in fields(kind)}, where)
+    for item in fields(kind):
+        value = table.get(item.name)
+        wanted = type(item.default) if item.default is not None else str
+        fits = _is_number(value) if wanted is float else type(value) is wanted
+        if value is not None and not fits:
+            raise DiftEditError(f"{item.name} in {where} must be of the kind {wanted.__name__}, but is {value!r}.")
+    return kind(**table)
+
+
+def plain_job(job: Job) -> dict[str, Any]:
+    """The job as plain data."""
+    return asdict(job)

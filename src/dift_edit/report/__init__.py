@@ -1,0 +1,1 @@
+"""The review page, its previews, and the contact sheet."""

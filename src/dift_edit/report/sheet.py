@@ -1,0 +1,57 @@
+"""The contact sheet of a run: a look at the first results without opening anything else."""
+
+import io
+
+import PIL.Image
+
+from dift_edit.image import as_image
+from dift_edit.manifest import Row
+from dift_edit.report.previews import preview_name
+from dift_edit.storage import OutputFolder
+from dift_edit.viz import contact_sheet
+
+__all__ = ["write_contact_sheet"]
+
+MOST = 48
+
+
+def write_contact_sheet(folder: OutputFolder, rows: list[Row]) -> None:
+    """Write ``contact_sheet.jpg`` from the previews.
+
+    Parameters
+    ----------
+    folder : OutputFolder
+        Where previews are, and where it goes.
+    rows : list of Row
+        The results; of more than 48, evenly spread ones are shown.
+    """
+    step = max(1.0, len(rows) / MOST)
+    shown = [rows[int(i * step)] for i in range(min(len(rows), MOST))]
+    if not shown:
+        return
+    title = f"{len(rows)} targets" if len(shown) == len(rows) else f"{len(shown)} of {len(rows)} targets"
+    sheet = contact_sheet(
+        [_preview(folder, row) for row in shown],
+        [_caption(row) for row in shown],
+        statuses=[row.status for row in shown],
+        title=title,
+    )
+    buffer = io.BytesIO()
+    sheet.to_pil().convert("RGB").save(buffer, "JPEG", quality=88)
+    folder.write("contact_sheet.jpg", buffer.getvalue())
+
+
+def _preview(folder: OutputFolder, row: Row) -> object:
+    try:
+        data = folder.read(preview_name(row.id, "after" if row.status == "applied" else "before"))
+        return as_image(PIL.Image.open(io.BytesIO(data)))
+    except OSError:
+        return None
+
+
+def _caption(row: Row) -> str:
+    name = row.target.replace("\\", "/").rsplit("/", 1)[-1].encode("utf-8", "replace").decode()
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
+    if row.status == "applied":
+        return f"{shown}\nconfidence {row.confidence:.2f}"
+    return f"{shown}\n{row.reason}" if row.status == "abstained" else f"{shown}\ncould not be handled"

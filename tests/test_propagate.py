@@ -1,0 +1,202 @@
+"""Runs over sets of photos: library and command line."""
+
+import json
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import dift_edit as de
+from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model, variant
+from dift_edit.batch import ModelSpec, propagate, run_batch
+from dift_edit.cli import main
+from dift_edit.edits import Sticker
+from dift_edit.errors import DiftEditError, OutputError
+from dift_edit.image_io import load_image
+from dift_edit.settings import BatchSettings, TransferSettings
+
+FIELDS = {"target", "output", "status", "reason", "confidence", "quad", "matrix", "mirrored", "engine", "model", "seed"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def tiny(model):
+    return de.load_featurizer(model, **SETTINGS)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    picture(1).save(tmp_path / "source.png")
+    make_sticker(tmp_path / "sticker.png")
+    make_set(tmp_path / "photos", 4)
+    return tmp_path
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def command(scene, model, *more):
+    return main(
+        [
+            "propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), "--model", str(model),
+            "--min-confidence", "0", "--mirror", "never", "-o", str(scene / "out"), *map(str, more),
+        ]
+    )  # fmt: skip
+
+
+def test_propagate_yields_one_result_a_target_in_order(scene, tiny):
+    source = load_image(scene / "source.png")
+    sticker = Sticker.from_file(scene / "sticker.png", source_size=source.size)
+    targets = [scene / "photos" / "photo0001.png", source, scene / "missing.png", np.asarray(variant(1))]
+    results = list(propagate(source, sticker, targets, featurizer=tiny, min_confidence=0.0, mirror="never"))
+    assert [result.status for result in results] == ["applied", "applied", "failed", "applied"]
+    assert "missing.png does not exist" in results[2].reason and results[2].image is None
+    np.testing.assert_array_equal(results[0].image.pixels, results[3].image.pixels)  # the same picture twice
+    with pytest.raises(DiftEditError, match="engine"):
+        propagate(source, sticker, targets, featurizer=tiny, engine="magic")
+
+
+def test_propagate_takes_a_folder_and_reads_lazily(scene, tiny):
+    source = load_image(scene / "source.png")
+    sticker = Sticker.from_file(scene / "sticker.png")
+    taken = []
+
+    def stream():
+        for number in range(1000):
+            taken.append(number)
+            yield np.asarray(picture(number))
+
+    first = next(iter(propagate(source, sticker, stream(), featurizer=tiny)))
+    assert first.status in ("applied", "abstained") and len(taken) < 10
+    assert len(list(propagate(source, sticker, scene / "photos", featurizer=tiny))) == 4
+
+
+def test_command_writes_pictures_manifest_and_contact_sheet(scene, model, capsys):
+    (scene / "photos" / "readme.md").write_text("words")
+    assert command(scene, model, scene / "photos") == 0
+    out = scene / "out"
+    found = rows(out)
+    assert [row["output"] for row in found] == [f"photo{i:04d}.png" for i in range(4)]
+    for row in found:
+        assert row.keys() >= FIELDS
+        assert row["status"] == "applied" and np.shape(row["quad"]) == (4, 2) and np.shape(row["matrix"]) == (3, 3)
+        assert row["model"]["sha256"] and 0 <= row["confidence"] <= 1 and row["seconds"] > 0
+        with PIL.Image.open(out / row["output"]) as result:
+            assert result.size == (48, 40) and result.format == "PNG"
+    assert PIL.Image.open(out / "contact_sheet.jpg").size[0] > 100
+    said = capsys.readouterr().err
+    assert "readme.md: it is not an image" in said and "4 applied, 0 abstained, 0 failed" in said
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_files_and_memory_agree(scene, tiny, model):
+    assert command(scene, model, scene / "photos", "--seed", "3") == 0
+    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
+    model_defaults = de.load_featurizer(model)
+    settings = TransferSettings(min_confidence=0.0, mirror="never", seed=3)
+    for row, result in zip(
+        rows(scene / "out"),
+        propagate(source, sticker, scene / "photos", featurizer=model_defaults, settings=settings),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(load_image(scene / "out" / row["output"]).pixels, result.image.pixels)
+
+
+def test_bad_targets_are_rows_and_the_rest_is_done(scene, model, capsys):
+    photos = scene / "photos"
+    (photos / "empty.png").write_bytes(b"")
+    (photos / "text.png").write_text("this is no picture")
+    picture(3, (400, 300)).save(photos / "torn.jpg")
+    data = (photos / "torn.jpg").read_bytes()
+    (photos / "torn.jpg").write_bytes(data[: len(data) // 2])
+    assert command(scene, model, photos, scene / "missing.jpg") == 1
+    found = {row["target"].rsplit("/", 1)[-1]: row for row in rows(scene / "out")}
+    assert sum(row["status"] == "applied" for row in found.values()) == 4
+    for name, words in {
+        "empty.png": "is empty", "text.png": "not a picture", "torn.jpg": "damaged", "missing.jpg": "does not exist",
+    }.items():  # fmt: skip
+        row = found[name]
+        assert row["status"] == "failed" and row["output"] is None
+        assert name in row["reason"] and words in row["reason"] and len(row["reason"].splitlines()) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--at", "1,2,3"], "not 4 numbers"),
+        (["--at", "500,500,9,9"], "outside the source"),
+        (["--engine", "magic"], "invalid choice"),
+        (["--min-confidence", "7"], "min_confidence"),
+        (["--workers", "0"], "workers"),
+        (["--model", "/nowhere"], "no model"),
+        (["--targets-from", "/nowhere.csv"], "cannot be read"),
+        (["--edited", "x.png"], "not both"),
+    ],
+)
+def test_bad_arguments_are_one_sentence_and_status_2(scene, model, capsys, change, words):
+    try:
+        status = command(scene, model, scene / "photos", *change)
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said
+
+
+def test_no_target_at_all(scene, model, capsys):
+    (scene / "empty").mkdir()
+    assert command(scene, model, scene / "empty") == 2
+    assert "There is no target" in capsys.readouterr().err
+
+
+def test_originals_and_foreign_files_are_never_replaced(scene, tiny):
+    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
+    before = (scene / "photos" / "photo0000.png").read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="would replace a target"):
+            run_batch(
+                source, sticker, [scene / "photos" / "photo0000.png"], scene / "photos", model=tiny,
+                transfer=TransferSettings(), batch=BatchSettings(overwrite=overwrite),
+            )  # fmt: skip
+    assert (scene / "photos" / "photo0000.png").read_bytes() == before
+    out = scene / "out"
+    out.mkdir()
+    shutil.copy(scene / "source.png", out / "photo0001.png")
+    with pytest.raises(OutputError, match=r"photo0001\.png is in .* already"):
+        run_batch(source, sticker, [scene / "photos"], out, model=tiny, transfer=TransferSettings())
+
+
+def test_dry_run_writes_nothing(scene, model, capsys):
+    assert command(scene, model, scene / "photos", "--dry-run") == 0
+    assert not (scene / "out").exists()
+    said = capsys.readouterr().out
+    assert "targets: 4" in said and "time:" in said and "space:" in said
+
+
+def test_an_edited_source_is_an_edit(scene, model):
+    edited = picture(1)
+    edited.paste((0, 200, 0), (16, 12, 32, 28))
+    edited.save(scene / "edited.png")
+    arguments = [
+        str(scene / "source.png"),
+        "--edited",
+        str(scene / "edited.png"),
+        "--model",
+        str(model),
+        str(scene / "photos"),
+    ]
+    assert main(["propagate", *arguments, "--min-confidence", "0", "-o", str(scene / "out")]) == 0
+    changed = np.asarray(PIL.Image.open(scene / "out" / "photo0000.png")).astype(int) - np.asarray(variant(0))
+    assert np.abs(changed).max() > 30
+
+
+def test_model_spec_loads_the_same_features(model, tiny):
+    spec = ModelSpec(name=str(model), settings=SETTINGS)
+    assert spec.load().fingerprint == tiny.fingerprint
