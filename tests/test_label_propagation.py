@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from dift_edit.errors import GeometryError
+from dift_edit.features.base import FeatureMap
+from dift_edit.label_propagation import (
+    LabelPropagator,
+    PropagationSettings,
+    propagate_keypoints,
+    propagate_labels,
+)
+
+
+def random_maps(count: int, grid=(9, 7), stride=8, channels=24, seed=0) -> list[FeatureMap]:
+    generator = torch.Generator().manual_seed(seed)
+    width, height = grid
+    return [
+        FeatureMap(torch.randn(channels, height, width, generator=generator), (width * stride, height * stride))
+        for _ in range(count)
+    ]
+
+
+def oracle(frames, first, settings):
+    """The released algorithm, written with whole affinity matrices: exp, mask by multiplication, top k with ties."""
+    height, width = first.shape[1:]
+    y, x = np.divmod(np.arange(height * width), width)
+    near = (abs(y[:, None] - y) <= settings.radius) & (abs(x[:, None] - x) <= settings.radius)
+    kept, results = [(frames[0], first)], []
+    for frame in frames[1:]:
+        query = (frame.data / frame.data.norm(dim=0)).flatten(1).double().numpy()
+        blocks = []
+        for source, _ in kept:
+            key = (source.data / source.data.norm(dim=0)).flatten(1).double().numpy()
+            blocks.append(np.exp(key.T @ query / settings.temperature) * near)
+        affinity = np.concatenate(blocks)
+        smallest = np.sort(affinity, 0)[-settings.top_k]
+        affinity[affinity < smallest] = 0
+        affinity /= affinity.sum(0)
+        labels = np.concatenate([soft.reshape(len(first), -1) for _, soft in kept], 1)
+        result = (labels @ affinity).reshape(first.shape)
+        results.append(result)
+        kept = [kept[0], *kept[1:], (frame, result)]
+        if len(kept) > settings.last_frames + 1:
+            kept.pop(1)
+    return results
+
+
+@pytest.mark.parametrize("grid", [(9, 7), (35, 18)])
+def test_equals_whole_affinity_matrices(grid, rng) -> None:
+    settings = PropagationSettings(temperature=0.1, top_k=4, last_frames=2, radius=3)
+    maps = random_maps(5, grid)
+    first = rng.random((3, grid[1], grid[0]))
+    propagator = LabelPropagator(maps[0], torch.from_numpy(first), settings)
+    for frame, expected in zip(maps[1:], oracle(maps, first, settings), strict=True):
+        np.testing.assert_allclose(propagator(frame).numpy(), expected, atol=2e-5)
+
+
+def test_zeros_that_enter_the_top_k_weigh_nothing(rng) -> None:
+    settings = PropagationSettings(temperature=0.1, top_k=40, last_frames=0, radius=1)  # at most nine cells are near
+    maps = random_maps(2)
+    first = rng.random((2, 7, 9))
+    got = LabelPropagator(maps[0], torch.from_numpy(first), settings)(maps[1])
+    np.testing.assert_allclose(got.numpy(), oracle(maps, first, settings)[0], atol=2e-5)
+
+
+@pytest.mark.parametrize("protocol", ["released", "corrected"])
+def test_a_moving_picture_carries_its_labels(protocol: str, rng) -> None:
+    base = random_maps(1, (30, 20), stride=4)[0]
+    labels = np.zeros((80, 120), np.uint8)
+    labels[24:48, 40:80] = 7
+    labels[48:60, 20:32] = 200
+    shifts = [0, 1, 2, 3]
+    frames = [FeatureMap(torch.roll(base.data, shift, 2), base.image_size) for shift in shifts]
+    results = list(propagate_labels(frames, labels, top_k=1, radius=0, last_frames=1, protocol=protocol))
+    assert len(results) == 4 and results[0].labels is not None
+    for shift, result in zip(shifts, results, strict=True):
+        assert result.classes == (0, 7, 200) and result.labels.dtype == np.uint8
+        np.testing.assert_array_equal(result.labels, np.roll(labels, 4 * shift, 1))
+
+
+def test_keypoints_follow_a_moving_picture() -> None:
+    base = random_maps(1, (30, 20), stride=4)[0]
+    points = np.array([[49.5, 33.5], [61.5, 41.5]])  # centres of cells
+    frames = [FeatureMap(torch.roll(base.data, (shift, 2 * shift), (1, 2)), base.image_size) for shift in range(3)]
+    found = list(propagate_keypoints(frames, points, top_k=1, radius=0))
+    for shift, result in enumerate(found):
+        np.testing.assert_allclose(result, points + [8 * shift, 4 * shift], atol=1e-4)
+
+
+def test_a_long_sequence_keeps_only_the_last_frames() -> None:
+    maps = random_maps(1, (6, 5))
+    propagator = LabelPropagator(maps[0], torch.ones(1, 5, 6), PropagationSettings(last_frames=3))
+    for _ in range(10):
+        propagator(maps[0])
+    assert len(propagator._last) == 3
+
+
+def test_wrong_input_is_named() -> None:
+    maps = random_maps(2)
+    with pytest.raises(GeometryError, match="first frame is 72×56"):
+        next(propagate_labels(maps, np.zeros((5, 5), int)))
+    with pytest.raises(GeometryError, match="whole numbers"):
+        next(propagate_labels(maps, np.zeros((56, 72))))
+    with pytest.raises(GeometryError, match="featurizer"):
+        next(propagate_labels([np.zeros((8, 8, 3), np.uint8)], np.zeros((8, 8), int)))
+    with pytest.raises(GeometryError, match="one size"):
+        list(propagate_labels([maps[0], random_maps(1, (5, 5))[0]], np.zeros((56, 72), int)))
+    with pytest.raises(GeometryError, match="top_k"):
+        PropagationSettings(top_k=0)
+    with pytest.raises(GeometryError, match="protocol"):
+        PropagationSettings(protocol="other")
