@@ -71,7 +71,8 @@ class PropagationSettings:
             raise GeometryError(f"The protocol is {self.protocol!r}: use one of {', '.join(PROTOCOLS)}.")
         if not self.temperature > 0 or self.top_k < 1 or self.last_frames < 0 or self.radius < 0:
             raise GeometryError(
-                "Label propagation needs a temperature above 0, top_k of at least 1, and last_frames and radius not below 0."
+                "Label propagation needs a temperature above 0, top_k of at least 1, "
+                "and last_frames and radius not below 0."
             )
 
 

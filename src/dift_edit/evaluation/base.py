@@ -1,0 +1,226 @@
+"""What all benchmarks share: items, the protocol of a benchmark, missing files, and the supply of features."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from dift_edit.errors import DiftEditError
+from dift_edit.features.base import FeatureMap, Featurizer
+from dift_edit.image import as_image
+
+__all__ = [
+    "Benchmark",
+    "BenchmarkOptions",
+    "Dataset",
+    "DatasetError",
+    "Item",
+    "Maps",
+    "Prediction",
+    "Score",
+    "mean",
+]
+
+Prediction = dict[str, Any]
+"""What was predicted for an item: plain data for JSON."""
+Score = dict[str, Any]
+"""What an item scored: plain data; ``value`` is the number that comparisons use (None where nothing was scored)."""
+
+
+class DatasetError(DiftEditError):
+    """A data set is incomplete or not in its official layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Where a data set comes from, for messages and documentation.
+
+    Attributes
+    ----------
+    name : str
+        Its usual name.
+    page : str
+        Its official page.
+    layout : str
+        Files that are expected under the root.
+    """
+
+    name: str
+    page: str
+    layout: str
+
+    def require(self, paths: Iterable[Path]) -> None:
+        """Check that files or folders exist.
+
+        Raises
+        ------
+        DatasetError
+            Names the missing ones, the official page and the layout.
+        """
+        missing = [path for path in dict.fromkeys(paths) if not path.exists()]
+        if missing:
+            named = ", ".join(str(path) for path in missing[:3])
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise self.error(f"{named}{more} {'is' if len(missing) == 1 else 'are'} missing")
+
+    def error(self, problem: str) -> DatasetError:
+        """An error that says the problem, the official page and the layout."""
+        return DatasetError(f"{problem}: get {self.name} from {self.page} ; expected under the root: {self.layout}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One thing to predict and score: a pair of pictures, or a sequence.
+
+    Attributes
+    ----------
+    key : str
+        Unique in the benchmark; the same for every model.
+    group : str
+        Row of the table: a category.
+    data : Any
+        What the benchmark needs.
+    tags : tuple of str
+        Further rows to which it counts.
+    """
+
+    key: str
+    group: str
+    data: Any
+    tags: tuple[str, ...] = ()
+
+
+def _option(default: Any, help_: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help_, **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """How a benchmark is run; what does not apply to a benchmark is ignored by it.
+
+    Attributes
+    ----------
+    protocol : str
+        "released" follows the released scripts to the letter; "corrected" leaves out their half-pixel shifts and
+        roundings, see docs/evaluation.md.
+    """
+
+    split: str = _option("", "part of the data set; empty: its usual test part")
+    protocol: str = _option("released", "the released scripts' conventions, or without their flaws",
+                            choices=("released", "corrected"))  # fmt: skip
+    metric: str = _option("cosine", "how features are compared", choices=("cosine", "l2"))
+    threshold: str = _option("box", "what PCK thresholds are relative to", choices=("box", "image"))
+    pairs: int = _option(10000, "cub: number of random pairs")
+    keypoints: str = _option("sift", "hpatches: sift, grid, or the suffix of keypoint files (1.ppm.SUFFIX)")
+    estimator: str = _option("ransac", "hpatches: robust estimator", choices=("ransac", "lmeds", "magsac"))
+    pixels: float = _option(3.0, "hpatches: inlier threshold of the estimator in pixels")
+    step: int = _option(4, "tss: every so many pixels in x and y are matched; 1: all")
+    temperature: float = _option(0.2, "davis, jhmdb: temperature of the label propagation")
+    top_k: int = _option(15, "davis, jhmdb: cells whose labels are averaged")
+    last_frames: int = _option(28, "davis, jhmdb: last frames that are looked at")
+    radius: int = _option(15, "davis, jhmdb: reach in cells; 0: no limit")
+    dataset: str = _option("pf-willow", "transfer: keypoint data set")
+    engine: str = _option("auto", "transfer: how a placement is estimated")
+    mirror: str = _option("auto", "transfer: mirror test", choices=("auto", "never", "always"))
+
+    def __post_init__(self) -> None:
+        for name, item in type(self).__dataclass_fields__.items():
+            choices = item.metadata.get("choices")
+            if choices and getattr(self, name) not in choices:
+                raise DatasetError(f"The option {name} is {getattr(self, name)!r}: use one of {', '.join(choices)}.")
+        if self.pairs < 1 or self.step < 1:
+            raise DatasetError("The options pairs and step must be at least 1.")
+
+
+class Maps:
+    """Features of pictures on demand, with the last ones kept in memory.
+
+    Parameters
+    ----------
+    featurizer : Featurizer
+        Makes them. If it has a method ``for_category``, that gives the featurizer of a category's prompt.
+    seed : int
+        Of the noise.
+    max_bytes : int
+        Bound of the memory that the kept features take; at least two pictures are kept.
+    """
+
+    def __init__(self, featurizer: Featurizer, *, seed: int = 0, max_bytes: int = 1 << 30) -> None:
+        self.featurizer = featurizer
+        self.seed = seed
+        self.max_bytes = max_bytes
+        self._kept: OrderedDict[tuple[str, str, bool], FeatureMap] = OrderedDict()
+        self._by_category: dict[str, Featurizer] = {}
+
+    def __call__(self, path: Path, *, category: str = "", mirrored: bool = False) -> FeatureMap:
+        """Features of a picture's file."""
+        key = (str(path), category, mirrored)
+        if key not in self._kept:
+            picture = as_image(path)
+            self._kept[key] = self.for_category(category)(picture.mirrored() if mirrored else picture, seed=self.seed)
+            self._evict()
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def for_category(self, category: str) -> Featurizer:
+        """The featurizer with a category's prompt, where it has prompts."""
+        choose = getattr(self.featurizer, "for_category", None)
+        if not category or choose is None:
+            return self.featurizer
+        if category not in self._by_category:
+            self._by_category[category] = choose(category)
+        return self._by_category[category]
+
+    def _evict(self) -> None:
+        sizes = {key: kept.data.numel() * kept.data.element_size() * 2 for key, kept in self._kept.items()}
+        total = sum(sizes.values())
+        for key in list(self._kept)[:-2]:
+            if total <= self.max_bytes:
+                return
+            del self._kept[key]
+            total -= sizes[key]
+
+
+class Benchmark(Protocol):
+    """A data set with its way of predicting and scoring.
+
+    Attributes
+    ----------
+    name : str
+        On the command line.
+    dataset : Dataset
+        Where it comes from.
+    headline : str
+        The summary's number that ranks models.
+    """
+
+    name: str
+    dataset: Dataset
+    headline: str
+
+    def items(self) -> list[Item]:
+        """All items of the split, in a fixed order.
+
+        Raises
+        ------
+        DatasetError
+            If files are missing.
+        """
+
+    def predict(self, item: Item, maps: Maps, folder: Path) -> Prediction:
+        """Predict one item without looking at its annotation; large results are written below `folder`."""
+
+    def score(self, item: Item, prediction: Prediction, folder: Path) -> Score:
+        """Score one prediction."""
+
+    def summarise(self, scores: Sequence[Score]) -> dict[str, float]:
+        """Numbers of one table row: per cent where they are rates."""
+
+
+def mean(values: Iterable[float | None]) -> float:
+    """Mean of the numbers that are there; NaN when there is none."""
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else float("nan")
