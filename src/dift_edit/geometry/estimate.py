@@ -1,5 +1,6 @@
-"""Robust estimation of a similarity from weighted correspondences."""
+"""Estimation of similarities, affine maps and homographies from weighted correspondences."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,14 @@ from dift_edit.coords import Points
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import MatrixTransform
 
-__all__ = ["Correspondences", "estimate_similarity", "fit_similarity"]
+__all__ = [
+    "Correspondences",
+    "estimate_similarity",
+    "fit_affine",
+    "fit_homography",
+    "fit_similarity",
+    "reweighted",
+]
 
 Weights = npt.NDArray[np.float64]
 _ROTATION_SIGMA, _LOG_SCALE_SIGMA = 0.6, 0.7
@@ -59,6 +67,131 @@ def fit_similarity(pairs: Correspondences) -> MatrixTransform:
         raise GeometryError("A similarity needs two points that differ.")
     a = (w * (q - q_mean) * (p - p_mean).conj()).sum() / spread
     return _similarity(a, q_mean - a * p_mean)
+
+
+def fit_affine(pairs: Correspondences, toward: MatrixTransform | None = None, shrink: float = 0.0) -> MatrixTransform:
+    """The weighted least-squares affine map, its linear part shrunk toward that of another map.
+
+    Parameters
+    ----------
+    pairs : Correspondences
+        At least three that are not on a line, unless it is shrunk.
+    toward : MatrixTransform, optional
+        An affine map, such as the similarity of the same pairs.
+    shrink : float
+        0: not at all; 1: as strongly as the pairs' own scatter speaks.
+
+    Raises
+    ------
+    GeometryError
+        If the points are collinear and nothing is shrunk to.
+    """
+    w = (pairs.weights / max(pairs.weights.sum(), 1e-300))[:, None]
+    p_mean, q_mean = (w * pairs.source).sum(0), (w * pairs.target).sum(0)
+    p, q = pairs.source - p_mean, pairs.target - q_mean
+    scatter = (w * p).T @ p
+    cross = (w * p).T @ q
+    if toward is not None and shrink > 0:
+        extra = shrink * np.trace(scatter) / 2
+        scatter, cross = scatter + extra * np.eye(2), cross + extra * toward.matrix[:2, :2].T
+    low, high = np.linalg.eigvalsh(scatter)
+    if not low > 1e-9 * max(high, 1e-12):
+        raise GeometryError("An affine map needs three points that are not on a line.")
+    linear = np.linalg.solve(scatter, cross).T
+    return MatrixTransform(np.array([[*linear[0], 0], [*linear[1], 0], [0, 0, 1]]) + _shift(q_mean - linear @ p_mean))
+
+
+def fit_homography(
+    pairs: Correspondences, toward: MatrixTransform | None = None, shrink: float = 0.0
+) -> MatrixTransform:
+    """The weighted homography of least algebraic error in normalised coordinates, drawn toward another map.
+
+    Parameters
+    ----------
+    pairs : Correspondences
+        At least four, no three on a line, unless it is drawn toward another map.
+    toward : MatrixTransform, optional
+        Its own images of the source points, with the share `shrink` of the weight, are added to the pairs.
+    shrink : float
+        See `toward`.
+
+    Raises
+    ------
+    GeometryError
+        If the points are too few or collinear.
+
+    References
+    ----------
+    Hartley and Zisserman, Multiple View Geometry, 2004, algorithm 4.2.
+    """
+    if toward is not None and shrink > 0:
+        drawn = Correspondences(pairs.source, toward(pairs.source), pairs.weights * shrink)
+        pairs = pairs + drawn
+    if len(pairs.source) < 4:
+        raise GeometryError(f"A homography needs at least four pairs of points, but got {len(pairs.source)}.")
+    (p, p_norm), (q, q_norm) = (_normalised(points, pairs.weights) for points in (pairs.source, pairs.target))
+    w = np.sqrt(pairs.weights / max(pairs.weights.max(), 1e-300))[:, None]
+    x, y, one, zero = p[:, :1], p[:, 1:], np.ones((len(p), 1)), np.zeros((len(p), 3))
+    rows = [
+        np.concatenate([x, y, one, zero, -q[:, :1] * x, -q[:, :1] * y, -q[:, :1]], 1) * w,
+        np.concatenate([zero, x, y, one, -q[:, 1:] * x, -q[:, 1:] * y, -q[:, 1:]], 1) * w,
+    ]
+    rows.append(np.zeros((max(0, 9 - 2 * len(p)), 9)))
+    _, values, vectors = np.linalg.svd(np.concatenate(rows), full_matrices=False)
+    if not values[7] > 1e-7 * values[0]:
+        raise GeometryError("A homography needs four points, no three of them on a line.")
+    matrix = np.linalg.inv(q_norm) @ vectors[8].reshape(3, 3) @ p_norm
+    if abs(matrix[2, 2]) < 1e-12 * np.abs(matrix).max():
+        raise GeometryError("The homography sends the source's origin to infinity.")
+    return MatrixTransform(matrix / matrix[2, 2])
+
+
+def reweighted(
+    pairs: Correspondences,
+    start: MatrixTransform,
+    *,
+    threshold: float,
+    fit: Callable[[Correspondences], MatrixTransform],
+    steps: int = 8,
+) -> tuple[MatrixTransform, Weights]:
+    """Iteratively reweighted least squares with Geman–McClure weights.
+
+    Parameters
+    ----------
+    pairs : Correspondences
+        The pairs.
+    start : MatrixTransform
+        A first estimate, not far off.
+    threshold : float
+        Residual in target pixels at which a pair counts a quarter.
+    fit : callable
+        Pairs → transform.
+    steps : int
+        How often.
+
+    Returns
+    -------
+    MatrixTransform
+        The estimate.
+    ndarray
+        (N,) in [0, 1]: how far each pair agrees with it.
+
+    References
+    ----------
+    Geman and McClure, "Statistical Methods for Tomographic Image Reconstruction", 1987.
+    """
+    transform = start
+    for _ in range(steps):
+        transform = fit(
+            Correspondences(pairs.source, pairs.target, pairs.weights * _trust(pairs, transform, threshold))
+        )
+    return transform, _trust(pairs, transform, threshold)
+
+
+def _trust(pairs: Correspondences, transform: MatrixTransform, threshold: float) -> Weights:
+    residual = np.linalg.norm(transform(pairs.source) - pairs.target, axis=1) / threshold
+    trust: Weights = 1 / (1 + residual**2) ** 2
+    return trust
 
 
 def estimate_similarity(
@@ -127,11 +260,24 @@ def estimate_similarity(
     score -= prior * (turn**2 + grow**2) / 2
     best = int(score.argmax())
     transform = _similarity(a[best], b[best])
-    for _ in range(8):
-        residual = np.linalg.norm(transform(pairs.source) - pairs.target, axis=1) / (threshold / 2)
-        transform = fit_similarity(Correspondences(pairs.source, pairs.target, w / (1 + residual**2) ** 2))
+    transform, _ = reweighted(pairs, transform, threshold=threshold / 2, fit=fit_similarity)
     return transform, float(score[best])
 
 
 def _similarity(a: complex, b: complex) -> MatrixTransform:
     return MatrixTransform(np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]]))
+
+
+def _shift(offset: Points) -> Weights:
+    return np.array([[0, 0, offset[0]], [0, 0, offset[1]], [0, 0, 0]])
+
+
+def _normalised(points: Points, weights: Weights) -> tuple[Points, Weights]:
+    """Points moved and scaled to mean 0 and mean square 2, and the matrix that does it."""
+    w = (weights / max(weights.sum(), 1e-300))[:, None]
+    mean = (w * points).sum(0)
+    spread = float(np.sqrt((w * (points - mean) ** 2).sum() / 2))
+    if not spread > 1e-9:
+        raise GeometryError("The points coincide: a homography needs four that differ.")
+    matrix = np.array([[1 / spread, 0, -mean[0] / spread], [0, 1 / spread, -mean[1] / spread], [0, 0, 1]])
+    return (points - mean) / spread, matrix
