@@ -1,6 +1,7 @@
 """What a patch looks like: pictures made ready, optical flow with a check, and which parts are seen."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -72,6 +73,17 @@ class Template:
     corners: Points
     points: Points
     within: npt.NDArray[np.bool_]
+
+    @cached_property
+    def descriptors(self) -> tuple[Points, npt.NDArray[np.float32]] | None:
+        """Places (M, 2) and SIFT descriptors (M, 128) in the quad; None when there are fewer than five."""
+        mask = np.zeros(self.picture.shape, np.uint8)
+        cv2.fillConvexPoly(mask, np.round(self.corners).astype(np.int32), 255)
+        detector = cv2.SIFT_create(nfeatures=600, contrastThreshold=0.02)
+        keypoints, descriptors = detector.detectAndCompute(self.picture, mask)
+        if descriptors is None or len(descriptors) < 5:
+            return None
+        return np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64), descriptors
 
     @classmethod
     def of(cls, picture: Grey, corners: Points) -> "Template":
@@ -237,8 +249,8 @@ def _correlation(
     return common / np.sqrt((variance_a + 4) * (variance_b + 4)), variance_a
 
 
-def search(template: Template, like: Points, picture: Grey) -> Points | None:
-    """Where in the whole frame the template, turned and scaled as `like`, correlates best.
+def search(template: Template, like: Points, picture: Grey) -> list[Points]:
+    """Guesses where in the whole frame the template lies, for `follow`.
 
     Parameters
     ----------
@@ -251,9 +263,36 @@ def search(template: Template, like: Points, picture: Grey) -> Points | None:
 
     Returns
     -------
-    ndarray or None
-        (4, 2) corners, a guess for `follow`; None when the patch does not fit into the frame.
+    list of ndarray
+        (4, 2) corners: from local features (Lowe 2004), which know turn and scale, and from plain correlation at
+        the expected turn and scale.
     """
+    guesses = (_by_local_features(template, picture), _by_correlation(template, like, picture))
+    return [guess for guess in guesses if guess is not None]
+
+
+def _by_local_features(template: Template, picture: Grey) -> Points | None:
+    """A similarity from SIFT matches that pass the ratio test."""
+    detector = cv2.SIFT_create(nfeatures=1500, contrastThreshold=0.02)
+    keypoints, descriptors = detector.detectAndCompute(picture, None)
+    if descriptors is None or template.descriptors is None or len(descriptors) < 2:
+        return None
+    known, wanted = template.descriptors
+    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(wanted, descriptors, k=2)
+    kept = [first for first, second in pairs if first.distance < 0.8 * second.distance]
+    if len(kept) < 5:
+        return None
+    source = known[[match.queryIdx for match in kept]]
+    target = np.array([keypoints[match.trainIdx].pt for match in kept], dtype=np.float64)
+    side = quad_side(template.corners)
+    matrix, chosen = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=max(0.05 * side, 2.5))
+    if matrix is None or chosen.sum() < 5:
+        return None
+    guess: Points = template.corners @ matrix[:, :2].T + matrix[:, 2]
+    return guess if 0.2 < quad_side(guess) / side < 5 else None
+
+
+def _by_correlation(template: Template, like: Points, picture: Grey) -> Points | None:
     shrink = float(np.clip(quad_side(like) / 24, 1, 4))
     height, width = picture.shape
     small = cv2.resize(picture, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA)

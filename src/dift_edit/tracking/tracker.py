@@ -188,8 +188,7 @@ class Tracker:
         self, image: Image, picture: npt.NDArray[np.uint8], predicted: Points, chain: Sighting | None
     ) -> tuple[str, Sighting | None, bool, float]:
         """Look for the patch in the whole frame: anchor, sighting, whether it jumped, confidence of features."""
-        guess = search(self._key, predicted, picture)
-        if guess is not None:
+        for guess in search(self._key, predicted, picture):
             sighting = follow(self._key, guess, picture, warp=True, levels=3)
             if sighting is not None and sighting.seen > _CONFIRMED:
                 return "key", sighting, True, 0.0

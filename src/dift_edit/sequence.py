@@ -1,0 +1,451 @@
+"""The same edit through a clip, stable in time: chain and anchor, then one smooth path.
+
+`track_sequence` finds where the edit is in every frame, `render_sequence` puts it there, `propagate_sequence` does
+both. Frames are streamed: what is kept of a frame is eight numbers and their covariance.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from dift_edit._version import __version__
+from dift_edit.compositing import Compositing
+from dift_edit.coords import Points
+from dift_edit.edits.base import Edit, as_quad, check_edit
+from dift_edit.errors import DiftEditError, EditError
+from dift_edit.features.base import Featurizer, ModelInfo
+from dift_edit.geometry.base import MatrixTransform
+from dift_edit.image import Image
+from dift_edit.pipeline import Transfer
+from dift_edit.placement import Placement, locate_features
+from dift_edit.settings import TransferSettings
+from dift_edit.tracking.journal import Journal
+from dift_edit.tracking.path import Keyframe, Path, follow_path
+from dift_edit.tracking.plot import confidence_plot
+from dift_edit.tracking.pose import map_points, quad_matrices, quad_side
+from dift_edit.tracking.settings import SequenceSettings
+from dift_edit.tracking.tracker import Finder, Found
+from dift_edit.video_io import Clip, as_clip
+
+__all__ = [
+    "FrameTransfer",
+    "SequenceSettings",
+    "SequenceTrack",
+    "propagate_sequence",
+    "render_sequence",
+    "track_sequence",
+]
+
+Keyframes = int | Mapping[int, Any]
+_LEAST_SIDE = 0.09  # of the frame's short side: smaller edits are followed with what is round them
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameTransfer(Transfer):
+    """What became of one frame.
+
+    Attributes
+    ----------
+    frame : int
+        Its number.
+    opacity : float
+        How strongly the edit was put on, 0 to 1; between, it fades.
+    anchor : str
+        What the place rests on: "keyframe", "key" (the keyframe's own pixels), "recent", "chain", "features", "none".
+    cut : bool
+        Whether a new shot begins with this frame.
+    """
+
+    frame: int
+    opacity: float
+    anchor: str
+    cut: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """One edit, where it was followed, and how much it counts beside the others."""
+
+    edit: Edit
+    source: int
+    quad: Points
+    keyframes: list[int]
+    path: Path
+    weight: Callable[[int], float]
+
+    def index(self, frame: int) -> int | None:
+        """Of a frame in the path; None outside its span."""
+        index = frame - self.path.start
+        return index if 0 <= index < len(self.path) else None
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceTrack:
+    """Where the edit is in every frame of a clip; made by `track_sequence`.
+
+    Attributes
+    ----------
+    count : int
+        Number of frames.
+    cuts : list of int
+        Frames with which a new shot begins.
+    keyframes : list of int
+        Frames in which the place is given.
+    """
+
+    count: int
+    layers: list[_Layer]
+    settings: SequenceSettings
+    model: ModelInfo
+
+    @property
+    def cuts(self) -> list[int]:
+        """Frames with which a new shot begins."""
+        found = {
+            int(index) + layer.path.start for layer in self.layers for index in np.flatnonzero(layer.path.cuts)
+        }
+        return sorted(found)
+
+    @property
+    def keyframes(self) -> list[int]:
+        """Frames in which the place is given."""
+        return sorted({frame for layer in self.layers for frame in layer.keyframes})
+
+    def leading(self, frame: int) -> tuple[_Layer, int]:
+        """The layer that counts most in a frame, and the frame's index in its path."""
+        present = [(layer, layer.index(frame)) for layer in self.layers]
+        layer, index = max(
+            ((layer, index) for layer, index in present if index is not None), key=lambda item: item[0].weight(frame)
+        )
+        return layer, index
+
+    def corners(self, frame: int) -> Points:
+        """(4, 2) where the edit's quad lies in a frame, in pixels."""
+        layer, index = self.leading(frame)
+        matrix = quad_matrices(layer.quad, layer.path.corners[index][None])[0]
+        return np.asarray(map_points(matrix, layer.edit.quad))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a frame: frame, corners, confidence, seen, opacity, anchor, cut."""
+        rows = []
+        cuts = set(self.cuts)
+        for frame in range(self.count):
+            layer, index = self.leading(frame)
+            path = layer.path
+            rows.append(
+                {
+                    "frame": frame,
+                    "corners": np.round(self.corners(frame), 3).tolist(),
+                    "confidence": round(float(path.confidence[index]), 4),
+                    "seen": round(float(path.seen[index]), 4),
+                    "opacity": round(float(path.opacity[index]), 4),
+                    "anchor": path.anchors[index],
+                    "cut": frame in cuts,
+                }
+            )
+        return rows
+
+    def plot(self, title: str = "") -> str:
+        """An SVG with the confidence and the opacity of every frame."""
+        rows = self.rows()
+        confidence, opacity = (np.array([row[key] for row in rows]) for key in ("confidence", "opacity"))
+        return confidence_plot(confidence, opacity, cuts=self.cuts, keyframes=self.keyframes, title=title)
+
+
+def propagate_sequence(
+    frames: Any,
+    edit: Edit | Mapping[int, Edit],
+    *,
+    featurizer: Featurizer,
+    keyframes: Keyframes = 0,
+    settings: SequenceSettings | None = None,
+    compositing: Compositing | None = None,
+    journal: FilePath | str | None = None,
+) -> Iterator[FrameTransfer]:
+    """Carry an edit of one frame, or of a few, to all frames of a clip.
+
+    Parameters
+    ----------
+    frames : path, Clip, or list of images
+        A folder of frames, a video, a GIF…, see `open_clip`; or images of one size.
+    edit : Edit, or {frame: Edit}
+        What to carry. Several edits, one for each of their keyframes, are blended from one to the next.
+    featurizer : Featurizer
+        Gives the features that find the object again.
+    keyframes : int, or {frame: quad or None}
+        The frame that `edit` was made on; or several frames in which its place is known: None for the frame it was
+        made on, and (4, 2) corners in pixels for the others. Not used when `edit` is a mapping.
+    settings, compositing : optional
+        How.
+    journal : path, optional
+        A folder in which a killed run finds what it did before.
+
+    Yields
+    ------
+    FrameTransfer
+        One a frame, in order. The clip is read once for tracking before the first one comes.
+
+    Raises
+    ------
+    DiftEditError
+        If the clip, the edit or a keyframe is wrong.
+    """
+    clip = as_clip(frames)
+    track = track_sequence(
+        clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=journal
+    )
+    yield from render_sequence(clip, track, compositing=compositing)
+
+
+def track_sequence(
+    frames: Any,
+    edit: Edit | Mapping[int, Edit],
+    *,
+    featurizer: Featurizer,
+    keyframes: Keyframes = 0,
+    settings: SequenceSettings | None = None,
+    journal: FilePath | str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> SequenceTrack:
+    """Find where an edit is in every frame: the first half of `propagate_sequence`, with its parameters.
+
+    Parameters
+    ----------
+    progress : callable
+        Called with the frames done and to do.
+
+    Returns
+    -------
+    SequenceTrack
+    """
+    clip = as_clip(frames)
+    settings = settings or SequenceSettings()
+    plan = _plan(clip, edit, keyframes)
+    book = Journal(journal, _fingerprint(clip, plan, settings, featurizer)) if journal else Journal(None, "")
+    total = sum(part.passes for part in plan)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    layers = []
+    for number, part in enumerate(plan):
+        path = follow_path(
+            clip, part.keyframes, partial(_finder, featurizer, settings), settings, book,
+            span=part.span, progress=tick, name=f"{number}-",
+        )  # fmt: skip
+        frames_ = [keyframe.frame for keyframe in part.keyframes]
+        layers.append(_Layer(part.edit, part.source, part.quad, frames_, path, part.weight))
+    return SequenceTrack(len(clip), layers, settings, featurizer.model)
+
+
+def render_sequence(
+    frames: Any, track: SequenceTrack, *, compositing: Compositing | None = None, start: int = 0
+) -> Iterator[FrameTransfer]:
+    """Put a tracked edit on the frames: the second half of `propagate_sequence`.
+
+    Parameters
+    ----------
+    frames : path, Clip or list of images
+        The clip that was tracked.
+    track : SequenceTrack
+        Where the edit is.
+    compositing : Compositing, optional
+        How it is blended.
+    start : int
+        First frame.
+
+    Yields
+    ------
+    FrameTransfer
+    """
+    clip = as_clip(frames)
+    sources = {layer.source: next(clip.read(layer.source, layer.source + 1)) for layer in track.layers}
+    cuts = set(track.cuts)
+    chosen = TransferSettings(
+        mirror=track.settings.mirror, min_confidence=track.settings.min_confidence, seed=track.settings.seed
+    )
+    for frame, image in enumerate(clip.read(start, len(clip)), start):
+        begun = time.perf_counter()
+        layer, index = track.leading(frame)
+        result, opacity = _composed(track, frame, image, sources, compositing)
+        reason = "" if opacity > 0 else _why_hidden(layer.path, index, track.settings)
+        transform = _transform(layer, index, frame)
+        placement = Placement(
+            quad=transform(layer.edit.quad), transform=transform, matrix=transform.matrix,
+            confidence=float(layer.path.confidence[index]), mirrored=False, reason=reason, engine="sequence",
+        )  # fmt: skip
+        yield FrameTransfer(
+            status="applied" if opacity > 0 else "abstained", reason=reason, image=result, placement=placement,
+            settings=chosen, model=track.model, seconds=time.perf_counter() - begun,
+            frame=frame, opacity=opacity, anchor=layer.path.anchors[index], cut=frame in cuts,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One edit to follow."""
+
+    edit: Edit
+    source: int
+    quad: Points
+    keyframes: list[Keyframe]
+    span: tuple[int, int]
+    weight: Callable[[int], float]
+
+    @property
+    def passes(self) -> int:
+        """Frames that will be looked at; those between two keyframes twice."""
+        inner = self.keyframes[-1].frame - self.keyframes[0].frame - len(self.keyframes) + 1
+        return self.span[1] - self.span[0] - len(self.keyframes) + max(inner, 0)
+
+
+def _plan(clip: Clip, edit: Edit | Mapping[int, Edit], keyframes: Keyframes) -> list[_Part]:
+    """Which edits are followed from which keyframes over which frames."""
+    count = len(clip)
+    if isinstance(edit, Mapping):
+        if not edit:
+            raise EditError("No edit was given: name at least one keyframe with its edit.")
+        order = sorted(_frame_number(frame, count) for frame in edit)
+        bounds = [-1, *order, count]
+        parts = []
+        for number, frame in enumerate(order):
+            before = bounds[number] if number else None
+            after = bounds[number + 2] if number + 1 < len(order) else None
+            span = (0 if before is None else before, count if after is None else after + 1)
+            quad = _checked(edit[frame], clip, frame)
+            parts.append(
+                _Part(edit[frame], frame, quad, [Keyframe(frame, quad)], span, _tent(before, frame, after))
+            )
+        return parts
+    given = {keyframes: None} if isinstance(keyframes, int) else dict(keyframes)
+    sources = [frame for frame, quad in given.items() if quad is None]
+    if len(sources) != 1:
+        raise EditError(
+            f"Of the keyframes, exactly one is the frame that the edit was made on (None), but {len(sources)} are."
+        )
+    source = _frame_number(sources[0], count)
+    quad = _checked(edit, clip, source)
+    keys = []
+    for frame, corners in sorted(given.items()):
+        number = _frame_number(frame, count)
+        if corners is None:
+            keys.append(Keyframe(number, quad))
+        else:
+            matrix = quad_matrices(edit.quad, as_quad(corners, f"The quad in frame {number}")[None])[0]
+            keys.append(Keyframe(number, np.asarray(map_points(matrix, quad))))
+    return [_Part(edit, source, quad, keys, (0, count), lambda _frame: 1.0)]
+
+
+def _frame_number(frame: Any, count: int) -> int:
+    if not isinstance(frame, int | np.integer) or not -count <= frame < count:
+        raise EditError(f"The keyframe {frame!r} is not in the clip: it has the frames 0 to {count - 1}.")
+    return int(frame) % count
+
+
+def _checked(edit: Edit, clip: Clip, frame: int) -> Points:
+    """The quad that is followed: the edit's own, grown where it is too small to be seen again."""
+    check_edit(edit, clip.size, f"The edit of frame {frame}")
+    quad = as_quad(edit.quad)
+    least = _LEAST_SIDE * min(clip.size)
+    middle = quad.mean(0)
+    return np.asarray(middle + (quad - middle) * max(1.0, least / quad_side(quad)))
+
+
+def _tent(before: int | None, key: int, after: int | None) -> Callable[[int], float]:
+    """1 at the keyframe, falling to 0 at the neighbouring ones; 1 to the ends of the clip."""
+
+    def weight(frame: int) -> float:
+        other = before if frame < key else after
+        if other is None or frame == key:
+            return 1.0
+        return max(0.0, 1 - abs(frame - key) / abs(other - key))
+
+    return weight
+
+
+def _finder(featurizer: Featurizer, settings: SequenceSettings, keyframe: Image, quad: Points) -> Finder:
+    """The search for a keyframe's quad in a frame by features; the keyframe's own are taken when first needed."""
+    known: list[Any] = []
+
+    def find(image: Image) -> Found | None:
+        if not known:
+            known.append(featurizer(keyframe, seed=settings.seed))
+        try:
+            placement = locate_features(
+                known[0],
+                quad,
+                featurizer(image, seed=settings.seed),
+                lambda: featurizer(image.mirrored(), seed=settings.seed),
+                mirror=settings.mirror,
+                seed=settings.seed,
+            )
+        except DiftEditError:
+            return None
+        return None if placement.reason else Found(placement.quad, placement.confidence)
+
+    return find
+
+
+def _transform(layer: _Layer, index: int, frame: int) -> MatrixTransform:
+    if frame == layer.source:
+        return MatrixTransform(np.eye(3))
+    try:
+        return MatrixTransform(quad_matrices(layer.quad, layer.path.corners[index][None])[0])
+    except DiftEditError:
+        return MatrixTransform(np.eye(3))
+
+
+def _composed(
+    track: SequenceTrack, frame: int, image: Image, sources: dict[int, Image], compositing: Compositing | None
+) -> tuple[Image, float]:
+    """The frame with its edits, each in its share, and the opacity of all together."""
+    mixed: Any = None
+    total = 0.0
+    for layer in track.layers:
+        index = layer.index(frame)
+        share = 0.0 if index is None else layer.weight(frame) * float(layer.path.opacity[index])
+        if index is None or share <= 0:
+            continue
+        put = layer.edit.apply(
+            image, _transform(layer, index, frame), source=sources[layer.source], compositing=compositing
+        )
+        if share == 1.0:
+            return put, 1.0
+        change = (put.pixels.astype(np.float32) - image.pixels) * np.float32(share)
+        mixed = change if mixed is None else mixed + change
+        total += share
+    if mixed is None:
+        return image, 0.0
+    pixels = image.pixels + mixed
+    if image.pixels.dtype != np.float32:
+        pixels = np.clip(np.round(pixels), 0, image.full_scale)
+    return image.with_pixels(pixels.astype(image.pixels.dtype), image.alpha), min(total, 1.0)
+
+
+def _why_hidden(path: Path, index: int, settings: SequenceSettings) -> str:
+    if path.anchors[index] == "none":
+        return "the place of the edit is hidden, or not in this frame"
+    if path.confidence[index] < settings.min_confidence:
+        return f"the confidence {path.confidence[index]:.2f} is below {settings.min_confidence:.2f}"
+    if path.seen[index] < settings.min_seen:
+        return f"only {path.seen[index]:.0%} of the edit's place is seen"
+    return "the edit is seen for too short a time"
+
+
+def _fingerprint(
+    clip: Clip, plan: Sequence[_Part], settings: SequenceSettings, featurizer: Featurizer
+) -> str:
+    """Of all that the places depend on."""
+    keys = [[(key.frame, key.corners.tolist()) for key in part.keyframes] for part in plan]
+    parts = [__version__, clip.fingerprint(), len(clip), keys, settings.fingerprint(), featurizer.fingerprint]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
