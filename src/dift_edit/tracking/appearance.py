@@ -19,6 +19,7 @@ _RING = 1.5  # points are taken from the quad grown by this factor
 _MOST_POINTS = 160
 _RETURN = 0.5  # pixels; flow forth and back must agree to this
 _SEEN = 0.5  # zero-mean normalised correlation from which a place counts as seen
+_BETTER = 0.9  # of the affine fit's noise: below, a patch is taken as flat and tilting
 _WINDOW = (17, 17)
 _STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 25, 0.005)
 
@@ -131,7 +132,9 @@ class Sighting:
     seen: float
 
 
-def follow(template: Template, start: Points, picture: Grey, *, warp: bool, levels: int = 2) -> Sighting | None:
+def follow(
+    template: Template, start: Points, picture: Grey, *, warp: bool, levels: int = 2, planar: bool = True
+) -> Sighting | None:
     """Find a template near a guess with sub-pixel precision.
 
     Parameters
@@ -147,6 +150,8 @@ def follow(template: Template, start: Points, picture: Grey, *, warp: bool, leve
         as the start of the flow.
     levels : int
         Levels of the flow's pyramid: how far it may lie from the guess.
+    planar : bool
+        Whether the perspective may change, which only a rigid, flat patch does in this way.
 
     Returns
     -------
@@ -166,7 +171,7 @@ def follow(template: Template, start: Points, picture: Grey, *, warp: bool, leve
         if good.sum() < 6:
             return None
         weights = np.where(template.within, 1.0, 0.4 if template.within[good].sum() >= 12 else 0.8)
-        pose = fit_pose(template.corners, start, template.points[good], target[good], weights[good])
+        pose = _fit(template, start, good, target, weights, planar=planar)
         if pose is None or not _plausible(pose.corners, start):
             return None
         moved = float(np.abs(pose.corners - start).max())
@@ -174,6 +179,26 @@ def follow(template: Template, start: Points, picture: Grey, *, warp: bool, leve
         if moved < 0.25:
             break
     return Sighting(pose, _seen(template, pose.corners, picture))
+
+
+def _fit(
+    template: Template,
+    start: Points,
+    good: npt.NDArray[np.bool_],
+    target: Points,
+    weights: npt.NDArray[np.float64],
+    *,
+    planar: bool,
+) -> PoseFit | None:
+    """An affine change of the pose; a projective one where that explains the pairs clearly better."""
+    pairs = (template.corners, start, template.points[good], target[good], weights[good])
+    affine = fit_pose(*pairs, tilts=False)
+    if not planar:
+        return affine
+    projective = fit_pose(*pairs)
+    if affine is None or projective is None:
+        return projective
+    return projective if projective.noise < _BETTER * affine.noise else affine
 
 
 def _flow(

@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 _LEAST_POINTS = 6
 _OUTLIER = 3.0  # pixels; agreement with the robust similarity that starts a fit
 _SHEAR, _TAPER = 0.03, 0.015  # of the quad's side: how far one step may change shape beyond a similarity
+_RIGID = 1e-5  # of the quad's side: no change
 _LEAST_NOISE = 0.05  # pixels
 
 
@@ -35,11 +36,14 @@ class PoseFit:
         (8, 8) inverse covariance of the corner coordinates x0, y0, x1, … in pixels⁻².
     inliers : ndarray
         (N,) bool: the pairs that agree.
+    noise : float
+        Robust standard deviation in pixels of what the pairs that agree are off.
     """
 
     corners: Points
     information: Floats
     inliers: npt.NDArray[np.bool_]
+    noise: float
 
 
 def quad_side(quad: Points) -> float:
@@ -106,7 +110,9 @@ def similarity_basis(quad: Points) -> tuple[Floats, Floats]:
     return basis[:, 4:6].T, basis[:, 6:8].T
 
 
-def fit_pose(quad: Points, start: Points, source: Points, target: Points, weights: Floats) -> PoseFit | None:
+def fit_pose(
+    quad: Points, start: Points, source: Points, target: Points, weights: Floats, *, tilts: bool = True
+) -> PoseFit | None:
     """The pose that carries source points to target points, robustly.
 
     Parameters
@@ -119,6 +125,8 @@ def fit_pose(quad: Points, start: Points, source: Points, target: Points, weight
         (N, 2) pairs.
     weights : ndarray
         (N,) how much each pair counts, 0 to 1.
+    tilts : bool
+        Whether the perspective may change; else the map from `start` is affine.
 
     Returns
     -------
@@ -139,7 +147,7 @@ def fit_pose(quad: Points, start: Points, source: Points, target: Points, weight
     corners = start @ rigid[:, :2].T + rigid[:, 2]
     side = quad_side(start)
     shear, taper = similarity_basis(start)
-    prior = shear.T @ shear / (_SHEAR * side) ** 2 + taper.T @ taper / (_TAPER * side) ** 2
+    prior = shear.T @ shear / (_SHEAR * side) ** 2 + taper.T @ taper / ((_TAPER if tilts else _RIGID) * side) ** 2
     reference = corners.ravel()
     noise, good = 1.0, chosen.ravel() > 0
     for _ in range(4):
@@ -161,7 +169,7 @@ def fit_pose(quad: Points, start: Points, source: Points, target: Points, weight
     spread = np.linalg.svd(source[good] - source[good].mean(0), compute_uv=False) / np.sqrt(good.sum())
     if spread[0] < 0.05 * quad_side(quad) or not np.isfinite(corners).all():
         return None
-    return PoseFit(corners, information, good)
+    return PoseFit(corners, information, good, noise)
 
 
 def _linearised(quad: Points, corners: Points, points: Points) -> tuple[Floats, Floats]:

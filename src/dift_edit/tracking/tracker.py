@@ -25,6 +25,7 @@ _CONFIRMED = 0.6  # share of the patch that must look right to call it found
 _ENOUGH = 0.35  # and to go on with it
 _RENEW = 8  # frames between two recent templates
 _FEATURE_NOISE = 0.06  # of the quad's side: error of a place found by features
+_TAME = 0.03  # of the affine change of shape is taken back at every frame that the keyframe does not confirm
 _GIVE_UP = 12  # frames without a sighting during which the last movement is continued
 
 
@@ -148,7 +149,7 @@ class Tracker:
         predicted = last + (0 if cut else 1) * self._velocity
         chain = None
         if self._before is not None and not cut:
-            chain = follow(self._before, predicted, picture, warp=False, levels=3)
+            chain = follow(self._before, predicted, picture, warp=False, levels=3, planar=False)
         self._since_features += 1
         if cut:  # something large that passes may look like a cut
             key = self._best(self._key, [last + self._velocity], picture)
@@ -158,26 +159,30 @@ class Tracker:
         key = self._best(self._key, guesses, picture)
         anchor, found, noise = "key", key, np.zeros((8, 8))
         if key is None or key.seen < _CONFIRMED:
-            recent = self._best(self._recent, guesses, picture)
+            recent = self._best(self._recent, guesses, picture, planar=False)
             if recent is not None and recent.seen > max(_CONFIRMED, (key.seen if key else 0) + 0.1):
                 anchor, found, noise = "recent", recent, self._recent_noise
         jump, confidence = False, 0.0
         if found is None or found.seen < (_ENOUGH if chain is not None else _CONFIRMED):
             anchor, found, jump, confidence = self._again(image, picture, predicted, chain)
         elif self._stride and self._since_features >= self._stride and anchor != "key":
-            jump = self._check(image, found)
-            if jump:
-                anchor, found, jump, confidence = self._again(image, picture, predicted, None)
+            self._since_features = 0
+            place = self._find(image)
+            if place is not None:
+                judged, found, jump, confidence = self._judge(place, found)
+                anchor = judged if jump else anchor
         return self._conclude(
             index, picture, last, predicted, anchor=anchor, found=found, chain=chain, noise=noise, cut=cut, jump=jump,
             confidence=confidence,
         )  # fmt: skip
 
-    def _best(self, template: Template, guesses: list[Points], picture: npt.NDArray[np.uint8]) -> Sighting | None:
+    def _best(
+        self, template: Template, guesses: list[Points], picture: npt.NDArray[np.uint8], *, planar: bool = True
+    ) -> Sighting | None:
         """The sighting from the first guess that is confirmed, or the better one."""
         best: Sighting | None = None
         for guess in guesses:
-            sighting = follow(template, guess, picture, warp=True)
+            sighting = follow(template, guess, picture, warp=True, planar=planar)
             if sighting is not None and (best is None or sighting.seen > best.seen):
                 best = sighting
             if best is not None and best.seen > _CONFIRMED:
@@ -188,6 +193,9 @@ class Tracker:
         self, image: Image, picture: npt.NDArray[np.uint8], predicted: Points, chain: Sighting | None
     ) -> tuple[str, Sighting | None, bool, float]:
         """Look for the patch in the whole frame: anchor, sighting, whether it jumped, confidence of features."""
+        followed = chain is not None and chain.seen > _CONFIRMED and self._fading > 0.3
+        if followed and self._since_features < max(self._stride, 1):
+            return "chain", chain, False, 0.0
         for guess in search(self._key, predicted, picture):
             sighting = follow(self._key, guess, picture, warp=True, levels=3)
             if sighting is not None and sighting.seen > _CONFIRMED:
@@ -200,24 +208,26 @@ class Tracker:
                 sighting = follow(self._key, corners, picture, warp=True, levels=4)
                 if sighting is not None and sighting.seen > _CONFIRMED:
                     return "key", sighting, True, place.confidence
-                if place.confidence > 0.6 and chain is None:
+                if chain is not None and followed:
+                    return self._judge(place, chain)
+                if place.confidence > 0.6:
                     return "features", _coarse(corners), True, place.confidence
-        if chain is not None and chain.seen > _CONFIRMED and self._fading > 0.3:
+        if followed:
             return "chain", chain, False, 0.0
         return "none", None, False, 0.0
 
-    def _check(self, image: Image, found: Sighting) -> bool:
-        """Whether features say, twice in a row, that another place is the right one."""
-        self._since_features = 0
-        place = self._find(image)
-        if place is None or place.confidence < 0.5:
-            return False
+    def _judge(self, place: Found, found: Sighting) -> tuple[str, Sighting | None, bool, float]:
+        """What is followed, or the place that features name when they contradict twice in a row."""
         corners = rescale_points(place.corners, self._full, self._size)
         apart = np.linalg.norm(corners.mean(0) - found.pose.corners.mean(0)) / quad_side(corners)
-        self._disagreed = self._disagreed + 1 if apart > 0.6 else 0
         if apart <= 0.6:
+            self._disagreed = 0
             self._fading = max(self._fading, place.confidence)
-        return self._disagreed >= 2
+        elif place.confidence > 0.5:
+            self._disagreed += 1
+            if self._disagreed >= 2:
+                return "features", _coarse(corners), True, place.confidence
+        return "chain", found, False, 0.0
 
     def _conclude(
         self, index: int, picture: npt.NDArray[np.uint8], last: Points, predicted: Points, *, anchor: str,
@@ -233,7 +243,7 @@ class Tracker:
             self._corners = predicted if self._lost <= _GIVE_UP else last
             self._before = None
             return self._observation(index, np.zeros((8, 8)), None, 0.0, 0.0, "none", last, cut=cut, jump=False)
-        self._corners = found.pose.corners
+        self._corners = found.pose.corners if anchor == "key" else self._sober(found.pose.corners)
         if self._lost > 2 and np.linalg.norm(self._corners - predicted, axis=1).max() < 0.5 * quad_side(last):
             jump = cut
         if jump or self._lost:
@@ -261,6 +271,17 @@ class Tracker:
             index, information, chain, 1.0 if anchor == "features" else found.seen, sure, anchor, last,
             cut=cut, jump=jump,
         )  # fmt: skip
+
+    def _sober(self, corners: Points) -> Points:
+        """Take back some of a shape that does not rest on the keyframe: it wanders off otherwise."""
+        quad = self._key.corners
+        source, target = quad - quad.mean(0), corners - corners.mean(0)
+        z, w = source @ [1, 1j], target @ [1, 1j]
+        turned = (np.vdot(z, w) / np.vdot(z, z)) * z
+        similar = np.stack([turned.real, turned.imag], 1)
+        affine = source @ np.linalg.lstsq(source, target, rcond=None)[0]
+        sober: Points = corners.mean(0) + affine + _TAME * (similar - affine)
+        return sober
 
     def _observation(
         self, index: int, information: npt.NDArray[np.float64], chain: Sighting | None, seen: float,
@@ -307,4 +328,4 @@ def _coarse(corners: Points) -> Sighting:
     from dift_edit.tracking.pose import PoseFit
 
     information = np.eye(8) / (_FEATURE_NOISE * quad_side(corners)) ** 2
-    return Sighting(PoseFit(corners, information, np.zeros(0, bool)), 0.0)
+    return Sighting(PoseFit(corners, information, np.zeros(0, bool), 0.0), 0.0)
