@@ -19,6 +19,7 @@ _RING = 1.5  # points are taken from the quad grown by this factor
 _MOST_POINTS = 160
 _RETURN = 0.5  # pixels; flow forth and back must agree to this
 _SEEN = 0.5  # zero-mean normalised correlation from which a place counts as seen
+_CLEAR = 0.8  # share that looks right from which no other motion is tried
 _BETTER = 0.9  # of the affine fit's noise: below, a patch is taken as flat and tilting
 _WINDOW = (17, 17)
 _STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 25, 0.005)
@@ -158,27 +159,54 @@ def follow(
     Sighting or None
         None when it cannot be found there.
     """
+    best: Sighting | None = None
     for _ in range(2 if warp else 1):
         if len(template.points) < 6:
             return None
         matrix = quad_matrices(template.corners, start[None])[0]
         guess = map_points(matrix, template.points)
         if warp:
-            pairs = _flow(_warped(template, matrix, picture.shape), picture, guess, guess, levels)
+            target, good = _flow(_warped(template, matrix, picture.shape), picture, guess, guess, levels)
         else:
-            pairs = _flow(template.picture, picture, template.points, guess, levels)
-        target, good = pairs
-        if good.sum() < 6:
+            target, good = _flow(template.picture, picture, template.points, guess, levels)
+        best = _best_fit(template, start, target, good, picture, planar=planar)
+        if best is None:
             return None
-        weights = np.where(template.within, 1.0, 0.4 if template.within[good].sum() >= 12 else 0.8)
-        pose = _fit(template, start, good, target, weights, planar=planar)
-        if pose is None or not _plausible(pose.corners, start):
-            return None
-        moved = float(np.abs(pose.corners - start).max())
-        start, levels = pose.corners, 1
+        moved = float(np.abs(best.pose.corners - start).max())
+        start, levels = best.pose.corners, 1
         if moved < 0.25:
             break
-    return Sighting(pose, _seen(template, pose.corners, picture))
+    return best
+
+
+def _best_fit(
+    template: Template,
+    start: Points,
+    target: Points,
+    good: npt.NDArray[np.bool_],
+    picture: Grey,
+    *,
+    planar: bool,
+) -> Sighting | None:
+    """Of the motions that the middle of the quad, all of it, and its surroundings tell, the one that fits its look.
+
+    What is edited may be smaller than the quad, and the background may move otherwise.
+    """
+    offset = template.points - template.corners.mean(0)
+    central = np.linalg.norm(offset, axis=1) < 0.4 * quad_side(template.corners)
+    best: Sighting | None = None
+    for seeds in (template.within, central, np.ones(len(good), bool)):
+        if (seeds & good).sum() < 8:
+            continue
+        pose = _fit(template, start, good, target, seeds[good], planar=planar)
+        if pose is None or not _plausible(pose.corners, start):
+            continue
+        sighting = Sighting(pose, _seen(template, pose.corners, picture))
+        if best is None or sighting.seen > best.seen + 0.02:
+            best = sighting
+        if best.seen > _CLEAR:
+            break
+    return best
 
 
 def _fit(
@@ -186,16 +214,17 @@ def _fit(
     start: Points,
     good: npt.NDArray[np.bool_],
     target: Points,
-    weights: npt.NDArray[np.float64],
+    seeds: npt.NDArray[np.bool_],
     *,
     planar: bool,
 ) -> PoseFit | None:
     """An affine change of the pose; a projective one where that explains the pairs clearly better."""
+    weights = np.where(template.within, 1.0, 0.4 if template.within[good].sum() >= 12 else 0.8)
     pairs = (template.corners, start, template.points[good], target[good], weights[good])
-    affine = fit_pose(*pairs, tilts=False)
+    affine = fit_pose(*pairs, seeds=seeds, tilts=False)
     if not planar:
         return affine
-    projective = fit_pose(*pairs)
+    projective = fit_pose(*pairs, seeds=seeds)
     if affine is None or projective is None:
         return projective
     return projective if projective.noise < _BETTER * affine.noise else affine

@@ -111,7 +111,14 @@ def similarity_basis(quad: Points) -> tuple[Floats, Floats]:
 
 
 def fit_pose(
-    quad: Points, start: Points, source: Points, target: Points, weights: Floats, *, tilts: bool = True
+    quad: Points,
+    start: Points,
+    source: Points,
+    target: Points,
+    weights: Floats,
+    *,
+    seeds: npt.NDArray[np.bool_] | None = None,
+    tilts: bool = True,
 ) -> PoseFit | None:
     """The pose that carries source points to target points, robustly.
 
@@ -125,6 +132,8 @@ def fit_pose(
         (N, 2) pairs.
     weights : ndarray
         (N,) how much each pair counts, 0 to 1.
+    seeds : ndarray, optional
+        (N,) bool: the pairs among which the robust similarity is sought; all by default.
     tilts : bool
         Whether the perspective may change; else the map from `start` is affine.
 
@@ -138,18 +147,22 @@ def fit_pose(
     A robust similarity chooses the pairs; Gauss–Newton steps with Geman–McClure weights follow, with a weak prior
     that the shape changes little beyond a similarity, so that few pairs give a sober pose.
     """
-    if len(source) < _LEAST_POINTS:
+    chosen = np.ones(len(source), bool) if seeds is None else seeds
+    if chosen.sum() < _LEAST_POINTS:
         return None
     guess = map_points(quad_matrices(quad, start[None])[0], source)
-    rigid, chosen = cv2.estimateAffinePartial2D(guess, target, ransacReprojThreshold=_OUTLIER, maxIters=500)
-    if rigid is None or chosen.sum() < _LEAST_POINTS:
+    rigid, _ = cv2.estimateAffinePartial2D(guess[chosen], target[chosen], ransacReprojThreshold=_OUTLIER, maxIters=500)
+    if rigid is None:
+        return None
+    good = np.linalg.norm(guess @ rigid[:, :2].T + rigid[:, 2] - target, axis=1) < _OUTLIER
+    if good.sum() < _LEAST_POINTS:
         return None
     corners = start @ rigid[:, :2].T + rigid[:, 2]
     side = quad_side(start)
     shear, taper = similarity_basis(start)
     prior = shear.T @ shear / (_SHEAR * side) ** 2 + taper.T @ taper / ((_TAPER if tilts else _RIGID) * side) ** 2
     reference = corners.ravel()
-    noise, good = 1.0, chosen.ravel() > 0
+    noise = 1.0
     for _ in range(4):
         predicted, jacobian = _linearised(quad, corners, source)
         residual = target - predicted
@@ -166,6 +179,9 @@ def fit_pose(
         step = np.linalg.solve(data + prior + 1e-9 * np.eye(8), gradient)
         corners = corners + step.reshape(4, 2)
     information = data + prior
+    if not tilts:  # the perspective was not measured
+        flat = np.eye(8) - taper.T @ taper
+        information = flat @ data @ flat + shear.T @ shear / (_SHEAR * side) ** 2 + taper.T @ taper / (_TAPER * side) ** 2
     spread = np.linalg.svd(source[good] - source[good].mean(0), compute_uv=False) / np.sqrt(good.sum())
     if spread[0] < 0.05 * quad_side(quad) or not np.isfinite(corners).all():
         return None

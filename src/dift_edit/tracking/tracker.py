@@ -22,7 +22,9 @@ from dift_edit.tracking.pose import quad_side
 __all__ = ["Finder", "Found", "Observation", "Tracker"]
 
 _CONFIRMED = 0.6  # share of the patch that must look right to call it found
-_ENOUGH = 0.35  # and to go on with it
+_TRUSTED = 0.6  # confidence of features that is enough without a look that fits
+_SAME = 0.6  # of the quad's side: features that are farther off contradict
+_SEARCH = 2  # frames between two searches for a lost patch
 _RENEW = 8  # frames between two recent templates
 _FEATURE_NOISE = 0.06  # of the quad's side: error of a place found by features
 _TAME = 0.03  # of the affine change of shape is taken back at every frame that the keyframe does not confirm
@@ -157,20 +159,13 @@ class Tracker:
             predicted = last if cut else last + self._velocity
         guesses = [predicted] if chain is None else [chain.pose.corners, predicted]
         key = self._best(self._key, guesses, picture)
-        anchor, found, noise = "key", key, np.zeros((8, 8))
-        if key is None or key.seen < _CONFIRMED:
-            recent = self._best(self._recent, guesses, picture, planar=False)
-            if recent is not None and recent.seen > max(_CONFIRMED, (key.seen if key else 0) + 0.1):
-                anchor, found, noise = "recent", recent, self._recent_noise
+        anchor, found = self._choose(key, guesses, chain, picture)
         jump, confidence = False, 0.0
-        if found is None or found.seen < (_ENOUGH if chain is not None else _CONFIRMED):
-            anchor, found, jump, confidence = self._again(image, picture, predicted, chain)
-        elif self._stride and self._since_features >= self._stride and anchor != "key":
-            self._since_features = 0
-            place = self._find(image)
-            if place is not None:
-                judged, found, jump, confidence = self._judge(place, found)
-                anchor = judged if jump else anchor
+        if found is None:
+            anchor, found, jump, confidence = self._again(image, picture, predicted)
+        elif anchor != "key" and self._stride and self._since_features >= self._stride:
+            anchor, found, jump, confidence = self._check(image, picture, anchor, found)
+        noise = self._recent_noise if anchor == "recent" else np.zeros((8, 8))
         return self._conclude(
             index, picture, last, predicted, anchor=anchor, found=found, chain=chain, noise=noise, cut=cut, jump=jump,
             confidence=confidence,
@@ -189,18 +184,34 @@ class Tracker:
                 break
         return best
 
+    def _choose(
+        self, key: Sighting | None, guesses: list[Points], chain: Sighting | None, picture: npt.NDArray[np.uint8]
+    ) -> tuple[str, Sighting | None]:
+        """What to rest on: the keyframe where it is confirmed, else what looks most right."""
+        if key is not None and key.seen > _CONFIRMED:
+            return "key", key
+        recent = self._best(self._recent, guesses, picture, planar=False)
+        bonuses = (("key", key, 0.1), ("recent", recent, 0.0), ("chain", chain if self._fading > 0.3 else None, -0.1))
+        options = [
+            (sighting.seen + bonus, name, sighting)
+            for name, sighting, bonus in bonuses
+            if sighting is not None and sighting.seen + bonus > _CONFIRMED
+        ]
+        if not options:
+            return "none", None
+        _, name, best = max(options, key=lambda option: option[0])
+        return name, best
+
     def _again(
-        self, image: Image, picture: npt.NDArray[np.uint8], predicted: Points, chain: Sighting | None
+        self, image: Image, picture: npt.NDArray[np.uint8], predicted: Points
     ) -> tuple[str, Sighting | None, bool, float]:
         """Look for the patch in the whole frame: anchor, sighting, whether it jumped, confidence of features."""
-        followed = chain is not None and chain.seen > _CONFIRMED and self._fading > 0.3
-        if followed and self._since_features < max(self._stride, 1):
-            return "chain", chain, False, 0.0
-        for guess in search(self._key, predicted, picture):
-            sighting = follow(self._key, guess, picture, warp=True, levels=3)
-            if sighting is not None and sighting.seen > _CONFIRMED:
-                return "key", sighting, True, 0.0
-        if self._lost % max(self._stride // 4, 1) == 0 or self._since_features >= self._stride:
+        if self._lost % _SEARCH == 0:
+            for guess in search(self._key, predicted, picture):
+                sighting = follow(self._key, guess, picture, warp=True, levels=3)
+                if sighting is not None and sighting.seen > _CONFIRMED:
+                    return "key", sighting, True, 0.0
+        if self._lost % max(self._stride // 4, _SEARCH) == 0:
             self._since_features = 0
             place = self._find(image)
             if place is not None and place.confidence > 0.3:
@@ -208,26 +219,32 @@ class Tracker:
                 sighting = follow(self._key, corners, picture, warp=True, levels=4)
                 if sighting is not None and sighting.seen > _CONFIRMED:
                     return "key", sighting, True, place.confidence
-                if chain is not None and followed:
-                    return self._judge(place, chain)
-                if place.confidence > 0.6:
+                if place.confidence > _TRUSTED:
                     return "features", _coarse(corners), True, place.confidence
-        if followed:
-            return "chain", chain, False, 0.0
         return "none", None, False, 0.0
 
-    def _judge(self, place: Found, found: Sighting) -> tuple[str, Sighting | None, bool, float]:
-        """What is followed, or the place that features name when they contradict twice in a row."""
+    def _check(
+        self, image: Image, picture: npt.NDArray[np.uint8], anchor: str, found: Sighting
+    ) -> tuple[str, Sighting, bool, float]:
+        """Go on with what is followed without the keyframe, unless the patch itself is seen, or features contradict."""
+        self._since_features = 0
+        for guess in search(self._key, found.pose.corners, picture):
+            sighting = follow(self._key, guess, picture, warp=True, levels=3)
+            if sighting is not None and sighting.seen > _CONFIRMED:
+                return "key", sighting, True, 0.0
+        place = self._find(image)
+        if place is None:
+            return anchor, found, False, 0.0
         corners = rescale_points(place.corners, self._full, self._size)
         apart = np.linalg.norm(corners.mean(0) - found.pose.corners.mean(0)) / quad_side(corners)
-        if apart <= 0.6:
+        if apart <= _SAME:
             self._disagreed = 0
             self._fading = max(self._fading, place.confidence)
         elif place.confidence > 0.5:
             self._disagreed += 1
             if self._disagreed >= 2:
                 return "features", _coarse(corners), True, place.confidence
-        return "chain", found, False, 0.0
+        return anchor, found, False, 0.0
 
     def _conclude(
         self, index: int, picture: npt.NDArray[np.uint8], last: Points, predicted: Points, *, anchor: str,
@@ -244,8 +261,8 @@ class Tracker:
             self._before = None
             return self._observation(index, np.zeros((8, 8)), None, 0.0, 0.0, "none", last, cut=cut, jump=False)
         self._corners = found.pose.corners if anchor == "key" else self._sober(found.pose.corners)
-        if self._lost > 2 and np.linalg.norm(self._corners - predicted, axis=1).max() < 0.5 * quad_side(last):
-            jump = cut
+        if jump and not cut and np.linalg.norm(self._corners - predicted, axis=1).max() < 0.5 * quad_side(last):
+            jump = False  # near enough to be smoothed over
         if jump or self._lost:
             self._velocity = np.zeros((4, 2))
         else:
