@@ -8,6 +8,7 @@ from dift_edit.errors import DiftEditError
 
 if TYPE_CHECKING:
     from dift_edit import viz
+    from dift_edit.batch import ModelSpec, Summary, propagate, run_batch, run_job
     from dift_edit.cache import CachedFeaturizer, FeatureCache
     from dift_edit.compositing import Compositing, alpha_over
     from dift_edit.edits import Edit, PaintLayer, Sticker, edit_from_difference
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from dift_edit.matching import PointMatches, match_dense, match_mutual, match_points, similarity_map
     from dift_edit.pipeline import Transfer, transfer
     from dift_edit.placement import Placement, locate
-    from dift_edit.settings import TransferSettings
+    from dift_edit.recipe import Job, load_job, save_job
+    from dift_edit.settings import BatchSettings, TransferSettings
     from dift_edit.warp import warp_image
 
 _HOMES = {
@@ -32,12 +34,15 @@ _HOMES = {
     "cache": ["CachedFeaturizer", "FeatureCache"],
     "pipeline": ["Transfer", "transfer"],
     "placement": ["Placement", "locate"],
-    "settings": ["TransferSettings"],
+    "settings": ["BatchSettings", "TransferSettings"],
+    "batch": ["ModelSpec", "Summary", "propagate", "run_batch", "run_job"],
+    "recipe": ["Job", "load_job", "save_job"],
     "warp": ["warp_image"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BatchSettings",
     "CachedFeaturizer",
     "Compositing",
     "DiftEditError",
@@ -46,10 +51,13 @@ __all__ = [
     "FeatureMap",
     "Featurizer",
     "Image",
+    "Job",
+    "ModelSpec",
     "PaintLayer",
     "Placement",
     "PointMatches",
     "Sticker",
+    "Summary",
     "Transfer",
     "TransferSettings",
     "__version__",
@@ -59,11 +67,16 @@ __all__ = [
     "image_digest",
     "load_featurizer",
     "load_image",
+    "load_job",
     "locate",
     "match_dense",
     "match_mutual",
     "match_points",
+    "propagate",
+    "run_batch",
+    "run_job",
     "save_image",
+    "save_job",
     "similarity_map",
     "transfer",
     "viz",

@@ -166,18 +166,27 @@ def _place(source: FeatureMap, quad: Points, target: FeatureMap, seed: int) -> t
     transform = fit(forward, source, target, quad)
     box = _clipped_box(transform(quad), target.image_size)
     backward = correspond(target, box, source)
-    returned = fit(backward, target, source, box)
+    scale = float(np.sqrt(abs(np.linalg.det(transform.matrix[:2, :2]))))
+    returned = fit(backward, target, source, box, expected_scale=1 / max(scale, 1e-3))
     agreement = quad_iou(returned(transform(quad)), quad)
     both = forward + backward.reversed(forward.weights.sum())
     return fit(both, source, target, quad), agreement
 
 
-def _fit(pairs: Any, source: FeatureMap, target: FeatureMap, quad: Points, seed: int) -> MatrixTransform:
+def _fit(
+    pairs: Any,
+    source: FeatureMap,
+    target: FeatureMap,
+    quad: Points,
+    *,
+    expected_scale: float | None = None,
+    seed: int,
+) -> MatrixTransform:
     side = float(np.sqrt(np.prod(np.ptp(quad, axis=0))))
     transform, _ = estimate_similarity(
         pairs,
         threshold=_THRESHOLD * min(target.image_size),
-        expected_scale=min(target.image_size) / min(source.image_size),
+        expected_scale=expected_scale or min(target.image_size) / min(source.image_size),
         least_distance=0.3 * side,
         seed=seed,
     )

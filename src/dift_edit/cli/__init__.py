@@ -17,8 +17,10 @@ from dift_edit.errors import DiftEditError
 __all__ = ["COMMANDS", "build_parser", "main"]
 
 COMMANDS = {
-    "features": "dift_edit.cli.features",
+    "demo": "dift_edit.cli.demo",
     "propagate": "dift_edit.cli.propagate",
+    "match": "dift_edit.cli.match",
+    "features": "dift_edit.cli.features",
     "models": "dift_edit.cli.models",
 }
 """Command → module."""

@@ -1,0 +1,63 @@
+"""``dift-edit match``: where points of one picture lie in another."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "find where points of one picture lie in another"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the pictures, the points and the ways to show the answer."""
+    parser.add_argument("source", metavar="SOURCE", help="the picture that the points are in")
+    parser.add_argument("target", metavar="TARGET", help="the picture to search")
+    parser.add_argument(
+        "--points", metavar='"X,Y X,Y …"', type=_points, required=True, help="points in pixels of the source"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    parser.add_argument("-o", "--output", metavar="PICTURE", help="also draw both pictures with the matches")
+    parser.add_argument("--model", default="mini", help="name of a model, or a folder (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+
+
+def _points(text: str) -> list[tuple[float, float]]:
+    """Points from ``"X,Y X,Y"``."""
+    try:
+        points = [tuple(float(part) for part in pair.split(",")) for pair in text.replace(";", " ").split()]
+    except ValueError:
+        points = []
+    if not points or any(len(point) != 2 for point in points):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a list of points such as "12,40 100.5,80"')
+    return [(point[0], point[1]) for point in points]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Match and print."""
+    import dift_edit as de
+
+    source, target = de.load_image(args.source), de.load_image(args.target)
+    featurizer = de.load_featurizer(args.model, device=args.device)
+    matches = de.match_points(source, target, args.points, featurizer=featurizer, seed=args.seed)
+    rows = [
+        {
+            "source": list(point),
+            "target": [round(float(value), 2) for value in found],
+            "similarity": round(float(similarity), 4),
+            "confidence": round(float(confidence), 4),
+        }
+        for point, found, similarity, confidence in zip(
+            args.points, matches.points, matches.similarity, matches.confidence, strict=True
+        )
+    ]
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            print("{source} → {target}  similarity {similarity:.2f}  confidence {confidence:.2f}".format(**row))
+    if args.output:
+        picture = de.viz.draw_matches(source, target, args.points, matches.points)
+        written = picture.save(Path(args.output))
+        print(f"Picture: {written}", file=sys.stderr)
+    return 0
