@@ -56,8 +56,10 @@ class Runtime:
     def prepare(self, network: torch.nn.Module, *, dtype: torch.dtype | None = None) -> torch.nn.Module:
         """Move a network to the device, in the format and layout, frozen and in evaluation mode."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        network = network.to(device=self.device, dtype=dtype or self.torch_dtype)
-        return network.to(memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
+        # Not the method of diffusers' models: it warns whenever a number format is given.
+        torch.nn.Module.to(network, device=self.device, dtype=dtype or self.torch_dtype)
+        torch.nn.Module.to(network, memory_format=layout)  # type: ignore[call-overload]
+        return network.eval().requires_grad_(False)
 
     def compile_blocks(self, network: torch.nn.Module) -> None:
         """Compile the blocks of a U-Net, if that is wanted.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dift_edit.errors import MissingDependencyError, ModelError
+from dift_edit.features.weights import quiet_transformers
 
 __all__ = ["PromptEmbedding", "encode_prompt"]
 
@@ -63,9 +64,10 @@ def encode_prompt(folder: Path, prompt: str) -> PromptEmbedding:
         try:
             names = json.loads((place / "config.json").read_text()).get("architectures") or ["CLIPTextModel"]
             tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
-            encoder = getattr(transformers, names[0]).from_pretrained(
-                place, local_files_only=True, use_safetensors=True, dtype=torch.float32
-            )
+            with quiet_transformers():
+                encoder = getattr(transformers, names[0]).from_pretrained(
+                    place, local_files_only=True, use_safetensors=True, dtype=torch.float32
+                )
             ids = _token_ids(tokenizer, encoder, prompt)
             with torch.inference_mode():
                 output = encoder.eval()(ids, output_hidden_states=second)

@@ -19,7 +19,7 @@ from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint
 from dift_edit.features.execution import AdaptiveBatch, Runtime
 from dift_edit.features.hooks import run_until
 from dift_edit.features.sizing import check_size_mode, network_size
-from dift_edit.features.weights import weights_digest
+from dift_edit.features.weights import quiet_transformers, weights_digest
 from dift_edit.image import Image, as_image
 
 __all__ = ["VIT_TYPES", "VisionTransformerFeaturizer", "VisionTransformerSettings"]
@@ -172,9 +172,10 @@ class VisionTransformerFeaturizer:
         if kind not in VIT_TYPES:
             raise ModelError(f"{folder} holds a model of type {kind!r}: use one of {', '.join(VIT_TYPES)}.")
         try:
-            network = getattr(transformers, VIT_TYPES[kind]).from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32
-            )
+            with quiet_transformers():
+                network = getattr(transformers, VIT_TYPES[kind]).from_pretrained(
+                    folder, local_files_only=True, dtype=torch.float32
+                )
         except Exception as error:  # each library underneath has errors of its own
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error

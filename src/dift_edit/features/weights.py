@@ -1,6 +1,8 @@
 """Weights on the disk: loading parts of a diffusers folder, and their digests."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from dift_edit.errors import ModelError
 from dift_edit.features.base import file_sha256, fingerprint
 
-__all__ = ["load_diffusers_part", "load_state_file", "weights_digest"]
+__all__ = ["load_diffusers_part", "load_state_file", "quiet_transformers", "weights_digest"]
 
 
 def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -91,3 +93,17 @@ def load_state_file(network: torch.nn.Module, file: Path) -> str:
             f"The weights in {file} do not fit {type(network).__name__} ({reason}): give the file made for this model."
         ) from error
     return _digest(file)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the progress bars that transformers shows when it reads weights from the disk."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
