@@ -17,11 +17,11 @@ from dift_edit.errors import DiftEditError
 __all__ = ["COMMANDS", "build_parser", "main"]
 
 COMMANDS = {
-    "demo": "dift_edit.cli.demo",
-    "propagate": "dift_edit.cli.propagate",
-    "match": "dift_edit.cli.match",
+    "compare": "dift_edit.cli.compare",
+    "evaluate": "dift_edit.cli.evaluate",
     "features": "dift_edit.cli.features",
     "models": "dift_edit.cli.models",
+    "search": "dift_edit.cli.search",
 }
 """Command → module."""
 

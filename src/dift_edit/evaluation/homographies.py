@@ -179,8 +179,9 @@ def load_keypoints(path: Path) -> Points:
 def _sift(path: Path) -> Points:
     import cv2
 
+    detector: Any = vars(cv2)["SIFT_create"](nfeatures=_LIMIT)  # missing in the type stubs
     gray = cv2.cvtColor(np.ascontiguousarray(as_image(path).pixels), cv2.COLOR_RGB2GRAY)
-    found = cv2.SIFT_create(nfeatures=_LIMIT).detect(gray, None)
+    found = detector.detect(gray, None)
     points = np.array([keypoint.pt for keypoint in found], dtype=np.float64).reshape(-1, 2)
     return np.unique(points, axis=0)
 

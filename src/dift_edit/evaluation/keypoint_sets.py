@@ -194,8 +194,7 @@ def cub(root: Path, split: str, count: int, seed: int) -> list[Item]:
         chosen = [image for image in names if training.get(image) == flag]
         drawn = np.random.default_rng(seed).integers(0, max(len(chosen), 1), (4 * count if len(chosen) > 1 else 0, 2))
         candidates = [(chosen[i], chosen[j]) for i, j in dict.fromkeys(map(tuple, drawn.tolist())) if i != j]
-    items = []
-    items = []
+    items: list[Item] = []
     for first, second in candidates:
         common = sorted(parts.get(first, {}).keys() & parts.get(second, {}).keys(), key=int)
         if common:
