@@ -120,7 +120,7 @@ def composite(
     target : Image
         The picture.
     warped : Warped
-        (h, w, 4) premultiplied, in a box of the target.
+        (h, w, 4) premultiplied, in [0, 1], in a box of the target.
     settings : Compositing, optional
         The defaults when None.
     context : Warped, optional
@@ -134,9 +134,7 @@ def composite(
     settings = settings or Compositing()
     if warped.empty:
         return target
-    values = np.clip(warped.values, 0, 1)
-    np.minimum(values[..., :3], values[..., 3:], out=values[..., :3])
-    values = fitted(target, Warped(values, warped.box), settings, context)
+    values = fitted(target, warped, settings, context)
     if settings.feather > 0:
         values = values * feathered(values[..., 3], settings.feather)[..., None]
     if settings.opacity < 1:

@@ -152,7 +152,8 @@ def warp_layer(
     Parameters
     ----------
     layer : ndarray
-        (H, W, C) float32; colours premultiplied with alpha, so that transparent pixels have no colour.
+        (H, W, C) float32; colours premultiplied with alpha, so that transparent pixels have no colour. In [0, 1] for
+        "bicubic".
     transform : Transform
         Source pixels to target pixels.
     size : (W, H)
@@ -307,16 +308,32 @@ class _Sampler:
         rows = max(1, _STRIP // width)
         for start in range(0, height, rows):
             part = slice(start, min(start + rows, height))
-            y, x = np.mgrid[top + part.start : top + part.stop, left:right]
-            points = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
-            if lattice is None:
-                positions = self(points)
-            else:
-                positions = _between(*lattice, points)
-                unknown = ~np.isfinite(positions).all(axis=1)
-                if unknown.any():
-                    positions[unknown] = self(points[unknown])
-            yield part, positions.reshape(part.stop - part.start, width, 2).astype(np.float32)
+            xs, ys = np.arange(left, right), np.arange(top + part.start, top + part.stop)
+            yield part, self._positions(xs, ys, lattice)
+
+    def _positions(
+        self, xs: npt.NDArray[np.int64], ys: npt.NDArray[np.int64], lattice: tuple[Points, Points, Points] | None
+    ) -> Floats:
+        """Layer positions (rows, w, 2) of a grid of target pixels."""
+        if self._matrix is not None:
+            across, down = self._matrix[:, :1] * xs, self._matrix[:, 1:2] * ys + self._matrix[:, 2:]
+            mapped = np.empty((len(ys), len(xs), 2), np.float32)
+            if np.abs(self._matrix[2, :2]).max() == 0:
+                across, down = across / self._matrix[2, 2], down / self._matrix[2, 2]
+                for axis in (0, 1):
+                    np.add(down[axis][:, None], across[axis], out=mapped[..., axis], casting="same_kind")
+                return mapped
+            depth = down[2][:, None] + across[2]
+            depth[depth <= 0] = np.nan
+            for axis in (0, 1):
+                np.divide(down[axis][:, None] + across[axis], depth, out=mapped[..., axis], casting="same_kind")
+            return mapped
+        points = np.stack([a.ravel() for a in np.meshgrid(xs, ys)], axis=1).astype(np.float64)
+        positions = self(points) if lattice is None else _between(*lattice, points)
+        unknown = ~np.isfinite(positions).all(axis=1)
+        if lattice is not None and unknown.any():
+            positions[unknown] = self(points[unknown])
+        return positions.reshape(len(ys), len(xs), 2).astype(np.float32)
 
     def _lattice(self, box: Box) -> tuple[Points, Points, Points]:
         left, top, right, bottom = box
@@ -354,11 +371,15 @@ class _Level:
     def sample(self, positions: Floats, resampling: str) -> Floats:
         from kornia.geometry.transform import remap
 
-        own = (positions + np.float32(0.5)) * self.scale - np.float32(0.5) + _PAD
-        own = np.where(np.isfinite(own), np.clip(own, -1e6, 1e6), -10).astype(np.float32)
-        x, y = torch.from_numpy(own)[None].unbind(dim=-1)
+        size = torch.tensor([self.tensor.shape[3] - 1.0, self.tensor.shape[2] - 1.0])
+        scale = torch.from_numpy(self.scale)
+        grid = torch.from_numpy(positions) * (2 * scale / size)
+        grid += (scale - 1 + 2 * _PAD) / size - 1
+        x, y = grid.nan_to_num_(nan=-3.0).clamp_(-3, 3)[None].unbind(dim=-1)  # -3 is well outside, so transparent
         # align_corners=None or False would be wrong by up to a pixel
-        found = remap(self.tensor, x, y, mode=resampling, align_corners=True)
+        found = remap(self.tensor, x, y, mode=resampling, align_corners=True, normalized_coordinates=True)
+        if resampling == "bicubic":  # it can overshoot
+            found = found.clamp_(0, 1)
         values: Floats = found[0].permute(1, 2, 0).numpy()
         return values
 
