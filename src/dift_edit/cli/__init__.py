@@ -17,10 +17,13 @@ from dift_edit.errors import DiftEditError
 __all__ = ["COMMANDS", "build_parser", "main"]
 
 COMMANDS = {
-    "compare": "dift_edit.cli.compare",
-    "evaluate": "dift_edit.cli.evaluate",
+    "demo": "dift_edit.cli.demo",
+    "propagate": "dift_edit.cli.propagate",
+    "match": "dift_edit.cli.match",
     "features": "dift_edit.cli.features",
     "models": "dift_edit.cli.models",
+    "evaluate": "dift_edit.cli.evaluate",
+    "compare": "dift_edit.cli.compare",
     "search": "dift_edit.cli.search",
 }
 """Command → module."""

@@ -40,22 +40,25 @@ def run(args: argparse.Namespace) -> int:
     source, target = de.load_image(args.source), de.load_image(args.target)
     featurizer = de.load_featurizer(args.model, device=args.device)
     matches = de.match_points(source, target, args.points, featurizer=featurizer, seed=args.seed)
-    rows = [
-        {
-            "source": list(point),
-            "target": [round(float(value), 2) for value in found],
-            "similarity": round(float(similarity), 4),
-            "confidence": round(float(confidence), 4),
-        }
-        for point, found, similarity, confidence in zip(
-            args.points, matches.points, matches.similarity, matches.confidence, strict=True
-        )
-    ]
     if args.json:
+        found = zip(args.points, matches.points, matches.similarity, matches.confidence, strict=True)
+        rows = [
+            {
+                "source": list(a),
+                "target": [round(float(v), 2) for v in b],
+                "similarity": float(s),
+                "confidence": float(c),
+            }
+            for a, b, s, c in found
+        ]
         print(json.dumps(rows, indent=1))
     else:
-        for row in rows:
-            print("{source} → {target}  similarity {similarity:.2f}  confidence {confidence:.2f}".format(**row))
+        for k, (x, y) in enumerate(args.points):
+            to_x, to_y = matches.points[k]
+            print(
+                f"{x:g},{y:g} → {to_x:.1f},{to_y:.1f}  "
+                f"similarity {matches.similarity[k]:.2f}  confidence {matches.confidence[k]:.2f}"
+            )
     if args.output:
         picture = de.viz.draw_matches(source, target, args.points, matches.points)
         written = picture.save(Path(args.output))
