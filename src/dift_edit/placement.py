@@ -1,24 +1,30 @@
 """Where an edit of the source lies in a target, and how sure that is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from dift_edit.confidence import Signs, agreement, probability
 from dift_edit.coords import Points, as_points, inside
-from dift_edit.correspondence import correspond
+from dift_edit.engines import MODELS, guided_pairs, hold_pins, notebook
 from dift_edit.errors import EditError, GeometryError
+from dift_edit.evidence import Evidence, gather_evidence
 from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, quad_iou
-from dift_edit.geometry.estimate import estimate_similarity
-from dift_edit.image import as_image
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.geometry.estimate import Correspondences
+from dift_edit.image import Image, as_image
+from dift_edit.poses import Poses, sample_poses
+from dift_edit.surface import Surface, match_surface
 
 __all__ = ["Placement", "check_quad", "locate", "locate_features"]
 
-_THRESHOLD = 0.12  # of the target's short side
-_MIRROR_MARGIN = 0.10  # of the whole-picture score
+WIDE = 2.0
+"""Reach of the evidence by which the whole object is judged: for the mirror test and the confidence."""
+MIRROR_MARGIN = 0.03
+"""By how much the mirrored target has to score better."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +46,11 @@ class Placement:
     reason : str
         Why the placement should not be trusted, in words; empty when nothing speaks against it.
     engine : str
-        Which engine placed it.
+        Which engine placed it; "surface" after a slash says that the very same surface was recognised.
+    matches : Correspondences or None
+        The weighted pairs that the transform was fitted to.
+    signs : Signs or None
+        What the confidence was made from.
     """
 
     quad: Points
@@ -50,6 +60,8 @@ class Placement:
     mirrored: bool
     reason: str
     engine: str
+    matches: Correspondences | None = field(default=None, repr=False)
+    signs: Signs | None = field(default=None, repr=False)
 
 
 def check_quad(quad: Any, size: tuple[int, int]) -> Points:
@@ -84,6 +96,10 @@ def locate(
     engine: str = "auto",
     mirror: str = "auto",
     seed: int = 0,
+    pins: Sequence[Any] | None = None,
+    source_mask: Any = None,
+    target_mask: Any = None,
+    surface: bool = True,
 ) -> Placement:
     """Find where an edit of the source lies in a target.
 
@@ -96,15 +112,28 @@ def locate(
     featurizer : Featurizer
         Gives the features.
     engine : str
-        How the placement is estimated.
+        How the placement is estimated: "auto", "similarity", "affine", "homography", "mesh", "spline" or "notebook".
     mirror : {"auto", "never", "always"}
         Whether the target may show the object mirrored.
     seed : int
         Of everything random.
+    pins : sequence of ((x, y), (x, y)), optional
+        Pairs of source and target pixels that the placement has to hold.
+    source_mask : array_like, optional
+        (H, W) true where the source may be used.
+    target_mask : array_like, optional
+        (H, W) true where in the target the edit's parts may lie.
+    surface : bool
+        Whether to look for the very same surface in the pixels, which places the edit to a fraction of a pixel.
 
     Returns
     -------
     Placement
+
+    Raises
+    ------
+    EditError, GeometryError
+        If the quad, a pin or a mask is unusable.
     """
     source, target = as_image(source), as_image(target)
     corners = check_quad(quad, source.size)
@@ -116,6 +145,10 @@ def locate(
         engine=engine,
         mirror=mirror,
         seed=seed,
+        pins=pins,
+        source_mask=source_mask,
+        target_mask=target_mask,
+        pictures=(source, target) if surface else None,
     )
 
 
@@ -123,103 +156,182 @@ def locate_features(
     source: FeatureMap,
     quad: Points,
     target: FeatureMap,
-    mirrored_target: Callable[[], FeatureMap],
+    mirrored_target: Callable[[], FeatureMap] | None = None,
     *,
     engine: str = "auto",
     mirror: str = "auto",
     seed: int = 0,
+    pins: Sequence[Any] | None = None,
+    source_mask: Any = None,
+    target_mask: Any = None,
+    pictures: tuple[Image, Image] | None = None,
 ) -> Placement:
-    """As `locate`, from features; those of the mirrored target are asked for only when they are needed."""
-    flip = mirror == "always"
-    if mirror == "auto":
-        gain = _whole_score(source, mirrored_target(), seed) - _whole_score(source, target, seed)
-        flip = gain > _MIRROR_MARGIN
-    seen = mirrored_target() if flip else target
+    """As `locate`, from features.
+
+    Parameters
+    ----------
+    source, target : FeatureMap
+        Of the two pictures.
+    quad : ndarray
+        (4, 2) corners of the edit in source pixels.
+    mirrored_target : callable, optional
+        Gives the features of the mirrored target; called only when they are needed. None: never mirrored.
+    pictures : (Image, Image), optional
+        Source and target, to look for the very same surface in; without them that is not done.
+    engine, mirror, seed, pins, source_mask, target_mask
+        See `locate`.
+
+    Returns
+    -------
+    Placement
+    """
+    if engine not in ("auto", "notebook", *MODELS):
+        raise EditError(f"There is no engine {engine!r}: use auto, notebook, {', '.join(MODELS)}.")
+    if mirror not in ("auto", "never", "always"):
+        raise EditError(f"The mirror test cannot be {mirror!r}: use auto, never or always.")
+    if mirror == "always" and mirrored_target is None:
+        raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
+    corners = as_points(quad)
+    width = target.image_size[0]
+    pinned = _pins(pins, source.image_size, target.image_size)
+    mask = None if target_mask is None else np.asarray(target_mask).astype(bool)
+
+    @cache
+    def view(flip: bool) -> _View:
+        seen = mirrored_target() if flip and mirrored_target is not None else target
+        held = None if pinned is None else _flipped_pins(pinned, width) if flip else pinned
+        region = mask if mask is None or not flip else mask[:, ::-1]
+        wide = gather_evidence(source, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE)
+        return _View(seen, wide, sample_poses(wide, pins=held, seed=seed), held)
+
     try:
-        transform, confidence = _place(source, quad, seen, seed)
-        reason = ""
-    except GeometryError:
-        transform, confidence = _centred(source.image_size, target.image_size), 0.0
-        reason = "no consistent placement"
-    if flip:
-        transform = transform.then(
-            MatrixTransform(np.array([[-1.0, 0, target.image_size[0] - 1], [0, 1, 0], [0, 0, 1]]))
-        )
+        found = surface_of(pictures, corners) if mirror != "always" and engine != "notebook" else None
+        flip = mirror == "always"
+        if mirror == "auto" and found is None and mirrored_target is not None:
+            flip = view(True).poses.scores[0] > view(False).poses.scores[0] + MIRROR_MARGIN
+        placed = _place(view(flip), corners, source, engine, seed, found)
+    except GeometryError as error:
+        if pinned is not None or mask is not None or source_mask is not None:
+            raise
+        return _nowhere(corners, source.image_size, target.image_size, engine, str(error))
+    return _turned(placed, width) if flip else placed
+
+
+def surface_of(pictures: tuple[Image, Image] | None, quad: Points) -> Surface | None:
+    """The surface round an edit seen again in the target, if pictures are given and it is."""
+    return None if pictures is None else match_surface(pictures[0], quad, pictures[1])
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A target, or its mirror image, and what is known of it."""
+
+    target: FeatureMap
+    wide: Evidence
+    poses: Poses
+    pins: Correspondences | None
+
+
+def _place(view: _View, quad: Points, source: FeatureMap, engine: str, seed: int, surface: Surface | None) -> Placement:
+    near = view.wide.within(0.5)
+    poses = sample_poses(near, pins=view.pins, seed=seed)
+    index, _, _ = poses.expected
+    similar = poses.transform(index)
+    size = float(min(view.target.image_size))
+    signs = Signs.of(poses, view.poses)
+    confidence = probability(signs)
+    pairs = guided_pairs(near, similar)
+    transform: Transform
+    used = engine
+    if engine == "notebook":
+        transform = notebook(source, quad, view.target, seed=seed)
+    elif surface is not None and _believes(surface, similar, quad):
+        used, transform = _on_surface(surface, quad, engine, size)
+        pairs, confidence = surface.pairs, max(confidence, 0.97)
+    else:
+        used = "similarity" if engine == "auto" else engine
+        transform = MODELS[used](pairs, similar, quad, size, False)
+        confidence *= agreement(transform(quad), similar(quad))
+    if view.pins is not None:
+        transform = hold_pins(transform, view.pins, quad, engine)
+        confidence = max(confidence, 0.5 + 0.1 * min(len(view.pins.source), 4))
+    if engine == "notebook":
+        confidence *= agreement(transform(quad), similar(quad))
     placed = transform(quad)
-    if not reason and not inside(placed.mean(0), target.image_size).all():
+    reason = ""
+    if not inside(placed.mean(0), view.target.image_size).all():
         reason = "the place lies outside the picture"
     return Placement(
-        quad=placed,
-        transform=transform,
-        matrix=transform.matrix,
-        confidence=confidence,
-        mirrored=flip,
-        reason=reason,
-        engine="similarity",
-    )
+        quad=placed, transform=transform, matrix=transform.matrix, confidence=float(np.clip(confidence, 0, 1)),
+        mirrored=False, reason=reason, engine=used, matches=pairs, signs=signs,
+    )  # fmt: skip
 
 
-def _place(source: FeatureMap, quad: Points, target: FeatureMap, seed: int) -> tuple[MatrixTransform, float]:
-    """The similarity from forward and backward matches, and how well the two agree."""
-    fit = partial(_fit, seed=seed)
-    forward = correspond(source, quad, target)
-    transform = fit(forward, source, target, quad)
-    box = _clipped_box(transform(quad), target.image_size)
-    backward = correspond(target, box, source)
-    scale = float(np.sqrt(abs(np.linalg.det(transform.matrix[:2, :2]))))
-    returned = fit(backward, target, source, box, expected_scale=1 / max(scale, 1e-3))
-    agreement = quad_iou(returned(transform(quad)), quad)
-    both = forward + backward.reversed(forward.weights.sum())
-    return fit(both, source, target, quad), agreement
+def _believes(surface: Surface, similar: MatrixTransform, quad: Points) -> bool:
+    """Whether keypoints are to be followed: when the features agree, or the keypoints are many."""
+    return surface.inside >= 25 or agreement(surface.homography(quad), similar(quad)) > 0.4
 
 
-def _fit(
-    pairs: Any,
-    source: FeatureMap,
-    target: FeatureMap,
-    quad: Points,
-    *,
-    expected_scale: float | None = None,
-    seed: int,
-) -> MatrixTransform:
-    side = float(np.sqrt(np.prod(np.ptp(quad, axis=0))))
-    transform, _ = estimate_similarity(
-        pairs,
-        threshold=_THRESHOLD * min(target.image_size),
-        expected_scale=expected_scale or min(target.image_size) / min(source.image_size),
-        least_distance=0.3 * side,
-        seed=seed,
-    )
-    return transform
+def _on_surface(surface: Surface, quad: Points, engine: str, size: float) -> tuple[str, Transform]:
+    """The engine's map fitted to exact pairs; "auto" bends only where a homography leaves something over."""
+    pairs = surface.pairs
+    start = MODELS["similarity"](pairs, _affine_part(surface.homography, quad), quad, size, True)
+    assert isinstance(start, MatrixTransform)
+    if engine != "auto":
+        return f"{engine}/surface", MODELS[engine](pairs, start, quad, size, True)
+    flat = MODELS["homography"](pairs, start, quad, size, True)
+    near = ((pairs.source >= quad.min(0)) & (pairs.source <= quad.max(0))).all(1)
+    left = np.linalg.norm(flat(pairs.source) - pairs.target, axis=1)[near]
+    bent = MODELS["mesh"](pairs, start, quad, size, True)
+    kept = np.linalg.norm(bent(pairs.source) - pairs.target, axis=1)[near]
+    if np.median(left) > 1.0 and np.median(kept) < 0.6 * np.median(left):
+        return "mesh/surface", bent
+    return "homography/surface", flat
 
 
-def _whole_score(source: FeatureMap, target: FeatureMap, seed: int) -> float:
-    """How consistently the whole source is found in the target."""
-    width, height = source.image_size
-    quad = np.array([[0.08, 0.08], [0.92, 0.08], [0.92, 0.92], [0.08, 0.92]]) * [width, height]
+def _affine_part(homography: MatrixTransform, quad: Points) -> MatrixTransform:
+    """The similarity nearest to a homography on a quad."""
+    from dift_edit.geometry.estimate import fit_similarity
+
+    return fit_similarity(Correspondences(quad, homography(quad), np.ones(len(quad))))
+
+
+def _pins(pins: Sequence[Any] | None, source: tuple[int, int], target: tuple[int, int]) -> Correspondences | None:
+    if pins is None or len(pins) == 0:
+        return None
     try:
-        pairs = correspond(source, quad, target, ring=0, across=14)
-        _, score = estimate_similarity(
-            pairs,
-            threshold=_THRESHOLD * min(target.image_size),
-            expected_scale=min(target.image_size) / min(source.image_size),
-            least_distance=0.3 * min(width, height),
-            seed=seed,
-        )
-    except GeometryError:
-        return -1.0
-    return score
+        pairs = np.asarray(pins, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise EditError("Pins must be pairs ((x, y) in the source, (x, y) in the target).") from error
+    if pairs.ndim != 3 or pairs.shape[1:] != (2, 2):
+        raise EditError("Pins must be pairs ((x, y) in the source, (x, y) in the target).")
+    first, second = as_points(pairs[:, 0], "pins in the source"), as_points(pairs[:, 1], "pins in the target")
+    if len(np.unique(first, axis=0)) < len(first):
+        raise EditError("Two pins start at the same place of the source: remove one of them.")
+    return Correspondences(first, second, np.ones(len(first)))
 
 
-def _clipped_box(quad: Points, size: tuple[int, int]) -> Points:
-    """The quad's bounding box inside the picture, at least 8 pixels wide and high where the picture allows."""
-    limit = np.asarray(size, dtype=np.float64) - 1
-    low = np.clip(quad.min(0), 0, np.maximum(limit - 9, 0))
-    high = np.clip(quad.max(0), low + 8, np.maximum(limit, low + 1))
-    return np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
+def _flipped_pins(pins: Correspondences, width: int) -> Correspondences:
+    return replace(pins, target=np.stack([width - 1 - pins.target[:, 0], pins.target[:, 1]], 1))
 
 
-def _centred(source: tuple[int, int], target: tuple[int, int]) -> MatrixTransform:
+def _turned(placed: Placement, width: int) -> Placement:
+    """A placement in the mirrored target as one in the target itself."""
+    flip = MatrixTransform(np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]]))
+    transform: Transform = placed.transform.then(flip)  # type: ignore[attr-defined]
+    matches = placed.matches
+    if matches is not None:
+        matches = replace(matches, target=flip(matches.target))
+    return replace(
+        placed, quad=flip(placed.quad), transform=transform, matrix=transform.matrix, mirrored=True, matches=matches
+    )
+
+
+def _nowhere(quad: Points, source: tuple[int, int], target: tuple[int, int], engine: str, why: str) -> Placement:
     scale = min(target) / min(source)
     shift = (np.asarray(target) - 1) / 2 - scale * (np.asarray(source) - 1) / 2
-    return MatrixTransform(np.array([[scale, 0, shift[0]], [0, scale, shift[1]], [0, 0, 1]]))
+    transform = MatrixTransform(np.array([[scale, 0, shift[0]], [0, scale, shift[1]], [0, 0, 1]]))
+    return Placement(
+        quad=transform(quad), transform=transform, matrix=transform.matrix, confidence=0.0, mirrored=False,
+        reason=f"no consistent placement ({why.rstrip('.').lower()})", engine=engine,
+    )  # fmt: skip

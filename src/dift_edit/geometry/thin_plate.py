@@ -62,7 +62,8 @@ class ThinPlateSpline:
 
     def jacobians(self, points: Any) -> npt.NDArray[np.float64]:
         """(N, 2, 2) derivatives of the map at points, d target / d source, for an affine base."""
-        return self.base.matrix[:2, :2] / self.base.matrix[2, 2] + self._bend(as_points(points))[1]
+        slopes: npt.NDArray[np.float64] = self.base.matrix[:2, :2] / self.base.matrix[2, 2]
+        return slopes + self._bend(as_points(points))[1]
 
     def inverse(self) -> "InverseSpline":
         """The inverse map, by Newton's method."""
