@@ -14,7 +14,16 @@ from dift_edit.files import write_atomic
 from dift_edit.image import Image
 from dift_edit.image_io import OUTPUT_FORMATS, load_image, save_image
 
-__all__ = ["OutputFolder", "filesystem", "is_url", "local_path", "open_output", "read_image"]
+__all__ = [
+    "OutputFolder",
+    "filesystem",
+    "input_sha256",
+    "is_url",
+    "local_path",
+    "open_existing",
+    "open_output",
+    "read_image",
+]
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "az": "adlfs"}
@@ -291,3 +300,17 @@ def open_output(path: str) -> OutputFolder:
             f"The output folder {local} cannot be made ({error.strerror}): choose another one."
         ) from error
     return OutputFolder(local)
+
+
+def open_existing(path: str) -> OutputFolder:
+    """The output folder of an earlier run.
+
+    Raises
+    ------
+    OutputError
+        If there is none.
+    """
+    local = local_path(path)
+    if local is not None and not local.is_dir():
+        raise OutputError(f"There is no folder {path}: give the output folder of an earlier run.")
+    return open_output(path)

@@ -1,17 +1,17 @@
 """A whole job on files: plan, skip what is done, run the rest, and leave a manifest, a contact sheet and a page."""
 
 import contextlib
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import platformdirs
+import numpy as np
 
+from dift_edit.batch.finish import journal_path, write_manifest, write_review
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
 from dift_edit.batch.threads import arithmetic_threads
@@ -22,11 +22,11 @@ from dift_edit.features.base import fingerprint as digest_of
 from dift_edit.image import Image, as_image
 from dift_edit.image_io import load_image
 from dift_edit.journal import Journal
-from dift_edit.manifest import Row, manifest_jsonl, manifest_parquet
-from dift_edit.recipe import Job
-from dift_edit.report.sheet import write_contact_sheet
+from dift_edit.manifest import Row
+from dift_edit.recipe import Job, save_job
+from dift_edit.report.previews import write_source_preview
 from dift_edit.settings import BatchSettings
-from dift_edit.storage import OutputFolder, open_output
+from dift_edit.storage import OutputFolder, local_path, open_output
 from dift_edit.targets import Targets, collect_targets, name_outputs
 
 __all__ = ["Summary", "Tell", "run_batch", "run_job"]
@@ -112,6 +112,7 @@ def run_job(job: Job, *, tell: Tell | None = None) -> Summary:
         compositing=job.compositing,
         batch=job.batch,
         devices=devices,
+        recipe=job,
         tell=tell,
     )
 
@@ -127,6 +128,7 @@ def run_batch(
     compositing: Any = None,
     batch: BatchSettings | None = None,
     devices: tuple[str, ...] = (),
+    recipe: Job | None = None,
     tell: Tell | None = None,
 ) -> Summary:
     """Carry an edit to pictures in files.
@@ -151,6 +153,8 @@ def run_batch(
         How the set is worked through.
     devices : tuple of str
         One process a device.
+    recipe : Job, optional
+        Kept as ``job.toml`` in the output folder, to continue from and to put edits on again after a review.
     tell : callable, optional
         Gets events.
 
@@ -171,12 +175,17 @@ def run_batch(
         job = describe(source, edit, model, transfer, compositing)
         work = Work(
             source=Image(source.pixels, source.alpha), edit=edit, model=model, transfer=transfer,
-            compositing=compositing, output=str(output), job=digest_of(job), max_pixels=batch.max_pixels,
+            compositing=compositing, output=_absolute(output), job=digest_of(job), max_pixels=batch.max_pixels,
             preview_size=batch.preview_size if batch.report else 0,
         )  # fmt: skip
         folder = open_output(str(output))
-        with Journal(_journal_path(folder)) as journal:
-            return _Run(work, targets, batch, folder, journal, tell).go(job, _runner(batch, devices))
+        with Journal(journal_path(folder)) as journal:
+            run = _Run(work, targets, batch, folder, journal, tell)
+            todo = run.plan(job)
+            if recipe is not None and folder.local is not None:
+                with contextlib.suppress(DiftEditError):  # a recipe cannot hold names that are not Unicode
+                    save_job(recipe, folder.path("job.toml"))
+            return run.go(todo, _runner(batch, devices))
 
 
 def describe(
@@ -192,6 +201,12 @@ def describe(
     }
 
 
+def _absolute(output: str | Path) -> str:
+    """Workers may have another current folder."""
+    local = local_path(str(output))
+    return str(output) if local is None else str(local.absolute())
+
+
 def _runner(batch: BatchSettings, devices: tuple[str, ...]) -> Runner:
     if batch.cluster:
         from dift_edit.distributed import run_on_cluster
@@ -199,22 +214,6 @@ def _runner(batch: BatchSettings, devices: tuple[str, ...]) -> Runner:
         return partial(run_on_cluster, address=batch.cluster, workers=batch.workers)
     workers = max(batch.workers, len(devices))
     return partial(run_in_processes, workers=workers, devices=devices) if workers > 1 else run_in_one_process
-
-
-def _journal_path(folder: OutputFolder) -> Path:
-    """In the output folder; for a remote one, which cannot be appended to, among this user's state files."""
-    if folder.local is not None:
-        path = folder.path(".dift-edit/journal.jsonl")
-    else:
-        state = Path(platformdirs.user_state_dir("dift-edit"))
-        path = state / "journals" / hashlib.sha256(str(folder).encode()).hexdigest()[:24] / "journal.jsonl"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {path.parent} cannot be made ({error.strerror}): check space and rights."
-        ) from error
-    return path
 
 
 class _Run:
@@ -231,10 +230,9 @@ class _Run:
         self.tell = tell
         self.summary = Summary(str(folder), skipped=targets.skipped)
 
-    def go(self, job: dict[str, str], runner: Runner) -> Summary:
-        """Plan, run, finish; what is done is in the manifest also when the run is stopped."""
+    def go(self, todo: list[Pair], runner: Runner) -> Summary:
+        """Run and finish; what is done is in the manifest also when the run is stopped."""
         start = time.perf_counter()
-        todo = self._plan(job)
         self.tell("planned", total=len(self.targets), kept=self.summary.kept, todo=len(todo), job=self.work.job)
         if self.journal.damaged:
             self.tell("note", text=f"{self.journal.damaged} damaged lines of the journal were left out.")
@@ -244,22 +242,19 @@ class _Run:
                     self._take(outcome, len(todo))
         except BaseException:
             with contextlib.suppress(OutputError):
-                self._write_manifest()
+                write_manifest(self.folder, self.journal)
             raise
-        self._write_manifest()
+        write_manifest(self.folder, self.journal)
         ids = [target.id for target in self.targets]
         self.summary.rows = [Row.from_dict(self.journal.rows[key]) for key in ids]
         if self.batch.report:
-            rows = list(self._rows())
-            write_contact_sheet(self.folder, rows)
-            from dift_edit.report.page import write_page
-
-            write_page(self.folder, rows)
+            write_source_preview(self.folder, self.work.source, self.work.edit, self.work.preview_size)
+            write_review(self.folder, self.journal)
         self.summary.seconds = time.perf_counter() - start
         self.tell("summary", summary=self.summary)
         return self.summary
 
-    def _plan(self, job: dict[str, str]) -> list[Pair]:
+    def plan(self, job: dict[str, str]) -> list[Pair]:
         """Which targets are to be done, under which names."""
         journal = self.journal
         self.folder.clean()
@@ -281,7 +276,8 @@ class _Run:
         check_free(self.folder, self.targets, names, journal.plan, overwrite=self.batch.overwrite)
         if self.batch.overwrite:
             self._forget()
-        journal.set_job(job)
+        quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
+        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad})
         journal.set_plan(names)
         todo = []
         for target in self.targets:
@@ -307,15 +303,3 @@ class _Run:
         for stage, seconds in outcome.times.items():
             self.summary.times[stage] = self.summary.times.get(stage, 0.0) + seconds
         self.tell("row", row=outcome.row, total=total)
-
-    def _rows(self) -> Iterator[Row]:
-        """Rows of everything in the folder, in the order of planning."""
-        for key in self.journal.plan:
-            if key in self.journal.rows:
-                yield Row.from_dict(self.journal.rows[key])
-
-    def _write_manifest(self) -> None:
-        self.folder.write("manifest.jsonl", manifest_jsonl(self._rows()))
-        with contextlib.suppress(DiftEditError):  # pyarrow is an extra
-            data = manifest_parquet(self._rows())
-            self.folder.write("manifest.parquet", data)

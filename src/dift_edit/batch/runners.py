@@ -120,7 +120,7 @@ class _Pool:
 
     def _start(self) -> ProcessPoolExecutor:
         work, workers, devices = self._arguments
-        context = multiprocessing.get_context("spawn")
+        context = _context(devices)
         turns: Any = context.Queue()
         for number in range(workers):
             turns.put(devices[number % len(devices)] if devices else None)
@@ -154,6 +154,15 @@ class _Pool:
     def close(self) -> None:
         """End the processes; what they are in the middle of is finished first."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _context(devices: tuple[str, ...]) -> Any:
+    """Processes that start from one that has imported everything; from nothing where a device cannot be forked."""
+    if all(device.startswith("cpu") for device in devices) and "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__, "diffusers.models.unets.unet_2d"])
+        return context
+    return multiprocessing.get_context("spawn")
 
 
 _worker: Worker | None = None

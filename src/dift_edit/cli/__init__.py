@@ -19,6 +19,9 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "demo": "dift_edit.cli.demo",
     "propagate": "dift_edit.cli.propagate",
+    "run": "dift_edit.cli.run",
+    "report": "dift_edit.cli.report",
+    "apply-review": "dift_edit.cli.apply_review",
     "match": "dift_edit.cli.match",
     "features": "dift_edit.cli.features",
     "models": "dift_edit.cli.models",

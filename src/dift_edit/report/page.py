@@ -1,10 +1,116 @@
-"""The review page."""
+"""The review page: one HTML file with everything in it but the previews, which lie beside it."""
+
+import base64
+import hashlib
+import json
+import shlex
+from functools import cache
+from importlib import resources
+from typing import Any
 
 from dift_edit.manifest import Row
+from dift_edit.report.previews import FOLDER, preview_name
 from dift_edit.storage import OutputFolder
 
-__all__ = ["write_page"]
+__all__ = ["PAGE", "SOURCE", "page_html", "write_page"]
+
+PAGE = "review.html"
+SOURCE = f"{FOLDER}/source.jpg"
+_SHOWN = (
+    "id",
+    "target",
+    "output",
+    "status",
+    "reason",
+    "confidence",
+    "quad",
+    "mirrored",
+    "engine",
+    "size",
+    "review",
+    "note",
+    "pins",
+)
 
 
-def write_page(folder: OutputFolder, rows: list[Row]) -> None:
-    """Write ``review.html``."""
+def write_page(folder: OutputFolder, rows: list[Row], job: dict[str, Any]) -> None:
+    """Write ``review.html`` into the output folder.
+
+    Parameters
+    ----------
+    folder : OutputFolder
+        Where the previews are, and where it goes.
+    rows : list of Row
+        The results.
+    job : dict
+        The journal's record of the job; its ``quad`` (the edit in the source) makes corners movable.
+    """
+    source = SOURCE if folder.exists(SOURCE) else ""
+    folder.write(
+        PAGE,
+        page_html(
+            rows, job, command=f"dift-edit apply-review {shlex.quote(str(folder))} decisions.json", source=source
+        ),
+    )
+
+
+def page_html(rows: list[Row], job: dict[str, Any], *, command: str, source: str = "") -> bytes:
+    """The page.
+
+    Names and reasons reach the page as JSON with every "<" escaped, are shown as text only, and the page's content
+    security policy runs no script but its own.
+
+    Parameters
+    ----------
+    rows : list of Row
+        The results.
+    job : dict
+        ``fingerprint`` and ``quad`` of the job.
+    command : str
+        What the reader is told to run with the saved decisions.
+    source : str
+        Relative address of a picture of the source; "" for none.
+
+    Returns
+    -------
+    bytes
+        UTF-8.
+    """
+    meta = {"job": job.get("fingerprint", ""), "quad": job.get("quad"), "command": command, "source": source}
+    data = _embedded({"meta": meta, "rows": [_shown(row) for row in rows]})
+    style, script = _asset("page.css"), _asset("page.js")
+    parts = {
+        "@STYLE_HASH@": _csp_hash(style),
+        "@SCRIPT_HASH@": _csp_hash(script),
+        "@STYLE@": style,
+        "@SCRIPT@": script,
+        "@DATA@": data,
+    }
+    html = _asset("page.html")
+    for mark, text in parts.items():
+        head, _, tail = html.partition(mark)
+        html = head + text + tail
+    return html.encode()
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    plain = row.to_dict()
+    shown = {name: plain[name] for name in _SHOWN}
+    shown["before"] = preview_name(row.id, "before") if row.size else None
+    shown["after"] = preview_name(row.id, "after") if row.status == "applied" else None
+    return shown
+
+
+def _embedded(data: Any) -> str:
+    """JSON that can stand in a script element; bytes that are not text become the replacement character when shown."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("dift_edit.report") / "assets" / name).read_text(encoding="utf-8")

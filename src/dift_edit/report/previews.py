@@ -2,13 +2,16 @@
 
 import hashlib
 import io
+from typing import Any
 
+import numpy as np
 import PIL.Image
 
+from dift_edit.geometry.base import MatrixTransform
 from dift_edit.image import Image
 from dift_edit.storage import OutputFolder
 
-__all__ = ["preview_name", "write_previews"]
+__all__ = ["preview_name", "write_previews", "write_source_preview"]
 
 FOLDER = "review_files"
 
@@ -49,6 +52,12 @@ def write_previews(output: OutputFolder, key: str, before: Image, after: Image |
     for kind, image in (("before", before), ("after", after)):
         if image is not None:
             output.write(preview_name(key, kind), _jpeg(image, longest))
+
+
+def write_source_preview(output: OutputFolder, source: Image, edit: Any, longest: int) -> None:
+    """Write ``review_files/source.jpg``: the source with its edit, to compare results with."""
+    edited = edit.apply(source, MatrixTransform(np.eye(3)), source=source)
+    output.write(f"{FOLDER}/source.jpg", _jpeg(edited, longest))
 
 
 def _jpeg(image: Image, longest: int) -> bytes:

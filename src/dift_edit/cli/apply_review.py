@@ -1,0 +1,54 @@
+"""``dift-edit apply-review``: carry out the decisions that the review page saved."""
+
+import argparse
+import sys
+from collections import Counter
+from typing import Any
+
+HELP = "carry out the decisions made on the review page"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the folder and the decisions."""
+    parser.add_argument("output", metavar="OUT", help="output folder that was reviewed")
+    parser.add_argument("decisions", metavar="DECISIONS.JSON", help="the file that the page saved")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Move rejected results, put edits with moved corners on again, and write the manifest and the page anew."""
+    from dift_edit.batch.finish import journal_path, write_manifest, write_review
+    from dift_edit.cli._batch import shown
+    from dift_edit.journal import Journal
+    from dift_edit.report.decisions import apply_decisions, read_decisions
+    from dift_edit.storage import open_existing
+
+    folder = open_existing(args.output)
+    counts: Counter[str] = Counter()
+    with Journal(journal_path(folder, create=False)) as journal:
+        decisions = read_decisions(args.decisions, journal.job.get("fingerprint", ""))
+        remake = _remake(folder) if any(made.pins for made in decisions) else None
+        for row, action in apply_decisions(folder, journal, decisions, remake):
+            kind, _, reason = action.partition(": ")
+            counts[kind] += 1
+            if reason:
+                print(f"{shown(row.target)}: {shown(action)}", file=sys.stderr)
+        write_manifest(folder, journal)
+        write_review(folder, journal)
+    print(", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no decisions")
+    return 1 if counts["not remade"] else 0
+
+
+def _remake(folder: Any) -> Any:
+    """Source and edit of the folder's recipe; None where there is none."""
+    from dift_edit.image_io import load_image
+    from dift_edit.recipe import load_job
+    from dift_edit.report.decisions import Remake
+
+    if folder.local is None or not folder.exists("job.toml"):
+        return None
+    job = load_job(folder.path("job.toml"))
+    source = load_image(job.source)
+    return Remake(
+        source=source, edit=job.load_edit(source), compositing=job.compositing,
+        max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size,
+    )  # fmt: skip

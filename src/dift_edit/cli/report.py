@@ -1,0 +1,31 @@
+"""``dift-edit report``: the review page of an output folder, made anew."""
+
+import argparse
+import sys
+
+HELP = "make the review page of an output folder"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the folder and the size of its previews."""
+    parser.add_argument("output", metavar="OUT", help="output folder of an earlier run")
+    parser.add_argument(
+        "--preview-size", type=int, default=640, help="longest side of previews that are missing (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write manifest, contact sheet and page from the journal."""
+    from dift_edit.batch.finish import journal_path, write_manifest, write_missing_previews, write_review
+    from dift_edit.journal import Journal
+    from dift_edit.settings import BatchSettings
+    from dift_edit.storage import open_existing
+
+    settings = BatchSettings(preview_size=args.preview_size)
+    folder = open_existing(args.output)
+    with Journal(journal_path(folder, create=False)) as journal:
+        write_missing_previews(folder, journal, max_pixels=settings.max_pixels, preview_size=settings.preview_size)
+        write_manifest(folder, journal)
+        write_review(folder, journal)
+    print(f"{folder}/review.html", file=sys.stdout)
+    return 0

@@ -1,0 +1,39 @@
+"""``dift-edit run``: do what recipe files say."""
+
+import argparse
+from dataclasses import replace
+
+HELP = "run jobs from recipe files (job.toml)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the recipes, and the flags that may differ from one run of a recipe to the next."""
+    from dift_edit.cli._batch import add_log_arguments
+
+    parser.add_argument(
+        "jobs", metavar="JOB.TOML", nargs="+", help="recipe files; those with one model share it and its features"
+    )
+    parser.add_argument("--workers", type=int, help="number of processes instead of the recipe's")
+    parser.add_argument("--cluster", help="address of a dask scheduler, or 'local', instead of the recipe's")
+    parser.add_argument("--overwrite", action="store_true", help="do everything again")
+    parser.add_argument("--retry-failed", action="store_true", help="try failed targets again")
+    parser.add_argument("--dry-run", action="store_true", help="only say what the jobs need")
+    add_log_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the jobs one after the other; the worst exit status is returned."""
+    from dift_edit.batch import run_job
+    from dift_edit.cli._batch import dry_run, run_told
+    from dift_edit.recipe import load_job
+
+    changes = {name: value for name in ("workers", "cluster") if (value := getattr(args, name)) is not None}
+    changes |= {name: True for name in ("overwrite", "retry_failed") if getattr(args, name)}
+    jobs = [load_job(path) for path in args.jobs]  # all of them are read before the first one runs
+    status = 0
+    for job in jobs:
+        job = replace(job, batch=replace(job.batch, **changes))  # noqa: PLW2901
+        status = max(
+            status, dry_run(job) if args.dry_run else run_told(args, lambda tell, job=job: run_job(job, tell=tell))
+        )
+    return status

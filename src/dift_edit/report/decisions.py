@@ -1,0 +1,217 @@
+"""What a reviewer decided, carried out: rejected results are moved away, moved corners are applied."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dift_edit.coords import as_points
+from dift_edit.edits.base import as_quad
+from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
+from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.estimate import Correspondences, fit_similarity
+from dift_edit.journal import Journal
+from dift_edit.manifest import Row
+from dift_edit.report.previews import write_previews
+from dift_edit.storage import OutputFolder, read_image
+from dift_edit.warp import quad_matrix
+
+__all__ = ["Decision", "Remake", "apply_decisions", "read_decisions", "transform_from_pins"]
+
+REJECTED = "rejected/"
+_CHOICES = ("", "accepted", "rejected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One target's review.
+
+    Attributes
+    ----------
+    id : str
+        The row's id.
+    decision : {"", "accepted", "rejected"}
+    note : str
+    pins : tuple of ((x, y), (x, y))
+        Points of the source and where they belong in the target; one to four.
+    """
+
+    id: str
+    decision: str = ""
+    note: str = ""
+    pins: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remake:
+    """What is needed to put an edit on again by hand.
+
+    Attributes
+    ----------
+    source : Image
+    edit : Edit
+    compositing : Compositing
+    max_pixels, preview_size : int
+    """
+
+    source: Any
+    edit: Any
+    compositing: Any
+    max_pixels: int
+    preview_size: int
+
+
+def read_decisions(path: Path | str, job: str) -> list[Decision]:
+    """Read the file that the review page saves.
+
+    Parameters
+    ----------
+    path : path
+        The JSON file.
+    job : str
+        Fingerprint of the job that it must belong to.
+
+    Raises
+    ------
+    DiftEditError
+        If it cannot be read, is no such file, or belongs to another job.
+    """
+    try:
+        data = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DiftEditError(f"The decisions {path} cannot be read ({error.strerror}): check the path.") from error
+    except ValueError as error:
+        raise DiftEditError(f"The decisions {path} are not JSON ({error}): save them again from the page.") from error
+    if not isinstance(data, dict) or data.get("format") != "dift-edit review" or data.get("version") != 1:
+        raise DiftEditError(f"{path} holds no decisions: give the file that the review page saved.")
+    if data.get("job") != job:
+        raise DiftEditError(f"The decisions {path} were made for another job: open the page of this folder.")
+    if not isinstance(data.get("decisions"), list):
+        raise DiftEditError(f"{path} has no list of decisions: save it again from the page.")
+    return [_decision(each, path) for each in data["decisions"]]
+
+
+def _decision(data: Any, path: Path | str) -> Decision:
+    try:
+        pins = tuple(
+            (tuple(as_points(source)[0].tolist()), tuple(as_points(target)[0].tolist()))
+            for source, target in data["pins"]
+        )
+        made = Decision(id=str(data["id"]), decision=str(data["decision"]), note=str(data["note"]), pins=pins)
+    except (KeyError, TypeError, ValueError, GeometryError) as error:
+        raise DiftEditError(f"A decision in {path} is damaged ({error}): save the file again from the page.") from error
+    if made.decision not in _CHOICES or len(made.pins) > 4:
+        raise DiftEditError(f"The decision on {made.id!r} in {path} is not one that the page makes: save it again.")
+    return made
+
+
+def transform_from_pins(pins: Any, before: Any = None) -> MatrixTransform:
+    """The transform that brings pinned source points to their places.
+
+    Parameters
+    ----------
+    pins : array_like
+        (N, 2, 2) pairs of (x, y) in source and target pixels. Four give a homography, three and two a similarity,
+        one moves the placement that was found.
+    before : array_like or None
+        (3, 3) the matrix that was found, for one pin.
+
+    Raises
+    ------
+    GeometryError
+        If the pins are degenerate, or one pin has nothing to move.
+    """
+    pairs = np.asarray(pins, dtype=np.float64).reshape(-1, 2, 2)
+    source, target = as_points(pairs[:, 0]), as_points(pairs[:, 1])
+    if len(pairs) == 4:
+        return MatrixTransform(quad_matrix(as_quad(source, "The quad of the edit"), as_quad(target, "The moved quad")))
+    if len(pairs) > 1:
+        return fit_similarity(Correspondences(source, target, np.ones(len(pairs))))
+    if before is None:
+        raise GeometryError("One pin moves a placement, but there is none: give two to four pins.")
+    found = MatrixTransform(np.asarray(before, dtype=np.float64))
+    shift = np.eye(3)
+    shift[:2, 2] = (target - found(source))[0]
+    return found.then(MatrixTransform(shift))
+
+
+def apply_decisions(
+    folder: OutputFolder, journal: Journal, decisions: list[Decision], remake: Remake | None
+) -> Iterator[tuple[Row, str]]:
+    """Carry out decisions one by one; doing it again changes nothing.
+
+    Parameters
+    ----------
+    folder : OutputFolder
+        Where the results are.
+    journal : Journal
+        Of that folder; gets the new rows.
+    decisions : list of Decision
+        What was decided.
+    remake : Remake or None
+        For decisions with pins.
+
+    Yields
+    ------
+    row : Row
+        The new row.
+    action : str
+        "accepted", "rejected", "remade", "noted", or "not remade: …" with the reason; then the row stays as it was.
+
+    Raises
+    ------
+    DiftEditError
+        If a decision names no row of this folder.
+    """
+    unknown = [made.id for made in decisions if made.id not in journal.rows]
+    if unknown:
+        raise DiftEditError(f"There is no row {unknown[0]!r} in {folder}: use the page of this folder.")
+    for made in decisions:
+        row = Row.from_dict(journal.rows[made.id])
+        action = made.decision or "noted"
+        pins = [[list(point) for point in pin] for pin in made.pins]
+        if made.pins and made.decision != "rejected" and pins != row.pins:
+            if remake is None:
+                raise DiftEditError(
+                    f"{row.target} has moved corners, but {folder}/job.toml is not there to put the edit on again."
+                )
+            try:
+                row, action = _remade(folder, row, journal.plan[row.id], made, remake), "remade"
+            except (ImageError, EditError, GeometryError) as error:
+                yield row, f"not remade: {error}"
+                continue
+        row = _placed(folder, row, journal.plan[row.id], rejected=made.decision == "rejected")
+        row = replace(row, review=made.decision, note=made.note, pins=pins)
+        journal.add(row.to_dict())
+        yield row, action
+
+
+def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row:
+    """Move a result to, or back from, the folder of rejected ones."""
+    wanted = f"{REJECTED}{name}" if rejected else name
+    if row.output is None or row.output == wanted:
+        return row
+    if folder.exists(row.output):
+        folder.move(row.output, wanted)
+    elif folder.sha256(wanted) != row.output_sha256:  # else a killed run moved it
+        raise OutputError(f"The result {row.output} is not in {folder} any more: run the job again to make it.")
+    return replace(row, output=wanted)
+
+
+def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:
+    transform = transform_from_pins(made.pins, row.matrix)
+    image, sha256 = read_image(row.target, max_pixels=remake.max_pixels)
+    result = remake.edit.apply(image, transform, source=remake.source, compositing=remake.compositing)
+    output_sha256 = folder.save_image(result, name)
+    write_previews(folder, row.id, image, result, remake.preview_size)
+    if row.output not in (None, name):
+        folder.remove(str(row.output))
+    return replace(
+        row, status="applied", reason="placed by hand", confidence=1.0, engine="pins", output=name,
+        size=list(image.size), output_sha256=output_sha256, target_sha256=sha256, matrix=transform.matrix.tolist(),
+        quad=np.round(transform(remake.edit.quad), 6).tolist(),
+        mirrored=bool(np.linalg.det(transform.matrix[:2, :2]) < 0),
+    )  # fmt: skip
