@@ -1,0 +1,350 @@
+"""The review page, clicked in a real browser from file://, and what is done with its decisions."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model, variant
+from dift_edit.batch import run_job
+from dift_edit.batch.finish import journal_path, write_review
+from dift_edit.cli import main
+from dift_edit.errors import DiftEditError, GeometryError
+from dift_edit.image_io import load_image
+from dift_edit.journal import Journal
+from dift_edit.manifest import Row
+from dift_edit.recipe import Job
+from dift_edit.report.decisions import transform_from_pins
+from dift_edit.report.page import page_html
+from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.storage import OutputFolder
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+ARGUMENTS = [
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+EVIL = "<img src=x onerror=\"document.title='pwned'\">'\"&lt;\n.png"
+SCRIPT = "a<script>document.title='pwned'<:script>.png"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, headless=True, chromium_sandbox=False, args=ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    page = context.new_page()
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda message: page.problems.append(message.text))
+    page.on("request", lambda request: request.url.startswith(("file:", "blob:")) or page.problems.append(request.url))
+    yield page
+    context.close()
+    assert page.problems == []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run over ordinary, broken and hostile targets."""
+    folder = tmp_path_factory.mktemp("review")
+    picture(1).save(folder / "source.png")
+    make_sticker(folder / "sticker.png")
+    photos = make_set(folder / "photos", 6)
+    (photos / "broken.png").write_bytes(b"nothing")
+    for number, name in enumerate([EVIL, SCRIPT, "@DATA@ @SCRIPT@.png", "x" * 240 + ".png", "日本 é.png"]):
+        variant(20 + number).save(photos / name, "PNG")
+    if sys.platform.startswith("linux"):
+        variant(30).save(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png"), "PNG")
+    job = Job(
+        source=str(folder / "source.png"), sticker=str(folder / "sticker.png"), targets=(str(photos),),
+        output=str(folder / "out"), model=str(save_tiny_model(folder / "model")), model_settings=SETTINGS,
+        transfer=TransferSettings(min_confidence=0.0, mirror="never"), batch=BatchSettings(preview_size=64),
+    )  # fmt: skip
+    run_job(job)
+    return folder
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of that run's output, to be changed."""
+    shutil.copytree(finished / "out", finished / tmp_path.name, symlinks=True)
+    return finished / tmp_path.name
+
+
+def rows(folder):
+    return {
+        row["id"].rsplit("/", 1)[-1]: row
+        for row in map(json.loads, (folder / "manifest.jsonl").read_text().splitlines())
+    }
+
+
+def opened(page, folder):
+    page.goto((folder / "review.html").as_uri())
+    return page
+
+
+def saved(page, path):
+    with page.expect_download() as download:
+        page.click("#export")
+    download.value.save_as(path)
+    return json.loads(path.read_text())
+
+
+def test_hostile_names_stay_inside_and_do_not_run(finished, page):
+    out = finished / "out"
+    found = rows(out)
+    assert all(row["status"] == "applied" for name, row in found.items() if name != "broken.png")
+    assert len({row["output"] for row in found.values()}) == len(found)  # with None for the broken one
+    for row in found.values():
+        if row["output"]:
+            path = (out / row["output"]).resolve()
+            assert (
+                path.is_relative_to(out.resolve())
+                and hashlib.sha256(path.read_bytes()).hexdigest() == row["output_sha256"]
+            )
+    assert sorted(path.name for path in finished.iterdir() if path.is_file()) == ["source.png", "sticker.png"]
+    opened(page, out)
+    page.select_option("#sort", "name")
+    for _ in range(len(found)):
+        page.keyboard.press("j")
+    page.fill("#search", "script")
+    assert page.locator(".row .title").first.inner_text().strip() in (SCRIPT, "@DATA@ @SCRIPT@.png")
+    assert "pwned" not in page.title() and page.locator("script").count() == 2
+    html = (out / "review.html").read_text()
+    assert "onerror" not in html.replace("\\u003cimg src=x onerror=", "") and "</script>.png" not in html
+
+
+def test_review_by_mouse(out, page, tmp_path):
+    opened(page, out)
+    assert "12 targets" in page.locator("#found").inner_text() or "13 targets" in page.locator("#found").inner_text()
+    page.get_by_role("button", name="Failed 1").click()
+    assert page.locator(".row").count() == 1 and "broken.png" in page.locator("#name").inner_text()
+    assert "not a picture" in page.locator("#nothing").inner_text()
+    page.get_by_role("button", name="Applied").click()
+    page.select_option("#sort", "name")
+    page.locator(".row", has_text="photo0001.png").click()
+    for side in ("before", "after"):
+        assert page.evaluate(f"document.getElementById('{side}').naturalWidth") > 0
+        assert "photo0001.png" in page.locator(f"#{side}").get_attribute("alt")
+    box = page.locator("#frame").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
+    left = page.evaluate("parseFloat(document.getElementById('line').style.left)")
+    assert 10 < left < 30
+    assert f"{round(left)}" in page.evaluate("getComputedStyle(document.getElementById('after')).clipPath")
+    page.click("#accept")
+    assert "photo0002.png" in page.locator("#name").inner_text()
+    page.click("#reject")
+    page.fill("#note", "too <b>far</b> left")
+    decided = saved(page, tmp_path / "decisions.json")["decisions"]
+    found = {made["id"].rsplit("/", 1)[-1]: made for made in decided}
+    assert found["photo0001.png"]["decision"] == "accepted" and found["photo0002.png"]["decision"] == "rejected"
+    assert found["photo0003.png"]["note"] == "too <b>far</b> left"
+    page.reload()
+    page.get_by_role("button", name="Rejected 1").click()
+    assert "photo0002.png" in page.locator("#name").inner_text()
+    page.fill("#search", "zzz")
+    assert page.locator(".row").count() == 0 and "Nothing" in page.locator("#name").inner_text()
+
+
+def test_review_by_keyboard_alone(out, page, tmp_path):
+    opened(page, out)
+    page.keyboard.press("/")
+    page.keyboard.type("photo")
+    page.keyboard.press("Escape")
+    for key in ("a", "r", "a", "k", "u", "n"):
+        page.keyboard.press(key)
+    page.keyboard.type("a note with keys arj")
+    page.keyboard.press("Escape")
+    before = page.evaluate("document.getElementById('slider').value")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.getElementById('slider').value") != before
+    page.keyboard.press("o")
+    assert page.evaluate("document.getElementById('overlay').hasAttribute('hidden')")
+    page.keyboard.press("?")
+    assert page.locator("#keys").is_visible() and "apply-review" in page.locator("#command").inner_text()
+    page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.keyboard.press("e")
+    download.value.save_as(tmp_path / "decisions.json")
+    decided = json.loads((tmp_path / "decisions.json").read_text())["decisions"]
+    assert sorted(made["decision"] for made in decided) == ["", "accepted", "rejected"]
+    assert [made["note"] for made in decided if made["note"]] == ["a note with keys arj"]
+    focusable = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, textarea, a')].filter(e => e.offsetParent)"
+        ".every(e => e.innerText || e.ariaLabel || e.labels?.length || e.title)"
+    )
+    assert focusable
+
+
+def test_ten_thousand_rows_on_a_phone(browser, tmp_path):
+    many = [
+        Row(
+            id=f"{i}",
+            target=f"photos/{i:05d}.jpg",
+            status="applied",
+            confidence=i / 10000,
+            size=[40, 30],
+            output=f"{i}.jpg",
+        )
+        for i in range(10000)
+    ]
+    html = page_html(many, {"fingerprint": "x"}, command="")
+    (tmp_path / "review.html").write_bytes(html)
+    assert len(html) < 6e6
+    context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto((tmp_path / "review.html").as_uri())
+    assert page.locator(".row").count() < 40
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    start = page.evaluate("performance.now()")
+    page.evaluate("document.getElementById('list').scrollTop = 5000 * 76")
+    page.wait_for_function("document.querySelector('.row .title').textContent.startsWith('049')")
+    assert page.evaluate("performance.now()") - start < 2000
+    assert not page.locator("#detail").is_visible()
+    page.locator(".row").nth(6).tap()
+    assert page.locator("#detail").is_visible() and page.locator("#accept").is_visible()
+    page.locator("#accept").tap()
+    page.locator("#back").tap()
+    assert not page.locator("#detail").is_visible() and page.locator(".row .accepted").count() == 1
+    context.close()
+
+
+def test_moved_corners_are_put_on_again(out, page, tmp_path, capsys):
+    opened(page, out)
+    page.fill("#search", "photo0003")
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")
+    corner = page.locator(".corner").nth(0)
+    box, frame = corner.bounding_box(), page.locator("#frame").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 0.1 * frame["width"], y - 0.1 * frame["height"], steps=4)
+    page.mouse.up()
+    page.locator(".corner").nth(2).focus()
+    page.keyboard.press("Shift+ArrowRight")
+    made = saved(page, tmp_path / "decisions.json")["decisions"]
+    assert len(made) == 1 and len(made[0]["pins"]) == 4
+    before = rows(out)["photo0003.png"]
+    assert main(["apply-review", str(out), str(tmp_path / "decisions.json")]) == 0
+    row = rows(out)["photo0003.png"]
+    moved = np.subtract(row["quad"], before["quad"])
+    np.testing.assert_allclose(moved[0], [-4.8, -4.0], atol=0.6)  # a tenth of 48 × 40
+    np.testing.assert_allclose(moved[[1, 3]], 0, atol=0.02)
+    assert moved[2][0] > 0.5 and row["engine"] == "pins" and row["output_sha256"] != before["output_sha256"]
+    pixels = load_image(out / "photo0003.png").pixels.astype(int)
+    centre = np.mean(row["quad"], axis=0).round().astype(int)
+    np.testing.assert_allclose(pixels[centre[1], centre[0]], (220, 20, 60), atol=3)
+    again = rows(out)
+    assert main(["apply-review", str(out), str(tmp_path / "decisions.json")]) == 0
+    assert rows(out) == again
+    assert "1 remade" in capsys.readouterr().out
+
+
+def decisions(folder, **made):
+    with Journal(journal_path(OutputFolder(folder))) as journal:
+        job = journal.job["fingerprint"]
+        ids = {key.rsplit("/", 1)[-1]: key for key in journal.rows}
+    listed = [{"id": ids[f"{name}.png"], "decision": what, "note": "", "pins": []} for name, what in made.items()]
+    path = folder.parent / f"{folder.name}.json"
+    path.write_text(json.dumps({"format": "dift-edit review", "version": 1, "job": job, "decisions": listed}))
+    return str(path)
+
+
+def test_rejected_results_move_away_and_back(out):
+    first = decisions(out, photo0000="rejected", photo0001="accepted", broken="rejected")
+    assert main(["apply-review", str(out), first]) == 0
+    found = rows(out)
+    assert (
+        found["photo0000.png"]["output"] == "rejected/photo0000.png" and found["photo0000.png"]["review"] == "rejected"
+    )
+    assert (out / "rejected" / "photo0000.png").exists() and not (out / "photo0000.png").exists()
+    assert found["photo0001.png"]["review"] == "accepted" and (out / "photo0001.png").exists()
+    assert found["broken.png"]["output"] is None
+    assert main(["apply-review", str(out), first]) == 0 and rows(out) == found
+    assert main(["apply-review", str(out), decisions(out, photo0000="accepted")]) == 0
+    assert (out / "photo0000.png").exists() and rows(out)["photo0000.png"]["output"] == "photo0000.png"
+
+
+def test_report_makes_the_page_and_missing_previews_again(out, capsys):
+    page = (out / "review.html").read_bytes()
+    (out / "review.html").unlink()
+    previews = sorted(out.rglob("*-after.jpg"))
+    previews[0].unlink()
+    assert main(["report", str(out), "--preview-size", "64"]) == 0
+    assert previews[0].exists() and (out / "review.html").read_bytes() == page.replace(
+        b"/out ", f"/{out.name} ".encode()
+    )
+    assert "review.html" in capsys.readouterr().out
+    assert main(["report", str(out / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "no decisions"),
+        ('{"format": "dift-edit review", "version": 1, "job": "other", "decisions": []}', "another job"),
+    ],
+)
+def test_foreign_decisions_are_refused(out, tmp_path, capsys, content, words):
+    (tmp_path / "d.json").write_text(content)
+    assert main(["apply-review", str(out), str(tmp_path / "d.json")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_damaged_decisions_are_refused(out, capsys):
+    path = decisions(out, photo0000="rejected")
+    text = Path(path).read_text()
+    for change, words in (("maybe", "not one that the page makes"), ("rejected", "no row")):
+        broken = text.replace("rejected", change) if change == "maybe" else text.replace("photo0000.png", "gone.png")
+        Path(path).write_text(broken)
+        assert main(["apply-review", str(out), path]) == 2
+        assert words in capsys.readouterr().err
+    assert (out / "photo0000.png").exists()
+
+
+def test_pins():
+    square = np.array([[0, 0], [10, 0], [10, 10], [0, 10]], dtype=float)
+    bent = square * 2 + [[1, 0], [0, 3], [0, 0], [2, 0]]
+    four = transform_from_pins(np.stack([square, bent], axis=1))
+    np.testing.assert_allclose(four(square), bent, atol=1e-9)
+    two = transform_from_pins([[[0, 0], [5, 5]], [[10, 0], [5, 25]]])
+    np.testing.assert_allclose(two([[10, 10]]), [[-15, 25]], atol=1e-9)
+    one = transform_from_pins([[[10, 0], [7, 7]]], np.diag([2.0, 2.0, 1.0]))
+    np.testing.assert_allclose(one([[10, 0], [20, 0]]), [[7, 7], [27, 7]], atol=1e-9)
+    with pytest.raises(GeometryError, match="One pin"):
+        transform_from_pins([[[0, 0], [5, 5]]])
+    with pytest.raises(DiftEditError, match="crosses itself"):
+        transform_from_pins(np.stack([square, bent[[0, 2, 1, 3]]], axis=1))
+
+
+def test_contact_sheet_and_page_of_an_empty_folder_of_rows(tmp_path):
+    folder = OutputFolder(tmp_path)
+    with Journal(journal_path(folder)) as journal:
+        write_review(folder, journal)
+    assert (tmp_path / "review.html").exists()
+
+
+def test_previews_are_small(finished):
+    for path in (finished / "out" / "review_files").rglob("*.jpg"):
+        assert max(PIL.Image.open(path).size) <= 64

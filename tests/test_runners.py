@@ -1,0 +1,97 @@
+"""Processes and dask give the bytes of one process; a dying worker costs nothing."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model
+from dift_edit.batch import ModelSpec
+from test_resume import bytes_of, go
+
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runners")
+    picture(1).save(folder / "source.png")
+    make_sticker(folder / "sticker.png")
+    make_set(folder / "photos", COUNT)
+    (folder / "photos" / "bad.png").write_bytes(b"no picture")
+    save_tiny_model(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(scene):
+    go(scene, spec(scene), "calm")
+    return bytes_of(scene / "calm")
+
+
+def spec(scene):
+    return ModelSpec(name=str(scene / "model"), settings=SETTINGS)
+
+
+def kill_one_worker_at_the_third_row(words):
+    """A listener that kills one worker process, once."""
+    seen = []
+
+    def tell(event, **_data):
+        if event != "row":
+            return
+        seen.append(event)
+        if len(seen) == 3:
+            for child in psutil.Process().children(recursive=True):
+                if any(word in " ".join(child.cmdline()) for word in words) and child.memory_info().rss > 100e6:
+                    victims.append(child.pid)
+            if victims:
+                os.kill(victims[-1], signal.SIGKILL)
+
+    victims = []
+    tell.victims = victims
+    return tell
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_two_processes_one_of_them_killed(scene, calm):
+    tell = kill_one_worker_at_the_third_row(["forkserver", "spawn_main"])
+    summary = go(scene, spec(scene), "two", workers=2, tell=tell)
+    assert tell.victims
+    assert summary.counts == {"applied": COUNT, "abstained": 0, "failed": 1}
+    assert bytes_of(scene / "two") == calm
+
+
+@pytest.mark.slow
+def test_dask_with_a_worker_killed(scene, calm):
+    pytest.importorskip("distributed")
+    tell = kill_one_worker_at_the_third_row(["spawn_main", "forkserver"])
+    go(scene, spec(scene), "dask", workers=2, cluster="local", tell=tell)
+    assert tell.victims
+    assert bytes_of(scene / "dask") == calm
+
+
+def working():
+    """Processes below this one that hold a loaded model (the fork server itself, and dask's, hold none)."""
+    return {child.pid for child in psutil.Process().children(recursive=True) if child.ppid() != os.getpid()}
+
+
+def test_no_process_is_left_when_a_run_is_stopped(scene):
+    before = working()
+    seen = []
+
+    def tell(event, **_data):
+        if event == "row":
+            seen.extend(working() - before)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(scene, spec(scene), "stopped", workers=2, tell=tell)
+    assert len(set(seen)) == 2
+    end = time.monotonic() + 10
+    while working() - before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not working() - before
+    assert (scene / "stopped" / "manifest.jsonl").exists()
