@@ -56,7 +56,8 @@ def make_scene(folder: Path, count: int, model: str) -> str:
 
 def command(folder: Path, model: str, output: str, *more: str) -> list[str]:
     return [
-        sys.executable, "-m", "dift_edit", "propagate", str(folder / "source.png"), "--sticker", str(folder / "sticker.png"),
+        sys.executable, "-m", "dift_edit", "propagate", str(folder / "source.png"), "--sticker",
+        str(folder / "sticker.png"),
         str(folder / "photos"), "-o", str(folder / output), "--model", model, "--min-confidence", "0", "--log-json", *more,
     ]  # fmt: skip
 
@@ -114,6 +115,10 @@ def state(folder: Path) -> tuple[dict[str, str], list[dict[str, object]]]:
     return files, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
+def rows_in(journal: Path) -> int:
+    return journal.read_bytes().count(b'"type":"row"') if journal.exists() else 0
+
+
 def kills(args: argparse.Namespace) -> None:
     """Kill the command at random moments, each followed by a resume; compare with a calm run."""
     chance = random.Random(args.seed)
@@ -135,7 +140,7 @@ def kills(args: argparse.Namespace) -> None:
             time.sleep(chance.uniform(0, 0.3))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            done.append(journal.read_bytes().count(b'"type":"row"') if journal.exists() else 0)
+            done.append(rows_in(journal))
         subprocess.run(command(folder, model, "out"), stderr=subprocess.DEVNULL, check=True)
         calm, killed = state(folder / "calm"), state(folder / "out")
         leftovers = [str(path) for path in (folder / "out").rglob("*.tmp")]
