@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch.nn.functional as F
 
+from dift_edit.coords import Points, to_grid
 from dift_edit.evaluation.options import BenchmarkOptions, DatasetError
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.image import as_image
+from dift_edit.matching import MatchSettings, match_points
+from dift_edit.nearest import FullResolutionSearch
 
 __all__ = [
     "Benchmark",
@@ -89,6 +93,9 @@ class Item:
     tags: tuple[str, ...] = ()
 
 
+_SEARCHES = 16
+
+
 class Maps:
     """Features of pictures on demand, with the last ones kept in memory.
 
@@ -108,6 +115,7 @@ class Maps:
         self.max_bytes = max_bytes
         self._kept: OrderedDict[tuple[str, str, bool], FeatureMap] = OrderedDict()
         self._by_category: dict[str, Featurizer] = {}
+        self._searches: OrderedDict[tuple[str, str, str, bool], FullResolutionSearch] = OrderedDict()
 
     def __call__(self, path: Path, *, category: str = "", mirrored: bool = False) -> FeatureMap:
         """Features of a picture's file."""
@@ -127,6 +135,47 @@ class Maps:
         if category not in self._by_category:
             self._by_category[category] = choose(category)
         return self._by_category[category]
+
+    def nearest(
+        self, source: FeatureMap, points: Points, path: Path, options: BenchmarkOptions, **which: Any
+    ) -> Points:
+        """Where points of a picture are found in another one's file, forth only; searches are kept between calls.
+
+        Parameters
+        ----------
+        source : FeatureMap
+            Of the picture with the points.
+        points : ndarray
+            (N, 2) in its pixels.
+        path : Path
+            The other picture.
+        options : BenchmarkOptions
+            Raw features are interpolated as released, unit ones as corrected.
+        **which
+            ``category`` and ``mirrored``, as for a call.
+
+        Returns
+        -------
+        ndarray
+            (N, 2) in pixels of the other picture.
+        """
+        target = self(path, **which)
+        unit = options.protocol == "corrected"
+        if options.consensus:
+            settings = MatchSettings(metric=options.metric, consensus=options.consensus)
+            return match_points(source, target, points, settings=settings).points
+        key = (target.fingerprint, target.digest, options.metric, unit)
+        if key not in self._searches:
+            data = target.unit if unit else target.data.float()
+            self._searches[key] = FullResolutionSearch(data, target.image_size, metric=options.metric)
+            while len(self._searches) > _SEARCHES:
+                self._searches.popitem(last=False)
+        self._searches.move_to_end(key)
+        data = source.unit if unit else source.data.float()
+        grid = to_grid(points, source.image_size).to(data.device)[None, None]
+        queries = F.grid_sample(data[None], grid, align_corners=False, padding_mode="border")[0, :, 0].T
+        found, _ = self._searches[key](queries)
+        return found
 
     def _evict(self) -> None:
         sizes = {key: kept.data.numel() * kept.data.element_size() * 2 for key, kept in self._kept.items()}

@@ -54,7 +54,7 @@ class HPatchesBenchmark:
         self.root = root
         self.options = options
         self.seed = seed
-        self.settings = MatchSettings(metric=options.metric)
+        self.settings = MatchSettings(metric=options.metric, consensus=0)
 
     def items(self) -> list[Item]:
         """The pairs 1→2 … 1→6 of every sequence."""

@@ -7,10 +7,17 @@ import numpy as np
 
 from dift_edit.coords import Points
 from dift_edit.errors import GeometryError
-from dift_edit.evaluation.base import BenchmarkOptions, DatasetError, Item, Maps, Prediction, Score, mean
+from dift_edit.evaluation.base import (
+    BenchmarkOptions,
+    DatasetError,
+    Item,
+    Maps,
+    Prediction,
+    Score,
+    mean,
+)
 from dift_edit.evaluation.keypoint_sets import KEYPOINT_SETS, KeypointPair
 from dift_edit.evaluation.metrics import auroc, pck_flags, transfer_iou
-from dift_edit.matching import MatchSettings, match_points
 
 __all__ = ["ALPHAS", "KeypointBenchmark", "TransferBenchmark"]
 
@@ -56,8 +63,6 @@ class KeypointBenchmark(_OnPairs):
     def __init__(self, name: str, root: Path, options: BenchmarkOptions, seed: int = 0) -> None:
         super().__init__(name, root, options, seed)
         self.name = name
-        released = options.protocol == "released"
-        self.settings = MatchSettings(metric=options.metric, features="raw" if released else "unit")
 
     def predict(self, item: Item, maps: Maps, folder: Path) -> Prediction:
         """Nearest neighbours of the source's keypoints."""
@@ -66,8 +71,8 @@ class KeypointBenchmark(_OnPairs):
         points = np.clip(pair.source_points, 0, np.asarray(source.image_size) - 1)
         if self.options.protocol == "released":
             points = np.round(points)
-        found = match_points(source, target, points, settings=self.settings)
-        return {"points": np.round(found.points, 2).tolist(), "size": list(target.image_size)}
+        found = maps.nearest(source, points, pair.target, self.options, category=pair.category)
+        return {"points": np.round(found, 2).tolist(), "size": list(target.image_size)}
 
     def score(self, item: Item, prediction: Prediction, folder: Path) -> Score:
         """Which keypoints are correct, for each alpha."""

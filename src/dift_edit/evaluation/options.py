@@ -32,6 +32,9 @@ class BenchmarkOptions:
                             choices=("released", "corrected"))  # fmt: skip
     metric: str = _option("cosine", "how features are compared", choices=("cosine", "l2"))
     threshold: str = _option("box", "what PCK thresholds are relative to", choices=("box", "image"))
+    consensus: float = _option(
+        0.0, "width in short sides of the neighbourhood that has to agree; 0: plain nearest neighbour"
+    )
     pairs: int = _option(10000, "cub: number of random pairs")
     keypoints: str = _option("sift", "hpatches: sift, grid, or the suffix of keypoint files (1.ppm.SUFFIX)")
     estimator: str = _option("ransac", "hpatches: robust estimator", choices=("ransac", "lmeds", "magsac"))
@@ -50,5 +53,5 @@ class BenchmarkOptions:
             choices = item.metadata.get("choices")
             if choices and getattr(self, name) not in choices:
                 raise DatasetError(f"The option {name} is {getattr(self, name)!r}: use one of {', '.join(choices)}.")
-        if self.pairs < 1 or self.step < 1:
-            raise DatasetError("The options pairs and step must be at least 1.")
+        if self.pairs < 1 or self.step < 1 or not 0 <= self.consensus <= 1:
+            raise DatasetError("The options pairs and step must be at least 1, and consensus from 0 to 1.")

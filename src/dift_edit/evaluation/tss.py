@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Prediction, Score, mean
 from dift_edit.image import as_image
-from dift_edit.matching import MatchSettings, match_points
 
 __all__ = ["TSS", "TssBenchmark", "read_flow"]
 
@@ -58,8 +57,6 @@ class TssBenchmark:
     def __init__(self, root: Path, options: BenchmarkOptions, seed: int = 0) -> None:
         self.root = root / "TSS_CVPR2016" if (root / "TSS_CVPR2016").is_dir() else root
         self.options = options
-        released = options.protocol == "released"
-        self.settings = MatchSettings(metric=options.metric, features="raw" if released else "unit")
 
     def items(self) -> list[Item]:
         """Both directions of all pairs."""
@@ -80,11 +77,11 @@ class TssBenchmark:
         """Matches of a lattice of the foreground's pixels."""
         source_path, target_path, _, mask_path = item.data
         flip = source_path.with_name("flip_gt.txt").read_text().split()[:1] == ["1"]
-        source, target = maps(source_path), maps(target_path, mirrored=flip)
+        source = maps(source_path)
         points = _lattice(mask_path, self.options.step)
         inside = (points <= np.asarray(source.image_size) - 1).all(1)
-        found = match_points(source, target, points[inside], settings=self.settings)
-        return {"from": points[inside].astype(int).tolist(), "to": found.points.astype(int).tolist()}
+        found = maps.nearest(source, points[inside], target_path, self.options, mirrored=flip)
+        return {"from": points[inside].astype(int).tolist(), "to": found.astype(int).tolist()}
 
     def score(self, item: Item, prediction: Prediction, folder: Path) -> Score:
         """Share of the lattice's known pixels with the right flow."""
