@@ -177,6 +177,7 @@ def main() -> None:
         if args.device.startswith("cuda"):
             seconds["peak MiB"] = torch.cuda.max_memory_allocated() / 2**20
         else:
+            seconds["processor"] = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
             seconds["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         torch.save((seconds, output), args.result)
         return

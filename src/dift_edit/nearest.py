@@ -104,8 +104,7 @@ class FullResolutionSearch:
             self._corners(torch.arange(height * width, dtype=torch.float64).reshape(1, height, width))
         )[:, 0].to(data.device, torch.long)
         self._gram = self._corner_gram(data.detach().float())
-        self._to_mean = self._gram.mean(1)
-        self._mean_square = self._to_mean.mean(0)
+        self._factor, self._offset = self._bound_terms()
 
     def _corners(self, maps: torch.Tensor) -> list[torch.Tensor]:
         """(n, h·w) values of the four cells around the pixels of each cell of (n, h, w); the last ones repeat."""
@@ -130,24 +129,30 @@ class FullResolutionSearch:
                 gram[i, j] = gram[j, i]
         return gram
 
+    def _bound_terms(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(4, h, w) a and b, such that no pixel of a cell is better than max aᵢ·dᵢ + bᵢ over its four corners."""
+        to_mean = self._gram.mean(1)
+        mean_square = to_mean.mean(0)
+        if self.metric == "cosine":
+            factor, offset = mean_square.clamp(min=0).sqrt() / to_mean, torch.zeros_like(to_mean)
+            loose = (to_mean <= 1e-6 * mean_square.clamp(min=1e-30)).any(0)
+            factor[:, loose], offset[:, loose] = 0, torch.inf
+        else:
+            factor, offset = torch.full_like(to_mean, 2.0), mean_square - 2 * to_mean
+        factor[:, self._empty], offset[:, self._empty] = 0, -torch.inf
+        return factor.reshape(4, *self.shape), offset.reshape(4, *self.shape)
+
     def _bounds(self, dots: torch.Tensor) -> torch.Tensor:
         """(n, h·w) no pixel of the cell is better than this, from (n, h·w) dot products."""
+        height, width = self.shape
+        padded = F.pad(dots.reshape(1, -1, height, width), (0, 1, 0, 1), mode="replicate")[0]
         bound: torch.Tensor | None = None
-        inverse = self._mean_square.clamp(min=0).sqrt() / self._to_mean
-        for corner, corner_dots in enumerate(self._corners(dots.reshape(-1, *self.shape))):
-            if self.metric == "cosine":
-                value = corner_dots * inverse[corner]
-            else:
-                value = 2 * (corner_dots - self._to_mean[corner])
-            bound = value if bound is None else torch.maximum(bound, value)
+        for (down, right), factor, offset in zip(CORNERS, self._factor, self._offset, strict=True):
+            corner = padded[:, down : down + height, right : right + width]
+            value = torch.addcmul(offset, corner, factor)
+            bound = value if bound is None else torch.maximum(bound, value, out=bound)
         assert bound is not None
-        if self.metric == "cosine":
-            loose = (self._to_mean <= 1e-6 * self._mean_square.clamp(min=1e-30)).any(0)
-            bound[:, loose] = torch.inf
-        else:
-            bound += self._mean_square
-        bound[:, self._empty] = -torch.inf
-        return bound
+        return bound.flatten(1)
 
     def _inside(self, dots: torch.Tensor, query: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Best value and pixel among the pixels of a cell, for P pairs of query and cell.
@@ -195,7 +200,8 @@ class FullResolutionSearch:
         similarity : ndarray
             (N,) float64.
         """
-        chunk = max(1, BUDGET // self._cells.shape[1])
+        # Smaller slices than memory allows: they stay in the processor's cache.
+        chunk = max(1, BUDGET // 4 // self._cells.shape[1])
         parts = torch.split(queries.to(self._cells), chunk) if len(queries) else ()
         found = [self._search(part) for part in parts]
         points = np.concatenate([np.zeros((0, 2)), *(points for points, _ in found)])
@@ -208,8 +214,10 @@ class FullResolutionSearch:
         dots = queries @ self._cells
         bounds = self._bounds(dots)
         everyone = torch.arange(len(queries), device=dots.device)
-        value, pixel = self._evaluate(dots, everyone, bounds.argmax(1))
+        likely = bounds.argmax(1)
+        value, pixel = self._evaluate(dots, everyone, likely)
         slack = 1e-5 * (1 + value.abs())
+        bounds[everyone, likely] = -torch.inf
         query, cell = torch.nonzero(bounds >= (value - slack)[:, None], as_tuple=True)
         more_value, more_pixel = self._evaluate(dots, query, cell)
         query, value, pixel = (

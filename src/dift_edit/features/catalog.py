@@ -94,11 +94,11 @@ MODELS: dict[str, ModelEntry] = {
         ("stabilityai/stable-diffusion-xl-base-1.0",), 14.0, RAIL_PP, settings={"image_size": 1024, "up_block": 0}
     ),
     "cleandift": _latent(
-        SD21, 6.9, f"{RAIL_PP}; CleanDIFT weights as on their card", settings=CLEAN,
+        SD21, 6.9, f"{RAIL_PP}; CleanDIFT's weights MIT", settings=CLEAN,
         unet_id="CompVis/cleandift", unet_file="cleandift_sd21_unet.safetensors",
     ),
     "cleandift-sd15": _latent(
-        SD15, 6.0, f"{RAIL}; CleanDIFT weights as on their card", settings={**CLEAN, "image_size": 512},
+        SD15, 6.0, f"{RAIL}; CleanDIFT's weights MIT", settings={**CLEAN, "image_size": 512},
         unet_id="CompVis/cleandift", unet_file="cleandift_sd15_unet.safetensors",
     ),
     "dino": _vit("facebook/dino-vits8", 0.09, "Apache-2.0", image_size=224, layer=9, facet="keys", stride=4),
