@@ -112,7 +112,7 @@ _ALL = (
         source="CleanDIFT, section 4 (semantic correspondence)",
         settings={
             "image_size": 768, "size_mode": "square", "timestep": 261, "up_block": 1, "ensemble": 1,
-            "add_noise": False, "posterior": "mean", "prompt": "",
+            "add_noise": False, "posterior": "mean", "prompt": "a photo of a {category}",
         },
     ),
 )  # fmt: skip

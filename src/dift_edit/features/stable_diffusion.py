@@ -44,7 +44,7 @@ class StableDiffusionSettings:
     ensemble : int
         Number of draws (of the posterior and of the noise) whose features are averaged.
     prompt : str
-        The text; ``{category}`` is filled in by `for_category`.
+        The text; ``{category}`` is filled in by `for_category`. Until then the empty prompt is used.
     posterior : str
         "sample" the encoder's distribution (as the released code) or take its "mean".
     add_noise : bool
@@ -377,7 +377,8 @@ class StableDiffusionFeaturizer:
 
     def _condition(self, latent_size: Sequence[int]) -> dict[str, torch.Tensor]:
         """The network's conditioning on the prompt; for SDXL also the pooled prompt and the picture's size."""
-        prompt = self.settings.prompt
+        # A category that nobody named says nothing: the empty prompt is better than the braces.
+        prompt = "" if "{category}" in self.settings.prompt else self.settings.prompt
         if prompt not in self._prompts:
             if self._folder is None:
                 raise ModelError("There is no text encoder for the prompt: load the featurizer from a model folder.")
