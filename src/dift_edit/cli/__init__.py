@@ -38,7 +38,8 @@ class _Parser(argparse.ArgumentParser):
     _inside = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._inside:
+        # A command with actions of its own (``models convert``) hands the rest to the action's parser.
+        if self._inside or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
         self._inside = True
         try:
