@@ -57,6 +57,12 @@ def test_stride_makes_denser_tokens_in_the_same_places(folders, kind: str) -> No
     dense = de.load_featurizer(folders[kind], image_size=32, stride=4)(image)
     plain = de.load_featurizer(folders[kind], image_size=32)(image)
     assert plain.grid_size == (6, 4) and dense.grid_size == (12, 8) and dense.image_size == (48, 32)
+    # The position encoding is that of the stock network for a picture of 12 × 8 patches side by side.
+    embeddings = de.load_featurizer(folders[kind], image_size=32, stride=4)._embeddings
+    stock = de.load_featurizer(folders[kind], image_size=32)._embeddings
+    tokens = torch.zeros(1, 1 + 12 * 8, 24)
+    expected = type(stock).interpolate_pos_encoding(stock, tokens, 8 * 8, 12 * 8)
+    torch.testing.assert_close(embeddings.interpolate_pos_encoding(tokens, 32 + 4, 48 + 4), expected)
 
 
 @pytest.mark.parametrize("size", [(57, 33), (20, 90)])
