@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dift_edit import viz
+from dift_edit.drawing import load_font, wrapped_lines
 from dift_edit.errors import EditError
 from dift_edit.image import as_image
 
@@ -26,11 +27,11 @@ def test_contact_sheet_has_a_cell_for_every_picture():
 
 
 def test_captions_fit_their_width():
-    font = viz._font(14)
+    font = load_font(14)
     for text in ("hello world", "a" * 300, "two words " * 40, "é" * 90, ""):
-        lines = viz._wrapped(text, font, 120, 4)
+        lines = wrapped_lines(text, font, 120, 4)
         assert len(lines) <= 4 and all(font.getlength(line) <= 120 for line in lines)
-    assert viz._wrapped("ab cd", font, 500, 4) == ["ab cd"]
+    assert wrapped_lines("ab cd", font, 500, 4) == ["ab cd"]
 
 
 def test_quad_is_drawn_where_it_is():
@@ -56,7 +57,14 @@ def test_heat_map_is_bright_where_values_are_high():
     assert drawn[75, 75] > drawn[40, 5] + 100
     with pytest.raises(EditError, match="finite"):
         viz.draw_heatmap(plain(8, 8), np.full((2, 2), np.nan))
-    assert np.isfinite(viz.draw_heatmap(plain(8, 8), np.ones((2, 2))).pixels).all()
+    flat = viz.draw_heatmap(plain(80, 80), np.full((2, 2), 0.9), limits=(0, 1), colors="confidence", strength=1).pixels
+    assert (flat[..., 1] > flat[..., 0]).all(), "high confidence is green"
+    unknown = viz.draw_heatmap(plain(80, 80), [[np.nan, 0.0], [1.0, 0.5]]).pixels
+    assert np.ptp(unknown[5, 5]) == 0 and np.ptp(unknown[70, 5]) > 20, "what is not known has no colour"
+    with_bar = viz.draw_heatmap(plain(80, 80), values, legend=True)
+    assert with_bar.size[0] == 80 and with_bar.size[1] > 90
+    with pytest.raises(EditError, match="colours"):
+        viz.draw_heatmap(plain(8, 8), values, colors="jet")
 
 
 def test_mesh_and_comparison_have_the_right_size():
