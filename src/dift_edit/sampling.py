@@ -85,12 +85,14 @@ class Sampler:
             for axis in (0, 1):
                 np.divide(down[axis][:, None] + across[axis], depth, out=mapped[..., axis], casting="same_kind")
             return mapped
-        points = np.stack([a.ravel() for a in np.meshgrid(xs, ys)], axis=1).astype(np.float64)
-        positions = self(points) if lattice is None else _between(*lattice, points)
-        unknown = ~np.isfinite(positions).all(axis=1)
-        if lattice is not None and unknown.any():
-            positions[unknown] = self(points[unknown])
-        return positions.reshape(len(ys), len(xs), 2).astype(np.float32)
+        if lattice is None:
+            points = np.stack([a.ravel() for a in np.meshgrid(xs, ys)], axis=1).astype(np.float64)
+            return self(points).reshape(len(ys), len(xs), 2).astype(np.float32)
+        positions = _between(*lattice, xs, ys)
+        rows, columns = np.nonzero(~np.isfinite(positions).all(axis=2))
+        if len(rows):
+            positions[rows, columns] = self(np.stack([xs[columns], ys[rows]], axis=1).astype(np.float64))
+        return positions
 
     def _lattice(self, box: Box) -> tuple[Points, Points, Points]:
         left, top, right, bottom = box
@@ -101,15 +103,17 @@ class Sampler:
         return xs, ys, self(grid).reshape(len(ys), len(xs), 2)
 
 
-def _between(xs: Points, ys: Points, lattice: Points, points: Points) -> Points:
-    """Bilinear interpolation on a lattice."""
-    column = np.clip(np.searchsorted(xs, points[:, 0], side="right") - 1, 0, len(xs) - 2)
-    row = np.clip(np.searchsorted(ys, points[:, 1], side="right") - 1, 0, len(ys) - 2)
-    u = ((points[:, 0] - xs[column]) / (xs[column + 1] - xs[column]))[:, None]
-    v = ((points[:, 1] - ys[row]) / (ys[row + 1] - ys[row]))[:, None]
-    upper = lattice[row, column] * (1 - u) + lattice[row, column + 1] * u
-    lower = lattice[row + 1, column] * (1 - u) + lattice[row + 1, column + 1] * u
-    between: Points = upper * (1 - v) + lower * v
+def _between(
+    nodes_x: Points, nodes_y: Points, lattice: Points, xs: npt.NDArray[np.int64], ys: npt.NDArray[np.int64]
+) -> Floats:
+    """Bilinear interpolation of a lattice (rows, columns, 2) on a grid of pixels."""
+    column = np.clip(np.searchsorted(nodes_x, xs, side="right") - 1, 0, len(nodes_x) - 2)
+    row = np.clip(np.searchsorted(nodes_y, ys, side="right") - 1, 0, len(nodes_y) - 2)
+    u = ((xs - nodes_x[column]) / (nodes_x[column + 1] - nodes_x[column])).astype(np.float32)[:, None]
+    v = ((ys - nodes_y[row]) / (nodes_y[row + 1] - nodes_y[row]))[:, None, None]
+    bands = (lattice[row] * (1 - v) + lattice[row + 1] * v).astype(np.float32)
+    between: Floats = bands[:, column]
+    between += u * (bands[:, column + 1] - between)
     return between
 
 
