@@ -8,7 +8,7 @@ SYSTEM_PACKAGES := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libopengl0 libdbus-
   libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-xinerama0 libxcb-shape0 libxcb-image0 libxcb-render-util0 \
   libxcb-randr0 libfontconfig1 fonts-dejavu-core fonts-liberation chromium
 
-.PHONY: demo test install system lint types docs clean
+.PHONY: demo test install system lint types docs package clean
 
 demo: install
 	$(BIN)/dift-edit demo -o demo
@@ -38,6 +38,12 @@ types: install
 
 docs: install
 	$(BIN)/mkdocs build --strict
+
+# Builds the wheel and the sdist, and tries the wheel outside the repository in a bare environment of its own.
+package: install
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tools/check_package.py dist
 
 clean:
 	rm -rf $(VENV) demo site dist build

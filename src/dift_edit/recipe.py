@@ -180,6 +180,13 @@ def _job_from(data: dict[str, Any]) -> Job:
 def save_job(job: Job, path: Path | str) -> None:
     """Write a recipe file; local paths become relative to its folder where they lie below it.
 
+    Parameters
+    ----------
+    job : Job
+        What to write.
+    path : path
+        The TOML file.
+
     Raises
     ------
     OutputError

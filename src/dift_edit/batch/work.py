@@ -26,7 +26,17 @@ __all__ = ["Item", "ModelSpec", "Outcome", "SourceOnce", "Work", "Worker", "edit
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """How a worker gets its featurizer: the arguments of `load_featurizer`."""
+    """How a worker gets its featurizer: the arguments of `load_featurizer`.
+
+    Attributes
+    ----------
+    name : str
+        A model of the registry, a preset, or a folder.
+    device : str
+        "cpu", "cuda", "mps"…; several with commas run one process each.
+    settings : dict
+        Further arguments.
+    """
 
     name: str = "mini"
     device: str = "cpu"
