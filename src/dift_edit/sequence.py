@@ -18,8 +18,8 @@ import numpy as np
 from dift_edit._version import __version__
 from dift_edit.compositing import Compositing
 from dift_edit.coords import Points
-from dift_edit.edits.base import Edit, as_quad, check_edit
-from dift_edit.errors import DiftEditError, EditError
+from dift_edit.edits.base import Edit
+from dift_edit.errors import DiftEditError
 from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.image import Image
@@ -27,9 +27,10 @@ from dift_edit.pipeline import Transfer
 from dift_edit.placement import Placement, locate_features
 from dift_edit.settings import TransferSettings
 from dift_edit.tracking.journal import Journal
-from dift_edit.tracking.path import Keyframe, Path, follow_path
+from dift_edit.tracking.path import Path, follow_path
+from dift_edit.tracking.plan import Keyframes, Part, plan_clip
 from dift_edit.tracking.plot import confidence_plot
-from dift_edit.tracking.pose import map_points, quad_matrices, quad_side
+from dift_edit.tracking.pose import map_points, quad_matrices
 from dift_edit.tracking.settings import SequenceSettings
 from dift_edit.tracking.tracker import Finder, Found
 from dift_edit.video_io import Clip, as_clip
@@ -42,9 +43,6 @@ __all__ = [
     "render_sequence",
     "track_sequence",
 ]
-
-Keyframes = int | Mapping[int, Any]
-_LEAST_SIDE = 0.09  # of the frame's short side: smaller edits are followed with what is round them
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,9 +106,7 @@ class SequenceTrack:
     @property
     def cuts(self) -> list[int]:
         """Frames with which a new shot begins."""
-        found = {
-            int(index) + layer.path.start for layer in self.layers for index in np.flatnonzero(layer.path.cuts)
-        }
+        found = {int(index) + layer.path.start for layer in self.layers for index in np.flatnonzero(layer.path.cuts)}
         return sorted(found)
 
     @property
@@ -132,6 +128,15 @@ class SequenceTrack:
         matrix = quad_matrices(layer.quad, layer.path.corners[index][None])[0]
         return np.asarray(map_points(matrix, layer.edit.quad))
 
+    def opacity(self, frame: int) -> float:
+        """How strongly the edit is on a frame, all edits together, 0 to 1."""
+        shares = [
+            layer.weight(frame) * float(layer.path.opacity[index])
+            for layer in self.layers
+            if (index := layer.index(frame)) is not None
+        ]
+        return min(sum(shares), 1.0)
+
     def rows(self) -> list[dict[str, Any]]:
         """One dict a frame: frame, corners, confidence, seen, opacity, anchor, cut."""
         rows = []
@@ -145,7 +150,7 @@ class SequenceTrack:
                     "corners": np.round(self.corners(frame), 3).tolist(),
                     "confidence": round(float(path.confidence[index]), 4),
                     "seen": round(float(path.seen[index]), 4),
-                    "opacity": round(float(path.opacity[index]), 4),
+                    "opacity": round(self.opacity(frame), 4),
                     "anchor": path.anchors[index],
                     "cut": frame in cuts,
                 }
@@ -198,9 +203,7 @@ def propagate_sequence(
         If the clip, the edit or a keyframe is wrong.
     """
     clip = as_clip(frames)
-    track = track_sequence(
-        clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=journal
-    )
+    track = track_sequence(clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=journal)
     yield from render_sequence(clip, track, compositing=compositing)
 
 
@@ -227,7 +230,7 @@ def track_sequence(
     """
     clip = as_clip(frames)
     settings = settings or SequenceSettings()
-    plan = _plan(clip, edit, keyframes)
+    plan = plan_clip(clip, edit, keyframes)
     book = Journal(journal, _fingerprint(clip, plan, settings, featurizer)) if journal else Journal(None, "")
     total = sum(part.passes for part in plan)
     done = 0
@@ -289,88 +292,6 @@ def render_sequence(
             settings=chosen, model=track.model, seconds=time.perf_counter() - begun,
             frame=frame, opacity=opacity, anchor=layer.path.anchors[index], cut=frame in cuts,
         )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """One edit to follow."""
-
-    edit: Edit
-    source: int
-    quad: Points
-    keyframes: list[Keyframe]
-    span: tuple[int, int]
-    weight: Callable[[int], float]
-
-    @property
-    def passes(self) -> int:
-        """Frames that will be looked at; those between two keyframes twice."""
-        inner = self.keyframes[-1].frame - self.keyframes[0].frame - len(self.keyframes) + 1
-        return self.span[1] - self.span[0] - len(self.keyframes) + max(inner, 0)
-
-
-def _plan(clip: Clip, edit: Edit | Mapping[int, Edit], keyframes: Keyframes) -> list[_Part]:
-    """Which edits are followed from which keyframes over which frames."""
-    count = len(clip)
-    if isinstance(edit, Mapping):
-        if not edit:
-            raise EditError("No edit was given: name at least one keyframe with its edit.")
-        order = sorted(_frame_number(frame, count) for frame in edit)
-        bounds = [-1, *order, count]
-        parts = []
-        for number, frame in enumerate(order):
-            before = bounds[number] if number else None
-            after = bounds[number + 2] if number + 1 < len(order) else None
-            span = (0 if before is None else before, count if after is None else after + 1)
-            quad = _checked(edit[frame], clip, frame)
-            parts.append(
-                _Part(edit[frame], frame, quad, [Keyframe(frame, quad)], span, _tent(before, frame, after))
-            )
-        return parts
-    given = {keyframes: None} if isinstance(keyframes, int) else dict(keyframes)
-    sources = [frame for frame, quad in given.items() if quad is None]
-    if len(sources) != 1:
-        raise EditError(
-            f"Of the keyframes, exactly one is the frame that the edit was made on (None), but {len(sources)} are."
-        )
-    source = _frame_number(sources[0], count)
-    quad = _checked(edit, clip, source)
-    keys = []
-    for frame, corners in sorted(given.items()):
-        number = _frame_number(frame, count)
-        if corners is None:
-            keys.append(Keyframe(number, quad))
-        else:
-            matrix = quad_matrices(edit.quad, as_quad(corners, f"The quad in frame {number}")[None])[0]
-            keys.append(Keyframe(number, np.asarray(map_points(matrix, quad))))
-    return [_Part(edit, source, quad, keys, (0, count), lambda _frame: 1.0)]
-
-
-def _frame_number(frame: Any, count: int) -> int:
-    if not isinstance(frame, int | np.integer) or not -count <= frame < count:
-        raise EditError(f"The keyframe {frame!r} is not in the clip: it has the frames 0 to {count - 1}.")
-    return int(frame) % count
-
-
-def _checked(edit: Edit, clip: Clip, frame: int) -> Points:
-    """The quad that is followed: the edit's own, grown where it is too small to be seen again."""
-    check_edit(edit, clip.size, f"The edit of frame {frame}")
-    quad = as_quad(edit.quad)
-    least = _LEAST_SIDE * min(clip.size)
-    middle = quad.mean(0)
-    return np.asarray(middle + (quad - middle) * max(1.0, least / quad_side(quad)))
-
-
-def _tent(before: int | None, key: int, after: int | None) -> Callable[[int], float]:
-    """1 at the keyframe, falling to 0 at the neighbouring ones; 1 to the ends of the clip."""
-
-    def weight(frame: int) -> float:
-        other = before if frame < key else after
-        if other is None or frame == key:
-            return 1.0
-        return max(0.0, 1 - abs(frame - key) / abs(other - key))
-
-    return weight
 
 
 def _finder(featurizer: Featurizer, settings: SequenceSettings, keyframe: Image, quad: Points) -> Finder:
@@ -442,9 +363,7 @@ def _why_hidden(path: Path, index: int, settings: SequenceSettings) -> str:
     return "the edit is seen for too short a time"
 
 
-def _fingerprint(
-    clip: Clip, plan: Sequence[_Part], settings: SequenceSettings, featurizer: Featurizer
-) -> str:
+def _fingerprint(clip: Clip, plan: Sequence[Part], settings: SequenceSettings, featurizer: Featurizer) -> str:
     """Of all that the places depend on."""
     keys = [[(key.frame, key.corners.tolist()) for key in part.keyframes] for part in plan]
     parts = [__version__, clip.fingerprint(), len(clip), keys, settings.fingerprint(), featurizer.fingerprint]

@@ -25,9 +25,7 @@ COMMANDS = {
     "match": "dift_edit.cli.match",
     "features": "dift_edit.cli.features",
     "models": "dift_edit.cli.models",
-    "evaluate": "dift_edit.cli.evaluate",
-    "compare": "dift_edit.cli.compare",
-    "search": "dift_edit.cli.search",
+    "sequence": "dift_edit.cli.sequence",
 }
 """Command → module."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ _MOST_POINTS = 160
 _RETURN = 0.5  # pixels; flow forth and back must agree to this
 _SEEN = 0.5  # zero-mean normalised correlation from which a place counts as seen
 _CLEAR = 0.8  # share that looks right from which no other motion is tried
-_BETTER = 0.9  # of the affine fit's noise: below, a patch is taken as flat and tilting
+_BETTER = 0.97  # of the affine fit's noise: below, a patch is taken as flat and tilting
 _WINDOW = (17, 17)
 _STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 25, 0.005)
 
@@ -43,7 +44,7 @@ def grey(image: Image, size: tuple[int, int]) -> Grey:
     mean = cv2.blur(level, window)
     variance = cv2.blur(level * level, window) - mean * mean
     flat = (level - mean) / np.sqrt(np.maximum(variance, 0) + 12.0**2)
-    return np.clip(flat * 48 + 128, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(flat * 48 + 128, 0, 255), dtype=np.uint8)
 
 
 def share_inside(corners: Points, size: tuple[int, int]) -> float:
@@ -81,7 +82,7 @@ class Template:
         """Places (M, 2) and SIFT descriptors (M, 128) in the quad; None when there are fewer than five."""
         mask = np.zeros(self.picture.shape, np.uint8)
         cv2.fillConvexPoly(mask, np.round(self.corners).astype(np.int32), 255)
-        detector = cv2.SIFT_create(nfeatures=600, contrastThreshold=0.02)
+        detector = cv2.SIFT.create(nfeatures=600, contrastThreshold=0.02)
         keypoints, descriptors = detector.detectAndCompute(self.picture, mask)
         if descriptors is None or len(descriptors) < 5:
             return None
@@ -237,7 +238,7 @@ def _flow(
     height, width = after.shape
     first = points.astype(np.float32)[:, None]
     start = guess.astype(np.float32)[:, None].copy()
-    options = {"winSize": _WINDOW, "criteria": _STOP, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
+    options: dict[str, Any] = {"winSize": _WINDOW, "criteria": _STOP, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
     there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, first, start, maxLevel=levels, **options)
     back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, there, first.copy(), maxLevel=levels, **options)
     target = there[:, 0].astype(np.float64)
@@ -327,7 +328,7 @@ def search(template: Template, like: Points, picture: Grey) -> list[Points]:
 
 def _by_local_features(template: Template, picture: Grey) -> Points | None:
     """A similarity from SIFT matches that pass the ratio test."""
-    detector = cv2.SIFT_create(nfeatures=1500, contrastThreshold=0.02)
+    detector = cv2.SIFT.create(nfeatures=1500, contrastThreshold=0.02)
     keypoints, descriptors = detector.detectAndCompute(picture, None)
     if descriptors is None or template.descriptors is None or len(descriptors) < 2:
         return None
@@ -361,4 +362,4 @@ def _by_correlation(template: Template, like: Points, picture: Grey) -> Points |
     _, best, _, (x, y) = cv2.minMaxLoc(score)
     if best < 0.3:
         return None
-    return like - low + np.array([x, y]) * shrink
+    return np.asarray(like - low + np.array([x, y]) * shrink)

@@ -21,7 +21,7 @@ def thumbnail(image: Image) -> npt.NDArray[np.float32]:
     """(27, 48, 3) float32 in [0, 1]: a few pixels that stand for the frame."""
     pixels = image.pixels.astype(np.float32) / image.full_scale if image.pixels.dtype != np.uint8 else image.pixels
     small = cv2.resize(pixels, _SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return small / 255 if image.pixels.dtype == np.uint8 else small
+    return np.asarray(small / 255 if image.pixels.dtype == np.uint8 else small)
 
 
 class CutDetector:

@@ -49,9 +49,7 @@ class Journal:
                 raise OutputError(f"The folder {self.folder} cannot be made: {error.strerror}.") from error
             write_text(label, json.dumps({"fingerprint": fingerprint}))
 
-    def track(
-        self, name: str, tracker: Tracker, total: int, frames: Any
-    ) -> Iterator[Observation]:
+    def track(self, name: str, tracker: Tracker, total: int, frames: Any) -> Iterator[Observation]:
         """Observations of one pass, from the disk as far as they are there.
 
         Parameters

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -151,9 +152,7 @@ def follow_path(
     return _finish(frames, keyframes, clip.size, settings, start)
 
 
-def _reader(
-    clip: Clip, key: int, total: int, *, forward: bool
-) -> Callable[[int], Iterator[tuple[int, Image]]]:
+def _reader(clip: Clip, key: int, total: int, *, forward: bool) -> Callable[[int], Iterator[tuple[int, Image]]]:
     """Frames after a keyframe, or before it and backward, without those that were done."""
 
     def read(done: int) -> Iterator[tuple[int, Image]]:
@@ -213,7 +212,7 @@ def _finish(
     by_features = np.array([anchor == "features" for anchor in frames.anchors])
     shown &= (frames.seen >= settings.min_seen) | by_features
     shown &= frames.confidence >= settings.min_confidence
-    opacity = opacities(shown, breaks, fade=settings.fade)
+    opacity = opacities(shown, frames.cuts, fade=settings.fade)
     for index, quad in enumerate(quads):
         if opacity[index] > 0 and (quad_folds(quad) or share_inside(quad, size) == 0):
             opacity[index] = 0
@@ -226,7 +225,7 @@ def _finish(
 def _smoothed(frames: _Frames, breaks: npt.NDArray[np.bool_]) -> Floats:
     solved = frames.corners.copy()
     edges = [0, *np.flatnonzero(breaks).tolist(), len(solved)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         part = slice(low, high)
         if high > low and frames.information[part].any():
             evidence = Evidence(

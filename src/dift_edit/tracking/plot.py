@@ -54,7 +54,8 @@ def confidence_plot(
         return " ".join(f"{x(i):.1f},{y(float(values[i : i + group].min())):.1f}" for i in starts)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+        'font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
         f'<text x="{_LEFT}" y="18" font-size="13" fill="#222">{escape(title)}</text>',
     ]
@@ -66,13 +67,19 @@ def confidence_plot(
         parts.append(
             f'<text x="{x(float(frame)):.1f}" y="{_HEIGHT - 14}" text-anchor="middle" fill="#555">{frame}</text>'
         )
-    parts.append(
-        f'<polygon points="{_LEFT},{y(0):.1f} {line(opacity)} {x(count - 1):.1f},{y(0):.1f}" fill="#00b4d8" fill-opacity="0.22"/>'
-    )
+    outline = f"{_LEFT},{y(0):.1f} {line(opacity)} {x(count - 1):.1f},{y(0):.1f}"
+    parts.append(f'<polygon points="{outline}" fill="#00b4d8" fill-opacity="0.22"/>')
     parts.append(f'<polyline points="{line(confidence)}" fill="none" stroke="#03527a" stroke-width="1.6"/>')
-    parts += [f'<path d="M{x(cut):.1f} {_TOP}V{_HEIGHT - _BOTTOM}" stroke="#d62828" stroke-dasharray="4 3"/>' for cut in cuts]
+    parts += [
+        f'<path d="M{x(cut):.1f} {_TOP}V{_HEIGHT - _BOTTOM}" stroke="#d62828" stroke-dasharray="4 3"/>' for cut in cuts
+    ]
     parts += [f'<circle cx="{x(key):.1f}" cy="{y(1):.1f}" r="4" fill="#2a9d3f"/>' for key in keyframes]
-    legend = [("#03527a", "confidence"), ("#9bdcec", "opacity of the edit"), ("#d62828", "cut"), ("#2a9d3f", "keyframe")]
+    legend = [
+        ("#03527a", "confidence"),
+        ("#9bdcec", "opacity of the edit"),
+        ("#d62828", "cut"),
+        ("#2a9d3f", "keyframe"),
+    ]
     right = _WIDTH - _RIGHT - 400
     for number, (color, name) in enumerate(legend):
         left = right + (0, 100, 240, 300)[number]

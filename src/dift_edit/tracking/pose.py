@@ -181,7 +181,9 @@ def fit_pose(
     information = data + prior
     if not tilts:  # the perspective was not measured
         flat = np.eye(8) - taper.T @ taper
-        information = flat @ data @ flat + shear.T @ shear / (_SHEAR * side) ** 2 + taper.T @ taper / (_TAPER * side) ** 2
+        information = (
+            flat @ data @ flat + shear.T @ shear / (_SHEAR * side) ** 2 + taper.T @ taper / (_TAPER * side) ** 2
+        )
     spread = np.linalg.svd(source[good] - source[good].mean(0), compute_uv=False) / np.sqrt(good.sum())
     if spread[0] < 0.05 * quad_side(quad) or not np.isfinite(corners).all():
         return None

@@ -145,9 +145,7 @@ def _badness(evidence: Evidence, basis: list[Floats], chosen: Sequence[int]) -> 
     stepped = np.trace(evidence.step_information[1:], axis1=1, axis2=2) > 0
     measured = 8 * (int(informed.sum()) + int(stepped.sum()))
     freedom = max(measured - 16, 1)
-    log_prior = (count - 2) * sum(
-        len(part) * np.log(value) for value, part in zip(stiffness, basis, strict=True)
-    )
+    log_prior = (count - 2) * sum(len(part) * np.log(value) for value, part in zip(stiffness, basis, strict=True))
     log_posterior = 2 * float(np.log(factor[-1]).sum())
     return float(freedom * np.log(max(energy, 1e-12) / freedom) + log_posterior - log_prior)
 
@@ -184,9 +182,7 @@ def _trust(energy: Floats) -> Floats:
     return weights
 
 
-def _normal_equations(
-    evidence: Evidence, prior: Floats, absolute: Floats, relative: Floats
-) -> tuple[Floats, Floats]:
+def _normal_equations(evidence: Evidence, prior: Floats, absolute: Floats, relative: Floats) -> tuple[Floats, Floats]:
     """The matrix in SciPy's upper banded form, and the right-hand side (n, 8)."""
     count = len(evidence)
     sighted = evidence.information * absolute[:, None, None]

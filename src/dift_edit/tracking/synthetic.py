@@ -4,7 +4,7 @@ For tests and benchmarks. Frames are made when they are read, so a clip may be a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ __all__ = ["SyntheticClip", "drawn_texture"]
 
 
 def drawn_texture(size: tuple[int, int], seed: int) -> npt.NDArray[np.uint8]:
-    """A picture of blobs, stripes and strokes.
+    """A picture of blobs, rings and strokes on a grained ground.
 
     Parameters
     ----------
@@ -37,6 +37,9 @@ def drawn_texture(size: tuple[int, int], seed: int) -> npt.NDArray[np.uint8]:
     width, height = size
     coarse = rng.uniform(40, 215, (max(height // 48, 2), max(width // 48, 2), 3)).astype(np.float32)
     canvas = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    for cell, depth in ((12, 18.0), (5, 9.0)):  # the grain of the material, so that no part is without any texture
+        grain = rng.normal(0, depth, (height // cell + 2, width // cell + 2)).astype(np.float32)
+        canvas += cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
     for _ in range(max(12, width * height // 2500)):
         color = rng.integers(0, 256, 3).tolist()
         x, y = int(rng.integers(width)), int(rng.integers(height))
@@ -49,7 +52,7 @@ def drawn_texture(size: tuple[int, int], seed: int) -> npt.NDArray[np.uint8]:
         else:
             axes = (reach, int(rng.integers(2, reach + 1)))
             cv2.ellipse(canvas, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, color, 2, cv2.LINE_AA)
-    return np.clip(cv2.GaussianBlur(canvas, (0, 0), 0.7), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(cv2.GaussianBlur(canvas, (0, 0), 0.7), 0, 255), dtype=np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,10 +103,12 @@ class SyntheticClip:
     occluder: tuple[int, int] | None = None
     cuts: tuple[tuple[int, int], ...] = ()
     seed: int = 0
-    name: str = field(default="the drawn clip")
+    name: str = "the drawn clip"
 
     @classmethod
-    def drawn(cls, count: int, *, seed: int = 0, size: tuple[int, int] = (640, 360), **options: object) -> "SyntheticClip":
+    def drawn(
+        cls, count: int, *, seed: int = 0, size: tuple[int, int] = (640, 360), **options: object
+    ) -> "SyntheticClip":
         """With drawn textures."""
         side = min(size) // 3
         return cls(
@@ -128,7 +133,7 @@ class SyntheticClip:
         depth = 1 + self.tilt * (quad / [width, height] * 2 * wave[2:4]).sum(1, keepdims=True)
         free = (np.array(self.size) - [width, height]) / 2
         middle = np.array(self.size) / 2 + self.swing * free * wave[4:6]
-        return middle + turned / depth + self._tremble(index)
+        return np.asarray(middle + turned / depth + self._tremble(index))
 
     def _tremble(self, index: int) -> Points:
         """Low-passed white noise; the camera moves everything alike."""
@@ -190,12 +195,10 @@ class SyntheticClip:
         alpha = warped[..., 3:] / 255
         picture[:] = warped[..., :3] + picture * (1 - alpha)
 
-    def _exposed(
-        self, picture: npt.NDArray[np.float32], index: int, rng: np.random.Generator
-    ) -> npt.NDArray[np.uint8]:
+    def _exposed(self, picture: npt.NDArray[np.float32], index: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         gain = 1 + self.light * np.sin(2 * np.pi * index / (0.6 * self.period))
         grain = rng.standard_normal(picture.shape, dtype=np.float32) * self.noise
-        return np.clip(picture * gain + grain, 0, 255).round().astype(np.uint8)
+        return np.asarray(np.clip(picture * gain + grain, 0, 255).round(), dtype=np.uint8)
 
     def read(self, start: int, stop: int) -> Iterator[Image]:
         """The frames ``start`` … ``stop - 1``."""

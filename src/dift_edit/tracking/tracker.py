@@ -27,7 +27,7 @@ _SAME = 0.6  # of the quad's side: features that are farther off contradict
 _SEARCH = 2  # frames between two searches for a lost patch
 _RENEW = 8  # frames between two recent templates
 _FEATURE_NOISE = 0.06  # of the quad's side: error of a place found by features
-_TAME = 0.03  # of the affine change of shape is taken back at every frame that the keyframe does not confirm
+_TAME, _TAME_TAPER = 0.03, 0.1  # of an affine or projective change of shape is taken back at every unconfirmed frame
 _GIVE_UP = 12  # frames without a sighting during which the last movement is continued
 
 
@@ -89,7 +89,10 @@ class Observation:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Observation":
         """The inverse of `to_plain`."""
-        return cls(**{key: np.array(value) if isinstance(value, list) else value for key, value in plain.items()})
+        values: dict[str, Any] = {
+            key: np.array(value) if isinstance(value, list) else value for key, value in plain.items()
+        }
+        return cls(**values)
 
 
 class Tracker:
@@ -259,7 +262,9 @@ class Tracker:
             self._velocity = self._velocity * damping
             self._corners = predicted if self._lost <= _GIVE_UP else last
             self._before = None
-            return self._observation(index, np.zeros((8, 8)), None, 0.0, 0.0, "none", last, cut=cut, jump=False)
+            return self._observation(
+                index, np.zeros((8, 8)), None, last, seen=0.0, confidence=0.0, anchor="none", cut=cut, jump=False
+            )
         self._corners = found.pose.corners if anchor == "key" else self._sober(found.pose.corners)
         if jump and not cut and np.linalg.norm(self._corners - predicted, axis=1).max() < 0.5 * quad_side(last):
             jump = False  # near enough to be smoothed over
@@ -276,17 +281,16 @@ class Tracker:
         else:
             self._fading *= 0.995 if anchor == "recent" else 0.97
         self._age += 1
-        if anchor in ("key", "features") or self._age >= _RENEW:
-            if self._age >= _RENEW or anchor == "features" or jump:
-                self._recent, self._age = Template.of(picture, self._corners), 0
-                self._recent_noise = covariance if anchor != "chain" else covariance + np.eye(8)
+        if self._age >= _RENEW or anchor == "features" or jump:
+            self._recent, self._age = Template.of(picture, self._corners), 0
+            self._recent_noise = covariance if anchor != "chain" else covariance + np.eye(8)
         self._before = Template.of(picture, self._corners)
         self._lost = 0
-        information = np.linalg.inv(covariance) if anchor != "chain" else np.zeros((8, 8))
+        information = np.asarray(np.linalg.inv(covariance) if anchor != "chain" else np.zeros((8, 8)))
         sure = self._fading * (found.seen if anchor != "features" else 1.0)
         return self._observation(
-            index, information, chain, 1.0 if anchor == "features" else found.seen, sure, anchor, last,
-            cut=cut, jump=jump,
+            index, information, chain, last, seen=1.0 if anchor == "features" else found.seen, confidence=sure,
+            anchor=anchor, cut=cut, jump=jump,
         )  # fmt: skip
 
     def _sober(self, corners: Points) -> Points:
@@ -297,12 +301,12 @@ class Tracker:
         turned = (np.vdot(z, w) / np.vdot(z, z)) * z
         similar = np.stack([turned.real, turned.imag], 1)
         affine = source @ np.linalg.lstsq(source, target, rcond=None)[0]
-        sober: Points = corners.mean(0) + affine + _TAME * (similar - affine)
+        sober: Points = corners - _TAME * (affine - similar) - _TAME_TAPER * (target - affine)
         return sober
 
     def _observation(
-        self, index: int, information: npt.NDArray[np.float64], chain: Sighting | None, seen: float,
-        confidence: float, anchor: str, last: Points, *, cut: bool, jump: bool,
+        self, index: int, information: npt.NDArray[np.float64], chain: Sighting | None, last: Points, *,
+        seen: float, confidence: float, anchor: str, cut: bool, jump: bool,
     ) -> Observation:  # fmt: skip
         """In pixels of the full frame."""
         scale = self._full[0] / self._size[0]

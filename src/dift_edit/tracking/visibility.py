@@ -1,5 +1,7 @@
 """When the edit is shown: it fades out where the patch is hidden or lost, and comes back."""
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +19,7 @@ def opacities(shown: Flags, breaks: Flags, *, fade: int = 4, shortest: int = 3) 
     shown : ndarray
         (n,) bool: the patch is seen well enough.
     breaks : ndarray
-        (n,) bool: a new shot begins with this frame, or the patch was found at another place.
+        (n,) bool: a new shot begins with this frame.
     fade : int
         Frames that a fade takes.
     shortest : int
@@ -31,7 +33,7 @@ def opacities(shown: Flags, breaks: Flags, *, fade: int = 4, shortest: int = 3) 
     """
     result = np.zeros(len(shown))
     edges = [0, *np.flatnonzero(breaks).tolist(), len(shown)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         if start < stop:
             part = _without_short(_without_short(shown[start:stop], False, shortest), True, shortest)
             result[start:stop] = _ramps(part, fade)
@@ -42,7 +44,7 @@ def _without_short(flags: Flags, kind: bool, shortest: int) -> Flags:
     """Turn runs of `kind` that are too short into the other kind; runs at the ends stay."""
     result = flags.copy()
     changes = [0, *(np.flatnonzero(np.diff(flags)) + 1).tolist(), len(flags)]
-    for start, stop in zip(changes, changes[1:], strict=False):
+    for start, stop in pairwise(changes):
         if flags[start] == kind and stop - start < shortest and start > 0 and stop < len(flags):
             result[start:stop] = not kind
     return result

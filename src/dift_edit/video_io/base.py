@@ -14,18 +14,15 @@ DEFAULT_FPS = 25.0
 
 @runtime_checkable
 class Clip(Protocol):
-    """Numbered frames of one size.
+    """Numbered frames of one size."""
 
-    Attributes
-    ----------
-    name : str
-        How messages call it.
-    size : (W, H)
-        Of every frame, in pixels as displayed.
-    """
+    @property
+    def name(self) -> str:
+        """How messages call it."""
 
-    name: str
-    size: tuple[int, int]
+    @property
+    def size(self) -> tuple[int, int]:
+        """(W, H) of every frame, in pixels as displayed."""
 
     def __len__(self) -> int:
         """Number of frames."""

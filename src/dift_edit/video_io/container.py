@@ -5,6 +5,7 @@ import uuid
 from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ class VideoClip:
         with self.open() as container:
             container.streams.video[0].thread_type = "AUTO"
             times = [frame.pts for frame in container.decode(container.streams.video[0])]
-        if None in times or any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        if None in times or any(b <= a for a, b in pairwise(times)):
             return [round(number * step) for number in range(len(times))]
         return times
 
@@ -350,7 +351,19 @@ def _names(out: Any, stream: Any) -> set[str]:
         "mp4": {"aac", "mp3", "ac3", "alac", "opus", "flac", "mov_text"},
         "mov": {"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le", "mov_text"},
         "webm": {"opus", "vorbis", "webvtt"},
-        "matroska": {"aac", "mp3", "ac3", "opus", "vorbis", "flac", "pcm_s16le", "pcm_s24le", "subrip", "ass", "webvtt"},
+        "matroska": {
+            "aac",
+            "mp3",
+            "ac3",
+            "opus",
+            "vorbis",
+            "flac",
+            "pcm_s16le",
+            "pcm_s24le",
+            "subrip",
+            "ass",
+            "webvtt",
+        },
     }
     del stream
     return known[out.format.name.split(",")[0]]

@@ -100,9 +100,9 @@ class FolderWriter:
         """Where a frame is written."""
         return self.folder / self._clip.frame_name(index)
 
-    def skip(self) -> None:
-        """Leave the next frame as it lies in the folder."""
-        self._next += 1
+    def skip(self, count: int) -> None:
+        """Leave the next frames as they lie in the folder."""
+        self._next += count
 
     def add(self, image: Image, *, unchanged: bool = False) -> None:
         """Write the next frame."""

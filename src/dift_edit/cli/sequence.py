@@ -1,0 +1,156 @@
+"""``dift-edit sequence``: one edit, a whole clip."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+HELP = "carry an edit of one frame, or of a few, through a clip"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments; the flags of the settings come from their fields."""
+    from dift_edit.compositing import Compositing
+    from dift_edit.settings import add_settings_arguments
+    from dift_edit.tracking.settings import SequenceSettings
+
+    parser.add_argument("clip", metavar="CLIP", help="a folder of frames, a video, a GIF or an animated WebP")
+    edit = parser.add_argument_group("the edit (--sticker or --edited; repeat it for several keyframes)")
+    edit.add_argument("--sticker", metavar="PNG", action="append", default=[], help="a picture with transparency")
+    edit.add_argument(
+        "--at", metavar="X,Y,W,H", type=_numbers(4), help="where the sticker lies in its frame, in pixels"
+    )
+    edit.add_argument(
+        "--quad", metavar="X,Y,…", type=_numbers(8), help="the same as four corners, from the top left clockwise"
+    )
+    edit.add_argument(
+        "--edited",
+        metavar="PICTURE",
+        action="append",
+        default=[],
+        help="the frame after editing: what changed is the edit",
+    )
+    edit.add_argument(
+        "--frame",
+        metavar="K",
+        type=int,
+        action="append",
+        default=[],
+        help="frame of the edit, from 0; -1 is the last (default: 0)",
+    )
+    edit.add_argument(
+        "--correct", metavar="K:X,Y,…", type=_correction, action="append", default=[],
+        help="where the four corners of the edit lie in another frame; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="video, GIF, WebP, or a folder")
+    parser.add_argument("--fps", type=float, default=25.0, help="frames a second of a folder (default: %(default)s)")
+    parser.add_argument("--model", default="mini", help="name of a model, or a folder (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
+    parser.add_argument("--no-report", action="store_true", help="write no OUT.sequence.json and OUT.sequence.svg")
+    parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    add_settings_arguments(parser.add_argument_group("following"), SequenceSettings)
+    add_settings_arguments(parser.add_argument_group("blending"), Compositing)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Track, render, write; what was tracked stays on the disk until the output is whole."""
+    from dift_edit.clip_job import process_clip
+    from dift_edit.compositing import Compositing
+    from dift_edit.features.registry import load_featurizer
+    from dift_edit.settings import settings_from_arguments
+    from dift_edit.tracking.settings import SequenceSettings
+    from dift_edit.video_io import open_clip
+
+    clip = open_clip(args.clip, fps=args.fps)
+    edit, keyframes = _edits(args, clip)
+    report = process_clip(
+        clip, edit, args.output,
+        featurizer=load_featurizer(args.model, device=args.device), keyframes=keyframes,
+        settings=settings_from_arguments(args, SequenceSettings),
+        compositing=settings_from_arguments(args, Compositing),
+        progress=_bar(quiet=args.quiet), report=not args.no_report,
+    )  # fmt: skip
+    if not args.quiet:
+        print(report.summary(), file=sys.stderr)
+    return 0
+
+
+def _edits(args: argparse.Namespace, clip: Any) -> tuple[Any, Any]:
+    """The edit or edits, and the keyframes, as `propagate_sequence` takes them."""
+    from dift_edit.edits import Sticker, edit_from_difference
+    from dift_edit.errors import EditError
+    from dift_edit.image_io import load_image
+
+    given = [*args.sticker, *args.edited]
+    if not given or (args.sticker and args.edited):
+        raise EditError("Say what the edit is with --sticker or with --edited (one of the two).")
+    frames = args.frame or [0]
+    if len(frames) != len(given):
+        raise EditError(f"There are {len(given)} edits and {len(frames)} times --frame: give one frame for each edit.")
+    count = len(clip)
+    for frame in [*frames, *(frame for frame, _ in args.correct)]:
+        if not -count <= frame < count:
+            raise EditError(f"The keyframe {frame} is not in {clip.name}: it has the frames 0 to {count - 1}.")
+    quad = args.quad and [args.quad[i : i + 2] for i in range(0, 8, 2)]
+
+    def make(path: str, frame: int) -> Any:
+        if args.sticker:
+            return Sticker.from_file(path, at=args.at, quad=quad, source_size=clip.size)
+        frame %= count
+        return edit_from_difference(next(clip.read(frame, frame + 1)), load_image(path))
+
+    edits = {frame % count: make(path, frame) for path, frame in zip(given, frames, strict=True)}
+    if len(edits) > 1:
+        if args.correct:
+            raise EditError(
+                "With several edits --correct is not known: give the corrected frame as a further --edited."
+            )
+        return edits, 0
+    ((frame, edit),) = edits.items()
+    return edit, {frame: None, **{other % count: corners for other, corners in args.correct}}
+
+
+def _bar(*, quiet: bool) -> Callable[[str, int, int], None]:
+    """A progress bar on a terminal, a few lines elsewhere."""
+    if quiet:
+        return lambda stage, done, total: None
+    bars: dict[str, Any] = {}
+
+    def show(stage: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            if stage not in bars:
+                bars[stage] = tqdm(total=total, unit="frame", desc=stage, dynamic_ncols=True)
+            bars[stage].update(done - bars[stage].n)
+            if done == total:
+                bars[stage].close()
+        elif done == total or done * 10 // total != (done - 1) * 10 // total:
+            print(f"{stage}: {done} of {total} frames", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _numbers(count: int) -> Callable[[str], list[float]]:
+    """A parser of `count` numbers with commas between them."""
+
+    def parse(text: str) -> list[float]:
+        try:
+            values = [float(part) for part in text.replace(" ", ",").split(",") if part]
+        except ValueError:
+            values = []
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them")
+        return values
+
+    return parse
+
+
+def _correction(text: str) -> tuple[int, list[list[float]]]:
+    """``K:x,y,x,y,x,y,x,y``."""
+    frame, _, rest = text.partition(":")
+    values = _numbers(8)(rest)
+    try:
+        return int(frame), [values[i : i + 2] for i in range(0, 8, 2)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with a frame number and a colon") from error

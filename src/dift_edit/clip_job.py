@@ -1,0 +1,168 @@
+"""A clip in, a clip out: tracking, rendering and writing in one resumable job."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dift_edit.compositing import Compositing
+from dift_edit.edits.base import Edit
+from dift_edit.features.base import Featurizer
+from dift_edit.files import write_text
+from dift_edit.image import Image
+from dift_edit.sequence import SequenceTrack, render_sequence, track_sequence
+from dift_edit.tracking.plan import Keyframes
+from dift_edit.tracking.settings import SequenceSettings
+from dift_edit.video_io import as_clip, open_writer
+from dift_edit.video_io.folder import FolderWriter
+
+__all__ = ["ClipReport", "process_clip"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipReport:
+    """What became of a clip.
+
+    Attributes
+    ----------
+    output : Path
+        What was written.
+    track : SequenceTrack
+        Where the edit was in every frame.
+    applied : int
+        Frames that got the edit.
+    faded : int
+        Of these, the ones in which it fades.
+    """
+
+    output: Path
+    track: SequenceTrack
+    applied: int
+    faded: int
+
+    def summary(self) -> str:
+        """One line or two in words."""
+        count, cuts = self.track.count, self.track.cuts
+        text = f"The edit is on {self.applied} of {count} frames of {self.output}"
+        if self.faded:
+            text += f" (fading on {self.faded})"
+        if cuts:
+            shown = ", ".join(map(str, cuts[:20])) + ("…" if len(cuts) > 20 else "")
+            text += f"; {len(cuts)} cut{'s' if len(cuts) > 1 else ''} at {shown}"
+        return text + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data: the summary's numbers and one row a frame."""
+        return {
+            "output": str(self.output), "frames": self.track.count, "applied": self.applied, "faded": self.faded,
+            "cuts": self.track.cuts, "keyframes": self.track.keyframes, "model": self.track.model.id,
+            "rows": self.track.rows(),
+        }  # fmt: skip
+
+
+def process_clip(
+    frames: Any,
+    edit: Edit | Mapping[int, Edit],
+    output: Path | str,
+    *,
+    featurizer: Featurizer,
+    keyframes: Keyframes = 0,
+    settings: SequenceSettings | None = None,
+    compositing: Compositing | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    report: bool = True,
+) -> ClipReport:
+    """Carry an edit through a clip and write the result; a killed call goes on where it was and gives the same bytes.
+
+    Parameters
+    ----------
+    frames, edit, featurizer, keyframes, settings, compositing
+        As for `propagate_sequence`.
+    output : path
+        A video (.mp4, .mov, .mkv, .webm), .gif, .webp, or a folder. What was tracked is kept in a hidden folder
+        beside it until it is whole.
+    progress : callable
+        Called with "following" or "writing", frames done, frames to do.
+    report : bool
+        Write ``OUT.sequence.json`` (place and confidence of every frame) and ``OUT.sequence.svg`` (a plot).
+
+    Returns
+    -------
+    ClipReport
+
+    Raises
+    ------
+    DiftEditError
+        If an input is wrong or the output cannot be written.
+    """
+    clip = as_clip(frames)
+    output = Path(output)
+    state = output.parent / f".{output.name}.dift-edit"
+    writer = open_writer(output, clip)
+    try:
+        track = track_sequence(
+            clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=state,
+            progress=lambda done, total: progress("following", done, total),
+        )  # fmt: skip
+        done = 0
+        if isinstance(writer, FolderWriter):
+            rendered = _Rendered(state, _look(edit, compositing))
+            done = rendered.count
+            writer.skip(done)
+        for result in render_sequence(clip, track, compositing=compositing, start=done):
+            assert result.image is not None
+            writer.add(result.image, unchanged=result.opacity == 0)
+            if isinstance(writer, FolderWriter):
+                rendered.note(result.frame + 1)
+            progress("writing", result.frame + 1, track.count)
+        written = writer.close()
+    except BaseException:
+        writer.discard()
+        raise
+    opacity = np.array([track.opacity(frame) for frame in range(track.count)])
+    result_ = ClipReport(
+        output=written, track=track, applied=int((opacity > 0).sum()), faded=int(((opacity > 0) & (opacity < 1)).sum())
+    )
+    if report:
+        write_text(output.with_name(f"{output.name}.sequence.json"), json.dumps(result_.to_dict()) + "\n")
+        write_text(output.with_name(f"{output.name}.sequence.svg"), track.plot(clip.name))
+    _remove(state)
+    return result_
+
+
+class _Rendered:
+    """How many frames of a folder were written with the same look."""
+
+    def __init__(self, folder: Path, look: str) -> None:
+        self._path, self._look = folder / "rendered.json", look
+        try:
+            stored = json.loads(self._path.read_text())
+            self.count = int(stored["count"]) if stored["look"] == look else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            self.count = 0
+
+    def note(self, count: int) -> None:
+        write_text(self._path, json.dumps({"look": self._look, "count": count}))
+
+
+def _look(edit: Edit | Mapping[int, Edit], compositing: Compositing | None) -> str:
+    """Digest of what is put on the frames, and how."""
+    edits = {str(key): value.recipe() for key, value in edit.items()} if isinstance(edit, Mapping) else edit.recipe()
+    settings = (compositing or Compositing()).fingerprint()
+    return hashlib.sha256(json.dumps([edits, settings], default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Image):
+        return value.digest
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,331 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dift_edit.clip_job import process_clip
+from dift_edit.cli import main
+from dift_edit.edits import Sticker, edit_from_difference
+from dift_edit.errors import EditError
+from dift_edit.image import Image
+from dift_edit.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
+from dift_edit.tracking.pose import map_points, quad_matrices, quad_side
+from dift_edit.tracking.synthetic import SyntheticClip
+from dift_edit.video_io import open_clip, open_writer
+
+SMALL = (320, 180)
+
+
+def sticker(quad: np.ndarray, *, color: tuple[int, int, int] = (255, 0, 160)) -> Sticker:
+    pixels = np.zeros((40, 60, 4), np.uint8)
+    pixels[..., :3] = color
+    pixels[4:-4, 4:-4, 3] = 255
+    return Sticker(pixels, quad=quad)
+
+
+def errors(clip: SyntheticClip, quads: np.ndarray) -> np.ndarray:
+    """Mean corner error of every frame, as a share of the edit's side."""
+    truth = np.array([clip.quad(index) for index in range(len(clip))])
+    side = np.array([quad_side(quad) for quad in truth])
+    return np.linalg.norm(quads - truth, axis=2).mean(1) / side
+
+
+def jitter(quads: np.ndarray) -> float:
+    return float(np.sqrt((np.diff(quads, 2, axis=0) ** 2).sum(2).mean()))
+
+
+def track(clip, key, mini, **settings):
+    return track_sequence(
+        clip, sticker(clip.quad(key)), featurizer=mini, keyframes=key, settings=SequenceSettings(**settings)
+    )
+
+
+def places(found, count: int) -> np.ndarray:
+    return np.array([found.corners(index) for index in range(count)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shake", [0.0, 1.0])
+def test_two_hundred_frames_without_drift_or_jitter(mini, shake: float) -> None:
+    clip = SyntheticClip.drawn(201, seed=5, size=SMALL, shake=shake, zoom=0.15)
+    quads = places(track(clip, 0, mini), 201)
+    truth = np.array([clip.quad(index) for index in range(201)])
+    error = errors(clip, quads)
+    assert error.mean() < 0.02
+    assert error[-50:].mean() < 0.02, "no drift"
+    assert jitter(quads) <= 1.2 * jitter(truth)
+
+
+def test_keyframe_in_the_middle_is_exact_and_its_neighbours_are_near(mini) -> None:
+    clip = SyntheticClip.drawn(31, seed=2, size=SMALL)
+    quad = clip.quad(15)
+    results = list(propagate_sequence(clip, sticker(quad), featurizer=mini, keyframes=15))
+    assert [result.frame for result in results] == list(range(31))
+    assert all(result.status == "applied" and result.opacity == 1 for result in results)
+    assert np.array_equal(results[15].placement.quad, quad)
+    assert errors(clip, np.array([result.placement.quad for result in results])).max() < 0.03
+    changed = (results[3].image.pixels != clip.frame(3).pixels).any(2)
+    assert changed.any()
+    ys, xs = np.nonzero(changed)
+    low, high = clip.quad(3).min(0) - 3, clip.quad(3).max(0) + 3
+    assert xs.min() >= low[0] and xs.max() <= high[0] and ys.min() >= low[1] and ys.max() <= high[1]
+
+
+def test_occluder_makes_the_edit_fade_and_come_back(mini) -> None:
+    clip = SyntheticClip.drawn(70, seed=3, size=SMALL, occluder=(12, 56))
+    results = list(propagate_sequence(clip, sticker(clip.quad(0)), featurizer=mini))
+    opacity = np.array([result.opacity for result in results])
+    covered = np.array([clip.covered(index) for index in range(70)])
+    assert (opacity[covered == 1] == 0).all(), "hidden while the occluder stands before it"
+    assert (opacity[:12] == 1).all() and (opacity[-8:] == 1).all()
+    assert ((opacity > 0) & (opacity < 1)).sum() >= 6, "it fades"
+    assert np.abs(np.diff(opacity)).max() < 0.4
+    shown = opacity > 0.5
+    assert errors(clip, np.array([result.placement.quad for result in results]))[shown].max() < 0.03
+    hidden = next(result for result in results if result.opacity == 0)
+    assert hidden.status == "abstained" and "hidden" in hidden.reason
+    assert np.array_equal(hidden.image.pixels, clip.frame(hidden.frame).pixels)
+
+
+def test_cuts_are_reported_and_the_edit_comes_back_with_its_shot(mini) -> None:
+    clip = SyntheticClip.drawn(46, seed=4, size=SMALL, cuts=((20, 29),))
+    found = track(clip, 0, mini)
+    assert found.cuts == [20, 30]
+    opacity = np.array([found.opacity(index) for index in range(46)])
+    assert (opacity[:20] == 1).all() and (opacity[20:30] == 0).all() and (opacity[31:] == 1).all()
+    assert errors(clip, places(found, 46))[31:].max() < 0.03
+
+
+def test_cuts_are_the_same_when_tracked_backward(mini) -> None:
+    clip = SyntheticClip.drawn(40, seed=4, size=SMALL, cuts=((12, 20),))
+    assert track(clip, 39, mini).cuts == [12, 21]
+
+
+def test_leaving_the_picture(mini) -> None:
+    clip = SyntheticClip.drawn(150, seed=6, size=SMALL, swing=2.2, zoom=0.1, turn=0.15)
+    inside = np.array([((q > 0) & (q < np.array(SMALL) - 1)).all() for q in map(clip.quad, range(150))])
+    outside = np.array([(q[:, 0].max() < 0) | (q[:, 0].min() > SMALL[0] - 1) | (q[:, 1].max() < 0)
+                        | (q[:, 1].min() > SMALL[1] - 1) for q in map(clip.quad, range(150))])  # fmt: skip
+    key = int(np.flatnonzero(inside)[len(np.flatnonzero(inside)) // 3])
+    assert outside.sum() > 10 and inside.sum() > 30, "the drawn clip must do what the test is about"
+    found = track(clip, key, mini)
+    opacity = np.array([found.opacity(index) for index in range(150)])
+    assert (opacity[outside] == 0).all()
+    assert opacity[inside].mean() > 0.6, "it comes back"
+    assert errors(clip, places(found, 150))[inside & (opacity == 1)].mean() < 0.05
+
+
+def test_smoothing_halves_the_jitter_of_single_frames(mini) -> None:
+    clip = SyntheticClip.drawn(60, seed=8, size=SMALL, noise=6)
+    quads = places(track(clip, 0, mini), 60)
+    raw = track(clip, 0, mini, smooth=False).layers[0].path.raw
+    truth = np.array([clip.quad(index) for index in range(60)])
+    assert jitter(quads - truth) < 0.5 * jitter(raw - truth)
+
+
+def test_a_corrected_keyframe_is_met(mini) -> None:
+    clip = SyntheticClip.drawn(41, seed=9, size=SMALL)
+    moved = clip.quad(40) + [4.0, -3.0]
+    edit = sticker(clip.quad(0))
+    found = track_sequence(clip, edit, featurizer=mini, keyframes={0: None, 40: moved})
+    assert np.allclose(found.corners(0), clip.quad(0)) and np.allclose(found.corners(40), moved)
+    offset = np.linalg.norm(places(found, 41) - [clip.quad(i) for i in range(41)], axis=2).mean(1)
+    assert offset[5] < 1.5 < 3.5 < offset[36]
+    assert np.abs(np.diff(offset)).max() < 1.0, "the correction comes gradually"
+
+
+def test_two_edits_are_blended_from_one_to_the_other(mini) -> None:
+    clip = SyntheticClip.drawn(21, seed=10, size=SMALL)
+    edits = {0: sticker(clip.quad(0), color=(250, 0, 0)), 20: sticker(clip.quad(20), color=(0, 0, 250))}
+    reds = []
+    for result in propagate_sequence(clip, edits, featurizer=mini):
+        x, y = np.round(clip.quad(result.frame).mean(0)).astype(int)
+        red, _, blue = result.image.pixels[y, x].astype(int)
+        reds.append(red - blue)
+    assert reds[0] == 250 and reds[-1] == -250
+    assert abs(reds[10]) < 60 and (np.diff(reds) < 5).all()
+
+
+def test_a_drawn_difference_is_carried(mini) -> None:
+    clip = SyntheticClip.drawn(12, seed=11, size=SMALL)
+    before = clip.frame(0)
+    after = before.pixels.copy()
+    x, y = np.round(clip.quad(0).mean(0)).astype(int)
+    after[y - 8 : y + 8, x - 10 : x + 10] = (20, 220, 40)
+    edit = edit_from_difference(before, Image(after))
+    *_, last = propagate_sequence(clip, edit, featurizer=mini)
+    x, y = np.round(map_points(quad_matrices(clip.board(0), clip.board(11)[None])[0], np.array([[x, y]]))[0]).astype(int)
+    assert np.abs(last.image.pixels[y, x].astype(int) - (20, 220, 40)).max() < 30
+
+
+def test_wrong_keyframes_are_named(mini) -> None:
+    clip = SyntheticClip.drawn(5, seed=1, size=SMALL)
+    edit = sticker(clip.quad(0))
+    with pytest.raises(EditError, match="frames 0 to 4"):
+        track_sequence(clip, edit, featurizer=mini, keyframes=5)
+    with pytest.raises(EditError, match="exactly one"):
+        track_sequence(clip, edit, featurizer=mini, keyframes={0: None, 2: None})
+    with pytest.raises(EditError, match="No edit"):
+        track_sequence(clip, {}, featurizer=mini)
+    with pytest.raises(EditError, match="working_side"):
+        SequenceSettings(working_side=3)
+
+
+def write_clip(clip: SyntheticClip, path: Path) -> Path:
+    writer = open_writer(path, clip)
+    for image in clip.read(0, len(clip)):
+        writer.add(image)
+    return writer.close()
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> tuple[SyntheticClip, Path]:
+    pytest.importorskip("av")
+    clip = SyntheticClip.drawn(60, seed=12, size=SMALL)
+    return clip, write_clip(clip, tmp_path_factory.mktemp("clip") / "in.mp4")
+
+
+def save_sticker(clip: SyntheticClip, folder: Path) -> tuple[Path, str]:
+    edit = sticker(clip.quad(0))
+    path = folder / "sticker.png"
+    edit.image.save(path)
+    return path, ",".join(f"{value:.3f}" for value in edit.quad.ravel())
+
+
+def test_the_command_makes_a_video_and_a_report(video, tmp_path: Path, capsys) -> None:
+    clip, path = video
+    png, quad = save_sticker(clip, tmp_path)
+    arguments = ["sequence", str(path), "--sticker", str(png), "--quad", quad, "-o", str(tmp_path / "out.mp4")]
+    assert main(arguments) == 0
+    assert "on 60 of 60 frames" in capsys.readouterr().err
+    assert len(open_clip(tmp_path / "out.mp4")) == 60
+    report = json.loads((tmp_path / "out.mp4.sequence.json").read_text())
+    rows = report["rows"]
+    assert errors(clip, np.array([row["corners"] for row in rows])).mean() < 0.02
+    assert min(row["confidence"] for row in rows) > 0.8
+    plot = (tmp_path / "out.mp4.sequence.svg").read_text()
+    assert plot.startswith("<svg") and plot.count("<polyline") == 1
+    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")], "nothing is left behind"
+    arguments[arguments.index("-o") + 1] = str(tmp_path / "bad.mp4")
+    assert main([*arguments, "--frame", "60"]) == 2
+    assert "frames 0 to 59" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "frames"])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(video, mini, tmp_path: Path, output: str) -> None:
+    clip, path = video
+    png, quad = save_sticker(clip, tmp_path)
+    edit = Sticker.from_file(png, quad=np.array(quad.split(","), float).reshape(4, 2))
+    whole = process_clip(path, edit, tmp_path / "whole" / output if output == "out.mp4" else tmp_path / "whole",
+                         featurizer=mini) if (tmp_path / "whole").mkdir() is None else None  # fmt: skip
+    out = tmp_path / output
+    command = [
+        sys.executable, "-m", "dift_edit", "sequence", str(path), "--sticker", str(png), "--quad", quad, "-o", str(out),
+        "--quiet",
+    ]  # fmt: skip
+    state = tmp_path / f".{output}.dift-edit"
+    process = subprocess.Popen(command, env=os.environ)
+    wanted = state / ("0-0-on.npz" if output == "out.mp4" else "rendered.json")
+    end = time.monotonic() + 60
+    while not wanted.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert wanted.exists() and not (tmp_path / "out.mp4").exists(), "it was killed in the middle"
+    process_clip(path, edit, out, featurizer=mini)
+    assert not state.exists()
+    if output == "out.mp4":
+        assert out.read_bytes() == whole.output.read_bytes()
+    else:
+        names = sorted(entry.name for entry in whole.output.iterdir() if entry.suffix == ".png")
+        assert len(names) == 60
+        assert all((out / name).read_bytes() == (whole.output / name).read_bytes() for name in names)
+
+
+def test_resuming_reads_only_what_is_missing(video, mini, tmp_path: Path) -> None:
+    clip, path = video
+    edit = sticker(clip.quad(0))
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, _total: int) -> None:
+        if done == 47:
+            raise Stop
+
+    with pytest.raises(Stop):
+        track_sequence(path, edit, featurizer=mini, journal=tmp_path / "j", progress=stop)
+    read = []
+
+    class Counting:
+        def __init__(self, inner):
+            self._inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def __len__(self):
+            return len(self._inner)
+
+        def read(self, start, stop):
+            read.append((start, stop))
+            return self._inner.read(start, stop)
+
+        @property
+        def name(self):
+            return self._inner.name
+
+        @property
+        def size(self):
+            return self._inner.size
+
+        def fingerprint(self):
+            return self._inner.fingerprint()
+
+        def frame_name(self, index):
+            return self._inner.frame_name(index)
+
+        def seconds(self, index):
+            return self._inner.seconds(index)
+
+    resumed = track_sequence(Counting(open_clip(path)), edit, featurizer=mini, journal=tmp_path / "j")
+    assert (41, 60) in read and not any(start == 1 for start, _ in read)
+    again = track_sequence(path, edit, featurizer=mini)
+    assert np.array_equal(resumed.layers[0].path.corners, again.layers[0].path.corners)
+    other = track_sequence(path, edit, featurizer=mini, journal=tmp_path / "j", settings=SequenceSettings(working_side=100))
+    assert not np.array_equal(other.layers[0].path.corners, again.layers[0].path.corners), "another job starts anew"
+
+
+def test_frames_that_were_not_edited_stay_as_they_were(mini, tmp_path: Path) -> None:
+    clip = SyntheticClip.drawn(30, seed=4, size=SMALL, cuts=((10, 30),))
+    folder = write_clip(clip, tmp_path / "in")
+    report = process_clip(folder, sticker(clip.quad(0)), tmp_path / "out", featurizer=mini)
+    assert report.applied == 10
+    same = [(tmp_path / "out" / f"{i:05d}.png").read_bytes() == (folder / f"{i:05d}.png").read_bytes() for i in range(30)]
+    assert same == [False] * 10 + [True] * 20
+
+
+def test_render_can_start_anywhere(mini) -> None:
+    clip = SyntheticClip.drawn(12, seed=2, size=SMALL)
+    found = track(clip, 0, mini)
+    whole = [result.image.pixels for result in render_sequence(clip, found)]
+    late = [result.image.pixels for result in render_sequence(clip, found, start=9)]
+    assert all(np.array_equal(a, b) for a, b in zip(whole[9:], late, strict=True))
+
+
+def test_davis_jitter_is_less_than_half_of_single_frame_placement(shared: Path, mini) -> None:
+    from dift_edit.placement import locate_features
+
+    clip = open_clip(shared / "sequences" / "davis" / "JPEGImages" / "480p" / "blackswan")
+    frames = list(clip.read(0, 8))
+    quad = np.array([[408, 68], [490, 68], [490, 148], [408, 148]], float) - 0.5
+    known = mini(frames[0])
+    single = [locate_features(known, quad, mini(image), lambda: known, mirror="never").quad for image in frames[1:]]
+    found = track_sequence(frames, sticker(quad), featurizer=mini)
+    assert jitter(places(found, 8)[1:]) < 0.5 * jitter(np.array(single))
