@@ -53,6 +53,34 @@ class TransferSettings:
             raise EditError(f"The setting min_confidence is {self.min_confidence}: use a number from 0 to 1.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """How a set of targets is worked through; nothing here changes a result's bytes.
+
+    Raises
+    ------
+    EditError
+        If a number is out of its range.
+    """
+
+    workers: int = option(1, "number of processes")
+    cluster: str | None = option(None, "address of a dask scheduler, or 'local' for a dask cluster of this machine")
+    resume: bool = option(True, "continue when the output folder holds a part of this job; otherwise refuse")
+    overwrite: bool = option(False, "do everything again, replacing the results that an earlier run left")
+    retry_failed: bool = option(False, "try targets again that failed in an earlier run")
+    report: bool = option(True, "make the review page and its previews")
+    preview_size: int = option(640, "longest side of the page's previews in pixels")
+    max_pixels: int = option(200_000_000, "refuse targets with more pixels")
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise EditError(f"The setting workers is {self.workers}: use 1 or more.")
+        if not 16 <= self.preview_size <= 4096:
+            raise EditError(f"The setting preview_size is {self.preview_size}: use a number from 16 to 4096.")
+        if self.max_pixels < 1:
+            raise EditError(f"The setting max_pixels is {self.max_pixels}: use 1 or more.")
+
+
 def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -> None:
     """Add one flag for each field of a settings dataclass, with the field's default, choices and help."""
     hints = get_type_hints(settings)

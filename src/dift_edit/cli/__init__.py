@@ -19,13 +19,16 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "demo": "dift_edit.cli.demo",
     "propagate": "dift_edit.cli.propagate",
+    "sequence": "dift_edit.cli.sequence",
     "run": "dift_edit.cli.run",
     "report": "dift_edit.cli.report",
     "apply-review": "dift_edit.cli.apply_review",
     "match": "dift_edit.cli.match",
     "features": "dift_edit.cli.features",
     "models": "dift_edit.cli.models",
-    "sequence": "dift_edit.cli.sequence",
+    "evaluate": "dift_edit.cli.evaluate",
+    "compare": "dift_edit.cli.compare",
+    "search": "dift_edit.cli.search",
 }
 """Command → module."""
 
