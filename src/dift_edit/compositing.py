@@ -209,8 +209,9 @@ def _crop(target: Image, box: Box) -> Floats:
 
 
 def _blended(target: Image, layer: Warped, settings: Compositing) -> Image:
-    side = max(8.0, float(np.sqrt((layer.values[..., 3] > 0).sum())))
-    levels = int(np.clip(np.log2(side / 8), 1, 5))
+    solid = np.pad((layer.values[..., 3] > 0.02).astype(np.uint8), 1)
+    thickness = float(np.max(cv2.distanceTransform(solid, cv2.DIST_L2, 3)))
+    levels = int(np.clip(np.log2(max(thickness, 1) / 4), 1, 5))  # a wider seam than the layer would be a glow round it
     box = widened(layer.box, target.size, 0, 2 ** (levels + 2) if settings.blend == "laplacian" else 2)
     values, base = layer.within(box), _crop(target, box)
     alpha = values[..., 3]
@@ -260,11 +261,11 @@ def write(
 
 
 def feathered(alpha: Floats, width: float) -> Floats:
-    """Factor (h, w) in [0, 1] that falls to zero over `width` pixels towards the edge of what is opaque.
+    """Factor (h, w) in [0, 1] that falls to zero over `width` pixels towards the edge of what is not transparent.
 
     Parts thinner than three times the width get a narrower edge, so that drawn lines do not vanish.
     """
-    solid = np.pad((alpha > 0.5).astype(np.uint8), 1)
+    solid = np.pad((alpha > 0.02).astype(np.uint8), 1)
     distance = np.asarray(cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[1:-1, 1:-1]
     thickness = np.asarray(cv2.dilate(distance, np.ones((3, 3), np.uint8), iterations=int(min(width, 64))))
     t = np.clip((distance - 0.5) / np.clip(0.6 * thickness, 0.5, width), 0, 1)

@@ -116,7 +116,8 @@ def _kind(below: Floats, seen: Floats, part: Mask, changed: Mask) -> str:
     inner = ndimage.binary_erosion(part, iterations=2)
     if inner.sum() < 60:
         return "paint"
-    if _keeps_detail(below, seen, inner):
+    depth = np.asarray(cv2.distanceTransform(np.pad(part.astype(np.uint8), 1), cv2.DIST_L2, 5))[1:-1, 1:-1]
+    if _keeps_detail(below, seen, depth > 0.35 * depth.max()):
         return "adjust"
     if part.all():
         return "paint"
@@ -210,7 +211,8 @@ def _redacted(seen: Floats, part: Mask) -> Redaction:
     """Squares have no change between most neighbours; a blur changes everywhere."""
     inner = ndimage.binary_erosion(part, iterations=2)
     steps = np.abs(np.diff(seen, axis=1)).max(axis=2)[inner[:, 1:]]
-    flat = steps.size > 0 and np.median(steps) < 0.2 * np.percentile(steps, 98)
+    edge = float(np.percentile(steps, 99.7)) if steps.size else 0.0
+    flat = edge > 0.04 and np.median(steps) < 0.2 * edge
     mode = "pixelate" if flat else "blur"
     return Redaction(region=Region.mask(part.astype(np.float32)), mode=mode, margin=0.0)
 
