@@ -30,8 +30,8 @@ class StableDiffusionSettings:
 
     Attributes
     ----------
-    image_size : int
-        Side in pixels of what the network sees, see `size_mode`.
+    image_size : int or None
+        Side in pixels of what the network sees, see `size_mode`. None means the mode "none".
     size_mode : str
         "square" (whatever the aspect ratio, as the released code), "short" (of the short side) or "none" (the
         picture's own size). Edges become multiples of a cell, see `network_size`.
@@ -51,7 +51,7 @@ class StableDiffusionSettings:
         False for CleanDIFT: clean latents.
     """
 
-    image_size: int = _option(768, "side in pixels of what the network sees")
+    image_size: int | None = _option(768, "side in pixels of what the network sees")
     size_mode: str = _option("square", "square, short (side) or none", choices=("square", "short", "none"))
     floor_to: int = _option(0, "round edges down to multiples of this, if not 0")
     timestep: int = _option(261, "diffusion timestep")
@@ -64,10 +64,12 @@ class StableDiffusionSettings:
     def __post_init__(self) -> None:
         blocks = self.up_block if isinstance(self.up_block, Sequence) else (self.up_block,)
         object.__setattr__(self, "up_block", blocks[0] if len(blocks) == 1 else tuple(blocks))
+        if self.image_size is None:
+            object.__setattr__(self, "size_mode", "none")
         check_size_mode(self.size_mode)
         if self.posterior not in ("sample", "mean"):
             raise ModelError(f"The posterior is {self.posterior!r}: use sample or mean.")
-        if self.ensemble < 1 or self.image_size < 1 or not blocks:
+        if self.ensemble < 1 or (self.image_size is not None and self.image_size < 1) or not blocks:
             raise ModelError("The ensemble and the image size must be at least 1, and one up block is needed.")
 
     @property
@@ -309,7 +311,11 @@ class StableDiffusionFeaturizer:
         stride = scale * 2 ** max(levels - 1 - min(self.settings.up_blocks), 0)
         settings = self.settings
         return network_size(
-            picture.size, side=settings.image_size, mode=settings.size_mode, stride=stride, floor_to=settings.floor_to
+            picture.size,
+            side=settings.image_size or 1,
+            mode=settings.size_mode,
+            stride=stride,
+            floor_to=settings.floor_to,
         )
 
     def _encode(self, pictures: Sequence[Image], size: tuple[int, int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
