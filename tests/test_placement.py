@@ -9,6 +9,7 @@ from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.base import MatrixTransform, quad_folds, quad_iou
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.image import Image
+from dift_edit.instances import locate_best_view, locate_instances
 from dift_edit.placement import locate, locate_features
 from dift_edit.warp import warp_image
 
@@ -134,3 +135,21 @@ def test_the_notebook_engine_finds_the_identity(features) -> None:
     placement = locate_features(features, QUAD, features, engine="notebook")
     assert np.abs(placement.quad - QUAD).max() < 8
     assert placement.matrix is not None and placement.engine == "notebook"
+
+
+def test_every_instance_is_found_once(astronaut, mini) -> None:
+    twice = np.concatenate([astronaut.pixels[:300, 60:360], astronaut.pixels[:300, 60:360]], 1)
+    first = QUAD - [60, 0]
+    found = locate_instances(astronaut, QUAD, Image(twice), featurizer=mini, mirror="never", min_confidence=0.3)
+    for truth in (first, first + [300, 0]):
+        assert max(quad_iou(placement.quad, truth) for placement in found) > 0.5
+    assert all(quad_iou(a.quad, b.quad) < 0.3 for k, a in enumerate(found) for b in found[:k])
+
+
+def test_the_better_view_is_taken(astronaut, mini) -> None:
+    other = Image(data.coffee())
+    views = [(other, QUAD), (astronaut, QUAD)]
+    index, placement = locate_best_view(views, astronaut, featurizer=mini, mirror="never")
+    assert index == 1 and np.abs(placement.quad - QUAD).max() < 0.5
+    with pytest.raises(EditError, match="no view"):
+        locate_best_view([], astronaut, featurizer=mini)

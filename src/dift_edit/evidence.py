@@ -37,7 +37,7 @@ TOLERANCE = 0.06
 """Standard deviation of a part's displacement, in short sides of the target."""
 TOLERANCE_GROWTH = 0.07
 """What is added to it per distance from the edit."""
-REACH = 0.5
+REACH = 0.4
 """Distance from the edit, in units of its size, at which a point weighs 1/e."""
 RING = 0.5
 """Width of the finely sampled ring round the edit, in units of its longer side."""
@@ -64,7 +64,7 @@ class Evidence:
     distance : ndarray
         (N,) source pixels from the edit's box; 0 inside.
     votes : torch.Tensor
-        (N, H, W) each with sum 1 (less where the target is masked).
+        (N, H, W) each with sum 1; none where the target is masked.
     field : torch.Tensor
         (N, H, W) blurred votes; 1 is a vote for a single cell, at that cell.
     source_size, target_size : (W, H)
@@ -119,8 +119,9 @@ class Evidence:
         score: Array = (self.support(matrices) * weights[:, None]).sum(0).numpy().astype(np.float64)
         return score
 
-    def within(self, reach: float) -> "Evidence":
-        """The same votes, weighted by another reach, see `REACH`."""
+    def within(self, reach: float | None = None) -> "Evidence":
+        """The same votes, weighted by another reach (default: `REACH`)."""
+        reach = REACH if reach is None else reach
         weights = self.mass * np.exp(-self.distance / (reach * self.extent))
         keep = np.flatnonzero(weights > 1e-4 * weights.max())
         return Evidence(
@@ -180,8 +181,10 @@ def gather_evidence(
     votes = _votes(near, far, points, source.image_size)
     if target_mask is not None:
         votes = votes * _mask_cells(target_mask, votes.shape[-2:]).to(votes)
-        if not votes.sum() > 0:
+        left = votes.sum((1, 2), keepdim=True)
+        if not left.sum() > 0:
             raise GeometryError("The target mask leaves no place for the edit: enlarge it.")
+        votes = votes / left.clamp_min(1e-6)
     cells = min(votes.shape[-2:])
     scale = min(target.image_size) / min(source.image_size)
     sigma = cells * (TOLERANCE + TOLERANCE_GROWTH * distance * scale / min(target.image_size))

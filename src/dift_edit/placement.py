@@ -233,7 +233,7 @@ class _View:
 
 
 def _place(view: _View, quad: Points, source: FeatureMap, engine: str, seed: int, surface: Surface | None) -> Placement:
-    near = view.wide.within(0.5)
+    near = view.wide.within()
     poses = sample_poses(near, pins=view.pins, seed=seed)
     index, _, _ = poses.expected
     similar = poses.transform(index)

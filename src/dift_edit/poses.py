@@ -26,13 +26,13 @@ Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 TURN_SIGMA, LOG_SCALE_SIGMA = 0.6, 0.7
-PRIOR = 0.1
+PRIOR = 0.05
 """Score that a pose loses at one (half a squared) standard deviation of the prior on turn and scale."""
-GROWTH = 0.12
-"""Score per log-scale that makes up for blurred votes, which favour maps that draw the points together."""
+GROWTH = 0.3
+"""Power of the scale that the support is multiplied with: blurred votes favour maps that draw the points together."""
 LARGEST = 3.0
 """Factor round the expected scale, either way."""
-SHARPNESS = 30.0
+SHARPNESS = 15.0
 """Posterior weight is exp(SHARPNESS · score)."""
 _PAIRS, _SINGLES, _BEST, _ROUNDS, _KEPT, _CANDIDATES = 500, 700, 16, 6, 150, 25
 
@@ -154,7 +154,7 @@ class _Search:
         """Support with the prior on the pose."""
         grow = np.log(np.abs(a) / self.evidence.expected_scale)
         prior = (np.angle(a) / TURN_SIGMA) ** 2 + (grow / LOG_SCALE_SIGMA) ** 2
-        score: Array = self.evidence.score(_matrices(a, b)) + GROWTH * grow - PRIOR * prior / 2
+        score: Array = self.evidence.score(_matrices(a, b)) * np.exp(GROWTH * grow) - PRIOR * prior / 2
         return score
 
     def hypotheses(self, rng: np.random.Generator, seed: int) -> tuple[Complex, Complex]:
@@ -232,5 +232,6 @@ def _overlaps(a: Complex, b: Complex, quad: Points, count: int, rows: npt.NDArra
     within = (back.real >= low[0]) & (back.real <= high[0]) & (back.imag >= low[1]) & (back.imag <= high[1])
     common = within.mean(-1) * np.abs(a[rows, None]) ** 2
     areas = np.abs(a) ** 2
-    overlaps: Array = common / np.maximum(areas[rows, None] + areas - common, 1e-12)
+    common = np.minimum(common, np.minimum(areas[rows, None], areas))
+    overlaps: Array = common / np.maximum(areas[rows, None] + areas - common, 1e-300)
     return overlaps
