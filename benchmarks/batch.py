@@ -57,8 +57,8 @@ def make_scene(folder: Path, count: int, model: str) -> str:
 def command(folder: Path, model: str, output: str, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "dift_edit", "propagate", str(folder / "source.png"), "--sticker",
-        str(folder / "sticker.png"),
-        str(folder / "photos"), "-o", str(folder / output), "--model", model, "--min-confidence", "0", "--log-json", *more,
+        str(folder / "sticker.png"), str(folder / "photos"), "-o", str(folder / output), "--model", model,
+        "--min-confidence", "0", "--log-json", *more,
     ]  # fmt: skip
 
 
@@ -164,7 +164,8 @@ def broken(args: argparse.Namespace) -> None:
         failed = [row for row in rows if row["status"] == "failed"]
         say(
             test="broken", targets=len(rows), done=len(rows) - len(failed), failed=len(failed),
-            with_reason=sum(Path(row["target"]).name in row["reason"] for row in failed), exit_status=finished.returncode,
+            with_reason=sum(Path(row["target"]).name in row["reason"] for row in failed),
+            exit_status=finished.returncode,
         )  # fmt: skip
 
 

@@ -1,0 +1,173 @@
+"""Recipe files, the commands that read them, URLs, and logs."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dift_edit as de
+from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model, variant
+from dift_edit.batch import run_batch
+from dift_edit.cli import main
+from dift_edit.compositing import Compositing
+from dift_edit.edits import Sticker
+from dift_edit.errors import DiftEditError, EditError, OutputError
+from dift_edit.image_io import load_image
+from dift_edit.recipe import Job, load_job, save_job
+from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.storage import OutputFolder, open_output
+from test_resume import bytes_of
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def scene(tmp_path):
+    picture(1).save(tmp_path / "source.png")
+    make_sticker(tmp_path / "sticker.png")
+    make_set(tmp_path / "photos", 3)
+    return tmp_path
+
+
+def full_job(scene, **changes):
+    return Job(
+        **{
+            "source": str(scene / "source.png"), "sticker": str(scene / "sticker.png"), "output": str(scene / "out"),
+            "targets": (str(scene / "photos"),), "quad": ((16, 12), (31, 12), (31.5, 27), (16, 27)),
+            "model_settings": SETTINGS, "transfer": TransferSettings(min_confidence=0.0, mirror="never", seed=4),
+            "batch": BatchSettings(preview_size=32), "compositing": Compositing(opacity=0.5), **changes,
+        }
+    )  # fmt: skip
+
+
+def test_a_recipe_comes_back_as_it_was(scene, monkeypatch):
+    job = full_job(scene, lists=("-", str(scene / "more.csv"), "s3://bucket/list.txt"))
+    save_job(job, scene / "job.toml")
+    text = (scene / "job.toml").read_text()
+    assert 'source = "source.png"' in text and str(scene) not in text  # it can be moved with its pictures
+    assert load_job(scene / "job.toml") == job
+    monkeypatch.chdir(scene)
+    assert load_job("job.toml").source == "source.png"
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda n: "/" not in n and "\0" not in n)
+)
+def test_any_name_survives_a_recipe(tmp_path_factory, name):
+    folder = tmp_path_factory.mktemp("names")
+    job = Job(source=str(folder / "a"), sticker=str(folder / f"x{name}"), output=str(folder / "o"))
+    save_job(job, folder / "job.toml")
+    assert load_job(folder / "job.toml") == job
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("source = ", "not valid TOML"),
+        ('source = "a"', "output"),
+        ('source = "a"\noutput = "o"', "needs one edit"),
+        ('source = "a"\noutput = "o"\nedit = 3', r"\[edit\] must be a table"),
+        ('source = "a"\noutput = "o"\n[edit]\nstickers = "s"', "unknown key 'stickers'"),
+        ('source = "a"\noutput = "o"\n[edit]\nsticker = "s"\nat = [1, 2]', "at must be 4 numbers"),
+        ('source = "a"\noutput = "o"\n[edit]\nsticker = "s"\nquad = [[1, 2]]', "four corners"),
+        ('source = "a"\noutput = "o"\n[edit]\nsticker = "s"\n[transfer]\nengine = "magic"', "engine"),
+        ('source = "a"\noutput = "o"\n[edit]\nsticker = "s"\n[batch]\nworkers = "two"', "workers"),
+        ('source = "a"\noutput = "o"\n[edit]\nsticker = "s"\n[targets]\npaths = "p"', "list of texts"),
+        ('version = 9\nsource = "a"\noutput = "o"', "version 9"),
+    ],
+)
+def test_bad_recipes_are_named(tmp_path, text, words):
+    (tmp_path / "job.toml").write_text(text)
+    with pytest.raises(DiftEditError, match=words) as error:
+        load_job(tmp_path / "job.toml")
+    assert "job.toml" in str(error.value)
+
+
+def test_recipe_of_a_missing_file_and_bytes(tmp_path):
+    with pytest.raises(DiftEditError, match="cannot be read"):
+        load_job(tmp_path / "none.toml")
+    (tmp_path / "job.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(DiftEditError, match="not valid TOML"):
+        load_job(tmp_path / "job.toml")
+    with pytest.raises(EditError, match="not both"):
+        Job(source="a", output="o", sticker="s", at=(0, 0, 1, 1), quad=((0, 0), (1, 0), (1, 1), (0, 1)))
+
+
+def test_run_does_what_propagate_does(scene, model, capsys):
+    arguments = [
+        "propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), str(scene / "photos"),
+        "--model", str(model), "--min-confidence", "0", "--seed", "5", "--preview-size", "32",
+    ]  # fmt: skip
+    assert main([*arguments, "-o", str(scene / "direct")]) == 0
+    assert main([*arguments, "-o", str(scene / "recipe"), "--save-job", str(scene / "job.toml")]) == 0
+    assert not (scene / "recipe").exists()
+    assert main(["run", str(scene / "job.toml"), "--log-json"]) == 0
+    assert bytes_of(scene / "direct") == bytes_of(scene / "recipe")
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert [event["event"] for event in events] == ["planned", "row", "row", "row", "summary"]
+    assert events[-1]["counts"] == {"applied": 3, "abstained": 0, "failed": 0} and events[-1]["exit_status"] == 0
+    assert main(["run", str(scene / "recipe" / "job.toml"), "--quiet"]) == 0  # the folder's own recipe goes on
+    assert "3 of 3 targets were done before" in capsys.readouterr().err
+
+
+def test_run_reads_all_recipes_before_the_first_runs(scene, model):
+    save_job(full_job(scene, model=str(model)), scene / "good.toml")
+    (scene / "bad.toml").write_text("source = 1")
+    assert main(["run", str(scene / "good.toml"), str(scene / "bad.toml")]) == 2
+    assert not (scene / "out").exists()
+    save_job(
+        full_job(scene, model=str(model), targets=(str(scene / "none.png"),), output=str(scene / "two")),
+        scene / "two.toml",
+    )
+    assert main(["run", str(scene / "good.toml"), str(scene / "two.toml"), "--quiet"]) == 1
+
+
+def test_urls_in_and_out(scene, model, monkeypatch, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda *_: str(tmp_path / "state"))
+    memory = fsspec.filesystem("memory")
+    for number in range(2):
+        memory.pipe_file(f"/in/{number}/cat.png", (scene / "photos" / f"photo000{number}.png").read_bytes())
+    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
+    tiny = de.load_featurizer(model, **SETTINGS)
+    options = {"model": tiny, "transfer": TransferSettings(min_confidence=0.0), "batch": BatchSettings(preview_size=32)}
+    targets = ["memory://in", "memory://in/none.png", (scene / "photos").as_uri()]
+    summary = run_batch(source, sticker, targets, "memory://out", **options)
+    assert [row.output for row in summary.rows] == [
+        "0/cat.png", "1/cat.png", None, "photo0000.png", "photo0001.png", "photo0002.png",
+    ]  # fmt: skip
+    assert "memory://in/none.png does not exist" in summary.rows[2].reason
+    assert memory.cat_file("/out/0/cat.png") == memory.cat_file("/out/photo0000.png")
+    assert len(memory.cat_file("/out/manifest.jsonl").splitlines()) == 6 and memory.exists("/out/review.html")
+    memory.rm_file("/out/1/cat.png")
+    again = run_batch(source, sticker, targets, "memory://out", **options)
+    assert again.kept == 5 and memory.exists("/out/1/cat.png")
+    with pytest.raises(DiftEditError, match="no kind that fsspec knows"):
+        open_output("nonsense://x")
+
+
+def test_names_cannot_leave_the_output_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    folder = OutputFolder(tmp_path / "out")
+    for name in ("../x.png", "/x.png", "a/../../x.png", "link/x.png"):
+        with pytest.raises(OutputError, match="outside"):
+            folder.write(name, b"")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_link_in_the_output_folder_is_one_failed_row(scene, model):
+    (scene / "photos" / "sub").mkdir()
+    variant(9).save(scene / "photos" / "sub" / "cat.png")
+    (scene / "out").mkdir()
+    (scene / "elsewhere").mkdir()
+    (scene / "out" / "sub").symlink_to(scene / "elsewhere")
+    save_job(full_job(scene, model=str(model)), scene / "job.toml")
+    assert main(["run", str(scene / "job.toml"), "--quiet"]) in (1, 2)
+    assert not list((scene / "elsewhere").iterdir())
