@@ -1,6 +1,7 @@
 """Recipe files, the commands that read them, URLs, and logs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 import dift_edit as de
 from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model, variant
-from dift_edit.batch import run_batch
+from dift_edit.batch import ModelSpec, run_batch
+from dift_edit.batch.work import Work, Worker
 from dift_edit.cli import main
 from dift_edit.compositing import Compositing
 from dift_edit.edits import Sticker
@@ -17,6 +19,7 @@ from dift_edit.image_io import load_image
 from dift_edit.recipe import Job, load_job, save_job
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.storage import OutputFolder, open_output
+from dift_edit.targets import collect_targets
 from test_resume import bytes_of
 
 
@@ -125,6 +128,25 @@ def test_run_reads_all_recipes_before_the_first_runs(scene, model):
         scene / "two.toml",
     )
     assert main(["run", str(scene / "good.toml"), str(scene / "two.toml"), "--quiet"]) == 1
+    assert (scene / "out" / "manifest.jsonl").exists() and (scene / "two" / "manifest.jsonl").exists()
+
+
+def test_jobs_with_one_model_share_features(scene, model, tmp_path):
+    found = collect_targets([scene / "photos"])
+    spec = ModelSpec(name=str(model), settings=SETTINGS, cache=str(tmp_path / "features"))
+    source, results = load_image(scene / "source.png"), []
+    for number, box in enumerate([(16, 12, 16, 16), (8, 8, 30, 20), (16, 12, 16, 16)]):
+        work = Work(
+            source=source, edit=Sticker.from_file(scene / "sticker.png", at=box), max_pixels=10**6,
+            transfer=TransferSettings(min_confidence=0.0), output=str(tmp_path / f"out{number}"),
+            model=spec if number < 2 else replace(spec, cache=""),
+        )  # fmt: skip
+        worker = Worker(work)
+        results.append([worker.process(target, target.name).row.output_sha256 for target in found])
+        if number == 1:
+            hits, misses = worker.featurizer.hits, worker.featurizer.misses
+    assert hits >= 4 and misses == 0  # the source and three targets, none of them computed again
+    assert results[0] == results[2] != results[1]
 
 
 def test_urls_in_and_out(scene, model, monkeypatch, tmp_path):

@@ -74,13 +74,15 @@ class Summary:
         return 1 if self.counts["failed"] else 0
 
 
-def run_job(job: Job, *, tell: Tell | None = None) -> Summary:
+def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
     """Do what a recipe says.
 
     Parameters
     ----------
     job : Job
         The recipe.
+    cache : str
+        Folder in which features are kept for the next job on the same targets; "" for none.
     tell : callable, optional
         Gets events while the run goes on, see `Tell`.
 
@@ -107,7 +109,9 @@ def run_job(job: Job, *, tell: Tell | None = None) -> Summary:
         edit,
         targets,
         job.output,
-        model=ModelSpec(name=job.model, device=devices[0] if devices else "cpu", settings=job.model_settings),
+        model=ModelSpec(
+            name=job.model, device=devices[0] if devices else "cpu", settings=job.model_settings, cache=cache
+        ),
         transfer=job.transfer,
         compositing=job.compositing,
         batch=job.batch,

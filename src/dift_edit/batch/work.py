@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dift_edit.batch.threads import set_arithmetic_threads
+from dift_edit.cache import CachedFeaturizer, FeatureCache
 from dift_edit.compositing import Compositing
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
@@ -36,15 +37,19 @@ class ModelSpec:
         "cpu", "cuda", "mps"…; several with commas run one process each.
     settings : dict
         Further arguments.
+    cache : str
+        Folder in which features are kept and looked for; "" for none.
     """
 
     name: str = "mini"
     device: str = "cpu"
     settings: dict[str, Any] = field(default_factory=dict)
+    cache: str = ""
 
     def load(self, device: str | None = None) -> Featurizer:
         """The featurizer, on another device if one is named."""
-        return load_featurizer(self.name, device=device or self.device, **self.settings)
+        featurizer = load_featurizer(self.name, device=device or self.device, **self.settings)
+        return CachedFeaturizer(featurizer, FeatureCache(self.cache)) if self.cache else featurizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 HELP = "run jobs from recipe files (job.toml)"
 
@@ -25,15 +26,22 @@ def run(args: argparse.Namespace) -> int:
     """Run the jobs one after the other; the worst exit status is returned."""
     from dift_edit.batch import run_job
     from dift_edit.cli._batch import dry_run, run_told
-    from dift_edit.recipe import load_job
+    from dift_edit.recipe import Job, load_job
 
     changes = {name: value for name in ("workers", "cluster") if (value := getattr(args, name)) is not None}
     changes |= {name: True for name in ("overwrite", "retry_failed") if getattr(args, name)}
     jobs = [load_job(path) for path in args.jobs]  # all of them are read before the first one runs
+    models = [f"{job.model} {job.device} {sorted(job.model_settings.items())}" for job in jobs]
+    shared = len(set(models)) < len(models)
+
+    def run_one(job: Job, cache: str) -> int:
+        if args.dry_run:
+            return dry_run(job)
+        return run_told(args, lambda tell: run_job(job, cache=cache, tell=tell))
+
     status = 0
-    for job in jobs:
-        job = replace(job, batch=replace(job.batch, **changes))  # noqa: PLW2901
-        status = max(
-            status, dry_run(job) if args.dry_run else run_told(args, lambda tell, job=job: run_job(job, tell=tell))
-        )
+    with TemporaryDirectory(prefix="dift-edit-features-") as folder:
+        for job in jobs:
+            changed = replace(job, batch=replace(job.batch, **changes))
+            status = max(status, run_one(changed, folder if shared else ""))
     return status
