@@ -1,0 +1,437 @@
+"""What the user can do: each action is one undoable step from one session to the next."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psygnal import Signal
+
+from dift_edit.errors import DiftEditError
+from napari_dift_edit import layers as glue
+from napari_dift_edit.client import EngineError, shared_engine
+from napari_dift_edit.history import History
+from napari_dift_edit.jobs import Job, Lane
+from napari_dift_edit.pictures import Pictures
+from napari_dift_edit.state import Crop, EditSpec, Pin, Quad, Result, Session
+
+__all__ = ["Editor", "Settings"]
+
+
+@dataclass
+class Settings:
+    """Choices that are no part of undo; the empty ones leave dift-edit's own defaults."""
+
+    model: str = "mini"
+    device: str = "cpu"
+    transfer: dict[str, Any] = field(default_factory=dict)
+
+    def message(self) -> dict[str, str]:
+        """The model as the engine reads it."""
+        return {"name": self.model, "device": self.device}
+
+
+class Editor:
+    """The session of one viewer, and what can be done with it."""
+
+    changed = Signal(object)
+    """The session is another one now."""
+    result_changed = Signal(str)
+    """The result of one target is another one now."""
+    working = Signal(bool)
+    """A propagation began or ended."""
+    said = Signal(str)
+    """A sentence for the status line."""
+
+    def __init__(self) -> None:
+        self.pictures = Pictures()
+        self.engine = shared_engine()
+        self.history = History(Session())
+        self.settings = Settings()
+        self.job: Job | None = None
+        self.running: str = ""
+        self.outputs: dict[str, str] = {}
+        self._applying: dict[str, Lane] = {}
+
+    @property
+    def session(self) -> Session:
+        """What holds now."""
+        return self.history.session
+
+    def _do(self, label: str, session: Session) -> int:
+        number = self.history.do(label, session)
+        self.changed.emit(session)
+        self.said.emit(label)
+        return number
+
+    def _amend(self, change: Callable[[Session], Session], since: int) -> None:
+        if self.history.amend(change, since):
+            self.changed.emit(self.session)
+
+    # choosing
+
+    def set_source(self, key: str) -> None:
+        """Choose the picture on which the edit is made."""
+        if key == self.session.source:
+            return
+        targets = tuple(target for target in self.session.targets if target != key)
+        session = replace(self.session, source=key, targets=targets, preview=None).stale()
+        number = self._do(f"Source: {self.pictures.name(key)}", session)
+        if session.edit:
+            self._prepare(session, number)
+
+    def set_targets(self, keys: Sequence[str]) -> None:
+        """Choose the pictures that get the edit."""
+        targets = tuple(key for key in dict.fromkeys(keys) if key != self.session.source)
+        if targets != self.session.targets:
+            self._do(f"{len(targets)} targets", replace(self.session, targets=targets))
+
+    def use_picture(
+        self,
+        kind: str,
+        pixels: npt.NDArray[Any],
+        name: str,
+        *,
+        quad: Quad | None = None,
+        path: str = "",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Choose the edit: a sticker (with a quad), or a painting, mask or edited copy of the source's size."""
+        if not self.session.source:
+            raise DiftEditError("There is no source picture yet: choose the photo that the edit is made on.")
+        key = self.pictures.add(pixels, name)
+        if quad is None and kind == "sticker":
+            quad = self._middle(pixels.shape[1], pixels.shape[0])
+        edit = EditSpec(kind=kind, picture=key, quad=quad or (), name=name, path=path, options=dict(options or {}))
+        session = replace(self.session, edit=edit, preview=None).stale()
+        self._prepare(session, self._do(f"Edit: {name}", session))
+
+    def _middle(self, width: int, height: int) -> Quad:
+        """A place for a new sticker: the middle of the source, at most half its size."""
+        layer = self.pictures.layer(self.session.source)
+        size = glue.picture_size(layer) if layer is not None else (width * 2, height * 2)
+        scale = min(0.5 * size[0] / width, 0.5 * size[1] / height)
+        half = (scale * width / 2, scale * height / 2)
+        x, y = (size[0] - 1) / 2, (size[1] - 1) / 2
+        return tuple((x + sx * half[0], y + sy * half[1]) for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1)))
+
+    def move_edit(self, quad: Quad) -> None:
+        """Put the sticker elsewhere on the source."""
+        edit = self.session.edit
+        if edit is None or edit.kind != "sticker":
+            return
+        session = replace(self.session, edit=replace(edit, quad=quad), preview=None).stale()
+        self._prepare(session, self._do("Move the edit", session))
+
+    def _prepare(self, session: Session, number: int) -> None:
+        """Find out where the edit lies on the source and how it looks there."""
+        edit, source = session.edit, self.pictures.content(session.source)
+        assert edit is not None
+
+        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+            yield from self.ask("prepare", cancelled=cancelled, urgency=0, source=source, edit=edit.message())
+
+        def hear(answer: dict[str, Any]) -> None:
+            def add(later: Session) -> Session:
+                if later.edit is not edit:
+                    return later
+                return replace(later, edit=edit if edit.quad else replace(edit, quad=answer["quad"]),
+                               preview=Crop(**answer["crop"]))  # fmt: skip
+
+            self._amend(add, number)
+
+        self._lane("source").submit(steps, hear)
+
+    def restore(self, session: Session) -> None:
+        """Go to a session that was read from a file, as one step."""
+        number = self._do("Open session", session)
+        if session.edit is not None:
+            self._prepare(session, number)
+
+    # propagating
+
+    def propagate(self, keys: Sequence[str] | None = None) -> None:
+        """Carry the edit to the targets, or to some of them; results come one by one."""
+        session = self.session
+        if self.job is not None:
+            raise DiftEditError("A propagation is still running: cancel it first.")
+        if session.edit is None or not session.source:
+            raise DiftEditError("There is nothing to carry yet: choose a source picture and an edit.")
+        targets = tuple(session.targets if keys is None else keys)
+        if not targets:
+            raise DiftEditError("There are no targets yet: choose the pictures that shall get the edit.")
+        if not session.edit.quad:
+            raise DiftEditError("The edit is still being prepared: try again in a moment.")
+        number = self.history.do(f"Propagate to {len(targets)}", session)
+        self.job = Job(
+            self._propagation(session, targets),
+            on_item=lambda item: self._hear(item, number),
+            on_end=self._ended,
+            title=f"dift-edit: {session.edit.name}",
+            total=len(targets),
+        )
+        self.job.start()
+        self.changed.emit(self.session)
+        self.working.emit(True)
+
+    def _propagation(self, session: Session, targets: Sequence[str]) -> Callable[..., Iterator[Any]]:
+        asked = [(key, *self._request(session, key)) for key in targets]
+
+        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+            crashes = 0
+            for key, name, request in asked:
+                yield "begin", key
+                try:
+                    if name == "sequence":
+                        yield from self._follow(key, request, cancelled)
+                    else:
+                        for answer in self.ask(name, cancelled=cancelled, urgency=1, **request):
+                            yield "result", key, answer
+                    crashes = 0
+                except EngineError as error:
+                    crashes += 1
+                    if crashes > 1:
+                        raise
+                    yield "crash", key, str(error)
+                except DiftEditError as error:
+                    yield "result", key, {"status": "failed", "reason": str(error)}
+
+        return steps
+
+    def _request(self, session: Session, key: str) -> tuple[str, dict[str, Any]]:
+        """The engine's function for one target, and what it needs."""
+        question = self.question(session, key)
+        frames = self.pictures.frames(key)
+        if not frames:
+            return "place", {**question, "output": self.outputs.get(key, "")}
+        number = int(session.source.split("#")[1])
+        keyframes = {number: None, **session.keyframes.get(key, {})}
+        return "sequence", {
+            "source": question["source"], "edit": question["edit"], "model": question["model"],
+            "frames": [self.pictures.content(frame) for frame in frames], "keyframes": keyframes,
+        }  # fmt: skip
+
+    def _follow(self, key: str, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[Any]:
+        """The edit through a stack of frames: progress, then one result."""
+        found: list[dict[str, Any]] = []
+        for answer in self.ask("sequence", cancelled=cancelled, urgency=1, **request):
+            if isinstance(answer, tuple):
+                yield "track", key, answer[1], answer[2]
+            else:
+                found.append(answer)
+        worst = min(found, key=lambda frame: frame["confidence"])
+        crops = tuple(Crop(**frame["crop"], frame=frame["frame"]) for frame in found if frame["crop"])
+        hidden = len(found) - len(crops)
+        reason = f"least sure in frame {worst['frame']} ({worst['confidence']:.0%})"
+        if hidden:
+            reason += f"; hidden in {hidden} of {len(found)} frames"
+        yield "stack", key, Result(
+            status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops,
+            confidence=float(np.mean([frame["confidence"] for frame in found])), quad=found[0]["quad"],
+            track=tuple((frame["quad"], frame["confidence"]) for frame in found),
+        )  # fmt: skip
+
+    def question(self, session: Session, key: str) -> dict[str, Any]:
+        """What the engine needs to place the edit in one target."""
+        assert session.edit is not None
+        return {
+            "source": self.pictures.content(session.source), "edit": session.edit.message(),
+            "target": self.pictures.content(key), "model": self.settings.message(),
+            "settings": dict(self.settings.transfer),
+            "pins": [(pin.source, pin.target) for pin in session.pins.get(key, ())],
+        }  # fmt: skip
+
+    def _hear(self, item: tuple[Any, ...], number: int) -> bool:
+        kind, key, *content = item
+        if kind == "begin":
+            self.running = key
+            self.said.emit(f"Placing in {self.pictures.name(key)} …")
+            self.result_changed.emit(key)
+            return False
+        if kind == "track":
+            self.said.emit(f"Following through {self.pictures.name(key)}: {content[0]} of {content[1]} frames")
+            return False
+        if kind == "stack":
+            self._keep(key, content[0], number)
+            return True
+        if kind == "crash":
+            from napari.utils.notifications import show_error
+
+            show_error(content[0])
+            answer = {"status": "failed", "reason": content[0]}
+        else:
+            answer = content[0]
+        self._take(key, answer, number)
+        return True
+
+    def _take(self, key: str, answer: dict[str, Any], number: int) -> None:
+        """Keep what the engine found for one target."""
+        answer = dict(answer)
+        crop = answer.pop("crop", None)
+        self._keep(key, Result(**answer, crops=(Crop(**crop),) if crop else ()), number)
+
+    def _keep(self, key: str, result: Result, number: int) -> None:
+        self._amend(lambda session: session.with_result(key, result), number)
+        self.result_changed.emit(key)
+
+    def _ended(self, outcome: str) -> None:
+        self.job, self.running = None, ""
+        done = sum(1 for result in self.session.results.values() if not result.stale)
+        self.said.emit({"done": "Done", "cancelled": "Cancelled", "failed": "Stopped by an error"}[outcome]
+                       + f": {done} of {len(self.session.targets)} targets")  # fmt: skip
+        self.working.emit(False)
+        self.changed.emit(self.session)
+
+    def cancel(self) -> None:
+        """Stop the propagation; what is done stays."""
+        if self.job is not None:
+            self.job.cancel()
+
+    # correcting
+
+    def correct(self, key: str, quad: Quad, frame: int | None = None) -> None:
+        """Put the edit of one target, or of one frame of a stack, where the user dragged it."""
+        before = self.session.results.get(key)
+        if frame is not None:
+            session = self.session.with_keyframe(key, frame, quad)
+            self._follow_again(key, self._do(f"Correct frame {frame} of {self.pictures.name(key)}", session))
+            return
+        result = replace(
+            before or Result(status="applied"), status="applied", quad=quad, by_hand=True, confidence=1.0, reason="",
+            transform=b"", review="", stale=False, engine="by hand",
+        )  # fmt: skip
+        number = self._do(f"Correct {self.pictures.name(key)}", self.session.with_result(key, result))
+        self._apply(key, result, number)
+
+    def _follow_again(self, key: str, number: int) -> None:
+        """Carry the edit through a stack again, with its keyframes."""
+        _, request = self._request(self.session, key)
+
+        def hear(item: tuple[Any, ...]) -> None:
+            if item[0] == "stack":
+                self._keep(key, item[2], number)
+            else:
+                self.said.emit(f"Following through {self.pictures.name(key)}: {item[2]} of {item[3]} frames")
+
+        self._lane(key).submit(lambda cancelled: self._follow(key, request, cancelled), hear)
+
+    def _apply(self, key: str, result: Result, number: int) -> None:
+        """Make the picture of a placement that is already known."""
+        session = self.session
+        assert session.edit is not None
+        question = {name: value for name, value in self.question(session, key).items()
+                    if name in ("source", "edit", "target")}  # fmt: skip
+
+        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+            yield from self.ask(
+                "apply", cancelled=cancelled, urgency=0, quad=result.quad, transform=result.transform, **question
+            )
+
+        def hear(answer: dict[str, Any]) -> None:
+            def add(later: Session) -> Session:
+                now = later.results.get(key)
+                if now is None or now.quad != result.quad:
+                    return later
+                return later.with_result(key, replace(now, crops=(Crop(**answer),)))
+
+            self._amend(add, number)
+            self.result_changed.emit(key)
+
+        self._lane(key).submit(steps, hear)
+
+    def pin(self, key: str, source: tuple[float, float], target: tuple[float, float]) -> None:
+        """Fix where a point of the source lies in one target, and place the edit there again."""
+        others = tuple(pin for pin in self.session.pins.get(key, ()) if pin.source != source)
+        self._repin(key, (*others, Pin(source, target)), f"Pin a point in {self.pictures.name(key)}")
+
+    def unpin(self, key: str) -> None:
+        """Drop all pins of one target."""
+        if self.session.pins.get(key):
+            self._repin(key, (), f"Drop the pins of {self.pictures.name(key)}")
+
+    def _repin(self, key: str, pins: tuple[Pin, ...], label: str) -> None:
+        number = self._do(label, self.session.with_pins(key, pins))
+        self.place_again(key, number)
+
+    def place_again(self, key: str, number: int | None = None) -> None:
+        """Look for the place in one target again, with its pins."""
+        session = self.session
+        if session.edit is None or not session.edit.quad:
+            return
+        if number is None:
+            number = self._do(f"Place again in {self.pictures.name(key)}", session)
+        question = self.question(session, key)
+
+        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+            yield from self.ask("place", cancelled=cancelled, urgency=0, **question)
+
+        self._lane(key).submit(steps, lambda answer: self._take(key, answer, number))
+
+    def review(self, key: str, verdict: str) -> None:
+        """Accept or reject the edit in one target ("accepted", "rejected", or "" for undecided)."""
+        result = self.session.results.get(key)
+        if result is None or result.review == verdict:
+            return
+        label = {"accepted": "Accept", "rejected": "Reject", "": "Undecide"}[verdict]
+        new = replace(result, review=verdict)
+        number = self._do(f"{label} {self.pictures.name(key)}", self.session.with_result(key, new))
+        if verdict == "accepted" and not new.crops and not new.frames and new.quad is not None:
+            self._apply(key, new, number)
+
+    def replace_target(self, old: str, new: str) -> None:
+        """A target is another picture now: a file that was opened as a layer."""
+        session = self.session
+        targets = tuple(new if key == old else key for key in session.targets if key != new)
+        result = session.results.get(old)
+        session = replace(session, targets=targets).with_result(old, None)
+        if result is not None:
+            session = session.with_result(new, result)
+        number = self._do(f"Open {self.pictures.name(old)}", session)
+        if result is not None and result.shown and result.quad is not None:
+            self._apply(new, result, number)
+
+    # undo
+
+    def undo(self) -> None:
+        """Take the latest step back."""
+        label = self.history.undo()
+        self.said.emit(f"Undone: {label}" if label else "There is nothing to undo")
+        self.changed.emit(self.session)
+
+    def redo(self) -> None:
+        """Do what was taken back again."""
+        label = self.history.redo()
+        self.said.emit(f"Done again: {label}" if label else "There is nothing to redo")
+        self.changed.emit(self.session)
+
+    # housekeeping
+
+    def _lane(self, key: str) -> Lane:
+        return self._applying.setdefault(key, Lane())
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs beside the viewer."""
+        return self.job is not None or any(lane.busy for lane in self._applying.values())
+
+    def read_file(self, path: Path, then: Callable[[npt.NDArray[Any]], None]) -> None:
+        """Read a picture file in the engine and hand its pixels on."""
+        self.ask_aside("read", then, path=str(path))
+
+    def ask(self, name: str, **arguments: Any) -> Iterator[Any]:
+        """Ask the engine, with the pictures of this editor; for worker threads (see `Engine.ask`)."""
+        return self.engine.ask(name, read=self.pictures.pixels, **arguments)
+
+    def ask_aside(self, name: str, then: Callable[[Any], None], **arguments: Any) -> None:
+        """Ask the engine something small, beside a propagation."""
+        self._lane(f"{name} {arguments}").submit(
+            lambda cancelled: self.ask(name, cancelled=cancelled, urgency=0, **arguments), then
+        )
+
+    def close(self) -> None:
+        """End all work; the engine stays for other windows, and ends by itself when it is idle."""
+        self.cancel()
+        for lane in self._applying.values():
+            lane.stop()

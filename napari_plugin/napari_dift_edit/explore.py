@@ -1,0 +1,215 @@
+"""Explore: point at something in one picture and see where it lies in the others."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Points
+
+from napari_dift_edit import layers as glue
+from napari_dift_edit.editor import Editor
+from napari_dift_edit.jobs import Lane
+from napari_dift_edit.scene import Scene
+
+__all__ = ["Explorer"]
+
+_GRAB = 14
+"""Screen pixels within which a point is taken hold of."""
+
+
+class Explorer:
+    """Heat maps and matched points, live; a matched point that is dragged becomes a pin.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the pointer moves.
+    editor : Editor
+        Knows the pictures and gets the pins.
+    scene : Scene
+        Knows which layers are shown.
+    """
+
+    def __init__(self, viewer: Any, editor: Editor, scene: Scene) -> None:
+        self.viewer = viewer
+        self.editor = editor
+        self.scene = scene
+        self.on = False
+        self.hover = False
+        self.query: tuple[str, tuple[float, float]] | None = None
+        self.found: dict[str, tuple[tuple[float, float], float | None]] = {}
+        self.points: Any = None
+        self.heat: dict[str, Any] = {}
+        self.lane = Lane()
+        self._looks: list[tuple[str, str]] = []
+
+    def turn(self, on: bool) -> None:
+        """Begin or end."""
+        if on == self.on:
+            return
+        self.on = on
+        if on:
+            self.viewer.mouse_drag_callbacks.append(self._pressed)
+            self.viewer.mouse_move_callbacks.append(self._moved)
+            self.viewer.layers.selection.active = self.scene.layer(self.editor.session.source)
+        else:
+            self.viewer.mouse_drag_callbacks.remove(self._pressed)
+            self.viewer.mouse_move_callbacks.remove(self._moved)
+            self._clear()
+
+    def _clear(self) -> None:
+        self.query, self.found = None, {}
+        with self.scene.quietly():
+            for layer in (self.points, *self.heat.values()):
+                if layer is not None and layer in self.viewer.layers:
+                    self.viewer.layers.remove(layer)
+        self.points, self.heat = None, {}
+
+    def pictures(self) -> list[str]:
+        """Keys of the source and the targets that are open."""
+        session = self.editor.session
+        keys = (session.source, *session.targets)
+        return [key for key in keys if key and self.scene.layer(key) is not None]
+
+    def picture_at(self, world: Any) -> tuple[str, tuple[float, float]] | None:
+        """Which picture is under a point of the world, and which of its pixels."""
+        for key in self.pictures():
+            layer = self.scene.layer(key)
+            x, y = glue.to_picture(layer, [tuple(world)[-2:]])[0]
+            width, height = glue.picture_size(layer)
+            if layer.visible and -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5:
+                return key, (float(x), float(y))
+        return None
+
+    def _moved(self, _: Any, event: Any) -> None:
+        if (self.hover or "Shift" in event.modifiers) and not self.editor.job:
+            place = self.picture_at(event.position)
+            if place is not None and place[0] == self.editor.session.source:
+                self.ask(*place, quick=True)
+
+    def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
+        """A click asks; taking hold of a match and dragging it pins it."""
+        held = self._match_under(event.position)
+        start = np.array(event.position)[-2:]
+        pan = viewer.camera.mouse_pan
+        if held:
+            viewer.camera.mouse_pan = False
+        moved = False
+        try:
+            yield
+            while event.type == "mouse_move":
+                moved = moved or bool(np.abs(np.array(event.position)[-2:] - start).max() * viewer.camera.zoom > 4)
+                if held and moved:
+                    x, y = glue.to_picture(self.scene.layer(held), [np.array(event.position)[-2:]])[0]
+                    self.found[held] = ((float(x), float(y)), 1.0)
+                    self._show_points()
+                yield
+        finally:
+            viewer.camera.mouse_pan = pan
+        if held and moved and self.query is not None:
+            self._pin(held)
+        elif not moved:
+            place = self.picture_at(event.position)
+            if place is not None:
+                self.ask(*place)
+
+    def _match_under(self, world: Any) -> str:
+        for key, (point, _) in self.found.items():
+            layer = self.scene.layer(key)
+            if layer is not None:
+                away = glue.to_world(layer, [point])[0] - np.array(world)[-2:]
+                if float(np.hypot(*away)) * self.viewer.camera.zoom <= _GRAB:
+                    return key
+        return ""
+
+    def _pin(self, key: str) -> None:
+        assert self.query is not None
+        if self.query[0] == self.editor.session.source and key in self.editor.session.targets:
+            self.editor.pin(key, self.query[1], self.found[key][0])
+        else:
+            self.editor.said.emit("Ask at a point of the source first: pins tie the source to a target")
+
+    def ask(self, key: str, point: tuple[float, float], *, quick: bool = False) -> None:
+        """Show where a point of a picture lies in all others; `quick` leaves the confidence out."""
+        self.query = (key, point)
+        others = [other for other in self.pictures() if other != key]
+        question: dict[str, Any] = {
+            "source": self.editor.pictures.content(key), "point": point,
+            "targets": [self.editor.pictures.content(other) for other in others],
+            "model": self.editor.settings.message(), "quick": quick,
+        }  # fmt: skip
+        names = dict(zip(question["targets"], others, strict=True))
+
+        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+            yield from self.editor.ask("explore", cancelled=cancelled, urgency=0, **question)
+
+        self._show_points()
+        self.lane.submit(steps, lambda answer: self._take(names[answer["key"]], point, answer))
+
+    def _take(self, key: str, asked: tuple[float, float], answer: dict[str, Any]) -> None:
+        if not self.on or self.query is None or self.scene.layer(key) is None:
+            return
+        if self.query[1] == asked or self.hover:
+            if "heat" in answer:
+                self._show_heat(key, answer["heat"])
+            self.found[key] = (answer["point"], answer.get("confidence"))
+            self._show_points()
+
+    def _show_heat(self, key: str, heat: npt.NDArray[np.float32]) -> None:
+        layer = self.scene.layer(key)
+        width, height = glue.picture_size(layer)
+        step = (width / heat.shape[1], height / heat.shape[0])
+        affine = glue.patch_affine(layer, 0.5 * step[0] - 0.5, 0.5 * step[1] - 0.5, step)
+        limits = (float(np.quantile(heat, 0.5)), float(heat.max()) + 1e-6)
+        shown = self.heat.get(key)
+        if shown is not None and shown in self.viewer.layers:
+            shown.data = heat
+            shown.affine = affine
+            shown.contrast_limits = limits
+            return
+        shown = Image(
+            heat, name=f"{self.editor.pictures.name(key)} · similarity", affine=affine, contrast_limits=limits,
+            colormap="inferno", blending="additive", opacity=0.75, interpolation2d="linear",
+        )  # fmt: skip
+        shown.metadata["dift-edit"] = {"result of": key}
+        self.heat[key] = shown
+        self.scene.insert_above(layer, shown)
+
+    def _show_points(self) -> None:
+        """The asked point and its matches; the surer, the greener."""
+        places, looks = [], []
+        if self.query is not None and self.scene.layer(self.query[0]) is not None:
+            places.append(glue.to_world(self.scene.layer(self.query[0]), [self.query[1]])[0])
+            looks.append(("#ffffff", ""))
+        for key, (point, confidence) in self.found.items():
+            layer = self.scene.layer(key)
+            if layer is not None and self.query is not None and key != self.query[0]:
+                places.append(glue.to_world(layer, [point])[0])
+                sure = confidence is None or confidence >= 0.5
+                looks.append(("#3ddc84" if sure else "#ffb020", "" if confidence is None else f"{confidence:.0%}"))
+        if self.points is None or self.points not in self.viewer.layers:
+            self.points = Points(
+                ndim=2, name="dift-edit matches", symbol="disc", border_width=0.15, size=self._size(),
+                text={"string": "{words}", "size": 12, "color": "white", "anchor": "upper_left"},
+                features={"words": np.array([], dtype=object)},
+            )  # fmt: skip
+            self._looks = []
+            with self.scene.quietly():
+                self.viewer.layers.append(self.points)
+        points = self.points
+        points.data = np.array(places).reshape(-1, 2)
+        if looks != self._looks and looks:
+            self._looks = looks
+            points.features = {"words": [words for _, words in looks]}
+            points.face_color = [colour for colour, _ in looks]
+            points.border_color = "black"
+            points.size = self._size()
+            points.selected_data = set()
+
+    def _size(self) -> float:
+        layer = self.scene.layer(self.editor.session.source)
+        if layer is None:
+            return 10.0
+        low, high = glue.world_box(layer)
+        return float(np.max(high - low)) * 0.03

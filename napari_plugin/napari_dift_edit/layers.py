@@ -1,0 +1,301 @@
+"""The one place that knows napari's coordinates and layer types.
+
+napari orders coordinates (…, row, column) and has a world round its layers' data; dift-edit speaks (x, y) pixels with
+centres at integers, which is the layer's data grid. A picture lies in a layer's last two axes; an axis before them is
+time.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels, Layer, Shapes
+
+__all__ = [
+    "frame_change",
+    "frame_count",
+    "frame_shown",
+    "has_alpha",
+    "is_picture",
+    "mask_pixels",
+    "patch_affine",
+    "picture_size",
+    "quad_affine",
+    "read_pixels",
+    "side_by_side",
+    "to_picture",
+    "to_rgba",
+    "to_world",
+    "world_box",
+]
+
+Array = npt.NDArray[np.float64]
+
+
+def is_picture(layer: Layer) -> bool:
+    """Whether a layer shows a picture or a stack of pictures."""
+    return isinstance(layer, Image) and not isinstance(layer, Labels) and 2 <= layer.ndim <= 3
+
+
+def picture_size(layer: Layer) -> tuple[int, int]:
+    """(W, H) of the layer's picture in pixels, at full resolution."""
+    if not isinstance(layer, Image | Labels):
+        raise TypeError(f"{layer.name} has no pixels")
+    shape = _level(layer).shape
+    rows = layer.ndim - 2
+    return int(shape[rows + 1]), int(shape[rows])
+
+
+def frame_count(layer: Layer) -> int | None:
+    """Number of frames of a stack; None for a single picture."""
+    return int(_level(layer).shape[0]) if layer.ndim == 3 else None
+
+
+def has_alpha(layer: Layer) -> bool:
+    """Whether a colour layer has an alpha channel that hides something of it."""
+    level = _level(layer)
+    return bool(layer.rgb and level.shape[-1] == 4)
+
+
+def frame_shown(layer: Layer, point: Sequence[float]) -> int | None:
+    """Which frame of a stack is seen at a point of the world (the viewer's sliders); None for a single picture."""
+    count = frame_count(layer)
+    if count is None:
+        return None
+    inside = layer.world_to_data(np.asarray(point)[-3:])
+    return int(np.clip(np.round(inside[0]), 0, count - 1))
+
+
+def _level(layer: Layer) -> Any:
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def read_pixels(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
+    """A layer's picture as it is displayed, as an array that `dift_edit.as_image` takes.
+
+    Colour pictures keep their values; grey ones get the layer's contrast limits and colour map, in their own depth.
+    Lazy data is computed here, so call it in a worker thread.
+
+    Parameters
+    ----------
+    layer : Image layer
+        Colour or grey; multiscale gives its finest level.
+    frame : int, optional
+        Of a stack.
+
+    Returns
+    -------
+    ndarray
+        (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float32 in [0, 1].
+    """
+    data = _level(layer)
+    array: npt.NDArray[Any] = np.asarray(data if frame is None else data[frame])
+    if layer.rgb:
+        return np.clip(array, 0, 1).astype(np.float32) if array.dtype.kind == "f" else array
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * np.uint8(255)
+    low, high = (float(limit) for limit in layer.contrast_limits)
+    full = {"uint8": 255, "uint16": 65535}.get(array.dtype.name)
+    grey = layer.colormap.name in ("gray", "grey")
+    if full is not None and grey and (low, high) == (0, full):
+        return array
+    unit: npt.NDArray[np.float32] = np.clip((array.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
+    unit[~np.isfinite(unit)] = 0
+    if not grey:
+        mapped: Array = np.asarray(layer.colormap.map(unit.ravel()))[:, :3].reshape(*unit.shape, 3)
+        return np.round(mapped * 255).astype(np.uint8)
+    return np.round(unit * full).astype(array.dtype) if full is not None else unit
+
+
+def mask_pixels(layer: Layer, size: tuple[int, int], onto: Layer) -> npt.NDArray[np.uint8]:
+    """What was painted or drawn on a picture, as (H, W, 4) uint8 in the picture's frame, transparent elsewhere.
+
+    Parameters
+    ----------
+    layer : Labels, Shapes or Image
+        Labels in their colours, shapes in their face and edge colours, or an image's pixels.
+    size : (W, H)
+        Of the picture.
+    onto : Layer
+        The picture's layer, whose frame counts.
+    """
+    from scipy import ndimage
+
+    if isinstance(layer, Shapes):
+        return _shape_colours(layer, size, onto)
+    if isinstance(layer, Labels):
+        values = np.asarray(_level(layer))
+        values = values[0] if values.ndim == 3 else values
+        colours: npt.NDArray[np.uint8] = np.round(layer.colormap.map(values) * 255).astype(np.uint8)
+        colours[values == 0] = 0
+    else:
+        colours = to_rgba(read_pixels(layer))
+    forward = frame_change(onto, layer)
+    if np.allclose(forward, np.eye(3)) and colours.shape[:2] == (size[1], size[0]):
+        return colours
+    order: Literal[0, 1] = 0 if isinstance(layer, Labels) else 1
+    shape = (size[1], size[0])
+    matrix, offset = forward[:2, :2], forward[:2, 2]
+    channels = [
+        ndimage.affine_transform(colours[..., c], matrix, offset, output_shape=shape, order=order) for c in range(4)
+    ]
+    return np.stack(channels, axis=-1)
+
+
+def _shape_colours(layer: Shapes, size: tuple[int, int], onto: Layer) -> npt.NDArray[np.uint8]:
+    """Draw each shape's face, in order, with Pillow at twice the resolution."""
+    import PIL.Image
+    import PIL.ImageDraw
+
+    canvas = PIL.Image.new("RGBA", (2 * size[0], 2 * size[1]))
+    pen = PIL.ImageDraw.Draw(canvas)
+    for index in np.argsort(layer.z_index):
+        vertices = layer._data_view.shapes[index]._face_vertices if layer.shape_type[index] == "ellipse" else None
+        outline = layer.data[index] if vertices is None or not len(vertices) else vertices
+        corners = to_picture(onto, np.array([layer.data_to_world(row)[-2:] for row in np.asarray(outline)]))
+        face, edge = (tuple(round(255 * float(value)) for value in colour[index])
+                      for colour in (layer.face_color, layer.edge_color))  # fmt: skip
+        scale = np.sqrt(abs(np.linalg.det(frame_change(layer, onto)[:2, :2])))
+        width = max(1, round(2 * float(layer.edge_width[index]) * scale))
+        points = [(2 * x + 0.5, 2 * y + 0.5) for x, y in corners]
+        if layer.shape_type[index] in ("line", "path"):
+            pen.line(points, fill=edge, width=width, joint="curve")
+        else:
+            pen.polygon(points, fill=face, outline=edge, width=width)
+    return np.asarray(canvas.resize(size, PIL.Image.Resampling.BOX)).copy()
+
+
+def to_rgba(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Pixels of any depth as (H, W, 4) uint8."""
+    scale = {"u1": 1, "u2": 1 / 257}.get(pixels.dtype.str[1:], 255)
+    eight = np.round(pixels * scale).astype(np.uint8)
+    if eight.ndim == 2:
+        eight = np.repeat(eight[..., None], 3, axis=2)
+    if eight.shape[2] == 3:
+        eight = np.concatenate([eight, np.full((*eight.shape[:2], 1), 255, np.uint8)], axis=2)
+    return eight
+
+
+def _matrix(layer: Layer) -> Array:
+    """(n + 1, n + 1) from the layer's data coordinates to the world."""
+    n = layer.ndim
+    origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=np.float64)[-n:]
+    matrix = np.eye(n + 1)
+    matrix[:n, n] = origin
+    for axis, unit in enumerate(np.eye(n)):
+        matrix[:n, axis] = np.asarray(layer.data_to_world(unit))[-n:] - origin
+    return matrix
+
+
+def _plane(layer: Layer) -> Array:
+    """(3, 3) from (row, column) of the layer's picture to (row, column) of the world."""
+    return _matrix(layer)[-3:, -3:]
+
+
+def frame_change(onto: Layer, of: Layer) -> Array:
+    """(3, 3) from (row, column) of one layer's picture to (row, column) of another's data."""
+    return np.asarray(np.linalg.inv(_plane(of)) @ _plane(onto))
+
+
+def to_world(layer: Layer, points: Any) -> Array:
+    """(N, 2) points (x, y) of a layer's picture as (row, column) of the world."""
+    plane = _plane(layer)
+    array = np.asarray(points, dtype=np.float64).reshape(-1, 2)[:, ::-1]
+    return array @ plane[:2, :2].T + plane[:2, 2]
+
+
+def to_picture(layer: Layer, world: Any) -> Array:
+    """(N, 2) (row, column) of the world as (x, y) of a layer's picture."""
+    inverse = np.linalg.inv(_plane(layer))
+    array = np.asarray(world, dtype=np.float64).reshape(-1, np.shape(world)[-1])[:, -2:]
+    return np.ascontiguousarray((array @ inverse[:2, :2].T + inverse[:2, 2])[:, ::-1])
+
+
+def patch_affine(
+    layer: Layer, x: float, y: float, step: tuple[float, float] = (1.0, 1.0), *, flat: bool = True
+) -> Array:
+    """The `affine` of a layer that shows a part of another layer's picture where it belongs.
+
+    Parameters
+    ----------
+    layer : Layer
+        Has the whole picture.
+    x, y : float
+        Where the part's first pixel centre lies in the picture.
+    step : (float, float)
+        Distance in picture pixels between the part's pixels, along x and y.
+    flat : bool
+        For a single picture; else keep the layer's time axis.
+    """
+    inner = np.array([(step[1], 0, y), (0, step[0], x), (0, 0, 1)], dtype=np.float64)
+    if flat or layer.ndim == 2:
+        return _plane(layer) @ inner
+    matrix = _matrix(layer)
+    full = np.eye(len(matrix))
+    full[-3:, -3:] = inner
+    return matrix @ full
+
+
+def quad_affine(layer: Layer, quad: Any, size: tuple[int, int]) -> Array:
+    """The `affine` of a layer that shows a picture of `size` (W, H) with three outer corners on those of a quad."""
+    corners = np.asarray(quad, dtype=np.float64)
+    across, down = (corners[1] - corners[0]) / size[0], (corners[3] - corners[0]) / size[1]
+    start = corners[0] + (across + down) / 2
+    inner = np.array([(down[1], across[1], start[1]), (down[0], across[0], start[0]), (0, 0, 1)])
+    placed: Array = _plane(layer) @ inner
+    return placed
+
+
+def world_box(layer: Layer) -> tuple[Array, Array]:
+    """Lowest and highest (row, column) of the world that a layer's picture covers."""
+    width, height = picture_size(layer)
+    corners = to_world(layer, [(-0.5, -0.5), (width - 0.5, -0.5), (width - 0.5, height - 0.5), (-0.5, height - 0.5)])
+    return corners.min(0), corners.max(0)
+
+
+def side_by_side(layers: Sequence[Layer], aspect: float = 1.5, gap: float = 0.03) -> list[Array]:
+    """The `affine` that each layer needs so that all pictures lie in rows of one height, like prints on a table.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The first one keeps its place and size.
+    aspect : float
+        Width over height of the whole table.
+    gap : float
+        Between pictures, in heights.
+    """
+    boxes = [world_box(layer) for layer in layers]
+    row_height = float((boxes[0][1] - boxes[0][0])[0])
+    scales = [row_height / float((high - low)[0]) for low, high in boxes]
+    widths = [float((high - low)[1]) * scale for (low, high), scale in zip(boxes, scales, strict=True)]
+    space = row_height * gap
+    wide = _row_width(widths, row_height, space, aspect)
+    affines, left, top = [], 0.0, 0.0
+    for layer, (low, _), scale, width in zip(layers, boxes, scales, widths, strict=True):
+        if left and left + width > wide:
+            left, top = 0.0, top + row_height + space
+        corner = boxes[0][0] + (top, left)
+        move = np.array([(scale, 0, corner[0] - scale * low[0]), (0, scale, corner[1] - scale * low[1]), (0, 0, 1)])
+        affine = np.array(layer.affine.affine_matrix, dtype=np.float64)
+        affine[-3:, :] = move @ affine[-3:, :]
+        affines.append(affine)
+        left += width + space
+    return affines
+
+
+def _row_width(widths: Sequence[float], height: float, space: float, aspect: float) -> float:
+    """The width of rows with which a window of a given aspect shows the pictures largest."""
+    best, chosen = 0.0, max(widths)
+    for last in range(1, len(widths) + 1):
+        limit = max(sum(widths[:last]) + space * (last - 1), *widths) + 1e-6
+        rows, left = 1, 0.0
+        for width in widths:
+            if left and left + width > limit:
+                rows, left = rows + 1, 0.0
+            left += width + space
+        zoom = min(aspect / limit, 1 / (rows * (height + space)))
+        if zoom > best:
+            best, chosen = zoom, limit
+    return chosen

@@ -1,0 +1,89 @@
+"""Settings of model and placement, made from the same fields that the command line's flags are made from."""
+
+from dataclasses import fields
+from typing import Any
+
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+from superqt import QCollapsible
+
+from dift_edit.settings import TransferSettings
+from napari_dift_edit.editor import Editor
+
+__all__ = ["OptionsPanel"]
+
+
+class OptionsPanel(QCollapsible):
+    """Model, device, and the fields of `dift_edit.settings.TransferSettings`.
+
+    Parameters
+    ----------
+    editor : Editor
+        Gets the choices.
+    """
+
+    def __init__(self, editor: Editor, parent: QWidget | None = None) -> None:
+        super().__init__("Settings", parent)
+        self.editor = editor
+        self.model = QComboBox()
+        self.model.setEditable(True)
+        self.model.addItem("mini")
+        self.model.setToolTip("The featurizer: mini is built in and needs no download; or the path of a model folder.")
+        self.model.currentTextChanged.connect(self._model_chosen)
+        self.device = QComboBox()
+        self.device.addItems(["cpu", "cuda", "mps"])
+        self.device.setToolTip("Where the network runs.")
+        self.device.currentTextChanged.connect(self._device_chosen)
+        content = QWidget()
+        form = QFormLayout(content)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("model", self.model)
+        form.addRow("device", self.device)
+        self.fields: dict[str, QWidget] = {}
+        for item in fields(TransferSettings):
+            widget = _widget_for(item, lambda value, name=item.name: self._set(name, value))
+            if widget is not None:
+                widget.setToolTip(str(item.metadata["help"]))
+                self.fields[item.name] = widget
+                form.addRow(item.name.replace("_", " "), widget)
+        self.setContent(content)
+        self.collapse(animate=False)
+
+    def _model_chosen(self, name: str) -> None:
+        self.editor.settings.model = name.strip() or "mini"
+
+    def _device_chosen(self, name: str) -> None:
+        self.editor.settings.device = name
+
+    def _set(self, name: str, value: Any) -> None:
+        default = next(item.default for item in fields(TransferSettings) if item.name == name)
+        if value == default:
+            self.editor.settings.transfer.pop(name, None)
+        else:
+            self.editor.settings.transfer[name] = value
+
+
+def _widget_for(item: Any, changed: Any) -> QWidget | None:
+    """An input for one field; None for a field that is no plain value."""
+    default, metadata = item.default, item.metadata
+    if "help" not in metadata:
+        return None
+    if metadata.get("choices"):
+        box = QComboBox()
+        box.addItems([str(choice) for choice in metadata["choices"]])
+        box.setCurrentText(str(default))
+        box.currentTextChanged.connect(changed)
+        return box
+    if isinstance(default, bool):
+        tick = QCheckBox()
+        tick.setChecked(default)
+        tick.toggled.connect(changed)
+        return tick
+    if isinstance(default, int | float):
+        number = QSpinBox() if isinstance(default, int) else QDoubleSpinBox()
+        number.setRange(0, 2**31 - 1 if isinstance(default, int) else 1)
+        if isinstance(default, float):
+            number.setSingleStep(0.05)
+        number.setValue(default)
+        number.valueChanged.connect(changed)
+        return number
+    return None

@@ -1,0 +1,116 @@
+"""What the engine process writes and carries along: pictures, recipes, annotations. Registered in `tasks`."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_dift_edit.tasks import Store
+
+__all__ = ["carry_labels", "carry_points", "export", "folder", "save_picture", "transform_of", "write_job"]
+
+
+def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
+    """The transform that was found, or the one that takes the edit's corners to those of `quad`."""
+    if transform:
+        return pickle.loads(transform)  # made by this process' `place`, see `channel`
+    import cv2
+
+    from dift_edit.edits import as_quad
+    from dift_edit.geometry.base import MatrixTransform
+
+    corners = as_quad(quad, "The place that was drawn")
+    return MatrixTransform(cv2.getPerspectiveTransform(np.float32(edit.quad), np.float32(corners)).astype(np.float64))
+
+
+def folder(store: "Store", *, path: str, leave_out: list[str]) -> Iterator[Any]:
+    """The picture files of a folder."""
+    with store.loading():
+        from dift_edit.targets import collect_targets
+    yield [target.path for target in collect_targets([path], leave_out=leave_out).targets]
+
+
+def export(
+    store: "Store",
+    *,
+    source: str,
+    edit: dict[str, Any],
+    target: str,
+    quad: Any,
+    transform: bytes,
+    by_hand: bool,
+    model: dict[str, str],
+    settings: dict[str, Any],
+    pins: list[Any],
+    file: str,
+    output: str,
+) -> Iterator[Any]:
+    """Write one target with the edit; with its file's depth and metadata, where it still has that file's pixels."""
+    from dift_edit import save_image
+    from dift_edit.placement import locate
+
+    image, _, picture = store.need(source, edit["picture"], target)
+    if file:
+        (loaded,) = store.need(f"file:{file}")
+        if loaded.size == picture.size and np.array_equal(np.asarray(loaded.to_pil()), np.asarray(picture.to_pil())):
+            picture = loaded
+    made = store.edit(edit, image)
+    if by_hand or transform:
+        found = transform_of(made, quad, transform)
+    else:  # a session that was read back: the same settings find the same place
+        options = {name: value for name, value in settings.items() if name in ("engine", "mirror", "seed")}
+        if pins:
+            options["pins"] = pins
+        found = locate(image, made.quad, picture, featurizer=store.featurizer(model), **options).transform
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    yield str(save_image(made.apply(picture, found, source=image), output))
+
+
+def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:
+    """Write a picture as it is."""
+    from dift_edit import save_image
+
+    (image,) = store.need(picture)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    yield str(save_image(image, output))
+
+
+def write_job(store: "Store", *, path: str, job: dict[str, Any]) -> Iterator[Any]:
+    """Write the recipe that ``dift-edit run`` reads."""
+    with store.loading():
+        from dift_edit.recipe import Job, save_job
+        from dift_edit.settings import TransferSettings
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_job(Job(**{**job, "transfer": TransferSettings(**job["transfer"])}), path)
+    yield path
+
+
+def carry_points(
+    store: "Store", *, source: str, edit: dict[str, Any], quad: Any, transform: bytes, points: Any
+) -> Iterator[Any]:
+    """Points of the source as they lie in a target."""
+    image, _ = store.need(source, edit["picture"])
+    yield np.asarray(transform_of(store.edit(edit, image), quad, transform)(points))
+
+
+def carry_labels(
+    store: "Store",
+    *,
+    source: str,
+    edit: dict[str, Any],
+    quad: Any,
+    transform: bytes,
+    labels: Any,
+    size: tuple[int, int],
+) -> Iterator[Any]:
+    """A label picture of the source as it lies in a target: its corner and its labels."""
+    from dift_edit.warp import warp_layer
+
+    image, _ = store.need(source, edit["picture"])
+    found = transform_of(store.edit(edit, image), quad, transform)
+    warped = warp_layer(labels.astype(np.float32)[..., None], found, size, resampling="nearest")
+    left, top, _, _ = warped.box
+    yield {"x": left, "y": top, "labels": np.rint(warped.values[..., 0]).astype(labels.dtype)}

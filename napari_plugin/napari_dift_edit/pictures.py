@@ -1,0 +1,131 @@
+"""The pictures that the plugin knows, by key: layers of the viewer, frames of stacks, arrays, files."""
+
+import itertools
+import weakref
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dift_edit.errors import DiftEditError
+from napari_dift_edit import layers as glue
+
+__all__ = ["Pictures"]
+
+_numbers = itertools.count(1)
+
+
+class Pictures:
+    """Keys for pictures.
+
+    A key is ``layer-3`` (a layer), ``layer-3#7`` (a frame of a stack), ``array-4`` or ``file:/path``. A *content key*
+    has the layer's revision at its end, ``layer-3@2`` or ``layer-3#7@2``, so that the engine never mixes up an old
+    picture with a new one. Layers are held weakly.
+    """
+
+    def __init__(self) -> None:
+        self._layers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._revisions: dict[str, int] = {}
+        self._arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {}
+        self._thumbnails: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def key(self, layer: Any, frame: int | None = None) -> str:
+        """The key of a layer, or of one frame of it."""
+        known = self._keys.get(layer)
+        if known is None:
+            known = f"layer-{next(_numbers)}"
+            self._keys[layer] = known
+            self._layers[known] = layer
+            self._revisions[known] = 0
+            for name in ("data", "set_data", "contrast_limits", "colormap"):
+                if name != "set_data" and name in layer.events:
+                    layer.events[name].connect(lambda _=None, key=known: self._changed(key))
+        return known if frame is None else f"{known}#{frame}"
+
+    def _changed(self, key: str) -> None:
+        self._revisions[key] += 1
+
+    def add(self, pixels: npt.NDArray[Any], name: str) -> str:
+        """Keep an array; returns its key."""
+        key = f"array-{next(_numbers)}"
+        self._arrays[key] = (name, pixels)
+        return key
+
+    def layer(self, key: str) -> Any:
+        """The layer of a key, or None when it is no layer or the layer is gone."""
+        return self._layers.get(key.split("#", maxsplit=1)[0])
+
+    def frames(self, key: str) -> list[str]:
+        """Keys of the frames of a stack; empty for a single picture."""
+        layer = self.layer(key)
+        count = None if layer is None or "#" in key else glue.frame_count(layer)
+        return [f"{key}#{frame}" for frame in range(count or 0)]
+
+    def name(self, key: str) -> str:
+        """How the user knows a picture."""
+        if key.startswith("file:"):
+            return key.rsplit("/", 1)[-1]
+        if key in self._arrays:
+            return self._arrays[key][0]
+        layer = self.layer(key)
+        if layer is None:
+            return "(removed layer)"
+        return str(layer.name) + (f" · frame {key.split('#')[1]}" if "#" in key else "")
+
+    def file(self, key: str) -> str:
+        """The file of a picture; empty when it has none, or more than one picture comes from it."""
+        if key.startswith("file:"):
+            return key.removeprefix("file:")
+        layer = self.layer(key)
+        if layer is None or "#" in key or layer.ndim != 2:
+            return ""
+        path = layer.metadata.get("dift-edit", {}).get("file") or layer.source.path
+        if not path or self._revisions[key] or not _same_frame(str(path), glue.picture_size(layer)):
+            return ""
+        return str(Path(path).resolve())
+
+    def thumbnail(self, key: str, side: int = 1024) -> npt.NDArray[np.uint8]:
+        """An array kept by `add`, as RGBA of at most about `side` pixels, for quick display."""
+        if key not in self._thumbnails:
+            pixels = glue.to_rgba(self._arrays[key][1])
+            step = max(1, -(-max(pixels.shape[:2]) // side))
+            self._thumbnails[key] = np.ascontiguousarray(pixels[::step, ::step])
+        return self._thumbnails[key]
+
+    def content(self, key: str) -> str:
+        """The content key of a picture."""
+        base = key.split("#", maxsplit=1)[0]
+        return f"{key}@{self._revisions[base]}" if base in self._revisions else key
+
+    def pixels(self, content: str) -> npt.NDArray[Any]:
+        """The pixels of a key or content key; for worker threads, as lazy layers are computed here.
+
+        Raises
+        ------
+        DiftEditError
+            If the layer is gone.
+        """
+        key = content if content.startswith("file:") else content.split("@", maxsplit=1)[0]
+        if key in self._arrays:
+            return self._arrays[key][1]
+        layer = self.layer(key)
+        if layer is None:
+            raise DiftEditError("A layer that is needed was removed from the viewer: choose another one.")
+        frame = int(key.split("#")[1]) if "#" in key else None
+        return np.asarray(glue.read_pixels(layer, frame))
+
+
+@lru_cache(maxsize=4096)
+def _same_frame(path: str, size: tuple[int, int]) -> bool:
+    """Whether a file's pixels lie as the layer's do: a reader may have ignored that the file says it is turned."""
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as picture:
+            turned = int(picture.getexif().get(0x0112, 1)) != 1
+            return picture.size == size and not turned
+    except (OSError, ValueError, SyntaxError):
+        return False

@@ -1,0 +1,229 @@
+"""The dock's lower half: propagate, the list of targets, and what to do with each."""
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QSlider,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_dift_edit.carry import carry_layer
+from napari_dift_edit.table import TargetTable
+
+__all__ = ["ResultsPanel"]
+
+
+class ResultsPanel(QWidget):
+    """Propagate, look through the results, decide.
+
+    Parameters
+    ----------
+    dock : DiftEditWidget
+        The whole.
+    """
+
+    def __init__(self, dock: Any) -> None:
+        super().__init__(dock)
+        self.dock = dock
+        self.editor = dock.editor
+        self.run = QPushButton("Propagate")
+        self.run.setMinimumHeight(34)
+        self.run.setToolTip("Find the edit's place in every ticked picture and put it there.")
+        self.run.clicked.connect(lambda: dock.attempt(self.run_or_cancel))
+        self.explore = QPushButton("Explore")
+        self.explore.setCheckable(True)
+        self.explore.setMinimumHeight(34)
+        self.explore.setToolTip(
+            "Click a point of the source to see where it lies in every target; hold Shift and move for a live view. "
+            "Drag a found point to where it should be to pin it."
+        )
+        self.explore.toggled.connect(dock.explorer.turn)
+        self.bar = QProgressBar()
+        self.bar.setMaximumHeight(6)
+        self.bar.setTextVisible(False)
+        self.table = TargetTable(self.editor)
+        self.table.chosen.connect(self._go_to)
+        self.reason = QLabel()
+        self.reason.setWordWrap(True)
+        self.reason.setMinimumHeight(34)
+        self.reason.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.previous = _button("◀", "Previous picture (,)", lambda: self.step(-1))
+        self.reject = _button("✗ Reject  J", "Leave this picture as it was.", lambda: self.decide("rejected"))
+        self.accept = _button("✓ Accept  K", "Keep the edit in this picture.", lambda: self.decide("accepted"))
+        self.next = _button("▶", "Next picture (.)", lambda: self.step(1))
+        self.after = _button("After  H", "Switch between the pictures before and after the edit.", self.toggle_after)
+        self.after.setCheckable(True)
+        self.after.setChecked(True)
+        self.opacity = QSlider(Qt.Orientation.Horizontal)
+        self.opacity.setRange(0, 100)
+        self.opacity.setValue(100)
+        self.opacity.setToolTip("Opacity of the edited parts on the canvas; exported pictures are not changed by it.")
+        self.opacity.valueChanged.connect(lambda value: dock.scene.set_opacity(value / 100))
+        self.undo = _button("Undo", "Nothing to undo", self.editor.undo)
+        self.redo = _button("Redo", "Nothing to redo", self.editor.redo)
+        self.export = _button("Export …", "Write the edited pictures, in full resolution.", self._ask_export)
+        self.more = QToolButton()
+        self.more.setText("More")
+        self.more.setToolTip("Pins, recipe, session, annotations.")
+        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = QMenu(self.more)
+        self.menu.aboutToShow.connect(self._fill_menu)
+        self.more.setMenu(self.menu)
+        self._lay()
+        self.editor.result_changed.connect(lambda _: self.show_session())
+
+    def _lay(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widgets in ((self.run, self.explore),):
+            layout.addLayout(_row(*widgets))
+        layout.addWidget(self.bar)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.reason)
+        layout.addLayout(_row(self.previous, self.reject, self.accept, self.next))
+        layout.addLayout(_row(self.after, self.opacity))
+        layout.addLayout(_row(self.undo, self.redo, self.export, self.more))
+
+    def run_or_cancel(self) -> None:
+        """The big button."""
+        if self.editor.job is not None:
+            self.editor.cancel()
+        else:
+            self.editor.propagate(self.table.ticked)
+
+    def step(self, by: int) -> None:
+        """Go to the next or previous picture of the list."""
+        self.table.step(by)
+
+    def decide(self, verdict: str) -> None:
+        """Accept or reject the current picture, and go on to the next that is undecided."""
+        key = self.table.current()
+        if key in self.editor.session.results:
+            self.editor.review(key, verdict)
+            self.table.step(1, self._undecided)
+
+    def _undecided(self, key: str) -> bool:
+        result = self.editor.session.results.get(key)
+        return result is not None and not result.review
+
+    def toggle_after(self) -> None:
+        """Before ⇄ after."""
+        after = not self.dock.scene.after
+        self.dock.scene.set_after(after)
+        self.after.setChecked(after)
+        self.after.setText("After  H" if after else "Before  H")
+
+    # files
+
+    def _ask_export(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the edited pictures")
+        if folder:
+            self.dock.attempt(self.dock.keeper.export, Path(folder))
+
+    def _fill_menu(self) -> None:
+        """What can be done now, beside the buttons."""
+        menu, dock, key = self.menu, self.dock, self.table.current()
+        menu.clear()
+        result = self.editor.session.results.get(key)
+
+        def add(words: str, action: Any, *arguments: Any, enabled: bool = True) -> None:
+            made = menu.addAction(words)
+            made.setEnabled(enabled)
+            made.triggered.connect(lambda _=False: dock.attempt(action, *arguments))
+
+        add("Place again in this picture", self.editor.place_again, key, enabled=result is not None)
+        add("Drop the pins of this picture", self.editor.unpin, key, enabled=bool(self.editor.session.pins.get(key)))
+        add("Undecide", self.editor.review, key, "", enabled=bool(result and result.review))
+        add("Open this file as a layer", dock.open_file, key, enabled=key.startswith("file:"))
+        carried = menu.addMenu("Carry annotations along")
+        for layer in dock.annotation_layers():
+            carried.addAction(str(layer.name)).triggered.connect(
+                lambda _=False, layer=layer: dock.attempt(carry_layer, self.editor, dock.scene, layer)
+            )
+        carried.setEnabled(not carried.isEmpty())
+        menu.addSeparator()
+        add("Save as recipe (job.toml) …", self._ask_job)
+        add("Copy as command", self._copy_command)
+        menu.addSeparator()
+        add("Save session …", self._ask_save)
+        add("Open session …", self._ask_open)
+
+    def _ask_job(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Recipe", "job.toml", "Recipe (*.toml)")
+        if path:
+            self.dock.keeper.save_job(Path(path))
+
+    def _copy_command(self) -> None:
+        QApplication.clipboard().setText(self.dock.keeper.command())
+        self.editor.said.emit("The command is on the clipboard")
+
+    def _ask_save(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the session")
+        if folder:
+            self.dock.keeper.save_session(Path(folder))
+
+    def _ask_open(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of a session")
+        if folder:
+            self.dock.keeper.open_session(Path(folder), self.dock.add_picture)
+
+    def _go_to(self, key: str) -> None:
+        self.dock.scene.look_at(key)
+        if not self.explore.isChecked():
+            self.dock.scene.select(key)
+        self._show_reason()
+
+    def _show_reason(self) -> None:
+        result = self.editor.session.results.get(self.table.current())
+        self.reason.setText("" if result is None else result.reason or f"{result.seconds:.1f} s, {result.engine}")
+
+    def say(self, sentence: str) -> None:
+        """A sentence about what happened."""
+        self.reason.setText(sentence)
+
+    def show_session(self) -> None:
+        """Follow the session."""
+        session, job = self.editor.session, self.editor.job
+        self.table.refresh()
+        count = len(self.table.ticked)
+        if job is not None:
+            self.run.setText("Cancel")
+            self.bar.setRange(0, job.bar.total or 1)
+            self.bar.setValue(int(job.bar.n))
+        else:
+            stale = any(result.stale for result in session.results.values())
+            verb = "Update" if stale else "Propagate to"
+            self.run.setText(f"{verb} {count} picture{'' if count == 1 else 's'}")
+            self.bar.setRange(0, 1)
+            self.bar.setValue(0)
+        self.run.setEnabled(job is not None or bool(session.edit and count))
+        self.undo.setEnabled(bool(self.editor.history.undo_label))
+        self.undo.setToolTip(f"Undo: {self.editor.history.undo_label} (Ctrl-Z)")
+        self.redo.setEnabled(bool(self.editor.history.redo_label))
+        self.redo.setToolTip(f"Redo: {self.editor.history.redo_label} (Ctrl-Shift-Z)")
+
+
+def _button(words: str, tip: str, action: Any) -> QPushButton:
+    button = QPushButton(words)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda _=False: action())
+    return button
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget, 1 if isinstance(widget, QSlider) or widget.minimumHeight() > 30 else 0)
+    return row

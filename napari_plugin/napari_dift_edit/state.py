@@ -1,0 +1,198 @@
+"""What the plugin's user has made so far: plain immutable values, so that undo is keeping the old one.
+
+Points are (x, y) pixels of the picture that they lie in. Pictures are named by keys (see `pictures`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["EDIT_KINDS", "Crop", "EditSpec", "Pin", "Quad", "Result", "Session"]
+
+Quad = tuple[tuple[float, float], ...]
+"""Four (x, y): top left, top right, bottom right, bottom left of the edit."""
+
+EDIT_KINDS = {
+    "sticker": "Sticker",
+    "paint": "Painting",
+    "difference": "Edited copy",
+    "recolour": "Recolour",
+    "redact": "Redaction",
+    "erase": "Erasure",
+}
+"""Kind of edit → how the user reads it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EditSpec:
+    """An edit as the user chose it.
+
+    Attributes
+    ----------
+    kind : str
+        One of `EDIT_KINDS`.
+    picture : str
+        Key of its own picture: the sticker, the painting, the edited copy, or the mask.
+    quad : Quad
+        Where it lies in the source.
+    name : str
+        How the user reads it.
+    path : str
+        The file that it came from, or empty.
+    options : mapping
+        Settings of a recolouring or redaction.
+    """
+
+    kind: str
+    picture: str
+    quad: Quad
+    name: str
+    path: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def message(self) -> dict[str, Any]:
+        """As the engine reads it."""
+        return {"kind": self.kind, "picture": self.picture, "quad": self.quad, "options": dict(self.options)}
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """The part of a picture that an edit changed.
+
+    Attributes
+    ----------
+    x, y : int
+        Its top-left pixel in the picture.
+    pixels : ndarray
+        (h, w, 4) uint8; alpha is 0 where nothing changed.
+    frame : int or None
+        Which frame of a stack.
+    """
+
+    x: int
+    y: int
+    pixels: npt.NDArray[np.uint8]
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A correspondence that the user fixed: a point of the source and where it lies in the target."""
+
+    source: tuple[float, float]
+    target: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """What is known about the edit in one target.
+
+    Attributes
+    ----------
+    status : str
+        "applied", "abstained" (not sure enough, see `reason`) or "failed".
+    confidence : float
+        Probability in [0, 1] that the placement is right; 1 where it was made by hand.
+    quad : Quad or None
+        Where the edit lies; also for an abstention, as the best guess.
+    crops : tuple of Crop
+        What it looks like: one, or one for each frame of a stack; empty when there is nothing to show.
+    transform : bytes
+        The engine's transform, which only the engine can read; empty when the quad says it all.
+    by_hand : bool
+        The user moved it.
+    review : str
+        "", "accepted" or "rejected".
+    output : str
+        The file that was written, for targets in a folder.
+    track : tuple of (Quad, confidence)
+        For a stack: where the edit lies in each frame, and how sure that is.
+    """
+
+    status: str
+    reason: str = ""
+    confidence: float = 0.0
+    quad: Quad | None = None
+    mirrored: bool = False
+    engine: str = ""
+    seconds: float = 0.0
+    crops: tuple[Crop, ...] = ()
+    transform: bytes = b""
+    by_hand: bool = False
+    stale: bool = False
+    review: str = ""
+    output: str = ""
+    track: tuple[tuple[Quad, float], ...] = ()
+
+    @property
+    def frames(self) -> bool:
+        """Whether it is of a stack of frames."""
+        return bool(self.track)
+
+    @property
+    def shown(self) -> bool:
+        """Whether the edit is seen in the target."""
+        if self.review:
+            return self.review == "accepted"
+        return self.status == "applied"
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the user should look at it."""
+        return not self.review and not self.by_hand and self.status != "applied"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """Everything that undo can bring back.
+
+    Attributes
+    ----------
+    source : str
+        Key of the source picture, or empty.
+    edit : EditSpec or None
+        What is carried.
+    targets : tuple of str
+        Keys of the pictures that get it.
+    results, pins : mapping
+        By target.
+    preview : Crop or None
+        The edit on the source.
+    keyframes : mapping
+        By stack: frame → where the user put the edit there.
+    """
+
+    source: str = ""
+    edit: EditSpec | None = None
+    targets: tuple[str, ...] = ()
+    results: Mapping[str, Result] = field(default_factory=lambda: MappingProxyType({}))
+    pins: Mapping[str, tuple[Pin, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    preview: Crop | None = None
+    keyframes: Mapping[str, Mapping[int, Quad]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def with_result(self, key: str, result: Result | None) -> "Session":
+        """The session with one result set, or dropped."""
+        results = {**self.results}
+        if result is None:
+            results.pop(key, None)
+        else:
+            results[key] = result
+        return replace(self, results=MappingProxyType(results))
+
+    def with_pins(self, key: str, pins: tuple[Pin, ...]) -> "Session":
+        """The session with the pins of one target."""
+        return replace(self, pins=MappingProxyType({**self.pins, key: pins}))
+
+    def with_keyframe(self, key: str, frame: int, quad: Quad) -> "Session":
+        """The session with the edit's place in one frame of a stack."""
+        frames = {**self.keyframes.get(key, {}), frame: quad}
+        return replace(self, keyframes=MappingProxyType({**self.keyframes, key: MappingProxyType(frames)}))
+
+    def stale(self) -> "Session":
+        """The session after the edit or the source changed: results stay, but are marked as old."""
+        results = {key: replace(result, stale=True) for key, result in self.results.items()}
+        return replace(self, results=MappingProxyType(results))

@@ -1,0 +1,302 @@
+"""What the engine process can be asked: thin calls of dift_edit's public functions, on plain data and arrays."""
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dift_edit.engine import Missing
+from napari_dift_edit.outputs import (
+    carry_labels,
+    carry_points,
+    export,
+    folder,
+    save_picture,
+    transform_of,
+    write_job,
+)
+
+__all__ = ["HANDLERS", "Store"]
+
+_PICTURE_BYTES = 1 << 30
+_MAPS = 64
+
+
+class Store:
+    """What the engine remembers between questions: pictures, models, features, edits.
+
+    Parameters
+    ----------
+    loading : callable
+        Makes a context in which work is not cancelled.
+    tell : callable
+        Sends something to the asker in the middle of a step.
+    """
+
+    def __init__(self, loading: Callable[[], AbstractContextManager[None]], tell: Callable[[Any], None]) -> None:
+        self.loading = loading
+        self.tell = tell
+        self._pictures: OrderedDict[str, Any] = OrderedDict()
+        self._edit: tuple[Any, Any] | None = None
+        self._featurizers: dict[tuple[str, str], Any] = {}
+        self._maps: OrderedDict[tuple[str, str], Any] = OrderedDict()
+
+    def put(self, key: str, pixels: Any) -> None:
+        """Remember a picture."""
+        with self.loading():
+            import dift_edit as de
+
+            self._pictures[key] = de.as_image(pixels)
+
+    def trim(self) -> None:
+        """Forget the pictures that were not used for longest, when there are too many."""
+        held = sum(image.pixels.nbytes for image in self._pictures.values())
+        while held > _PICTURE_BYTES and len(self._pictures) > 4:
+            _, old = self._pictures.popitem(last=False)
+            held -= old.pixels.nbytes
+
+    def need(self, *keys: str) -> list[Any]:
+        """Pictures by key; a key that starts with ``file:`` is read from the disk."""
+        with self.loading():
+            import dift_edit as de
+        for key in keys:
+            if key.startswith("file:"):  # read again each time: it may have changed
+                self._pictures[key] = de.load_image(key.removeprefix("file:"))
+        missing = [key for key in keys if key not in self._pictures]
+        if missing:
+            raise Missing(missing)
+        for key in keys:
+            self._pictures.move_to_end(key)
+        return [self._pictures[key] for key in keys]
+
+    def edit(self, edit: dict[str, Any], source: Any) -> Any:
+        """The dift_edit edit of a message, made on a source; the latest one is kept."""
+        (picture,) = self.need(edit["picture"])
+        known = (edit["kind"], edit["picture"], edit["quad"], sorted(edit["options"].items()), source.digest)
+        if self._edit is None or self._edit[0] != known:
+            self._edit = (known, _make_edit(edit, picture, source))
+        return self._edit[1]
+
+    def featurizer(self, model: dict[str, str]) -> Any:
+        """The featurizer of ``{"name": …, "device": …}``, loaded at its first use."""
+        name, device = model["name"], model["device"]
+        if (name, device) not in self._featurizers:
+            with self.loading():
+                import dift_edit as de
+
+                self._featurizers[name, device] = _Remembering(de.load_featurizer(name, device=device), self._maps)
+        return self._featurizers[name, device]
+
+
+def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
+    from dift_edit import edits
+
+    kind, options = edit["kind"], edit["options"]
+    if kind == "sticker":
+        return edits.Sticker(picture, edit["quad"])
+    if kind == "difference":
+        return edits.edit_from_difference(source, picture)
+    if kind == "recolour":
+        return edits.ColorAdjust(region=edits.Region.mask(picture), **options)
+    if kind == "redact":
+        return edits.Redaction(region=edits.Region.mask(picture), **options)
+    if kind == "erase":
+        return edits.Erase(region=edits.Region.mask(picture))
+    return edits.PaintLayer(picture)
+
+
+class _Remembering:
+    """A featurizer that keeps the latest maps, by content of the picture."""
+
+    def __init__(self, inner: Any, maps: OrderedDict[tuple[str, str], Any]) -> None:
+        self._inner = inner
+        self._maps = maps
+        self.fingerprint: str = inner.fingerprint
+        self.model: Any = inner.model
+
+    def __call__(self, image: Any, *, seed: int = 0) -> Any:
+        import dift_edit as de
+
+        picture = de.as_image(image)
+        key = (f"{self.fingerprint} {seed}", picture.digest)
+        if key not in self._maps:
+            self._maps[key] = self._inner(picture, seed=seed)
+            while len(self._maps) > _MAPS:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(key)
+        return self._maps[key]
+
+
+def put(store: Store, *, key: str, pixels: Any) -> Iterator[Any]:
+    """Remember a picture."""
+    store.put(key, pixels)
+    return iter(())
+
+
+def read(store: Store, *, path: str) -> Iterator[Any]:
+    """A picture file as (H, W, 4) uint8, or (H, W, 3) when it is opaque."""
+    (image,) = store.need(f"file:{path}")
+    yield np.asarray(image.to_pil())
+
+
+def models(store: Store) -> Iterator[Any]:
+    """Names of the models."""
+    with store.loading():
+        from dift_edit.features.registry import FEATURIZERS
+    yield sorted(FEATURIZERS)
+
+
+def features(store: Store, *, pictures: list[str], model: dict[str, str]) -> Iterator[Any]:
+    """Make and keep the features of pictures; yields each key when it is done."""
+    featurizer = store.featurizer(model)
+    for key in pictures:
+        (image,) = store.need(key)
+        featurizer(image)
+        yield key
+
+
+def explore(
+    store: Store,
+    *,
+    source: str,
+    point: tuple[float, float],
+    targets: list[str],
+    model: dict[str, str],
+    quick: bool = False,
+) -> Iterator[Any]:
+    """Where a point of one picture lies in others: the similarity of every cell and its peak, at once; then the exact
+    point and its confidence (not when `quick`).
+    """
+    with store.loading():
+        from dift_edit.coords import rescale_points
+        from dift_edit.matching import match_points, similarity_map
+
+    featurizer = store.featurizer(model)
+    image, *pictures = store.need(source, *targets)
+    first = featurizer(image)
+    for key, picture in zip(targets, pictures, strict=True):
+        second = featurizer(picture)
+        heat = similarity_map(first, point, second).float().cpu().numpy()
+        row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
+        peak = rescale_points([(column, row)], heat.shape[::-1], picture.size)[0]
+        yield {"key": key, "point": tuple(peak.tolist()), "heat": heat}
+    for key, picture in zip(targets, () if quick else pictures, strict=not quick):
+        match = match_points(first, featurizer(picture), [point])
+        yield {"key": key, "point": tuple(match.points[0].tolist()), "confidence": float(match.confidence[0])}
+
+
+def prepare(store: Store, *, source: str, edit: dict[str, Any]) -> Iterator[Any]:
+    """Check an edit; where it lies in the source, and what it looks like there."""
+    from dift_edit.geometry.base import MatrixTransform
+
+    image, _ = store.need(source, edit["picture"])
+    made = store.edit(edit, image)
+    shown = made.apply(image, MatrixTransform(np.eye(3)), source=image)
+    yield {"quad": _points(made.quad), "crop": _crop(image, shown)}
+
+
+def place(
+    store: Store,
+    *,
+    source: str,
+    edit: dict[str, Any],
+    target: str,
+    model: dict[str, str],
+    settings: dict[str, Any],
+    pins: list[tuple[tuple[float, float], tuple[float, float]]],
+    output: str = "",
+) -> Iterator[Any]:
+    """Find the edit's place in one target and put it there; with `output`, write it instead of showing it."""
+    from dift_edit.pipeline import transfer
+
+    image, _, picture = store.need(source, edit["picture"], target)
+    made = store.edit(edit, image)
+    options = dict(settings)
+    if pins:
+        options["pins"] = pins
+    done = transfer(image, made, picture, featurizer=store.featurizer(model), **options)
+    placement = done.placement
+    yield {
+        "status": done.status, "reason": done.reason, "seconds": done.seconds,
+        "confidence": 0.0 if placement is None else float(placement.confidence),
+        "quad": None if placement is None else _points(placement.quad),
+        "mirrored": placement is not None and bool(placement.mirrored),
+        "engine": "" if placement is None else placement.engine,
+        "transform": b"" if placement is None else pickle.dumps(placement.transform),
+        "crop": _crop(picture, done.image) if done.status == "applied" and not output else None,
+        "output": _written(done, output),
+    }  # fmt: skip
+
+
+def sequence(
+    store: Store,
+    *,
+    source: str,
+    edit: dict[str, Any],
+    frames: list[str],
+    keyframes: dict[int, Any],
+    model: dict[str, str],
+) -> Iterator[Any]:
+    """Carry the edit of one frame through a stack: ("track", done, total) while it looks, then one item a frame."""
+    with store.loading():
+        from dift_edit.sequence import render_sequence, track_sequence
+
+    image, _, *pictures = store.need(source, edit["picture"], *frames)
+    made = store.edit(edit, image)
+    track = track_sequence(
+        pictures, made, featurizer=store.featurizer(model), keyframes=keyframes,
+        progress=lambda done, total: store.tell(("track", done, total)),
+    )  # fmt: skip
+    for done in render_sequence(pictures, track):
+        quad = _points(track.corners(done.frame))
+        crop = _crop(pictures[done.frame], done.image) if done.status == "applied" else None
+        confidence = 0.0 if done.placement is None else float(done.placement.confidence)
+        yield {"frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop}
+
+
+def _written(done: Any, output: str) -> str:
+    """Write an applied result, if there is somewhere to write it to; returns where."""
+    if not output or done.status != "applied":
+        return ""
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    return str(done.image.save(output))
+
+
+def apply(
+    store: Store, *, source: str, edit: dict[str, Any], target: str, quad: Any, transform: bytes = b""
+) -> Iterator[Any]:
+    """Put the edit where the user says: its four corners, or the placement that was found."""
+    image, _, picture = store.need(source, edit["picture"], target)
+    made = store.edit(edit, image)
+    shown = made.apply(picture, transform_of(made, quad, transform), source=image)
+    yield _crop(picture, shown)
+
+
+def _crop(before: Any, after: Any) -> dict[str, Any]:
+    """What changed: its corner and its pixels with alpha where they changed."""
+    changed = (before.pixels != after.pixels).any(axis=2)
+    if before.alpha is not None:
+        changed |= before.alpha != after.alpha
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    if not len(rows):
+        return {"x": 0, "y": 0, "pixels": np.zeros((1, 1, 4), np.uint8)}
+    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    pixels = np.asarray(after.crop((left, top, right, bottom)).to_pil().convert("RGBA")).copy()
+    pixels[..., 3] *= changed[top:bottom, left:right]
+    return {"x": left, "y": top, "pixels": pixels}
+
+
+def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {
+    "put": put, "read": read, "models": models, "features": features, "explore": explore, "prepare": prepare,
+    "place": place, "apply": apply, "export": export, "folder": folder, "save_picture": save_picture,
+    "write_job": write_job, "sequence": sequence, "carry_points": carry_points, "carry_labels": carry_labels,
+}  # fmt: skip

@@ -1,0 +1,156 @@
+"""The dock: choose a photo, an edit and targets; propagate; look through the results."""
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
+
+from dift_edit.errors import DiftEditError
+from napari_dift_edit import layers as glue
+from napari_dift_edit.choose import ChoosePanel
+from napari_dift_edit.editor import Editor
+from napari_dift_edit.explore import Explorer
+from napari_dift_edit.keep import Keeper
+from napari_dift_edit.keys import bind_keys, unbind_keys
+from napari_dift_edit.options import OptionsPanel
+from napari_dift_edit.results import ResultsPanel
+from napari_dift_edit.scene import Scene
+
+__all__ = ["DiftEditWidget"]
+
+
+class DiftEditWidget(QWidget):
+    """Carry an edit of one photo to others.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer", parent: QWidget | None = None) -> None:  # type: ignore[name-defined]  # noqa: F821
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.editor = Editor()
+        self.scene = Scene(napari_viewer, self.editor)
+        self.explorer = Explorer(napari_viewer, self.editor, self.scene)
+        self.keeper = Keeper(self.editor)
+        self.choose = ChoosePanel(self)
+        self.options = OptionsPanel(self.editor)
+        self.results = ResultsPanel(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 6, 8, 6)
+        layout.setSpacing(6)
+        layout.addWidget(self.choose)
+        layout.addWidget(self.options)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        layout.addWidget(line)
+        layout.addWidget(self.results, 1)
+        self.setMinimumWidth(370)
+        self.setAcceptDrops(True)
+        self._layers_changed = QTimer(self)
+        self._layers_changed.setSingleShot(True)
+        self._layers_changed.setInterval(0)
+        self._layers_changed.timeout.connect(self.follow_layers)
+        for name in ("inserted", "removed", "reordered"):
+            napari_viewer.layers.events[name].connect(self._later)
+        self.editor.changed.connect(self._show)
+        self.editor.working.connect(self._show)
+        self.editor.said.connect(self._say)
+        bind_keys(self)
+        self.follow_layers()
+
+    # pictures in the viewer
+
+    def picture_layers(self) -> list[Any]:
+        """The viewer's layers that are photos, not something that the plugin made."""
+        return [
+            layer for layer in self.viewer.layers if (glue.is_picture(layer) and "dift-edit" not in layer.metadata)
+            or (glue.is_picture(layer) and "sample" in layer.metadata.get("dift-edit", {}))
+        ]  # fmt: skip
+
+    def annotation_layers(self) -> list[Any]:
+        """Labels, points and shapes that the user has."""
+        from napari.layers import Labels, Points, Shapes
+
+        own = (self.scene.outlines, self.explorer.points)
+        return [
+            layer for layer in self.viewer.layers
+            if isinstance(layer, Labels | Points | Shapes) and layer not in own and "dift-edit" not in layer.metadata
+        ]  # fmt: skip
+
+    def add_picture(self, pixels: Any, entry: dict[str, Any]) -> Any:
+        """Open pixels as a layer; `entry` has its name, and may have its file and affine."""
+        from napari.layers import Image
+
+        layer = Image(pixels, name=entry["name"], affine=entry.get("affine"))  # what add_image returns is a proxy here
+        if Path(entry["file"]).is_absolute():
+            layer.metadata["dift-edit"] = {"sample": True, "file": entry["file"]}
+        self.viewer.add_layer(layer)
+        return layer
+
+    def open_file(self, key: str) -> None:
+        """Open a target that was only a file, so that it can be seen and corrected."""
+        path = Path(key.removeprefix("file:"))
+
+        def opened(pixels: Any) -> None:
+            layer = self.add_picture(pixels, {"name": path.name, "file": str(path)})
+            self.editor.replace_target(key, self.editor.pictures.key(layer))
+            self.choose.forget_file(key)
+
+        self.editor.read_file(path, opened)
+
+    def _later(self, _: Any = None) -> None:
+        self._layers_changed.start()
+
+    def follow_layers(self) -> None:
+        """Offer the pictures that are open now."""
+        self.choose.follow(self.picture_layers())
+        self._show()
+
+    def _show(self, _: Any = None) -> None:
+        self.choose.show_session()
+        self.results.show_session()
+
+    def _say(self, sentence: str) -> None:
+        self.viewer.status = sentence
+        self.results.say(sentence)
+
+    def attempt(self, action: Any, *arguments: Any) -> None:
+        """Do something for the user; what is wrong is said, not raised."""
+        try:
+            action(*arguments)
+        except DiftEditError as error:
+            from napari.utils.notifications import show_warning
+
+            show_warning(str(error))
+
+    # drag and drop, closing
+
+    def dragEnterEvent(self, event: Any) -> None:  # noqa: N802
+        """Take picture files."""
+        if event.mimeData().hasUrls() or event.mimeData().hasImage():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:  # noqa: N802
+        """A picture that is dropped on the dock is the sticker."""
+        urls = event.mimeData().urls()
+        if urls:
+            self.attempt(self.choose.sticker_file, urls[0].toLocalFile())
+            event.acceptProposedAction()
+
+    def shut(self) -> None:
+        """End all work; take the helper layers and keys away."""
+        for name in ("inserted", "removed", "reordered"):
+            self.viewer.layers.events[name].disconnect(self._later)
+        self.explorer.turn(False)
+        unbind_keys(self)
+        self.scene.close()
+        self.editor.close()
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802
+        """The dock or the window is closed."""
+        self.shut()
+        super().closeEvent(event)
