@@ -1,0 +1,180 @@
+"""A real viewer with the dock, real pictures, one engine process for all tests."""
+
+import os
+import shutil
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+pytest.importorskip("pytestqt")
+
+if sys.platform.startswith("linux") and shutil.which("xvfb-run") is None and shutil.which("Xvfb") is None:
+    pytest.skip("Xvfb is not installed", allow_module_level=True)
+
+
+@pytest.fixture(scope="session")
+def cat() -> np.ndarray:
+    skimage_data = pytest.importorskip("skimage.data")
+    return np.ascontiguousarray(skimage_data.chelsea()[20:280, 60:420])
+
+
+@pytest.fixture(scope="session")
+def pictures(cat: np.ndarray) -> dict[str, np.ndarray]:
+    """Four pictures: the cat, mirrored, shifted and darker, and one where nothing matches."""
+    from skimage import data
+
+    shifted = np.roll(cat, (12, -18), (0, 1))
+    return {
+        "cat": cat,
+        "mirror": np.ascontiguousarray(cat[:, ::-1]),
+        "dark": (shifted * 0.7).astype(np.uint8),
+        "coffee": np.ascontiguousarray(data.coffee()[:260, :360]),
+    }
+
+
+@pytest.fixture
+def sticker() -> np.ndarray:
+    """A red sign, yellow in its top-left corner, transparent at its border."""
+    pixels = np.zeros((60, 120, 4), np.uint8)
+    pixels[5:55, 5:115] = (220, 30, 30, 255)
+    pixels[5:25, 5:50] = (250, 220, 0, 255)
+    return pixels
+
+
+EYES = ((60.0, 60.0), (240.0, 60.0), (240.0, 130.0), (60.0, 130.0))
+"""Where the sticker lies on the cat."""
+
+
+class Bench:
+    """A viewer with the dock open, and what tests do with them."""
+
+    def __init__(self, viewer, dock, qtbot):
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+        self.editor = dock.editor
+
+    def wait(self, condition, seconds=180.0):
+        self.qtbot.waitUntil(lambda: bool(condition()), timeout=int(seconds * 1000))
+
+    def idle(self):
+        """Wait until nothing runs."""
+        self.wait(lambda: not self.editor.busy and not self.dock.explorer.lane.busy)
+
+    def key(self, name):
+        """The key of a layer by its name."""
+        return self.editor.pictures.key(self.viewer.layers[name])
+
+    def result(self, name):
+        return self.editor.session.results.get(self.key(name))
+
+    def use(self, sticker, quad=EYES):
+        self.editor.use_picture("sticker", sticker, "sign", quad=quad)
+        self.idle()
+
+    def propagate(self):
+        from qtpy.QtCore import Qt
+
+        self.qtbot.mouseClick(self.dock.results.run, Qt.MouseButton.LeftButton)
+        self.wait(lambda: self.editor.job is None)
+
+    @property
+    def canvas(self):
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def spot(self, name, x, y):
+        """The canvas position of a pixel of a layer's picture."""
+        from qtpy.QtCore import QPoint
+
+        from napari_dift_edit import layers as glue
+
+        row, column = glue.to_world(self.viewer.layers[name], [(x, y)])[0]
+        canvas = self.viewer.window._qt_viewer.canvas
+        place = canvas.view.scene.transform.map([column, row])
+        return QPoint(round(place[0]), round(place[1]))
+
+    def click(self, name, x, y):
+        from qtpy.QtCore import Qt
+
+        spot = self.spot(name, x, y)
+        self.qtbot.mouseMove(self.canvas, spot)
+        self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=spot)
+
+    def drag(self, name, start, end, steps=5):
+        from qtpy.QtCore import QPoint, Qt
+
+        first, last = self.spot(name, *start), self.spot(name, *end)
+        self.qtbot.mouseMove(self.canvas, first)
+        self.qtbot.wait(30)
+        self.qtbot.mousePress(self.canvas, Qt.MouseButton.LeftButton, pos=first)
+        for step in range(1, steps + 1):
+            part = step / steps
+            spot = QPoint(
+                round(first.x() + part * (last.x() - first.x())), round(first.y() + part * (last.y() - first.y()))
+            )
+            _move_pressed(self.canvas, spot)
+            self.qtbot.wait(20)
+        self.qtbot.mouseRelease(self.canvas, Qt.MouseButton.LeftButton, pos=last)
+        self.qtbot.wait(20)
+
+    def cpu_seconds(self):
+        """Processor time of the viewer and of the engine so far: not moved by what else the machine does."""
+        from pathlib import Path
+
+        fields = Path(f"/proc/{self.editor.engine.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def press(self, text, modifier=None):
+        from qtpy.QtCore import Qt
+
+        key = getattr(Qt.Key, f"Key_{text}")
+        self.qtbot.keyClick(self.canvas, key, modifier or Qt.KeyboardModifier.NoModifier)
+
+
+def _move_pressed(widget, spot):
+    """A move of the mouse with its left button down (QTest's has none)."""
+    from qtpy.QtCore import QEvent, QPointF, Qt
+    from qtpy.QtGui import QMouseEvent
+    from qtpy.QtWidgets import QApplication
+
+    local = QPointF(spot)
+    event = QMouseEvent(
+        QEvent.Type.MouseMove, local, widget.mapToGlobal(local), Qt.MouseButton.NoButton,
+        Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    QApplication.sendEvent(widget, event)
+
+
+@pytest.fixture
+def open_bench(make_napari_viewer, qtbot):
+    """Opens viewers with the dock; closes what they run."""
+    benches = []
+
+    def make(layers=None, arrange=False):
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1500, 950)
+        qtbot.waitExposed(viewer.window._qt_window)
+        for name, data in (layers or {}).items():
+            viewer.add_image(data, name=name)
+        _, dock = viewer.window.add_plugin_dock_widget("dift-edit")
+        bench = Bench(viewer, dock, qtbot)
+        bench.wait(lambda: not layers or dock.editor.session.source, 5)
+        if arrange:
+            dock.choose.arrange.setChecked(True)
+        qtbot.wait(250)
+        benches.append(bench)
+        return bench
+
+    yield make
+    for bench in benches:
+        bench.dock.shut()
+        deadline = time.monotonic() + 20
+        while bench.editor.busy and time.monotonic() < deadline:
+            qtbot.wait(20)
+
+
+@pytest.fixture
+def bench(open_bench, pictures):
+    """The four pictures side by side."""
+    return open_bench(pictures, arrange=True)

@@ -1,0 +1,80 @@
+"""Point at something, see it elsewhere, pin it."""
+
+import inspect
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from dift_edit.placement import locate
+
+
+def test_click_shows_matches_and_heat_maps(bench):
+    explorer = bench.dock.explorer
+    bench.qtbot.mouseClick(bench.dock.results.explore, Qt.MouseButton.LeftButton)
+    bench.click("cat", 120, 90)
+    bench.wait(lambda: len(explorer.found) == 3)
+    bench.idle()
+    _, confidence = explorer.found[bench.key("mirror")]
+    assert 0 <= confidence <= 1
+    dark = explorer.found[bench.key("dark")][0]
+    assert np.hypot(dark[0] - (120 - 18), dark[1] - (90 + 12)) < 15
+    heat = bench.viewer.layers["dark · similarity"]
+    peak = np.array(np.unravel_index(np.argmax(heat.data), heat.data.shape), dtype=float)
+    row, column = bench.viewer.layers["dark"].world_to_data(heat.data_to_world(peak))
+    assert np.hypot(column - dark[0], row - dark[1]) < 25, "the heat map lies on its picture"
+    assert len(explorer.points.data) == 4
+
+    explorer.hover = True
+    times = []
+    for x in (130, 140, 150, 160):
+        explorer.found.clear()
+        start = bench.cpu_seconds()
+        bench.qtbot.mouseMove(bench.canvas, bench.spot("cat", x, 90))
+        bench.wait(lambda: len(explorer.found) == 3 and not explorer.lane.busy)
+        times.append((bench.cpu_seconds() - start) / 3)
+    print(f"explore: {1000 * min(times):.0f} ms of processor time for each target")
+    assert min(times) < 0.1
+
+    bench.qtbot.mouseClick(bench.dock.results.explore, Qt.MouseButton.LeftButton)
+    assert not any("similarity" in layer.name for layer in bench.viewer.layers)
+    assert "dift-edit matches" not in bench.viewer.layers
+
+
+def test_hover_is_live(bench):
+    explorer = bench.dock.explorer
+    bench.dock.results.explore.setChecked(True)
+    bench.click("cat", 120, 90)
+    bench.wait(lambda: len(explorer.found) == 3)
+    bench.idle()
+    explorer.hover = True
+    before = explorer.query
+    bench.qtbot.mouseMove(bench.canvas, bench.spot("cat", 200, 150))
+    bench.wait(lambda: explorer.query != before, 10)
+    bench.wait(lambda: not explorer.lane.busy)
+    assert np.allclose(explorer.query[1], (200, 150), atol=2)
+
+
+@pytest.mark.skipif("pins" not in inspect.signature(locate).parameters, reason="locate has no pins yet")
+def test_dragging_a_match_pins_it_and_recomputes_only_that_target(bench, sticker):
+    bench.use(sticker)
+    bench.propagate()
+    before = {name: bench.result(name) for name in ("mirror", "dark", "coffee")}
+    explorer = bench.dock.explorer
+    bench.dock.results.explore.setChecked(True)
+    bench.click("cat", 150, 95)
+    bench.wait(lambda: len(explorer.found) == 3)
+    bench.idle()
+    found = explorer.found[bench.key("dark")][0]
+    bench.drag("dark", found, (170, 140))
+    pins = bench.editor.session.pins[bench.key("dark")]
+    assert len(pins) == 1
+    assert np.allclose(pins[0].source, (150, 95), atol=2) and np.allclose(pins[0].target, (170, 140), atol=2)
+    bench.idle()
+    after = bench.result("dark")
+    assert after is not before["dark"]
+    assert bench.result("mirror") is before["mirror"] and bench.result("coffee") is before["coffee"]
+    moved = np.array(after.quad).mean(0)
+    assert np.hypot(*(moved - (170, 140))) < 25, "the edit follows the pin"
+    bench.press("Z", Qt.KeyboardModifier.ControlModifier)
+    assert bench.result("dark") is before["dark"] and not bench.editor.session.pins.get(bench.key("dark"))

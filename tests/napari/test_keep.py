@@ -1,0 +1,189 @@
+"""What is kept: pictures, recipe, session; and what goes along: annotations."""
+
+import shlex
+
+import numpy as np
+import PIL.Image
+import pytest
+from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QApplication
+
+from dift_edit.errors import DiftEditError
+
+
+@pytest.fixture
+def folder(tmp_path, pictures, sticker):
+    """The pictures and the sticker as files."""
+    for name, pixels in pictures.items():
+        PIL.Image.fromarray(pixels).save(tmp_path / f"{name}.png", dpi=(300, 300))
+    PIL.Image.fromarray(sticker).save(tmp_path / "sign.png")
+    return tmp_path
+
+
+def test_sticker_from_file_clipboard_and_layer(open_bench, folder, sticker):
+    bench = open_bench()
+    bench.viewer.open(folder / "cat.png")
+    bench.wait(lambda: bench.editor.session.source, 5)
+    bench.dock.choose.sticker_file(str(folder / "sign.png"))
+    edit = bench.editor.session.edit
+    assert edit.path.endswith("sign.png")
+    assert np.array_equal(bench.editor.pictures.pixels(edit.picture), sticker)
+    centre = np.array(edit.quad).mean(0)
+    assert np.allclose(centre, (179.5, 129.5))
+
+    QApplication.clipboard().setImage(QImage(str(folder / "sign.png")))
+    bench.dock.choose.from_clipboard()
+    assert bench.editor.session.edit.name == "clipboard"
+
+    layer = bench.viewer.add_image(sticker, name="sign", translate=(50, 80), scale=(0.5, 0.5))
+    bench.qtbot.wait(50)
+    bench.dock.choose.use_layer(layer)
+    quad = np.array(bench.editor.session.edit.quad)
+    assert np.allclose(quad[0], (79.75, 49.75)) and np.allclose(quad[2], (139.75, 79.75))
+    assert bench.key("sign") not in bench.editor.session.targets
+    bench.idle()
+
+
+def test_export_keeps_untouched_pixels_and_metadata(open_bench, folder, pictures, sticker, tmp_path):
+    bench = open_bench()
+    bench.viewer.open([folder / f"{name}.png" for name in ("cat", "mirror", "coffee")], stack=False)
+    bench.wait(lambda: len(bench.editor.session.targets) == 2, 5)
+    with pytest.raises(DiftEditError, match="propagate first"):
+        bench.dock.keeper.export(tmp_path / "out")
+    bench.use(sticker)
+    bench.propagate()
+    assert bench.dock.keeper.export(tmp_path / "out") == 1
+    bench.wait(lambda: bench.editor.job is None)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mirror.png"], "the unsure one is left out"
+    with PIL.Image.open(tmp_path / "out" / "mirror.png") as written:
+        assert written.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        pixels = np.asarray(written)
+    crop = bench.result("mirror").crops[0]
+    height, width = crop.pixels.shape[:2]
+    changed = (pixels != pictures["mirror"]).any(2)
+    assert changed.any() and not changed[: crop.y].any() and not changed[crop.y + height :].any()
+    window = pixels[crop.y : crop.y + height, crop.x : crop.x + width]
+    assert np.array_equal(window[crop.pixels[..., 3] > 0], crop.pixels[crop.pixels[..., 3] > 0][:, :3])
+
+
+def test_recipe_and_command_are_the_command_lines_own(open_bench, folder, sticker, tmp_path):
+    from dift_edit.cli import build_parser
+    from dift_edit.recipe import load_job
+
+    bench = open_bench()
+    bench.viewer.open([folder / f"{name}.png" for name in ("cat", "mirror")], stack=False)
+    bench.wait(lambda: len(bench.editor.session.targets) == 1, 5)
+    bench.dock.choose.sticker_file(str(folder / "sign.png"))
+    bench.idle()
+    bench.editor.settings.transfer["min_confidence"] = 0.5
+    bench.dock.keeper.save_job(tmp_path / "job" / "job.toml")
+    bench.wait(lambda: bench.editor.job is None)
+    job = load_job(tmp_path / "job" / "job.toml")
+    assert job.source == str(folder / "cat.png") and job.targets == (str(folder / "mirror.png"),)
+    assert np.allclose(job.quad, bench.editor.session.edit.quad) and job.transfer.min_confidence == 0.5
+    words = shlex.split(bench.dock.keeper.command())
+    args = build_parser("propagate").parse_args(words[1:])
+    assert args.source == str(folder / "cat.png") and args.min_confidence == 0.5
+
+
+def test_folder_is_propagated_without_opening_it(open_bench, folder, pictures, sticker):
+    bench = open_bench({"cat": pictures["cat"]})
+    bench.use(sticker)
+    for name in ("cat", "sign", "dark"):
+        (folder / f"{name}.png").unlink()
+    bench.dock.choose.add_folder(folder)
+    bench.wait(lambda: len(bench.editor.session.targets) == 2, 60)
+    layers = [layer.name for layer in bench.viewer.layers]
+    bench.propagate()
+    assert [layer.name for layer in bench.viewer.layers] == layers
+    rows = {bench.editor.pictures.name(key): result for key, result in bench.editor.session.results.items()}
+    assert rows["mirror.png"].status == "applied" and rows["coffee.png"].status == "abstained"
+    assert rows["mirror.png"].output == str(folder / "edited" / "mirror.png")
+    assert not (folder / "edited" / "coffee.png").exists()
+    key = next(key for key in bench.editor.session.targets if key.endswith("mirror.png"))
+    bench.dock.open_file(key)
+    bench.wait(lambda: "mirror.png · edited" in bench.viewer.layers)
+    assert bench.result("mirror.png").quad == rows["mirror.png"].quad
+
+
+def test_session_comes_back(bench, open_bench, sticker, tmp_path):
+    bench.use(sticker)
+    bench.propagate()
+    bench.editor.review(bench.key("mirror"), "accepted")
+    bench.editor.correct(bench.key("coffee"), ((50.0, 50.0), (150.0, 60.0), (150.0, 120.0), (50.0, 110.0)))
+    bench.idle()
+    bench.dock.keeper.save_session(tmp_path / "kept")
+    bench.wait(lambda: bench.editor.job is None)
+    other = open_bench()
+    other.dock.keeper.open_session(tmp_path / "kept", other.dock.add_picture)
+    other.wait(lambda: other.editor.job is None and other.editor.session.results)
+    other.idle()
+    for name in ("mirror", "dark", "coffee"):
+        old, new = bench.result(name), other.result(name)
+        assert new.quad == old.quad and new.review == old.review and new.by_hand == old.by_hand
+        assert new.confidence == old.confidence and new.status == old.status
+        assert np.array_equal(new.crops[0].pixels[..., 3], old.crops[0].pixels[..., 3])
+    assert other.editor.session.edit.quad == bench.editor.session.edit.quad
+    assert "mirror · edited" in other.viewer.layers
+    low, high = other.viewer.layers["mirror"].extent.world
+    assert np.allclose([low, high], bench.viewer.layers["mirror"].extent.world)
+    with pytest.raises(DiftEditError, match="no dift-edit session"):
+        other.dock.keeper.open_session(tmp_path, other.dock.add_picture)
+
+
+def test_annotations_go_along(bench, sticker):
+    from napari_dift_edit.carry import carry_layer
+
+    bench.use(sticker)
+    bench.propagate()
+    affine = bench.viewer.layers["cat"].affine
+    mask = np.zeros((260, 360), np.uint8)
+    mask[70:120, 80:220] = 3
+    labels = bench.viewer.add_labels(mask, name="mask", affine=affine)
+    points = bench.viewer.add_points([(80.0, 90.0), (110, 200)], name="marks", affine=affine, face_color="red")
+    triangle = [[(70, 80), (120, 80), (120, 220)]]
+    shapes = bench.viewer.add_shapes(triangle, shape_type="polygon", name="shape", affine=affine)
+    for layer in (labels, points, shapes):
+        assert carry_layer(bench.editor, bench.dock.scene, layer) == 2
+        bench.wait(lambda: bench.editor.job is None)
+    dark = bench.viewer.layers["dark"]
+    carried = bench.viewer.layers["dark · mask"]
+    inside = carried.world_to_data(dark.data_to_world((95 + 12, 150 - 18)))
+    assert carried.data[tuple(np.round(inside).astype(int))] == 3 and set(np.unique(carried.data)) <= {0, 3}
+    marks = bench.viewer.layers["dark · marks"]
+    rows = np.array([dark.world_to_data(marks.data_to_world(point)) for point in marks.data])
+    assert np.abs(rows - np.array([(92, 72), (122, 182)])).max() < 8
+    assert np.allclose(marks.face_color[0], (1, 0, 0, 1))
+    assert "mirror · shape" in bench.viewer.layers and "coffee · mask" not in bench.viewer.layers
+
+
+@pytest.mark.parametrize("kind", ["paint", "recolour", "redact", "erase"])
+def test_painted_region_becomes_an_edit(open_bench, pictures, kind):
+    bench = open_bench({name: pictures[name] for name in ("cat", "dark")}, arrange=True)
+    bench.dock.choose.brush.setChecked(True)
+    painting = bench.viewer.layers["painting on cat"]
+    painting.brush_size = 30
+    bench.drag("cat", (110, 90), (190, 90), steps=8)
+    assert painting.data.any(), "the brush paints"
+    options = {"recolour": {"recolor": ""}, "redact": {"mode": "pixelate"}}.get(kind, {})
+    bench.dock.choose.use_layer(painting, kind, options)
+    bench.idle()
+    assert bench.editor.session.edit.quad and bench.editor.session.preview is not None
+    bench.propagate()
+    result = bench.result("dark")
+    assert result.quad is not None
+    if result.status != "applied":
+        bench.editor.review(bench.key("dark"), "accepted")
+        bench.idle()
+    assert bench.result("dark").crops[0].pixels[..., 3].any()
+
+
+def test_edited_copy_becomes_an_edit(open_bench, pictures):
+    edited = pictures["cat"].copy()
+    edited[80:110, 100:200] = (0, 90, 200)
+    bench = open_bench({"cat": pictures["cat"], "edited copy": edited, "dark": pictures["dark"]}, arrange=False)
+    bench.dock.choose.use_layer(bench.viewer.layers["edited copy"])
+    bench.idle()
+    edit = bench.editor.session.edit
+    assert edit.kind == "difference" and np.abs(np.array(edit.quad).min(0) - (100, 80)).max() < 4
+    assert bench.editor.session.targets == (bench.key("dark"),)

@@ -1,0 +1,119 @@
+"""The main path: open, choose, propagate, correct, undo, with real events."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+CTRL = Qt.KeyboardModifier.ControlModifier
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+
+
+def test_dock_opens_quickly_and_without_torch(open_bench, pictures):
+    viewer = open_bench(pictures).viewer
+    code = (
+        "import sys, napari_dift_edit.widget\n"
+        "assert not {'torch', 'diffusers', 'kornia'} & set(sys.modules), 'heavy import'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    start = time.perf_counter()
+    from napari_dift_edit.widget import DiftEditWidget
+
+    second = DiftEditWidget(viewer)
+    assert time.perf_counter() - start < 1.0
+    second.shut()
+
+
+def test_first_picture_is_source_and_others_are_targets(bench):
+    assert bench.editor.session.source == bench.key("cat")
+    assert bench.editor.session.targets == tuple(bench.key(name) for name in ("mirror", "dark", "coffee"))
+    boxes = [bench.viewer.layers[name].extent.world for name in ("cat", "mirror", "dark", "coffee")]
+    for index, first in enumerate(boxes):
+        for second in boxes[index + 1 :]:
+            assert (first[1] <= second[0] + 1).any() or (second[1] <= first[0] + 1).any(), "pictures overlap"
+
+
+def test_propagate_correct_undo(bench, sticker):
+    bench.use(sticker)
+    assert "cat · edited" in bench.viewer.layers
+    bench.propagate()
+    mirror, dark, coffee = (bench.result(name) for name in ("mirror", "dark", "coffee"))
+    assert mirror.status == "applied" and mirror.mirrored
+    width = 360
+    expected = np.array([(width - 1 - 60, 60), (width - 1 - 240, 60), (width - 1 - 240, 130), (width - 1 - 60, 130)])
+    assert np.abs(np.array(mirror.quad) - expected).max() < 8
+    assert dark.status == "applied" and not dark.mirrored
+    assert np.abs(np.array(dark.quad) - np.array([(42, 72), (222, 72), (222, 142), (42, 142)])).max() < 8
+    assert coffee.status == "abstained" and coffee.reason and coffee.confidence < 0.3
+    assert "coffee · edited" not in bench.viewer.layers
+    shown = bench.viewer.layers["dark · edited"]
+    row, column = shown.world_to_data(bench.viewer.layers["dark"].data_to_world((120, 150)))
+    assert tuple(shown.data[round(row), round(column)]) == (220, 30, 30, 255)
+
+    # drag the placed sticker: only that target is made again
+    before = {name: bench.result(name) for name in ("mirror", "dark", "coffee")}
+    bench.dock.results.table.go_to(bench.key("dark"))
+    bench.qtbot.wait(50)
+    outlines = bench.dock.scene.outlines
+    assert bench.viewer.layers.selection.active is outlines and len(outlines.selected_data) == 1
+    bench.drag("dark", (132, 107), (162, 127))
+    bench.idle()
+    moved = bench.result("dark")
+    assert moved.by_hand and moved.confidence == 1
+    assert np.abs(np.array(moved.quad) - np.array(before["dark"].quad) - (30, 20)).max() < 3
+    assert bench.result("mirror") is before["mirror"] and bench.result("coffee") is before["coffee"]
+    crop = moved.crops[0]
+    assert abs(crop.x - before["dark"].crops[0].x - 30) < 4 and abs(crop.y - before["dark"].crops[0].y - 20) < 4
+
+    bench.press("Z", CTRL)
+    assert bench.result("dark") is before["dark"]
+    assert np.allclose(bench.viewer.layers["dark · edited"].data, before["dark"].crops[0].pixels)
+    bench.press("Z", CTRL | SHIFT)
+    assert bench.result("dark").by_hand
+    bench.press("Z", CTRL)
+    bench.press("Z", CTRL)
+    assert not bench.editor.session.results, "the propagation itself is one step"
+
+
+def test_review_by_keyboard(bench, sticker):
+    bench.use(sticker)
+    bench.propagate()
+    table = bench.dock.results.table
+    bench.press("Period")
+    assert table.current() == bench.key("mirror")
+    bench.press("K")
+    assert bench.result("mirror").review == "accepted" and table.current() == bench.key("dark")
+    bench.press("J")
+    assert bench.result("dark").review == "rejected" and "dark · edited" not in bench.viewer.layers
+    assert table.current() == bench.key("coffee")
+    bench.press("K")  # the unsure one is made after all
+    bench.idle()
+    assert bench.result("coffee").review == "accepted" and "coffee · edited" in bench.viewer.layers
+    bench.press("Comma")
+    assert table.current() == bench.key("dark")
+    bench.press("H")
+    assert not any(layer.visible for name, layer in _edited(bench))
+    bench.press("H")
+    assert all(layer.visible for name, layer in _edited(bench))
+    bench.dock.results.opacity.setValue(40)
+    assert all(layer.opacity == pytest.approx(0.4) for _, layer in _edited(bench))
+
+
+def _edited(bench):
+    return [(layer.name, layer) for layer in bench.viewer.layers if layer.name.endswith("· edited")]
+
+
+def test_list_sorts_by_confidence(bench, sticker):
+    bench.use(sticker)
+    bench.propagate()
+    table = bench.dock.results.table
+    table.sortByColumn(1, Qt.SortOrder.AscendingOrder)
+    model = table.model()
+    names = [model.index(row, 0).data() for row in range(model.rowCount())]
+    confidences = [bench.result(name).confidence for name in names]
+    assert names[0] == "coffee" and confidences == sorted(confidences)
+    assert model.index(0, 2).data() == "not sure"
+    assert "confidence" in model.index(0, 2).data(Qt.ItemDataRole.ToolTipRole)
