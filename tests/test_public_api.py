@@ -25,11 +25,15 @@ REPOSITORY = Path(__file__).parents[1]
 SOURCE = REPOSITORY / "src"
 
 NAMES = [
-    "BatchSettings", "CachedFeaturizer", "Compositing", "DiftEditError", "Edit", "FeatureCache", "FeatureMap",
-    "Featurizer", "Image", "Job", "ModelSpec", "PaintLayer", "Placement", "PointMatches", "Sticker", "Summary",
-    "Transfer", "TransferSettings", "__version__", "alpha_over", "as_image", "edit_from_difference", "image_digest",
-    "load_featurizer", "load_image", "load_job", "locate", "match_dense", "match_mutual", "match_points", "propagate",
-    "run_batch", "run_job", "save_image", "save_job", "similarity_map", "transfer", "viz", "warp_image",
+    "BatchSettings", "CachedFeaturizer", "ColorAdjust", "Compositing", "CubeLut", "DiftEditError", "Edit",
+    "Erase", "FeatureCache", "FeatureMap", "Featurizer", "Image", "Job", "Keypoints", "LabelLayer", "Layers",
+    "ModelSpec", "PaintLayer", "Placement", "PointMatches", "Polygon", "Redaction", "Region", "Sticker",
+    "Summary", "Transfer", "TransferSettings", "__version__", "alpha_over", "as_image", "collect_targets",
+    "edit_from_difference", "evaluation", "image_digest", "labels_from_coco", "labels_to_coco", "load_edit",
+    "load_featurizer", "load_image", "load_job", "locate", "locate_best_view", "locate_instances",
+    "match_dense", "match_mutual", "match_points", "propagate", "propagate_keypoints", "propagate_labels",
+    "propagate_sequence", "run_batch", "run_job", "save_edit", "save_image", "save_job", "similarity_map",
+    "transfer", "viz", "warp_image",
 ]  # fmt: skip
 
 LEVELS = [
@@ -40,7 +44,7 @@ LEVELS = [
     {"cache", "targets", "consensus", "correspondence", "evidence", "viz", "label_propagation", "sampling", "video_io"},
     {"matching", "warp", "poses", "surface"},
     {"compositing", "engines", "confidence"},
-    {"edits", "placement"},
+    {"edits", "placement", "instances"},
     {"pipeline", "recipe", "tracking"},
     {"report", "samples", "sequence", "evaluation"},
     {"batch", "distributed", "clip_job"},

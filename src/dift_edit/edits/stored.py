@@ -95,6 +95,15 @@ def save_edit(edit: Edit, path: Path | str) -> Path:
 def load_edit(path: Path | str) -> Edit:
     """Read what `save_edit` or `edit_to_recipe` wrote.
 
+    Parameters
+    ----------
+    path : path
+        The JSON recipe; its files lie beside it.
+
+    Returns
+    -------
+    Edit
+
     Raises
     ------
     EditError
