@@ -94,20 +94,20 @@ class Store:
 
 
 def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
-    from dift_edit import edits
+    import dift_edit as de
 
     kind, options = edit["kind"], edit["options"]
     if kind == "sticker":
-        return edits.Sticker(picture, edit["quad"])
+        return de.Sticker(picture, edit["quad"])
     if kind == "difference":
-        return edits.edit_from_difference(source, picture)
+        return de.edit_from_difference(source, picture)
     if kind == "recolour":
-        return edits.ColorAdjust(region=edits.Region.mask(picture), **options)
+        return de.ColorAdjust(region=de.Region.mask(picture), **options)
     if kind == "redact":
-        return edits.Redaction(region=edits.Region.mask(picture), **options)
+        return de.Redaction(region=de.Region.mask(picture), **options)
     if kind == "erase":
-        return edits.Erase(region=edits.Region.mask(picture))
-    return edits.PaintLayer(picture)
+        return de.Erase(region=de.Region.mask(picture))
+    return de.PaintLayer(picture)
 
 
 class _Remembering:
