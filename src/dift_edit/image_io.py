@@ -62,6 +62,8 @@ def load_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Ima
         If the file is missing, empty, not a picture, damaged or too large.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise ImageError(f"The name {str(path)!r} has a NUL character, which no file can have: correct it.")
     try:
         with path.open("rb") as file:
             if not file.read(1):
