@@ -46,7 +46,7 @@ class PixelDiffusionSettings:
         Give every cell unit norm. False, with one layer and one size: the mean output as it is.
     """
 
-    short_sides: tuple[int, ...] = (160,)
+    short_sides: tuple[int, ...] = (144,)
     square: bool = False
     floor_to: int = 0
     timestep: int = 5
