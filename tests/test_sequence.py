@@ -108,17 +108,18 @@ def test_cuts_are_the_same_when_tracked_backward(mini) -> None:
 
 
 def test_leaving_the_picture(mini) -> None:
-    clip = SyntheticClip.drawn(150, seed=6, size=SMALL, swing=2.2, zoom=0.1, turn=0.15)
-    inside = np.array([((q > 0) & (q < np.array(SMALL) - 1)).all() for q in map(clip.quad, range(150))])
+    count = 80
+    clip = SyntheticClip.drawn(count, seed=1, size=SMALL, swing=2.2, zoom=0.1, turn=0.15, period=110)
+    inside = np.array([((q > 0) & (q < np.array(SMALL) - 1)).all() for q in map(clip.quad, range(count))])
     outside = np.array([(q[:, 0].max() < 0) | (q[:, 0].min() > SMALL[0] - 1) | (q[:, 1].max() < 0)
-                        | (q[:, 1].min() > SMALL[1] - 1) for q in map(clip.quad, range(150))])  # fmt: skip
+                        | (q[:, 1].min() > SMALL[1] - 1) for q in map(clip.quad, range(count))])  # fmt: skip
     key = int(np.flatnonzero(inside)[len(np.flatnonzero(inside)) // 3])
-    assert outside.sum() > 10 and inside.sum() > 30, "the drawn clip must do what the test is about"
+    assert outside.sum() > 10 and inside.sum() > 20, "the drawn clip must do what the test is about"
     found = track(clip, key, mini)
-    opacity = np.array([found.opacity(index) for index in range(150)])
+    opacity = np.array([found.opacity(index) for index in range(count)])
     assert (opacity[outside] == 0).all()
     assert opacity[inside].mean() > 0.6, "it comes back"
-    assert errors(clip, places(found, 150))[inside & (opacity == 1)].mean() < 0.05
+    assert errors(clip, places(found, count))[inside & (opacity == 1)].mean() < 0.05
 
 
 def test_smoothing_halves_the_jitter_of_single_frames(mini) -> None:

@@ -12,7 +12,7 @@ from dift_edit.coords import Points
 from dift_edit.image import Image
 from dift_edit.tracking.pose import PoseFit, fit_pose, map_points, quad_matrices, quad_side
 
-__all__ = ["Sighting", "Template", "follow", "grey", "search", "share_inside"]
+__all__ = ["Sighting", "Template", "follow", "grey", "palette", "search", "share_inside"]
 
 Grey = npt.NDArray[np.uint8]
 
@@ -302,6 +302,34 @@ def _correlation(
     variance_b = np.maximum(cv2.blur(b * b, size) - mean_b**2, 0)
     common = cv2.blur(a * b, size) - mean_a * mean_b
     return common / np.sqrt((variance_a + 4) * (variance_b + 4)), variance_a
+
+
+def palette(image: Image, corners: Points) -> npt.NDArray[np.float32]:
+    """Which colours a quad holds.
+
+    Parameters
+    ----------
+    image : Image
+        A frame.
+    corners : ndarray
+        (4, 2) in its pixels.
+
+    Returns
+    -------
+    ndarray
+        (4, 16, 16) float32 histogram over CIELAB that sums to 1; all zero when the quad lies outside.
+    """
+    low = np.clip(np.floor(corners.min(0)).astype(int), 0, image.size)
+    high = np.clip(np.ceil(corners.max(0)).astype(int) + 1, 0, image.size)
+    if (high - low < 2).any():
+        return np.zeros((4, 16, 16), np.float32)
+    pixels = np.asarray(Image(image.pixels[low[1] : high[1], low[0] : high[0]]).to_pil())
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.fillConvexPoly(mask, np.round(corners - low).astype(np.int32), 255)
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    histogram = cv2.calcHist([lab], [0, 1, 2], mask, [4, 16, 16], [0, 256, 64, 192, 64, 192])
+    smooth = np.stack([cv2.GaussianBlur(layer, (0, 0), 0.8) for layer in histogram])
+    return np.asarray(smooth / max(float(smooth.sum()), 1e-6), dtype=np.float32)
 
 
 def search(template: Template, like: Points, picture: Grey) -> list[Points]:

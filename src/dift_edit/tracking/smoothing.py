@@ -135,12 +135,12 @@ def _badness(evidence: Evidence, basis: list[Floats], chosen: Sequence[int]) -> 
     stiffness = [float(_STIFFNESS[index]) for index in chosen]
     prior = _prior(basis, stiffness)
     count = len(evidence)
-    ones = np.ones(count)
-    matrix, right = _normal_equations(evidence, prior, ones, ones)
+    weights = _first_trust(evidence)
+    matrix, right = _normal_equations(evidence, prior, weights, np.ones(count))
     factor = cholesky_banded(matrix)
     solved = cho_solve_banded((factor, False), right.ravel()).reshape(-1, 8)
     absolute, relative, bend = _energies(evidence, prior, solved)
-    energy = float(absolute.sum() + relative.sum() + bend.sum())
+    energy = float((weights * absolute).sum() + relative.sum() + bend.sum())
     informed = np.trace(evidence.information, axis1=1, axis2=2) > 0
     stepped = np.trace(evidence.step_information[1:], axis1=1, axis2=2) > 0
     measured = 8 * (int(informed.sum()) + int(stepped.sum()))
@@ -164,7 +164,7 @@ def _energies(evidence: Evidence, prior: Floats, solved: Floats) -> tuple[Floats
 def _solve_robust(evidence: Evidence, prior: Floats) -> Floats:
     """Solve, then count sightings and steps less that do not fit, twice."""
     count = len(evidence)
-    absolute, relative = np.ones(count), np.ones(count)
+    absolute, relative = _first_trust(evidence), np.ones(count)
     solved = evidence.corners
     for _ in range(_ROUNDS):
         matrix, right = _normal_equations(evidence, prior, absolute, relative)
@@ -172,6 +172,19 @@ def _solve_robust(evidence: Evidence, prior: Floats) -> Floats:
         off, moved, _ = _energies(evidence, prior, solved)
         absolute, relative = _trust(off), _trust(moved)
     return solved
+
+
+def _first_trust(evidence: Evidence) -> Floats:
+    """Weights of the sightings by how far each is from the middle of its two neighbours, beside what is usual."""
+    weights = np.ones(len(evidence))
+    known = np.flatnonzero(np.trace(evidence.information, axis1=1, axis2=2) > 0)
+    if len(known) < 5:
+        return weights
+    seen = evidence.corners[known]
+    off = np.linalg.norm(seen[1:-1] - (seen[:-2] + seen[2:]) / 2, axis=1)
+    usual = max(float(np.median(off)), 1e-9)
+    weights[known[1:-1]] = 1 / (1 + (off / (8 * usual)) ** 4)
+    return weights
 
 
 def _trust(energy: Floats) -> Floats:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dift_edit.coords import Points, rescale_points
 from dift_edit.image import Image
-from dift_edit.tracking.appearance import Sighting, Template, follow, grey, search
+from dift_edit.tracking.appearance import Sighting, Template, follow, grey, palette, search
 from dift_edit.tracking.cuts import CutDetector
 from dift_edit.tracking.pose import quad_side
 
@@ -23,6 +23,8 @@ __all__ = ["Finder", "Found", "Observation", "Tracker"]
 
 _CONFIRMED = 0.6  # share of the patch that must look right to call it found
 _TRUSTED = 0.6  # confidence of features that is enough without a look that fits
+_COLORS, _OTHER = 0.45, 0.25  # shared colours of a place that may be the patch, and of one that is something else
+_LOOKS = (2, 6)  # frames after a loss in which features look, beside those at the stride
 _SAME = 0.6  # of the quad's side: features that are farther off contradict
 _SEARCH = 2  # frames between two searches for a lost patch
 _RENEW = 8  # frames between two recent templates
@@ -122,6 +124,7 @@ class Tracker:
         self._stride = feature_stride
         self._corners = rescale_points(quad, self._full, self._size)
         self._key = Template.of(grey(keyframe, self._size), self._corners)
+        self._palette = palette(keyframe, quad)
         self._recent = self._key
         self._recent_noise = np.zeros((8, 8))
         self._before: Template | None = self._key
@@ -214,7 +217,7 @@ class Tracker:
                 sighting = follow(self._key, guess, picture, warp=True, levels=3)
                 if sighting is not None and sighting.seen > _CONFIRMED:
                     return "key", sighting, True, 0.0
-        if self._lost % max(self._stride // 4, _SEARCH) == 0:
+        if self._lost in _LOOKS or self._lost % (self._stride or 12) == 0:
             self._since_features = 0
             place = self._find(image)
             if place is not None and place.confidence > 0.3:
@@ -222,19 +225,21 @@ class Tracker:
                 sighting = follow(self._key, corners, picture, warp=True, levels=4)
                 if sighting is not None and sighting.seen > _CONFIRMED:
                     return "key", sighting, True, place.confidence
-                if place.confidence > _TRUSTED:
+                if place.confidence > _TRUSTED and self._alike(image, place.corners) > _COLORS:
                     return "features", _coarse(corners), True, place.confidence
         return "none", None, False, 0.0
 
     def _check(
         self, image: Image, picture: npt.NDArray[np.uint8], anchor: str, found: Sighting
-    ) -> tuple[str, Sighting, bool, float]:
+    ) -> tuple[str, Sighting | None, bool, float]:
         """Go on with what is followed without the keyframe, unless the patch itself is seen, or features contradict."""
         self._since_features = 0
         for guess in search(self._key, found.pose.corners, picture):
             sighting = follow(self._key, guess, picture, warp=True, levels=3)
             if sighting is not None and sighting.seen > _CONFIRMED:
                 return "key", sighting, True, 0.0
+        if self._alike(image, rescale_points(found.pose.corners, self._size, self._full)) < _OTHER:
+            return "none", None, False, 0.0
         place = self._find(image)
         if place is None:
             return anchor, found, False, 0.0
@@ -243,11 +248,15 @@ class Tracker:
         if apart <= _SAME:
             self._disagreed = 0
             self._fading = max(self._fading, place.confidence)
-        elif place.confidence > 0.5:
+        elif place.confidence > 0.5 and self._alike(image, place.corners) > _COLORS:
             self._disagreed += 1
             if self._disagreed >= 2:
                 return "features", _coarse(corners), True, place.confidence
         return anchor, found, False, 0.0
+
+    def _alike(self, image: Image, corners: Points) -> float:
+        """How much of the keyframe's colours a place in a frame has, 0 to 1."""
+        return float(np.minimum(self._palette, palette(image, corners)).sum())
 
     def _conclude(
         self, index: int, picture: npt.NDArray[np.uint8], last: Points, predicted: Points, *, anchor: str,
