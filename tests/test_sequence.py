@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dift_edit.clip_job import process_clip
 from dift_edit.cli import main
+from dift_edit.clip_job import process_clip
 from dift_edit.edits import Sticker, edit_from_difference
 from dift_edit.errors import EditError
 from dift_edit.image import Image
@@ -161,7 +161,9 @@ def test_a_drawn_difference_is_carried(mini) -> None:
     after[y - 8 : y + 8, x - 10 : x + 10] = (20, 220, 40)
     edit = edit_from_difference(before, Image(after))
     *_, last = propagate_sequence(clip, edit, featurizer=mini)
-    x, y = np.round(map_points(quad_matrices(clip.board(0), clip.board(11)[None])[0], np.array([[x, y]]))[0]).astype(int)
+    x, y = np.round(map_points(quad_matrices(clip.board(0), clip.board(11)[None])[0], np.array([[x, y]]))[0]).astype(
+        int
+    )
     assert np.abs(last.image.pixels[y, x].astype(int) - (20, 220, 40)).max() < 30
 
 
@@ -299,7 +301,9 @@ def test_resuming_reads_only_what_is_missing(video, mini, tmp_path: Path) -> Non
     assert (41, 60) in read and not any(start == 1 for start, _ in read)
     again = track_sequence(path, edit, featurizer=mini)
     assert np.array_equal(resumed.layers[0].path.corners, again.layers[0].path.corners)
-    other = track_sequence(path, edit, featurizer=mini, journal=tmp_path / "j", settings=SequenceSettings(working_side=100))
+    other = track_sequence(
+        path, edit, featurizer=mini, journal=tmp_path / "j", settings=SequenceSettings(working_side=100)
+    )
     assert not np.array_equal(other.layers[0].path.corners, again.layers[0].path.corners), "another job starts anew"
 
 
@@ -308,7 +312,9 @@ def test_frames_that_were_not_edited_stay_as_they_were(mini, tmp_path: Path) -> 
     folder = write_clip(clip, tmp_path / "in")
     report = process_clip(folder, sticker(clip.quad(0)), tmp_path / "out", featurizer=mini)
     assert report.applied == 10
-    same = [(tmp_path / "out" / f"{i:05d}.png").read_bytes() == (folder / f"{i:05d}.png").read_bytes() for i in range(30)]
+    same = [
+        (tmp_path / "out" / f"{i:05d}.png").read_bytes() == (folder / f"{i:05d}.png").read_bytes() for i in range(30)
+    ]
     assert same == [False] * 10 + [True] * 20
 
 

@@ -20,8 +20,16 @@ def moving(index: int, size: tuple[int, int] = (96, 64)) -> np.ndarray:
     return picture
 
 
-def write_video(path: Path, count: int = 30, *, fps: Fraction = Fraction(30000, 1001), audio: str = "aac",
-                times: list[int] | None = None, codec: str = "libx264", size: tuple[int, int] = (96, 64)) -> None:  # fmt: skip
+def write_video(
+    path: Path,
+    count: int = 30,
+    *,
+    fps: Fraction = Fraction(30000, 1001),
+    audio: str = "aac",
+    times: list[int] | None = None,
+    codec: str = "libx264",
+    size: tuple[int, int] = (96, 64),
+) -> None:
     with av.open(str(path), "w") as out:
         video = out.add_stream(codec, rate=fps, options={"g": "12"})
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
@@ -121,7 +129,7 @@ def test_turned_video_is_read_upright(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", 5, audio="")
     with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "b.mp4"), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
-        stream.set_display_rotation(90)
+        stream.set_display_matrix([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30])  # as a phone held upright writes it
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
@@ -129,9 +137,7 @@ def test_turned_video_is_read_upright(tmp_path: Path) -> None:
     upright, turned = open_clip(tmp_path / "a.mp4"), open_clip(tmp_path / "b.mp4")
     assert turned.size == (64, 96)
     a, b = next(upright.read(2, 3)).pixels, next(turned.read(2, 3)).pixels
-    with av.open(str(tmp_path / "b.mp4")) as container:
-        quarters = round(next(container.decode(video=0)).rotation / 90)
-    assert np.array_equal(np.rot90(a, quarters), b)
+    assert np.array_equal(np.rot90(a, -1), b), "a quarter turn clockwise"
     written = open_clip(copy_clip(tmp_path / "b.mp4", tmp_path / "c.mp4"))
     assert written.size == (64, 96)
     assert np.abs(next(written.read(2, 3)).pixels.astype(int) - b).mean() < 3

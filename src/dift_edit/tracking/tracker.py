@@ -22,7 +22,7 @@ from dift_edit.tracking.pose import quad_side
 __all__ = ["Finder", "Found", "Observation", "Tracker"]
 
 _CONFIRMED = 0.6  # share of the patch that must look right to call it found
-_TRUSTED = 0.6  # confidence of features that is enough without a look that fits
+_TRUSTED = 0.75  # confidence of features that is enough without a look that fits
 _COLORS, _OTHER = 0.45, 0.25  # shared colours of a place that may be the patch, and of one that is something else
 _LOOKS = (2, 6)  # frames after a loss in which features look, beside those at the stride
 _SAME = 0.6  # of the quad's side: features that are farther off contradict

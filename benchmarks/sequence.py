@@ -1,0 +1,192 @@
+"""Figures of clips: error, jitter, drift, speed, memory, resume.
+
+python benchmarks/sequence.py synthetic            # drawn clips with known motion, 200 frames
+python benchmarks/sequence.py davis FOLDER OUT     # JPEGImages/480p of DAVIS: jitter, and strips to look at
+python benchmarks/sequence.py video OUT.mp4        # 300 frames of 720p with sound: count, rate, audio, speed
+python benchmarks/sequence.py memory               # peak memory at 100 and 1000 frames
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+import dift_edit as de
+from dift_edit.clip_job import process_clip
+from dift_edit.edits import Sticker
+from dift_edit.placement import locate_features
+from dift_edit.sequence import render_sequence, track_sequence
+from dift_edit.tracking.pose import quad_side
+from dift_edit.tracking.synthetic import SyntheticClip
+from dift_edit.video_io import open_clip, open_writer
+
+QUADS = {
+    "swan-head": ("blackswan", (408, 68, 82, 80)),
+    "swan-body": ("blackswan", (200, 290, 230, 85)),
+    "dog-head": ("dog", (420, 172, 92, 110)),
+    "dog-body": ("dog", (255, 100, 150, 90)),
+}
+
+
+def sticker(width: int = 120, height: int = 90) -> np.ndarray:
+    """A frame, a ring and a line, so that turns and shears are seen."""
+    import cv2
+
+    pixels = np.zeros((height, width, 4), np.uint8)
+    cv2.rectangle(pixels, (2, 2), (width - 3, height - 3), (255, 0, 120, 255), 4, cv2.LINE_AA)
+    cv2.circle(pixels, (width // 2, height // 2), height // 4, (0, 220, 255, 255), 5, cv2.LINE_AA)
+    cv2.line(pixels, (0, 0), (width // 2, height // 2), (255, 230, 0, 255), 4, cv2.LINE_AA)
+    return pixels
+
+
+def jitter(quads: np.ndarray) -> float:
+    return float(np.sqrt((np.diff(quads, 2, axis=0) ** 2).sum(2).mean()))
+
+
+def synthetic(featurizer: de.Featurizer, count: int) -> None:
+    cases = {
+        "smooth": {}, "hand-held": {"shake": 1.5}, "noisy": {"noise": 8.0}, "occluder": {"occluder": (60, 110)},
+        "cut": {"cuts": ((80, 99),)},
+    }  # fmt: skip
+    for name, options in cases.items():
+        clip = SyntheticClip.drawn(count, seed=3, size=(854, 480), **options)
+        start = time.perf_counter()
+        track = track_sequence(clip, Sticker(sticker(), quad=clip.quad(0)), featurizer=featurizer)
+        seconds = time.perf_counter() - start
+        truth = np.array([clip.quad(index) for index in range(count)])
+        quads = np.array([track.corners(index) for index in range(count)])
+        shown = np.array([track.opacity(index) > 0 for index in range(count)])
+        error = np.linalg.norm(quads - truth, axis=2).mean(1) / [quad_side(quad) for quad in truth]
+        ratio = jitter(quads) / jitter(truth) if name != "cut" else float("nan")
+        print(
+            f"{name:10} error {error[shown].mean():.2%} (last 50: {error[-50:].mean():.2%}, worst "
+            f"{error[shown].max():.2%}), jitter {ratio:.2f}× truth's, shown {shown.sum()}/{count}, cuts {track.cuts}, "
+            f"{count / seconds:.1f} frames/s with drawing them",
+            flush=True,
+        )
+
+
+def davis(featurizer: de.Featurizer, folder: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (sequence, box) in QUADS.items():
+        clip = open_clip(folder / sequence)
+        edit = Sticker(sticker(box[2], box[3]), at=box)
+        start, used = time.perf_counter(), time.process_time()
+        track = track_sequence(clip, edit, featurizer=featurizer)
+        results = list(render_sequence(clip, track))
+        seconds, used = time.perf_counter() - start, time.process_time() - used
+        quads = np.array([track.corners(index) for index in range(len(clip))])
+        known = featurizer(next(clip.read(0, 1)))
+        single = [edit.quad]
+        for image in clip.read(1, len(clip)):
+            seen = featurizer(image)
+            single.append(locate_features(known, edit.quad, seen, lambda seen=seen: seen, mirror="never").quad)
+        shown = sum(result.opacity > 0 for result in results)
+        print(
+            f"{name:10} jitter {jitter(quads):.2f} px, frame by frame {jitter(np.array(single)):.2f} px; shown "
+            f"{shown}/{len(clip)}; {len(clip) / seconds:.1f} frames/s ({len(clip) / used:.1f} per second of CPU)",
+            flush=True,
+        )
+        chosen = np.linspace(0, len(clip) - 1, 8).round().astype(int)
+        cells = [results[index].image.pixels[::2, ::2] for index in chosen]
+        strip = np.vstack([np.hstack(cells[:4]), np.hstack(cells[4:])])
+        PIL.Image.fromarray(strip).save(out / f"{name}.jpg", quality=90)
+        (out / f"{name}.svg").write_text(track.plot(name))
+
+
+def make_video(path: Path, clip: SyntheticClip, *, sound: bool) -> None:
+    """The drawn clip at 25 frames a second, with a tone."""
+    import av
+
+    silent = path.with_name("silent.mp4") if sound else path
+    writer = open_writer(silent, clip)
+    for image in clip.read(0, len(clip)):
+        writer.add(image)
+    writer.close()
+    if not sound:
+        return
+    with av.open(str(silent)) as source, av.open(str(path), "w") as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        audio = target.add_stream("aac", rate=48000)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                target.mux(packet)
+        total = int(48000 * len(clip) / 25)
+        wave = (np.sin(np.arange(total) / 48000 * 2 * np.pi * 440) * 8000).astype(np.int16)[None]
+        for start in range(0, total, 1024):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, start : start + 1024]), "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            target.mux(audio.encode(frame))
+        target.mux(audio.encode(None))
+
+
+def audio_bytes(path: Path) -> bytes:
+    import av
+
+    with av.open(str(path)) as container:
+        return b"".join(bytes(packet) for packet in container.demux(audio=0) if packet.size)
+
+
+def video(featurizer: de.Featurizer, out: Path, count: int, size: tuple[int, int]) -> None:
+    clip = SyntheticClip.drawn(count, seed=3, size=size)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.mp4"
+        make_video(source, clip, sound=True)
+        start, used = time.perf_counter(), time.process_time()
+        report = process_clip(source, Sticker(sticker(), quad=clip.quad(0)), out, featurizer=featurizer)
+        seconds, used = time.perf_counter() - start, time.process_time() - used
+        before, after = open_clip(source), open_clip(out)
+        times = [abs(before.seconds(index) - after.seconds(index)) for index in range(count)]
+        print(report.summary())
+        print(
+            f"frames {len(before)} → {len(after)}, rate {before.rate} → {after.rate}, largest difference of times "
+            f"{max(times):.6f} s, audio equal byte by byte: {audio_bytes(source) == audio_bytes(out)}; "
+            f"{count / seconds:.1f} frames/s ({count / used:.1f} per second of CPU)"
+        )
+
+
+def memory_of(count: int) -> None:
+    """In a process of its own: peak memory in MiB of tracking, rendering and writing."""
+    featurizer = de.load_featurizer("mini")
+    clip = SyntheticClip.drawn(count, seed=3, size=(640, 360))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.mp4"
+        make_video(source, clip, sound=False)
+        edit = Sticker(sticker(), quad=clip.quad(0))
+        process_clip(source, edit, Path(folder) / "out.mp4", featurizer=featurizer)
+    print(json.dumps({"frames": count, "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["synthetic", "davis", "video", "memory", "memory-of"])
+    parser.add_argument("paths", nargs="*", type=str)
+    parser.add_argument("--count", type=int, default=0)
+    args = parser.parse_args()
+    if args.what == "memory":
+        for count in (100, 1000):
+            subprocess.run([sys.executable, __file__, "memory-of", str(count)], check=True)
+        return
+    if args.what == "memory-of":
+        memory_of(int(args.paths[0]))
+        return
+    featurizer = de.load_featurizer("mini")
+    if args.what == "synthetic":
+        synthetic(featurizer, args.count or 200)
+    elif args.what == "davis":
+        davis(featurizer, Path(args.paths[0]), Path(args.paths[1]))
+    else:
+        video(featurizer, Path(args.paths[0]), args.count or 300, (1280, 720))
+
+
+if __name__ == "__main__":
+    main()
