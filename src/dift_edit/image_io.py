@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,12 +85,27 @@ def load_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Ima
         raise ImageError(f"{path} is larger than {max_pixels} pixels: raise the limit if you trust it.") from error
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError) as error:
+    except MemoryError as error:
+        raise ImageError(f"{path} needs more memory than there is: shrink it, or lower --max-pixels.") from error
+    except Exception as error:  # whatever a decoder may meet in a damaged file
         raise ImageError(f"{path} is damaged or incomplete ({_first_line(error)}): replace the file.") from error
 
 
+_PILLOW_LIMIT = threading.Lock()
+
+
+def _open(file: BinaryIO) -> PIL.Image.Image:
+    """A picture's header; without Pillow's own limit, which is lower than ours may be and names no remedy."""
+    with _PILLOW_LIMIT:
+        before, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+        try:
+            return PIL.Image.open(file)
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = before
+
+
 def _read(file: BinaryIO, path: Path, max_pixels: int) -> Image:
-    with PIL.Image.open(file) as opened:
+    with _open(file) as opened:
         width, height = opened.size
         if width * height > max_pixels:
             raise ImageError(

@@ -54,6 +54,9 @@ class Edit(Protocol):
         """The edit as plain data (see `dift_edit.edits.recipe`)."""
 
 
+_FARTHEST = 1e7  # pixels; beyond it products of coordinates lose their meaning
+
+
 def as_quad(quad: Any, what: str = "The quad") -> Points:
     """Check the four corners of an edit.
 
@@ -82,6 +85,8 @@ def as_quad(quad: Any, what: str = "The quad") -> Points:
         raise EditError(
             f"{what} has {len(corners)} corners: give four, as top left, top right, bottom right, bottom left."
         )
+    if np.abs(corners).max() > _FARTHEST:
+        raise EditError(f"{what} reaches {np.abs(corners).max():g}, which no picture does: give pixels of the source.")
     following = np.roll(corners, -1, axis=0) - corners
     after = np.roll(following, -1, axis=0)
     turns = following[:, 0] * after[:, 1] - following[:, 1] * after[:, 0]
