@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from dift_edit.image import as_image
 
 __all__ = ["CachedFeaturizer", "FeatureCache", "Pca", "default_cache_folder", "fit_pca"]
 
-FORMAT = "1"
+FORMAT = "2"
 """Part of every key: raise it when files would be read differently."""
 STALE_SECONDS = 3600
 """Temporary files of a killed writer are removed after this time."""
@@ -102,7 +103,8 @@ class FeatureCache:
         except Exception:  # noqa: BLE001 - whatever is wrong with a cached file, the map can be made again
             path.unlink(missing_ok=True)
             return None
-        if metadata.get("digest") != digest or metadata.get("fingerprint") != fingerprint:
+        whole = metadata.get("crc32") == _checksum(data, metadata.get("image_size", ""))
+        if not whole or metadata.get("digest") != digest or metadata.get("fingerprint") != fingerprint:
             path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):
@@ -120,14 +122,16 @@ class FeatureCache:
         """
         from safetensors.torch import save
 
+        data = features.data.detach().cpu().contiguous()
         metadata = {
+            "crc32": _checksum(data, json.dumps(features.image_size)),
             "digest": features.digest,
             "fingerprint": features.fingerprint,
             "image_size": json.dumps(features.image_size),
             "seed": str(seed),
             "storage": storage,
         }
-        raw = save({"features": features.data.detach().cpu().contiguous()}, metadata)
+        raw = save({"features": data}, metadata)
         path = self.path(features.digest, features.fingerprint, seed, storage)
         write_atomic(path, lambda file: file.write(raw))
         # Looking through the folder costs time, so do it after each sixteenth part of the bound.
@@ -180,6 +184,12 @@ class FeatureCache:
                 status = path.stat()
                 entries.append((status.st_mtime_ns, status.st_size, path))
         return entries
+
+
+def _checksum(data: torch.Tensor, image_size: str) -> str:
+    """Of a map's numbers, shape, type and picture size: tells a fault of the disk from what was stored."""
+    content = zlib.crc32(data.flatten().view(torch.uint8).numpy())
+    return f"{zlib.crc32(f'{tuple(data.shape)} {data.dtype} {image_size}'.encode(), content):08x}"
 
 
 @dataclass(frozen=True, eq=False)
