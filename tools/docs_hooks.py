@@ -1,9 +1,45 @@
-"""mkdocs hooks: the reference of the command line is made from its parsers, so that it cannot drift from them."""
+"""mkdocs hooks: the reference of the command line from its parsers, and a place in the menu for every page."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 MARKER = "<!-- commands -->"
+GUIDES = {
+    "tutorial-cli.md": ("Tutorial", "Command line"),
+    "tutorial-python.md": ("Tutorial", "Python"),
+    "napari.md": ("Tutorial", "napari"),
+    "models.md": ("Guides", "Which model when"),
+    "edits.md": ("Guides", "Kinds of edits"),
+    "batch.md": ("Guides", "Many photos and clusters"),
+    "review.md": ("Guides", "Reviewing results"),
+    "sequences.md": ("Guides", "Videos and sequences"),
+    "evaluation.md": ("Guides", "Evaluation"),
+    "how-it-works.md": ("How it works", "The whole way"),
+    "matching.md": ("How it works", "Matching"),
+    "placement.md": ("How it works", "Placement"),
+    "results.md": ("Measured", "Benchmarks"),
+    "transfer_quality.md": ("Measured", "Quality of placements"),
+    "mini_settings.md": ("Measured", "Settings of mini"),
+    "performance.md": ("Measured", "Speed and memory"),
+    "performance-features.md": ("Measured", "Speed of extraction"),
+    "commands.md": ("Reference", "Commands"),
+    "api.md": ("Reference", "Python"),
+    "security.md": ("Reference", "Security"),
+    "extending.md": ("Reference", "Extending"),
+}
+"""Page → its group in the menu and its name there; pages that are not here go to the group "More"."""
+
+
+def on_config(config: Any) -> Any:
+    """Put every page of the folder into the menu."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    there = {path.name for path in Path(config["docs_dir"]).glob("*.md")} - {"index.md"}
+    for page in [*(name for name in GUIDES if name in there), *sorted(there - GUIDES.keys())]:
+        group, title = GUIDES.get(page, ("More", page.removesuffix(".md").replace("_", " ")))
+        groups.setdefault(group, []).append({title: page})
+    config["nav"] = [{"Start": "index.md"}, *({group: pages} for group, pages in groups.items())]
+    return config
 
 
 def on_page_markdown(markdown: str, **_more: Any) -> str:
