@@ -46,6 +46,7 @@ class OptionsPanel(QCollapsible):
                 self.fields[item.name] = widget
                 form.addRow(item.name.replace("_", " "), widget)
         self.setContent(content)
+        self.layout().setContentsMargins(0, 0, 0, 0)
         self.collapse(animate=False)
 
     def _model_chosen(self, name: str) -> None:
