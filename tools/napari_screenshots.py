@@ -63,8 +63,6 @@ def main(folder: Path) -> None:
     save("edit")
 
     dock.results.run.click()
-    wait(lambda: len(editor.session.results) >= 2)
-    save("running")
     wait(lambda: editor.job is None)
     save("propagate")
 
