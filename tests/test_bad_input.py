@@ -87,7 +87,10 @@ ARGUMENTS = {
     "words for a place": (["source.png", "--sticker", "patch.png", "--at", "a,b,c,d"], "not 4 numbers"),
     "quad with NaN": (["source.png", "--sticker", "patch.png", "--quad", "1,1,20,1,20,nan,1,20"], "finite"),
     "quad on a line": (["source.png", "--sticker", "patch.png", "--quad", "1,1,10,1,20,1,30,1"], "patch.png"),
-    "quad that crosses itself": (["source.png", "--sticker", "patch.png", "--quad", "1,1,20,20,20,1,1,20"], "patch.png"),
+    "quad that crosses itself": (
+        ["source.png", "--sticker", "patch.png", "--quad", "1,1,20,20,20,1,1,20"],
+        "patch.png",
+    ),
     "quad and at": (
         ["source.png", "--sticker", "patch.png", "--at", "1,1,9,9", "--quad", "1,1,9,1,9,9,1,9"], "not both",
     ),

@@ -1,4 +1,4 @@
-"""Try what `python -m build` made: sizes, contents, and `dift-edit demo` in a bare environment outside the repository."""
+"""Try what `python -m build` made: sizes, contents, and `dift-edit demo` in a bare environment elsewhere."""
 
 import argparse
 import subprocess

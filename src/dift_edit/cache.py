@@ -188,7 +188,7 @@ class FeatureCache:
 
 def _checksum(data: torch.Tensor, image_size: str) -> str:
     """Of a map's numbers, shape, type and picture size: tells a fault of the disk from what was stored."""
-    content = zlib.crc32(data.flatten().view(torch.uint8).numpy())
+    content = zlib.crc32(data.flatten().view(torch.uint8).numpy().data)
     return f"{zlib.crc32(f'{tuple(data.shape)} {data.dtype} {image_size}'.encode(), content):08x}"
 
 
