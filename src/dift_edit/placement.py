@@ -23,8 +23,8 @@ __all__ = ["Placement", "check_quad", "locate", "locate_features"]
 
 WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence."""
-MIRROR_MARGIN = 0.03
-"""By how much the mirrored target has to score better."""
+MIRROR_GAIN, MIRROR_MARGIN = 1.25, 0.03
+"""By which factor, and by how much, the mirrored target has to score better: faces look alike from both sides."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,7 +208,8 @@ def locate_features(
         found = surface_of(pictures, corners) if mirror != "always" and engine != "notebook" else None
         flip = mirror == "always"
         if mirror == "auto" and found is None and mirrored_target is not None:
-            flip = view(True).poses.scores[0] > view(False).poses.scores[0] + MIRROR_MARGIN
+            plain, turned = (float(view(side).poses.scores[0]) for side in (False, True))
+            flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
         placed = _place(view(flip), corners, source, engine, seed, found)
     except GeometryError as error:
         if pinned is not None or mask is not None or source_mask is not None:
