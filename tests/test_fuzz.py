@@ -1,0 +1,518 @@
+"""Hostile and damaged files of every kind: either they are read, or one DiftEditError says why not. Nothing else.
+
+``DIFT_EDIT_FUZZ=20`` tries that many times more inputs than the quick run of the test suite.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from batch_data import picture
+from dift_edit import DiftEditError, Sticker, load_image, load_job, save_image
+from dift_edit.cache import FeatureCache
+from dift_edit.edits import CubeLut, load_edit, save_edit
+from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
+from dift_edit.errors import ImageError, ModelError
+from dift_edit.features.adm_checkpoint import convert_adm
+from dift_edit.features.base import FeatureMap
+from dift_edit.geometry.base import MatrixTransform
+from dift_edit.image import Image, as_image
+from dift_edit.journal import Journal
+from dift_edit.targets import collect_targets, name_outputs
+
+TIMES = int(os.environ.get("DIFT_EDIT_FUZZ", "1"))
+
+
+def tries(count):
+    """So many random inputs, the same ones at each run of the quick suite."""
+    return settings(
+        max_examples=count * TIMES, deadline=None, derandomize=TIMES == 1, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder():
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def encoded(image, format_, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def deep(array, suffix):
+    return cv2.imencode(suffix, array)[1].tobytes()
+
+
+def valid_files():
+    """One small picture of each kind."""
+    rgb = picture(5, (24, 18))
+    rgba = rgb.convert("RGBA")
+    rgba.putalpha(PIL.Image.linear_gradient("L").resize(rgb.size))
+    palette = rgb.quantize(16)
+    exif = PIL.Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "words"
+    floats = PIL.Image.fromarray(np.linspace(0, 1, 24 * 18, dtype=np.float32).reshape(18, 24))
+    words = np.asarray(rgb).astype(np.uint16) * 257
+    return {
+        "plain.jpg": encoded(rgb, "JPEG", exif=exif),
+        "progressive.jpg": encoded(rgb, "JPEG", progressive=True, icc_profile=b"no profile at all"),
+        "cmyk.jpg": encoded(rgb.convert("CMYK"), "JPEG"),
+        "grey.jpg": encoded(rgb.convert("L"), "JPEG"),
+        "plain.png": encoded(rgb, "PNG"),
+        "alpha.png": encoded(rgba, "PNG"),
+        "grey-alpha.png": encoded(rgba.convert("LA"), "PNG"),
+        "palette.png": encoded(palette, "PNG", transparency=3),
+        "bilevel.png": encoded(rgb.convert("1"), "PNG"),
+        "deep.png": deep(words, ".png"),
+        "deep-grey.png": encoded(PIL.Image.fromarray(words[..., 0]), "PNG"),
+        "animated.png": encoded(rgb, "PNG", save_all=True, append_images=[rgb.rotate(90)]),
+        "animated.gif": encoded(palette, "GIF", save_all=True, append_images=[palette.rotate(90)], transparency=1),
+        "plain.webp": encoded(rgba, "WEBP"),
+        "plain.tif": encoded(rgb, "TIFF"),
+        "deflate.tif": encoded(rgba, "TIFF", compression="tiff_deflate"),
+        "float.tif": encoded(floats, "TIFF"),
+        "deep.tif": deep(words, ".tiff"),
+        "cmyk.tif": encoded(rgb.convert("CMYK"), "TIFF"),
+        "plain.bmp": encoded(rgb, "BMP"),
+        "plain.ppm": encoded(rgb, "PPM"),
+        "plain.tga": encoded(rgba, "TGA"),
+        "plain.ico": encoded(rgba.resize((16, 16)), "ICO"),
+        "plain.jp2": encoded(rgb, "JPEG2000"),
+    }
+
+
+VALID = valid_files()
+
+
+@st.composite
+def damaged(draw, data: bytes):
+    """A file after some accidents: bytes changed, cut out, doubled, or the end lost."""
+    out = bytearray(data)
+    for _ in range(draw(st.integers(1, 6))):
+        if not out:
+            break
+        at = draw(st.integers(0, len(out) - 1))
+        kind = draw(st.sampled_from(["set", "set", "head", "cut", "double", "end", "number"]))
+        if kind == "set":
+            out[at] = draw(st.integers(0, 255))
+        elif kind == "head":
+            out[at % min(len(out), 64)] = draw(st.integers(0, 255))
+        elif kind == "cut":
+            del out[at : at + draw(st.integers(1, 40))]
+        elif kind == "double":
+            out[at:at] = out[at : at + draw(st.integers(1, 40))]
+        elif kind == "end":
+            del out[at:]
+        else:
+            out[at : at + 4] = struct.pack(
+                draw(st.sampled_from("<>")) + "I", draw(st.sampled_from([0, 2**31, 2**32 - 1]))
+            )
+    return bytes(out)
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_valid_files_are_read(name, folder):
+    (folder / name).write_bytes(VALID[name])
+    image = load_image(folder / name)
+    assert image.size in ((24, 18), (18, 24), (16, 16))
+    assert isinstance(image, Image)
+    written = save_image(image, folder / f"again-{Path(name).stem}.png")
+    assert load_image(written).size == image.size
+
+
+@pytest.mark.parametrize("name", VALID)
+@tries(40)
+@given(data=st.data())
+def test_damaged_pictures(name, folder, data):
+    path = folder / f"damaged-{name}"
+    path.write_bytes(data.draw(damaged(VALID[name])))
+    try:
+        image = load_image(path, max_pixels=1_000_000)
+    except ImageError as error:
+        assert path.name in str(error) and "\n" not in str(error)
+    else:
+        assert 0 < image.size[0] * image.size[1] <= 1_000_000
+
+
+@tries(60)
+@given(data=st.one_of(st.binary(max_size=300), st.sampled_from(sorted(VALID)).map(lambda n: VALID[n][:30])))
+def test_random_bytes_are_no_picture(folder, data):
+    path = folder / "random.png"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"random\.png"):
+        load_image(path)
+
+
+def png_header(width, height):
+    """A PNG that claims a size and holds nothing."""
+    chunks = b""
+    for kind, body in (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    ):
+        chunks += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 2**31 - 1), (15_000, 14_000), (200_000_001, 1)])
+def test_bombs_are_refused_before_they_are_unpacked(size, folder):
+    (folder / "bomb.png").write_bytes(png_header(*size))
+    with pytest.raises(ImageError, match=r"bomb\.png .*(pixels|damaged)") as caught:
+        load_image(folder / "bomb.png")
+    if size[0] < 2**31 - 1:
+        assert f"{size[0]}×{size[1]}" in str(caught.value) and "--max-pixels" in str(caught.value)
+
+
+def test_the_limit_can_be_raised_above_pillow_s_own(folder):
+    size = (20_000, 9_500)  # 190 million pixels, above Pillow's own limit of 179 million
+    (folder / "large.png").write_bytes(png_header(*size))
+    with pytest.raises(ImageError, match="--max-pixels"):
+        load_image(folder / "large.png", max_pixels=100_000_000)
+    picture = PIL.Image.fromarray(np.zeros((4, 4), np.uint8))
+    picture.save(folder / "small.png")
+    before, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, 3  # as if it were large for Pillow
+    try:
+        assert load_image(folder / "small.png").size == (4, 4)
+        assert PIL.Image.MAX_IMAGE_PIXELS == 3
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = before
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (4000, 2)])
+def test_odd_shapes_go_the_whole_way(size, mini, folder):
+    from dift_edit import transfer
+
+    source = picture(1)
+    sticker = Sticker(PIL.Image.new("RGBA", (9, 9), "red"), at=(10, 10, 20, 15))
+    target = picture(2, (max(size[0], 6), max(size[1], 6))).crop((0, 0, *size))
+    result = transfer(source, sticker, target, featurizer=mini, min_confidence=0.0)
+    assert result.status in ("applied", "abstained", "failed")
+    assert result.status == "failed" or result.image.size == size
+    thin = transfer(target, Sticker(PIL.Image.new("RGBA", (9, 9), "red"), at=(0, 0, *size)), source, featurizer=mini) \
+        if min(size) > 1 else None  # fmt: skip
+    assert thin is None or thin.status in ("applied", "abstained", "failed")
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_all_turns_and_a_wrong_ending(turn, folder):
+    upright = np.zeros((8, 16, 3), dtype=np.uint8)
+    upright[:4, :8] = 255  # the top left quarter is white
+    transposed = upright.transpose(1, 0, 2)
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: transposed, 6: np.rot90(upright), 7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, 3),
+    }[turn]  # fmt: skip
+    exif = PIL.Image.Exif()
+    exif[0x0112] = turn
+    path = folder / f"turn{turn}.png"  # a JPEG by its content
+    path.write_bytes(encoded(PIL.Image.fromarray(np.ascontiguousarray(stored)), "JPEG", exif=exif, quality=95))
+    image = load_image(path)
+    assert image.size == (16, 8)
+    assert image.pixels[1:3, 1:7].min() > 200 and image.pixels[5:, :].max() < 50 and image.pixels[:, 9:].max() < 50
+
+
+coordinates = st.one_of(st.floats(), st.floats(-100, 150), st.sampled_from([0.0, -0.0, 1e-300, 1e300]))
+
+
+@tries(300)
+@given(
+    quad=st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=5),
+    matrix=st.lists(st.floats(-3, 3), min_size=9, max_size=9),
+)
+def test_any_quad_is_used_or_refused(quad, matrix):
+    target = as_image(picture(4, (30, 20)))
+    try:
+        sticker = Sticker(PIL.Image.new("RGBA", (6, 5), (255, 0, 0, 128)), quad)
+        assert np.isfinite(sticker.quad).all() and sticker.quad.shape == (4, 2)
+        result = sticker.apply(target, MatrixTransform(np.reshape(matrix, (3, 3))))
+    except DiftEditError as error:
+        assert "\n" not in str(error)
+    else:
+        assert result.size == target.size and result.pixels.dtype == target.pixels.dtype
+
+
+JOB = b"""version = 1
+source = "cat.jpg"
+output = "out"
+
+[edit]
+sticker = "hat.png"
+at = [10, 20.5, 30, 40]
+
+[targets]
+paths = ["photos", "*.jpg"]
+lists = ["more.csv"]
+
+[model]
+name = "mini"
+settings = {timestep = 5, short_sides = [144, 176]}
+
+[transfer]
+engine = "mesh"
+min_confidence = 0.5
+
+[batch]
+workers = 2
+"""
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@tries(300)
+@given(data=st.data())
+def test_damaged_jobs(folder, data):
+    path = folder / "job.toml"
+    path.write_bytes(data.draw(damaged(JOB)))
+    try:
+        job = load_job(path)
+    except DiftEditError as error:
+        assert str(path) in str(error)
+    else:
+        assert job.source and 0 <= job.transfer.min_confidence <= 1
+
+
+LISTS = {
+    "list.csv": b'path,id,output\na.jpg,one,x.jpg\n"b,c.jpg",two,../../etc/passwd\n',
+    "list.jsonl": b'{"path": "a.jpg", "id": "one"}\n{"path": "b.jpg", "output": "../../passwd"}\n',
+    "list.txt": b"a.jpg\n# note\n../b.jpg\n",
+}
+
+
+def deep_path(folder, name):
+    """A file so deep that ".." in a list does not lead to all files of this machine."""
+    here = folder.joinpath(*"abcdefgh")
+    here.mkdir(parents=True, exist_ok=True)
+    return here / name
+
+
+@pytest.mark.parametrize("name", LISTS)
+@tries(200)
+@given(data=st.data())
+def test_damaged_lists_of_targets(name, folder, data):
+    path = deep_path(folder, name)
+    content = data.draw(damaged(LISTS[name]))
+    assume(not re.search(rb"""(^|["',: ])/""", content, re.M))  # nor does "/" itself
+    path.write_bytes(content)
+    try:
+        targets = collect_targets([], lists=[path]).targets
+    except DiftEditError as error:
+        assert "\n" not in str(error)
+    else:
+        check_names(name_outputs(targets), folder)
+
+
+def check_names(names, folder):
+    root = (folder / "out").resolve()
+    for name in names.values():
+        assert (root / name).resolve().is_relative_to(root) and not Path(name).is_absolute()
+
+
+@tries(300)
+@given(rows=st.lists(st.dictionaries(st.sampled_from(["path", "id", "output", "url"]), plain, max_size=4), max_size=5))
+def test_any_rows_name_outputs_inside_the_folder(folder, rows):
+    assume(not any(str(value).startswith("/") for row in rows for value in row.values()))
+    path = deep_path(folder, "rows.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    try:
+        targets = collect_targets([], lists=[path]).targets
+    except DiftEditError as error:
+        assert "rows.jsonl" in str(error) or "id" in str(error)
+    else:
+        check_names(name_outputs(targets), folder)
+
+
+def test_results_do_not_follow_links_out_of_the_folder(folder):
+    """What is written goes to a new file beside the link: the file that a link points at stays as it was."""
+    outside = folder / "outside.png"
+    picture(1).save(outside)
+    before = outside.read_bytes()
+    out = folder / "linked"
+    out.mkdir()
+    (out / "photo.png").symlink_to(outside)
+    save_image(as_image(picture(2)), out / "photo.png")
+    assert outside.read_bytes() == before
+    assert not (out / "photo.png").is_symlink()
+
+
+@tries(200)
+@given(data=st.data())
+def test_damaged_journals(folder, data):
+    path = folder / "journal"
+    path.unlink(missing_ok=True)
+    with Journal(path) as journal:
+        journal.set_job({"a": 1})
+        journal.set_plan({"x": "x.png", "y": "y.png"})
+        journal.add({"id": "x", "status": "applied"})
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    with Journal(path) as journal:
+        assert set(journal.rows) <= {"x"} and set(journal.plan) <= {"x", "y"}
+        journal.add({"id": "z", "status": "failed"})
+    with Journal(path) as journal:
+        assert "z" in journal.rows
+
+
+CUBE = b'TITLE "warm"\nLUT_3D_SIZE 2\nDOMAIN_MIN 0 0 0\nDOMAIN_MAX 1 1 1\n' + b"0.1 0.2 0.3\n" * 8
+
+
+@tries(300)
+@given(data=st.data())
+def test_damaged_colour_tables(folder, data):
+    path = folder / "table.cube"
+    path.write_bytes(data.draw(damaged(CUBE)))
+    try:
+        lut = CubeLut.from_file(path)
+    except DiftEditError as error:
+        assert "\n" not in str(error)
+    else:
+        assert np.isfinite(lut(np.full((1, 1, 3), 0.5, np.float32))).all()
+
+
+@tries(300)
+@given(data=st.data())
+def test_damaged_edits(folder, data):
+    path = folder / "edit.json"
+    save_edit(Sticker(PIL.Image.new("RGBA", (6, 5), "red"), at=(3, 3, 9, 9)), path)
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    try:
+        load_edit(path)
+    except DiftEditError as error:
+        assert "\n" not in str(error)
+
+
+@tries(300)
+@given(value=plain, key=st.sampled_from(["type", "image", "quad", "format", "version", "file", "sha256", "array"]))
+def test_edits_with_any_value(folder, value, key):
+    path = folder / "valued.json"
+    save_edit(Sticker(PIL.Image.new("RGBA", (6, 5), "red"), at=(3, 3, 9, 9)), path)
+    recipe = json.loads(path.read_text())
+    (recipe["image"] if key in recipe["image"] else recipe)[key] = value
+    path.write_text(json.dumps(recipe))
+    try:
+        load_edit(path)
+    except DiftEditError as error:
+        assert "\n" not in str(error)
+
+
+def test_an_edit_cannot_read_files_outside_its_folder(folder):
+    inside = folder / "inside"
+    inside.mkdir()
+    picture(1).convert("RGBA").save(folder / "secret.png")
+    save_edit(Sticker(PIL.Image.new("RGBA", (6, 5), "red"), at=(3, 3, 9, 9)), inside / "edit.json")
+    recipe = json.loads((inside / "edit.json").read_text())
+    for name in ("../secret.png", str(folder / "secret.png")):
+        recipe["image"]["file"] = name
+        (inside / "edit.json").write_text(json.dumps(recipe))
+        with pytest.raises(DiftEditError, match="secret"):
+            load_edit(inside / "edit.json")
+
+
+@tries(200)
+@given(value=plain)
+def test_any_annotations(folder, value):
+    with contextlib.suppress(DiftEditError):
+        labels_from_coco(value if isinstance(value, dict) else {"images": value, "annotations": value})
+    path = folder / "shapes.csv"
+    path.write_text(f"index,shape-type,vertex-index,axis-0,axis-1\n0,polygon,0,{value!r},1\n")
+    with contextlib.suppress(DiftEditError):
+        read_napari_csv(path)
+
+
+class Payload:
+    """A pickle that would make a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("form", ["bare", "torch", "in a dict", "old torch"])
+def test_pickles_with_code_are_never_run(form, folder):
+    trap = folder / f"trap-{form}"
+    path = folder / "checkpoint.pt"
+    if form == "bare":
+        path.write_bytes(pickle.dumps(Payload(trap)))
+    else:
+        content = {"time_embed.0.weight": Payload(trap)} if form == "in a dict" else Payload(trap)
+        torch.save(content, path, _use_new_zipfile_serialization=form != "old torch")
+    with pytest.raises(ModelError, match=r"checkpoint\.pt"):
+        convert_adm(path, folder / "converted")
+    assert not trap.exists() and not (folder / "converted").exists()
+
+
+@tries(60)
+@given(
+    value=st.one_of(
+        plain, st.dictionaries(st.sampled_from(["time_embed.0.weight", "out.2.bias", "x"]), plain, max_size=3)
+    )
+)
+def test_checkpoints_of_any_content(folder, value):
+    path = folder / "any.pt"
+    torch.save(value, path)
+    with pytest.raises(ModelError):
+        convert_adm(path, folder / "converted")
+    assert not (folder / "converted").exists()
+
+
+@tries(60)
+@given(data=st.data())
+def test_damaged_checkpoints(folder, data):
+    path = folder / "damaged.pt"
+    torch.save({"time_embed.0.weight": torch.zeros(4, 4), "time_embed.0.bias": torch.zeros(4)}, path)
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    with pytest.raises(ModelError):
+        convert_adm(path, folder / "converted")
+
+
+@tries(80)
+@given(data=st.data())
+def test_damaged_cache_entries_are_made_again(folder, data):
+    cache = FeatureCache(folder / "cache")
+    made = FeatureMap(torch.arange(60.0).reshape(3, 4, 5), (50, 40), "f", "d")
+    cache.put(made)
+    path = cache.path("d", "f", 0, "float32")
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    found = cache.get("d", "f")
+    assert found is None or (torch.equal(found.data, made.data) and found.image_size == made.image_size)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "json"])
+def test_damaged_weights_are_named(damage, folder):
+    from dift_edit import load_featurizer
+    from dift_edit.features.registry import MINI
+
+    model = folder / f"mini-{damage}"
+    shutil.copytree(MINI, model)
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    data = weights.read_bytes()
+    if damage == "json":
+        (model / "unet" / "config.json").write_text("{}")
+    else:
+        weights.write_bytes({"flip": data[:1000] + b"\xff" + data[1001:], "cut": data[:-9], "empty": b""}[damage])
+    with pytest.raises(ModelError, match=f"mini-{damage}"):
+        load_featurizer(str(model))
