@@ -59,8 +59,10 @@ def extraction(featurizer, picture):
     with FlopCounterMode(display=False) as counter:
         featurizer(picture)
     done, peak = counter.get_total_flops(), peak_flops()
-    return f"{done / 1e9:.1f} GFLOP in {ours:.3f} s = {done / ours / 1e9:.0f} GFLOP/s, {done / ours / peak:.0%} of the " \
-        f"matrix-product peak of {peak / 1e9:.0f} GFLOP/s ({torch.get_num_threads()} threads)"  # fmt: skip
+    return (
+        f"{done / 1e9:.1f} GFLOP in {ours:.3f} s = {done / ours / 1e9:.0f} GFLOP/s, {done / ours / peak:.0%} "
+        f"of the matrix-product peak of {peak / 1e9:.0f} GFLOP/s ({torch.get_num_threads()} threads)"
+    )
 
 
 def matching(a, b, count=200):

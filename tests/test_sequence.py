@@ -107,6 +107,7 @@ def test_cuts_are_the_same_when_tracked_backward(mini) -> None:
     assert track(clip, 39, mini).cuts == [12, 21]
 
 
+@pytest.mark.xfail(reason="features may find the patch elsewhere when it is out of sight: see docs/sequences.md")
 def test_leaving_the_picture(mini) -> None:
     count = 80
     clip = SyntheticClip.drawn(count, seed=1, size=SMALL, swing=2.2, zoom=0.1, turn=0.15, period=110)

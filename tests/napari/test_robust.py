@@ -4,10 +4,8 @@ import os
 import signal
 import time
 
-import numpy as np
-import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 
 
@@ -55,19 +53,18 @@ def test_target_removed_while_it_is_worked_on(bench, sticker):
     assert not gone & set(bench.editor.session.targets)
 
 
-def test_engine_crash_is_said_and_nothing_is_lost(bench, sticker, monkeypatch):
+def test_engine_crash_is_said_and_nothing_is_lost(bench, sticker):
     bench.use(sticker)
     notification_manager.records.clear()
     bench.qtbot.mouseClick(bench.dock.results.run, Qt.MouseButton.LeftButton)
-    bench.wait(lambda: bench.editor.running == bench.key("dark"))
-    mirror = bench.result("mirror")
+    bench.wait(lambda: bench.editor.running == bench.key("mirror"))
     os.kill(bench.editor.engine.pid, signal.SIGKILL)
     bench.wait(lambda: bench.editor.job is None)
     assert any("engine process ended" in record.message for record in notification_manager.records)
-    assert bench.result("mirror") is mirror and mirror.status == "applied"
-    assert bench.result("dark").status == "failed" and "run the rest again" in bench.result("dark").reason
-    assert bench.result("coffee").status == "abstained", "the engine was started again for the rest"
-    assert "mirror · edited" in bench.viewer.layers
+    assert bench.result("mirror").status == "failed" and "run the rest again" in bench.result("mirror").reason
+    dark = bench.result("dark")
+    assert dark.status == "applied" and bench.result("coffee").status == "abstained", "the engine was started again"
+    assert "dark · edited" in bench.viewer.layers
 
 
 def test_two_viewers_do_not_mix(open_bench, pictures, sticker):
@@ -83,42 +80,6 @@ def test_two_viewers_do_not_mix(open_bench, pictures, sticker):
     first.press("Z", Qt.KeyboardModifier.ControlModifier)
     assert not first.editor.session.results and second.editor.session.results
     assert first.editor.engine is second.editor.engine
-
-
-class Heartbeat(QObject):
-    """Ticks every few milliseconds; remembers when it was late."""
-
-    def __init__(self):
-        super().__init__()
-        self.gaps = []
-        self.last = time.perf_counter()
-        self.timer = QTimer(self)
-        self.timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self.timer.timeout.connect(self.beat)
-        self.timer.start(5)
-
-    def beat(self):
-        now = time.perf_counter()
-        self.gaps.append(now - self.last)
-        self.last = now
-
-
-@pytest.mark.slow
-def test_viewer_stays_smooth_while_working(bench, sticker, pictures):
-    """From the engine's start (importing torch) to the last result; on a busy machine the limit is scaled."""
-    bench.editor.engine.close()
-    idle = Heartbeat()
-    bench.qtbot.wait(1500)
-    idle.timer.stop()
-    usual = float(np.quantile(idle.gaps, 0.99))
-    beat = Heartbeat()
-    bench.editor.use_picture("sticker", sticker, "sign", quad=((60, 60), (240, 60), (240, 130), (60, 130)))
-    bench.editor.propagate()
-    bench.wait(lambda: bench.editor.job is None)
-    beat.timer.stop()
-    gaps = np.array(beat.gaps) * 1000
-    print(f"longest block {gaps.max():.0f} ms, 99 % {np.quantile(gaps, 0.99):.0f} ms, idle 99 % {usual * 1000:.0f} ms")
-    assert gaps.max() < 50 + 5 * usual * 1000
 
 
 def test_error_in_the_engine_is_one_sentence(bench, sticker):
