@@ -60,8 +60,8 @@ def extraction(featurizer, picture):
         featurizer(picture)
     done, peak = counter.get_total_flops(), peak_flops()
     return (
-        f"{done / 1e9:.1f} GFLOP in {ours:.3f} s = {done / ours / 1e9:.0f} GFLOP/s, {done / ours / peak:.0%} "
-        f"of the matrix-product peak of {peak / 1e9:.0f} GFLOP/s ({torch.get_num_threads()} threads)"
+        f"{done / 1e9:.1f} GFLOP in {ours:.3f} s = {done / ours / 1e9:.0f} GFLOP/s, {done / ours / peak:.0%} of "
+        f"the matrix-product peak of {peak / 1e9:.0f} GFLOP/s ({torch.get_num_threads()} threads)"
     )
 
 

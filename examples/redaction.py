@@ -14,7 +14,7 @@ featurizer = de.load_featurizer("mini")
 source = de.load_image(FOLDER / "cat.jpg")
 left, top, width, height = sample_job(OUT).at
 eyes = Region.box(left, top, width, 0.5 * height)
-redaction = Redaction(eyes, mode="pixelate")
+redaction = Redaction(region=eyes, mode="pixelate")
 targets = [FOLDER / f"{name}.jpg" for name in ("night", "bent", "lamp")]
 for target, result in zip(targets, de.propagate(source, redaction, targets, featurizer=featurizer), strict=True):
     print(f"{target.stem}: {result.status} {result.placement.confidence:.2f} {result.reason}")
