@@ -4,8 +4,7 @@ The layer is first fitted to the target (light, shade, palette, texture: all off
 (premultiplied alpha-over, Laplacian or gradient-domain blend). Pixels that it does not reach keep their exact values.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -24,6 +23,7 @@ from dift_edit.color import (
 from dift_edit.errors import EditError
 from dift_edit.features.base import fingerprint
 from dift_edit.image import Image, Pixels
+from dift_edit.settings import option
 from dift_edit.warp import RESAMPLINGS, Box, Warped, premultiplied
 
 __all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
@@ -33,10 +33,6 @@ Floats = npt.NDArray[np.float32]
 BLENDS = ("over", "laplacian", "poisson", "poisson-mixed")
 _STRIP = 1 << 20
 """Pixels blended at once."""
-
-
-def _option(default: Any, help_: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help_, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +45,15 @@ class Compositing:
         If a value is not one of its choices or out of its range.
     """
 
-    blend: str = _option("over", "how the edit is joined with the target", choices=BLENDS)
-    opacity: float = _option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
-    feather: float = _option(0.0, "width of a soft inner edge in target pixels", limits=(0.0, 1e4))
-    match_color: float = _option(0.0, "fit the edit's brightness and tint to the target's, 0 to 1", limits=(0.0, 1.0))
-    shading: float = _option(0.0, "let the target's light and shade fall on the edit, 0 to 1", limits=(0.0, 1.0))
-    palette: float = _option(0.0, "move the edit's colours towards the target's palette, 0 to 1", limits=(0.0, 1.0))
-    texture: float = _option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
-    linear_light: bool = _option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
-    resampling: str = _option("bilinear", "how the edit is resampled", choices=RESAMPLINGS)
+    blend: str = option("over", "how the edit is joined with the target", choices=BLENDS)
+    opacity: float = option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
+    feather: float = option(0.0, "width of a soft inner edge in target pixels", limits=(0.0, 1e4))
+    match_color: float = option(0.0, "fit the edit's brightness and tint to the target's, 0 to 1", limits=(0.0, 1.0))
+    shading: float = option(0.0, "let the target's light and shade fall on the edit, 0 to 1", limits=(0.0, 1.0))
+    palette: float = option(0.0, "move the edit's colours towards the target's palette, 0 to 1", limits=(0.0, 1.0))
+    texture: float = option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
+    linear_light: bool = option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
+    resampling: str = option("bilinear", "how the edit is resampled", choices=RESAMPLINGS)
 
     def __post_init__(self) -> None:
         for item in fields(self):

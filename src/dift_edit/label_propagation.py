@@ -12,7 +12,7 @@ Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, section
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from dift_edit.coords import Points, as_points, rescale_points
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
+from dift_edit.settings import option
 
 __all__ = [
     "LabelPropagator",
@@ -36,10 +37,6 @@ PROTOCOLS = ("released", "corrected")
 Labels = npt.NDArray[np.integer[Any]]
 _TILE = 16
 """Side in cells of the tiles in which affinities are computed."""
-
-
-def _option(default: Any, help_: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help_, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +57,11 @@ class PropagationSettings:
         If a value is not one of its choices or out of its range.
     """
 
-    temperature: float = _option(0.2, "of the affinities: weight = exp(cosine / temperature)")
-    top_k: int = _option(15, "number of cells whose labels are averaged")
-    last_frames: int = _option(28, "number of last frames that are looked at, besides the first")
-    radius: int = _option(15, "cells farther than this from a cell, in x or y, are not looked at; 0: no limit")
-    protocol: str = _option("corrected", "as the released evaluation, or without its shortcuts", choices=PROTOCOLS)
+    temperature: float = option(0.2, "of the affinities: weight = exp(cosine / temperature)")
+    top_k: int = option(15, "number of cells whose labels are averaged")
+    last_frames: int = option(28, "number of last frames that are looked at, besides the first")
+    radius: int = option(15, "cells farther than this from a cell, in x or y, are not looked at; 0: no limit")
+    protocol: str = option("corrected", "as the released evaluation, or without its shortcuts", choices=PROTOCOLS)
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

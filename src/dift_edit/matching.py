@@ -4,7 +4,7 @@ All of it works at the pictures' full resolution in bounded memory, because feat
 (`dift_edit.nearest`). Points are (x, y) in pixels of the pictures as displayed.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from dift_edit.coords import Points, as_points, rescale_points, to_grid
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.nearest import BUDGET, METRICS, FullResolutionSearch
+from dift_edit.settings import option
 
 __all__ = [
     "DenseMatches",
@@ -33,10 +34,6 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 
-def _option(default: Any, help_: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help_, **more})
-
-
 @dataclass(frozen=True, kw_only=True)
 class MatchSettings:
     """How features are compared.
@@ -50,17 +47,17 @@ class MatchSettings:
         If a value is not one of its choices or out of its range.
     """
 
-    metric: str = _option("cosine", "how features are compared", choices=METRICS)
-    features: str = _option("unit", "interpolate features of unit norm, or raw ones", choices=("unit", "raw"))
-    align_corners: bool = _option(False, "let the corner cells' centres be the corner pixels' centres")
-    consensus: float | None = _option(
+    metric: str = option("cosine", "how features are compared", choices=METRICS)
+    features: str = option("unit", "interpolate features of unit norm, or raw ones", choices=("unit", "raw"))
+    align_corners: bool = option(False, "let the corner cells' centres be the corner pixels' centres")
+    consensus: float | None = option(
         None,
         "width in short sides of the neighbourhood whose matches have to agree; 0 takes each point by itself "
         "(default: 0.08, and 0 for the published protocols, where another setting differs from its default)",
     )
-    soft_argmax: bool = _option(False, "average the places around the best one, weighted with their similarity")
-    temperature: float = _option(0.03, "of the soft-argmax's weights")
-    window: int = _option(2, "radius in cells of the soft-argmax")
+    soft_argmax: bool = option(False, "average the places around the best one, weighted with their similarity")
+    temperature: float = option(0.03, "of the soft-argmax's weights")
+    window: int = option(2, "radius in cells of the soft-argmax")
 
     def __post_init__(self) -> None:
         for name, choices in (("metric", METRICS), ("features", ("unit", "raw"))):

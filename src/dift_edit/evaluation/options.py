@@ -1,19 +1,15 @@
 """How a benchmark is run. This module imports nothing heavy: the command line makes its flags from it."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from dift_edit.errors import DiftEditError
+from dift_edit.settings import option
 
 __all__ = ["BenchmarkOptions", "DatasetError"]
 
 
 class DatasetError(DiftEditError):
     """A data set is incomplete or not in its official layout."""
-
-
-def _option(default: Any, help_: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help_, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +23,26 @@ class BenchmarkOptions:
         roundings, see docs/evaluation.md.
     """
 
-    split: str = _option("", "part of the data set; empty: its usual test part")
-    protocol: str = _option("released", "the released scripts' conventions, or without their flaws",
+    split: str = option("", "part of the data set; empty: its usual test part")
+    protocol: str = option("released", "the released scripts' conventions, or without their flaws",
                             choices=("released", "corrected"))  # fmt: skip
-    metric: str = _option("cosine", "how features are compared", choices=("cosine", "l2"))
-    threshold: str = _option("box", "what PCK thresholds are relative to", choices=("box", "image"))
-    consensus: float = _option(
+    metric: str = option("cosine", "how features are compared", choices=("cosine", "l2"))
+    threshold: str = option("box", "what PCK thresholds are relative to", choices=("box", "image"))
+    consensus: float = option(
         0.0, "width in short sides of the neighbourhood that has to agree; 0: plain nearest neighbour"
     )
-    pairs: int = _option(10000, "cub: number of random pairs")
-    keypoints: str = _option("sift", "hpatches: sift, grid, or the suffix of keypoint files (1.ppm.SUFFIX)")
-    estimator: str = _option("ransac", "hpatches: robust estimator", choices=("ransac", "lmeds", "magsac"))
-    pixels: float = _option(3.0, "hpatches: inlier threshold of the estimator in pixels")
-    step: int = _option(4, "tss: every so many pixels in x and y are matched; 1: all")
-    temperature: float = _option(0.2, "davis, jhmdb: temperature of the label propagation")
-    top_k: int = _option(15, "davis, jhmdb: cells whose labels are averaged")
-    last_frames: int = _option(28, "davis, jhmdb: last frames that are looked at")
-    radius: int = _option(15, "davis, jhmdb: reach in cells; 0: no limit")
-    dataset: str = _option("pf-willow", "transfer: keypoint data set")
-    engine: str = _option("auto", "transfer: how a placement is estimated")
-    mirror: str = _option("auto", "transfer: mirror test", choices=("auto", "never", "always"))
+    pairs: int = option(10000, "cub: number of random pairs")
+    keypoints: str = option("sift", "hpatches: sift, grid, or the suffix of keypoint files (1.ppm.SUFFIX)")
+    estimator: str = option("ransac", "hpatches: robust estimator", choices=("ransac", "lmeds", "magsac"))
+    pixels: float = option(3.0, "hpatches: inlier threshold of the estimator in pixels")
+    step: int = option(4, "tss: every so many pixels in x and y are matched; 1: all")
+    temperature: float = option(0.2, "davis, jhmdb: temperature of the label propagation")
+    top_k: int = option(15, "davis, jhmdb: cells whose labels are averaged")
+    last_frames: int = option(28, "davis, jhmdb: last frames that are looked at")
+    radius: int = option(15, "davis, jhmdb: reach in cells; 0: no limit")
+    dataset: str = option("pf-willow", "transfer: keypoint data set")
+    engine: str = option("auto", "transfer: how a placement is estimated")
+    mirror: str = option("auto", "transfer: mirror test", choices=("auto", "never", "always"))
 
     def __post_init__(self) -> None:
         for name, item in type(self).__dataclass_fields__.items():

@@ -1,7 +1,7 @@
 """DIFT features of Stable Diffusion (1.5, 2.1, Turbo, XL) and CleanDIFT, over stock diffusers modules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,9 @@ from dift_edit.features.prompts import PromptEmbedding, encode_prompt
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
 from dift_edit.image import Image, as_image
+from dift_edit.settings import option
 
 __all__ = ["StableDiffusionFeaturizer", "StableDiffusionSettings"]
-
-
-def _option(default: Any, help_: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help_, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +48,15 @@ class StableDiffusionSettings:
         False for CleanDIFT: clean latents.
     """
 
-    image_size: int | None = _option(768, "side in pixels of what the network sees")
-    size_mode: str = _option("square", "square, short (side) or none", choices=("square", "short", "none"))
-    floor_to: int = _option(0, "round edges down to multiples of this, if not 0")
-    timestep: int = _option(261, "diffusion timestep")
+    image_size: int | None = option(768, "side in pixels of what the network sees")
+    size_mode: str = option("square", "square, short (side) or none", choices=("square", "short", "none"))
+    floor_to: int = option(0, "round edges down to multiples of this, if not 0")
+    timestep: int = option(261, "diffusion timestep")
     up_block: int | tuple[int, ...] = 1
-    ensemble: int = _option(8, "number of noises whose features are averaged")
-    prompt: str = _option("", "text given to the network")
-    posterior: str = _option("sample", "how the encoder's distribution is used", choices=("sample", "mean"))
-    add_noise: bool = _option(True, "add the noise of the timestep")
+    ensemble: int = option(8, "number of noises whose features are averaged")
+    prompt: str = option("", "text given to the network")
+    posterior: str = option("sample", "how the encoder's distribution is used", choices=("sample", "mean"))
+    add_noise: bool = option(True, "add the noise of the timestep")
 
     def __post_init__(self) -> None:
         blocks = self.up_block if isinstance(self.up_block, Sequence) else (self.up_block,)

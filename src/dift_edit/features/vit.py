@@ -6,7 +6,7 @@ Stock transformers classes with hooks; pictures are normalised here, so that tor
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dift_edit.features.hooks import run_until
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import quiet_transformers, weights_digest
 from dift_edit.image import Image, as_image
+from dift_edit.settings import option
 
 __all__ = ["VIT_TYPES", "VisionTransformerFeaturizer", "VisionTransformerSettings"]
 
@@ -36,10 +37,6 @@ FACETS = {"keys": ("k_proj", "key"), "queries": ("q_proj", "query"), "values": (
 """Facet → names of the projection in versions of transformers."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-
-
-def _option(default: Any, help_: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help_, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +59,12 @@ class VisionTransformerSettings:
         Pixels between patches; 0 for patches side by side. Less than a patch makes denser tokens.
     """
 
-    image_size: int = _option(518, "in pixels of what the network sees")
-    size_mode: str = _option("short", "square, short (side) or none", choices=("square", "short", "none"))
-    layer: int = _option(-1, "number of the layer; negative counts from the end")
-    facet: str = _option("tokens", "tokens, keys, queries or values", choices=("tokens", *FACETS))
-    norm: bool = _option(True, "tokens of the last layer pass the final norm")
-    stride: int = _option(0, "pixels between patches; 0 for side by side")
+    image_size: int = option(518, "in pixels of what the network sees")
+    size_mode: str = option("short", "square, short (side) or none", choices=("square", "short", "none"))
+    layer: int = option(-1, "number of the layer; negative counts from the end")
+    facet: str = option("tokens", "tokens, keys, queries or values", choices=("tokens", *FACETS))
+    norm: bool = option(True, "tokens of the last layer pass the final norm")
+    stride: int = option(0, "pixels between patches; 0 for side by side")
 
     def __post_init__(self) -> None:
         check_size_mode(self.size_mode)
