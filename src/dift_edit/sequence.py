@@ -24,15 +24,15 @@ from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.image import Image
 from dift_edit.pipeline import Transfer
-from dift_edit.placement import Placement, locate_features
+from dift_edit.placement import Placement
 from dift_edit.settings import TransferSettings
+from dift_edit.tracking.finder import FeatureFinder
 from dift_edit.tracking.journal import Journal
 from dift_edit.tracking.path import Path, follow_path
 from dift_edit.tracking.plan import Keyframes, Part, plan_clip
 from dift_edit.tracking.plot import confidence_plot
-from dift_edit.tracking.pose import map_points, quad_matrices
+from dift_edit.tracking.pose import quad_matrices
 from dift_edit.tracking.settings import SequenceSettings
-from dift_edit.tracking.tracker import Finder, Found
 from dift_edit.video_io import Clip, as_clip
 
 __all__ = [
@@ -124,9 +124,13 @@ class SequenceTrack:
 
     def corners(self, frame: int) -> Points:
         """(4, 2) where the edit's quad lies in a frame, in pixels."""
+        layer, _ = self.leading(frame)
+        return self.transform(frame)(layer.edit.quad)
+
+    def transform(self, frame: int) -> MatrixTransform:
+        """Pixels of the frame that the edit was made on → pixels of a frame."""
         layer, index = self.leading(frame)
-        matrix = quad_matrices(layer.quad, layer.path.corners[index][None])[0]
-        return np.asarray(map_points(matrix, layer.edit.quad))
+        return _transform(layer, index, frame)
 
     def opacity(self, frame: int) -> float:
         """How strongly the edit is on a frame, all edits together, 0 to 1."""
@@ -240,10 +244,11 @@ def track_sequence(
         done += 1
         progress(done, total)
 
+    finder = partial(FeatureFinder, featurizer, mirror=settings.mirror, seed=settings.seed)
     layers = []
     for number, part in enumerate(plan):
         path = follow_path(
-            clip, part.keyframes, partial(_finder, featurizer, settings), settings, book,
+            clip, part.keyframes, finder, settings, book,
             span=part.span, progress=tick, name=f"{number}-",
         )  # fmt: skip
         frames_ = [keyframe.frame for keyframe in part.keyframes]
@@ -292,29 +297,6 @@ def render_sequence(
             settings=chosen, model=track.model, seconds=time.perf_counter() - begun,
             frame=frame, opacity=opacity, anchor=layer.path.anchors[index], cut=frame in cuts,
         )  # fmt: skip
-
-
-def _finder(featurizer: Featurizer, settings: SequenceSettings, keyframe: Image, quad: Points) -> Finder:
-    """The search for a keyframe's quad in a frame by features; the keyframe's own are taken when first needed."""
-    known: list[Any] = []
-
-    def find(image: Image) -> Found | None:
-        if not known:
-            known.append(featurizer(keyframe, seed=settings.seed))
-        try:
-            placement = locate_features(
-                known[0],
-                quad,
-                featurizer(image, seed=settings.seed),
-                lambda: featurizer(image.mirrored(), seed=settings.seed),
-                mirror=settings.mirror,
-                seed=settings.seed,
-            )
-        except DiftEditError:
-            return None
-        return None if placement.reason else Found(placement.quad, placement.confidence)
-
-    return find
 
 
 def _transform(layer: _Layer, index: int, frame: int) -> MatrixTransform:

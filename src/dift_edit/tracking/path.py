@@ -11,10 +11,11 @@ from dift_edit.coords import Points
 from dift_edit.geometry.base import quad_folds
 from dift_edit.image import Image
 from dift_edit.tracking.appearance import share_inside
+from dift_edit.tracking.finder import Finder
 from dift_edit.tracking.journal import Journal
 from dift_edit.tracking.settings import SequenceSettings
 from dift_edit.tracking.smoothing import Evidence, smooth
-from dift_edit.tracking.tracker import Finder, Observation, Tracker
+from dift_edit.tracking.tracker import Observation, Tracker
 from dift_edit.tracking.visibility import opacities
 from dift_edit.video_io.base import Clip, iterate_reversed
 

@@ -79,6 +79,10 @@ class SyntheticClip:
         Standard deviation of the sensor's noise in grey levels.
     light : float
         Greatest relative change of brightness.
+    flat : float
+        Share of the board, from its right edge, that has one plain colour.
+    bend : float
+        How far the board's middle bulges downward or upward, as a share of its height; its left and right edges stay.
     occluder : (first, last) or None
         Frames in which a board with another texture stands before it; it slides in from the left and out
         again, for fifteen frames each.
@@ -99,6 +103,8 @@ class SyntheticClip:
     shake: float = 0.0
     noise: float = 2.0
     light: float = 0.15
+    flat: float = 0.0
+    bend: float = 0.0
     period: float = 180.0
     occluder: tuple[int, int] | None = None
     cuts: tuple[tuple[int, int], ...] = ()
@@ -111,8 +117,11 @@ class SyntheticClip:
     ) -> "SyntheticClip":
         """With drawn textures."""
         side = min(size) // 3
+        texture = drawn_texture((side * 4 // 3, side), seed + 1)
+        plain = round(texture.shape[1] * (1 - float(options.get("flat", 0.0))))  # type: ignore[arg-type]
+        texture[:, plain:] = texture.mean((0, 1)).round()
         return cls(
-            texture=drawn_texture((side * 4 // 3, side), seed + 1),
+            texture=texture,
             background=drawn_texture((size[0] + 160, size[1] + 160), seed + 2),
             count=count, size=size, seed=seed, **options,  # type: ignore[arg-type]
         )  # fmt: skip
@@ -144,11 +153,47 @@ class SyntheticClip:
         return np.asarray(self.shake * np.einsum("k,kc->c", taps, np.array(draws)))
 
     def quad(self, index: int, box: tuple[float, float, float, float] = (0.25, 0.2, 0.75, 0.8)) -> Points:
-        """(4, 2) where a box of the board, given in shares of its sides, lies in a frame."""
+        """(4, 2) where the corners of a box of the board, given in shares of its sides, lie in a frame."""
+        left, top, right, bottom = box
+        return self.place(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]), index)
+
+    def place(self, shares: Points, index: int) -> Points:
+        """(N, 2) where points of the board, given in shares of its sides, lie in a frame."""
         height, width = self.texture.shape[:2]
-        left, top, right, bottom = np.array(box) * [width, height, width, height]
-        inner = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) - 0.5
-        return map_points(self._matrix(index), inner)
+        bulge = np.stack([np.zeros(len(shares)), self._bulge(index) * (1 - (2 * shares[:, 0] - 1) ** 2)], 1)
+        return map_points(self._matrix(index), shares * [width, height] - 0.5 + bulge)
+
+    def visible(self, index: int) -> float:
+        """The share of the quad that is seen: inside the frame, not covered, in this scene."""
+        if self.away(index):
+            return 0.0
+        quad = self.quad(index)
+        low = np.floor(quad.min(0)).astype(int)
+        extent = np.ceil(quad.max(0)).astype(int) + 1 - low
+        mask = np.zeros((extent[1], extent[0]), np.uint8)
+        cv2.fillConvexPoly(mask, np.round(quad - low).astype(np.int32), 1)
+        whole = int(mask.sum())
+        x, y = np.arange(extent[0]) + low[0], np.arange(extent[1]) + low[1]
+        mask[(y < 0) | (y >= self.size[1])] = 0
+        mask[:, (x < 0) | (x >= self.size[0])] = 0
+        if self.covered(index) > 0:
+            left, top, right, bottom = self._cover(index)
+            mask[np.ix_((y >= top) & (y <= bottom), (x >= left) & (x <= right))] = 0
+        return float(mask.sum()) / whole
+
+    def _bulge(self, index: int) -> float:
+        """Pixels of the board by which its middle is off."""
+        if not self.bend:
+            return 0.0
+        return float(self.bend * self.texture.shape[0] * np.sin(2 * np.pi * index / (0.5 * self.period)))
+
+    def _cover(self, index: int) -> tuple[float, float, float, float]:
+        """The occluder's box: left, top, right, bottom."""
+        height, width = self.texture.shape[:2]
+        cover, board = self.covered(index), self.board(index).mean(0)
+        left = (1 - cover) * -1.6 * width + cover * (board[0] - 0.8 * width)
+        top = board[1] - 0.8 * height
+        return float(left), float(top), float(left + int(width * 1.6)), float(top + int(height * 1.6))
 
     def _matrix(self, index: int) -> npt.NDArray[np.float64]:
         height, width = self.texture.shape[:2]
@@ -175,23 +220,37 @@ class SyntheticClip:
         drift = 30 * np.sin(2 * np.pi * index / (1.7 * self.period)) + self._tremble(index)
         shift = np.array([[1, 0, drift[0] - 80], [0, 1, drift[1] - 80]], dtype=np.float64)
         picture = cv2.warpAffine(self.background, shift, self.size, flags=cv2.INTER_LINEAR).astype(np.float32)
-        self._lay(picture, self.texture, self._matrix(index))
-        cover = self.covered(index)
-        if cover > 0:
+        bent = self._bent(index)
+        margin = (len(bent) - len(self.texture)) / 2
+        self._lay(picture, bent, self._matrix(index) @ _shift(0, -margin))
+        if self.covered(index) > 0:
             height, width = self.texture.shape[:2]
             other = np.ascontiguousarray(self.background[: int(height * 1.6), : int(width * 1.6)])
-            board = self.board(index).mean(0)
-            left = (1 - cover) * -1.6 * width + cover * (board[0] - 0.8 * width)
-            self._lay(picture, other, np.array([[1, 0, left], [0, 1, board[1] - 0.8 * height], [0, 0, 1.0]]))
+            left, top, _, _ = self._cover(index)
+            other = np.dstack([other, np.full(other.shape[:2], 255, np.uint8)])
+            self._lay(picture, other, _shift(left, top))
         return Image(self._exposed(picture, index, rng))
 
+    def _bent(self, index: int) -> npt.NDArray[np.uint8]:
+        """The board as it is bent, (h, w, 4), with a margin above and below as high as it may bulge."""
+        height, width = self.texture.shape[:2]
+        margin = int(np.ceil(abs(self.bend) * height))
+        rgba = np.dstack([self.texture, np.full((height, width), 255, np.uint8)])
+        rgba = cv2.copyMakeBorder(rgba, margin, margin, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+        if self.bend:
+            x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(len(rgba), dtype=np.float32))
+            shift = self._bulge(index) * (1 - (2 * (x + 0.5) / width - 1) ** 2)
+            rgba = cv2.remap(rgba, x, (y - shift).astype(np.float32), cv2.INTER_LINEAR)
+        return np.asarray(rgba, dtype=np.uint8)
+
     def _lay(
-        self, picture: npt.NDArray[np.float32], layer: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64]
+        self, picture: npt.NDArray[np.float32], rgba: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64]
     ) -> None:
-        rgba = np.dstack([layer, np.full(layer.shape[:2], 255, np.uint8)])
+        """Put an (h, w, 4) layer on."""
         rgba = cv2.copyMakeBorder(rgba, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
-        offset = matrix @ np.array([[1, 0, -1], [0, 1, -1], [0, 0, 1.0]])
-        warped = cv2.warpPerspective(rgba.astype(np.float32), offset, self.size, flags=cv2.INTER_LINEAR)
+        warped = cv2.warpPerspective(
+            rgba.astype(np.float32), matrix @ _shift(-1, -1), self.size, flags=cv2.INTER_LINEAR
+        )
         alpha = warped[..., 3:] / 255
         picture[:] = warped[..., :3] + picture * (1 - alpha)
 
@@ -208,7 +267,8 @@ class SyntheticClip:
 
     def fingerprint(self) -> str:
         """Of what it is made from."""
-        return f"synthetic {self.seed} {self.count} {self.size} {self.swing} {self.occluder} {self.cuts}"
+        plain = [value for name, value in vars(self).items() if name not in ("texture", "background", "name")]
+        return f"synthetic {plain}"
 
     def frame_name(self, index: int) -> str:
         """A number with five digits."""
@@ -217,3 +277,7 @@ class SyntheticClip:
     def seconds(self, index: int) -> float:
         """At 25 frames a second."""
         return index / 25
+
+
+def _shift(x: float, y: float) -> npt.NDArray[np.float64]:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], dtype=np.float64)

@@ -6,7 +6,6 @@ with a recent frame in which it was seen well. Diffusion features find the patch
 check from time to time that the right thing is followed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,12 +16,13 @@ from dift_edit.coords import Points, rescale_points
 from dift_edit.image import Image
 from dift_edit.tracking.appearance import Sighting, Template, follow, grey, palette, search
 from dift_edit.tracking.cuts import CutDetector
+from dift_edit.tracking.finder import Finder
 from dift_edit.tracking.pose import quad_side
 
-__all__ = ["Finder", "Found", "Observation", "Tracker"]
+__all__ = ["Observation", "Tracker"]
 
 _CONFIRMED = 0.6  # share of the patch that must look right to call it found
-_TRUSTED = 0.75  # confidence of features that is enough without a look that fits
+_TRUSTED = 0.5  # confidence of features that is enough without a look that fits
 _COLORS, _OTHER = 0.45, 0.25  # shared colours of a place that may be the patch, and of one that is something else
 _LOOKS = (2, 6)  # frames after a loss in which features look, beside those at the stride
 _SAME = 0.6  # of the quad's side: features that are farther off contradict
@@ -31,17 +31,6 @@ _RENEW = 8  # frames between two recent templates
 _FEATURE_NOISE = 0.06  # of the quad's side: error of a place found by features
 _TAME, _TAME_TAPER = 0.03, 0.1  # of an affine or projective change of shape is taken back at every unconfirmed frame
 _GIVE_UP = 12  # frames without a sighting during which the last movement is continued
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A place that features propose: corners (4, 2) in pixels of the frame, and the confidence."""
-
-    corners: Points
-    confidence: float
-
-
-Finder = Callable[[Image], Found | None]
 
 
 @dataclass(frozen=True, eq=False)
