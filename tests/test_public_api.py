@@ -26,14 +26,15 @@ SOURCE = REPOSITORY / "src"
 
 NAMES = [
     "BatchSettings", "CachedFeaturizer", "ColorAdjust", "Compositing", "CubeLut", "DiftEditError", "Edit",
-    "Erase", "FeatureCache", "FeatureMap", "Featurizer", "Image", "Job", "Keypoints", "LabelLayer", "Layers",
-    "ModelSpec", "PaintLayer", "Placement", "PointMatches", "Polygon", "Redaction", "Region", "Sticker",
-    "Summary", "Transfer", "TransferSettings", "__version__", "alpha_over", "as_image", "collect_targets",
-    "edit_from_difference", "evaluation", "image_digest", "labels_from_coco", "labels_to_coco", "load_edit",
-    "load_featurizer", "load_image", "load_job", "locate", "locate_best_view", "locate_instances",
-    "match_dense", "match_mutual", "match_points", "propagate", "propagate_keypoints", "propagate_labels",
-    "propagate_sequence", "run_batch", "run_job", "save_edit", "save_image", "save_job", "similarity_map",
-    "transfer", "viz", "warp_image",
+    "Erase", "FeatureCache", "FeatureMap", "Featurizer", "FrameTransfer", "Image", "Job", "Keypoints",
+    "LabelLayer", "Layers", "ModelSpec", "PaintLayer", "Placement", "PointMatches", "Polygon", "Redaction",
+    "Region", "SequenceSettings", "SequenceTrack", "Sticker", "Summary", "Transfer", "TransferSettings",
+    "__version__", "alpha_over", "as_image", "collect_targets", "edit_from_difference", "evaluation",
+    "image_digest", "labels_from_coco", "labels_to_coco", "load_edit", "load_featurizer", "load_image",
+    "load_job", "locate", "locate_best_view", "locate_instances", "match_dense", "match_mutual", "match_points",
+    "process_clip", "propagate", "propagate_keypoints", "propagate_labels", "propagate_sequence",
+    "render_sequence", "run_batch", "run_job", "save_edit", "save_image", "save_job", "similarity_map",
+    "track_sequence", "transfer", "viz", "warp_image",
 ]  # fmt: skip
 
 LEVELS = [

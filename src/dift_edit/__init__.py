@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dift_edit import evaluation, viz
     from dift_edit.batch import ModelSpec, Summary, propagate, run_batch, run_job
     from dift_edit.cache import CachedFeaturizer, FeatureCache
+    from dift_edit.clip_job import process_clip
     from dift_edit.compositing import Compositing, alpha_over
     from dift_edit.edits import (
         ColorAdjust,
@@ -40,14 +41,17 @@ if TYPE_CHECKING:
     from dift_edit.pipeline import Transfer, transfer
     from dift_edit.placement import Placement, locate
     from dift_edit.recipe import Job, load_job, save_job
-    from dift_edit.sequence import propagate_sequence
+    from dift_edit.sequence import FrameTransfer, propagate_sequence, render_sequence, track_sequence
     from dift_edit.settings import BatchSettings, TransferSettings
     from dift_edit.targets import collect_targets
+    from dift_edit.tracking.settings import SequenceSettings
+    from dift_edit.tracking.track import SequenceTrack
     from dift_edit.warp import warp_image
 
 _HOMES = {
     "batch": ["ModelSpec", "Summary", "propagate", "run_batch", "run_job"],
     "cache": ["CachedFeaturizer", "FeatureCache"],
+    "clip_job": ["process_clip"],
     "compositing": ["Compositing", "alpha_over"],
     "edits": [
         "ColorAdjust",
@@ -78,9 +82,11 @@ _HOMES = {
     "pipeline": ["Transfer", "transfer"],
     "placement": ["Placement", "locate"],
     "recipe": ["Job", "load_job", "save_job"],
-    "sequence": ["propagate_sequence"],
+    "sequence": ["FrameTransfer", "propagate_sequence", "render_sequence", "track_sequence"],
     "settings": ["BatchSettings", "TransferSettings"],
     "targets": ["collect_targets"],
+    "tracking.settings": ["SequenceSettings"],
+    "tracking.track": ["SequenceTrack"],
     "warp": ["warp_image"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -97,6 +103,7 @@ __all__ = [
     "FeatureCache",
     "FeatureMap",
     "Featurizer",
+    "FrameTransfer",
     "Image",
     "Job",
     "Keypoints",
@@ -109,6 +116,8 @@ __all__ = [
     "Polygon",
     "Redaction",
     "Region",
+    "SequenceSettings",
+    "SequenceTrack",
     "Sticker",
     "Summary",
     "Transfer",
@@ -132,16 +141,19 @@ __all__ = [
     "match_dense",
     "match_mutual",
     "match_points",
+    "process_clip",
     "propagate",
     "propagate_keypoints",
     "propagate_labels",
     "propagate_sequence",
+    "render_sequence",
     "run_batch",
     "run_job",
     "save_edit",
     "save_image",
     "save_job",
     "similarity_map",
+    "track_sequence",
     "transfer",
     "viz",
     "warp_image",

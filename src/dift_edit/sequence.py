@@ -17,11 +17,8 @@ import numpy as np
 
 from dift_edit._version import __version__
 from dift_edit.compositing import Compositing
-from dift_edit.coords import Points
 from dift_edit.edits.base import Edit
-from dift_edit.errors import DiftEditError
-from dift_edit.features.base import Featurizer, ModelInfo
-from dift_edit.geometry.base import MatrixTransform
+from dift_edit.features.base import Featurizer
 from dift_edit.image import Image
 from dift_edit.pipeline import Transfer
 from dift_edit.placement import Placement
@@ -30,9 +27,8 @@ from dift_edit.tracking.finder import FeatureFinder
 from dift_edit.tracking.journal import Journal
 from dift_edit.tracking.path import Path, follow_path
 from dift_edit.tracking.plan import Keyframes, Part, plan_clip
-from dift_edit.tracking.plot import confidence_plot
-from dift_edit.tracking.pose import quad_matrices
 from dift_edit.tracking.settings import SequenceSettings
+from dift_edit.tracking.track import Layer, SequenceTrack
 from dift_edit.video_io import Clip, as_clip
 
 __all__ = [
@@ -47,10 +43,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameTransfer(Transfer):
-    """What became of one frame.
+    """What became of one frame: a `Transfer`, and when it is which.
 
     Attributes
     ----------
+    status, reason, image, placement, settings, model, seconds
+        As of every `Transfer`; an "abstained" frame is one that does not show the edit.
     frame : int
         Its number.
     opacity : float
@@ -65,107 +63,6 @@ class FrameTransfer(Transfer):
     opacity: float
     anchor: str
     cut: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """One edit, where it was followed, and how much it counts beside the others."""
-
-    edit: Edit
-    source: int
-    quad: Points
-    keyframes: list[int]
-    path: Path
-    weight: Callable[[int], float]
-
-    def index(self, frame: int) -> int | None:
-        """Of a frame in the path; None outside its span."""
-        index = frame - self.path.start
-        return index if 0 <= index < len(self.path) else None
-
-
-@dataclass(frozen=True, eq=False)
-class SequenceTrack:
-    """Where the edit is in every frame of a clip; made by `track_sequence`.
-
-    Attributes
-    ----------
-    count : int
-        Number of frames.
-    cuts : list of int
-        Frames with which a new shot begins.
-    keyframes : list of int
-        Frames in which the place is given.
-    """
-
-    count: int
-    layers: list[_Layer]
-    settings: SequenceSettings
-    model: ModelInfo
-
-    @property
-    def cuts(self) -> list[int]:
-        """Frames with which a new shot begins."""
-        found = {int(index) + layer.path.start for layer in self.layers for index in np.flatnonzero(layer.path.cuts)}
-        return sorted(found)
-
-    @property
-    def keyframes(self) -> list[int]:
-        """Frames in which the place is given."""
-        return sorted({frame for layer in self.layers for frame in layer.keyframes})
-
-    def leading(self, frame: int) -> tuple[_Layer, int]:
-        """The layer that counts most in a frame, and the frame's index in its path."""
-        present = [(layer, layer.index(frame)) for layer in self.layers]
-        layer, index = max(
-            ((layer, index) for layer, index in present if index is not None), key=lambda item: item[0].weight(frame)
-        )
-        return layer, index
-
-    def corners(self, frame: int) -> Points:
-        """(4, 2) where the edit's quad lies in a frame, in pixels."""
-        layer, _ = self.leading(frame)
-        return self.transform(frame)(layer.edit.quad)
-
-    def transform(self, frame: int) -> MatrixTransform:
-        """Pixels of the frame that the edit was made on → pixels of a frame."""
-        layer, index = self.leading(frame)
-        return _transform(layer, index, frame)
-
-    def opacity(self, frame: int) -> float:
-        """How strongly the edit is on a frame, all edits together, 0 to 1."""
-        shares = [
-            layer.weight(frame) * float(layer.path.opacity[index])
-            for layer in self.layers
-            if (index := layer.index(frame)) is not None
-        ]
-        return min(sum(shares), 1.0)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One dict a frame: frame, corners, confidence, seen, opacity, anchor, cut."""
-        rows = []
-        cuts = set(self.cuts)
-        for frame in range(self.count):
-            layer, index = self.leading(frame)
-            path = layer.path
-            rows.append(
-                {
-                    "frame": frame,
-                    "corners": np.round(self.corners(frame), 3).tolist(),
-                    "confidence": round(float(path.confidence[index]), 4),
-                    "seen": round(float(path.seen[index]), 4),
-                    "opacity": round(self.opacity(frame), 4),
-                    "anchor": path.anchors[index],
-                    "cut": frame in cuts,
-                }
-            )
-        return rows
-
-    def plot(self, title: str = "") -> str:
-        """An SVG with the confidence and the opacity of every frame."""
-        rows = self.rows()
-        confidence, opacity = (np.array([row[key] for row in rows]) for key in ("confidence", "opacity"))
-        return confidence_plot(confidence, opacity, cuts=self.cuts, keyframes=self.keyframes, title=title)
 
 
 def propagate_sequence(
@@ -221,10 +118,12 @@ def track_sequence(
     journal: FilePath | str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SequenceTrack:
-    """Find where an edit is in every frame: the first half of `propagate_sequence`, with its parameters.
+    """Find where an edit is in every frame: the first half of `propagate_sequence`.
 
     Parameters
     ----------
+    frames, edit, featurizer, keyframes, settings, journal
+        As there.
     progress : callable
         Called with the frames done and to do.
 
@@ -252,7 +151,7 @@ def track_sequence(
             span=part.span, progress=tick, name=f"{number}-",
         )  # fmt: skip
         frames_ = [keyframe.frame for keyframe in part.keyframes]
-        layers.append(_Layer(part.edit, part.source, part.quad, frames_, path, part.weight))
+        layers.append(Layer(part.edit, part.source, part.quad, frames_, path, part.weight))
     return SequenceTrack(len(clip), layers, settings, featurizer.model)
 
 
@@ -287,7 +186,7 @@ def render_sequence(
         layer, index = track.leading(frame)
         result, opacity = _composed(track, frame, image, sources, compositing)
         reason = "" if opacity > 0 else _why_hidden(layer.path, index, track.settings)
-        transform = _transform(layer, index, frame)
+        transform = layer.transform(frame)
         placement = Placement(
             quad=transform(layer.edit.quad), transform=transform, matrix=transform.matrix,
             confidence=float(layer.path.confidence[index]), mirrored=False, reason=reason, engine="sequence",
@@ -297,15 +196,6 @@ def render_sequence(
             settings=chosen, model=track.model, seconds=time.perf_counter() - begun,
             frame=frame, opacity=opacity, anchor=layer.path.anchors[index], cut=frame in cuts,
         )  # fmt: skip
-
-
-def _transform(layer: _Layer, index: int, frame: int) -> MatrixTransform:
-    if frame == layer.source:
-        return MatrixTransform(np.eye(3))
-    try:
-        return MatrixTransform(quad_matrices(layer.quad, layer.path.corners[index][None])[0])
-    except DiftEditError:
-        return MatrixTransform(np.eye(3))
 
 
 def _composed(
@@ -319,9 +209,7 @@ def _composed(
         share = 0.0 if index is None else layer.weight(frame) * float(layer.path.opacity[index])
         if index is None or share <= 0:
             continue
-        put = layer.edit.apply(
-            image, _transform(layer, index, frame), source=sources[layer.source], compositing=compositing
-        )
+        put = layer.edit.apply(image, layer.transform(frame), source=sources[layer.source], compositing=compositing)
         if share == 1.0:
             return put, 1.0
         change = (put.pixels.astype(np.float32) - image.pixels) * np.float32(share)
