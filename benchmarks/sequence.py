@@ -92,11 +92,11 @@ def synthetic(featurizer: de.Featurizer, count: int, size: tuple[int, int], name
             for index in range(count)
         ]) / side  # fmt: skip
         runs = [run for run in np.split(np.arange(count), np.flatnonzero(~shown)) if shown[run].sum() > 20]
-        ratio = [jitter(quads[run[1:]]) / jitter(truth[run[1:]]) for run in runs]
+        ratio = [jitter(quads[run[1:]]) / jitter(truth[run[1:]]) for run in runs]  # of long runs that show the edit
         whole = visible > 0.99
         print(
-            f"{name:12} {seed} error {error[shown].mean():6.2%} worst {error[shown].max():6.2%} last 50 "
-            f"{error[-50:][shown[-50:]].mean():6.2%} within {inner[shown].mean():6.2%}, jitter "
+            f"{name:12} {seed} error {error[shown].mean():6.2%} worst {error[shown].max():6.2%} last 50 shown "
+            f"{error[shown][-50:].mean():6.2%} within {inner[shown].mean():6.2%}, jitter "
             f"{max(ratio, default=float('nan')):.2f}x, ghost {int((shown & (visible < 0.1)).sum())}, seen and shown "
             f"{opacity[whole].mean():.0%}, cuts {track.cuts}, {count / seconds:.1f} frames/s, "
             f"{count / used:.1f} per CPU second",
