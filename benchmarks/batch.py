@@ -54,12 +54,18 @@ def make_scene(folder: Path, count: int, model: str) -> str:
     return str(save_tiny_model(folder / "model"))
 
 
-def command(folder: Path, model: str, output: str, *more: str) -> list[str]:
-    return [
-        sys.executable, "-m", "dift_edit", "propagate", str(folder / "source.png"), "--sticker",
-        str(folder / "sticker.png"), str(folder / "photos"), "-o", str(folder / output), "--model", model,
-        "--min-confidence", "0", "--log-json", *more,
-    ]  # fmt: skip
+def command(folder: Path, model: str, output: str, args: argparse.Namespace, *more: str) -> list[str]:
+    """``dift-edit run`` with a recipe."""
+    from dift_edit.recipe import Job, save_job
+    from dift_edit.settings import TransferSettings
+
+    job = Job(
+        source=str(folder / "source.png"), sticker=str(folder / "sticker.png"), targets=(str(folder / "photos"),),
+        output=str(folder / output), model=model, model_settings=model_settings(args),
+        transfer=TransferSettings(min_confidence=0.0, mirror=args.mirror),
+    )  # fmt: skip
+    save_job(job, folder / f"{output}.toml")
+    return [sys.executable, "-m", "dift_edit", "run", str(folder / f"{output}.toml"), "--log-json", *more]
 
 
 def say(**figures: object) -> None:
@@ -83,30 +89,77 @@ def peak_of(process: subprocess.Popen[str], peaks: list[float]) -> None:
 
 
 def throughput(args: argparse.Namespace) -> None:
-    """Photos a second, how much longer than features alone, and peak memory."""
+    """Photos a second, how much longer than features alone, processor time, and peak memory."""
     for count in args.targets:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             model = make_scene(folder, count, args.model)
             for workers in args.workers:
+                alone = features_alone(folder, model, workers, args)
                 process = subprocess.Popen(
-                    command(folder, model, f"out{workers}", "--workers", str(workers), "--mirror", args.mirror),
+                    command(folder, model, f"out{workers}", args, "--workers", str(workers)),
                     stderr=subprocess.PIPE, text=True,
                 )  # fmt: skip
                 peaks = [0.0]
                 watcher = threading.Thread(target=peak_of, args=(process, peaks))
                 watcher.start()
+                before = processor_time()
                 events = [json.loads(line) for line in process.communicate()[1].splitlines() if line.startswith("{")]
                 watcher.join()
                 done = events[-1]
-                features = done["times"]["features"] / workers
                 say(
-                    test="throughput", model=args.model, mirror=args.mirror, targets=count, workers=workers,
-                    seconds=round(done["seconds"], 1), photos_per_second=round(count / done["seconds"], 2),
-                    features_alone_seconds=round(features, 1), overhead=round(done["seconds"] / features - 1, 3),
+                    test="throughput", model=args.model, mirror=args.mirror, short_side=args.short_side,
+                    targets=count, workers=workers, seconds=round(done["seconds"], 1),
+                    photos_per_second=round(count / done["seconds"], 2), seconds_each=round(done["seconds"] / count, 4),
+                    features_alone_each=round(alone, 4), overhead=round(done["seconds"] / count / alone - 1, 3),
                     stages={stage: round(value / count, 4) for stage, value in done["times"].items()},
-                    peak_mb=round(peaks[0]), counts=done["counts"],
+                    processor_each=round((processor_time() - before) / count, 4), peak_mb=round(peaks[0]),
+                    counts=done["counts"],
                 )  # fmt: skip
+
+
+def processor_time() -> float:
+    """Seconds of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def features_alone(folder: Path, model: str, workers: int, args: argparse.Namespace) -> float:
+    """Seconds a target of as many processes that only decode and compute features, one thread each."""
+    targets = [str(path) for path in sorted((folder / "photos").iterdir())][: args.sample]
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable, __file__, "features", "--model", model, "--mirror", args.mirror,
+                "--short-side", str(args.short_side), *targets[part::workers],
+            ],
+            stdout=subprocess.PIPE, text=True,
+        )
+        for part in range(workers)
+    ]  # fmt: skip
+    return max(float(process.communicate()[0]) for process in processes) / len(targets)
+
+
+def features(args: argparse.Namespace) -> None:
+    """What the command cannot do without: pictures decoded and through the network, and nothing else."""
+    from dift_edit.batch.threads import set_arithmetic_threads
+    from dift_edit.features.registry import load_featurizer
+    from dift_edit.image_io import load_image
+
+    set_arithmetic_threads(1)
+    featurizer = load_featurizer(args.model, **model_settings(args))
+    featurizer(load_image(args.paths[0]))
+    start = time.perf_counter()
+    for path in args.paths:
+        image = load_image(path)
+        featurizer(image)
+        if args.mirror == "auto":
+            featurizer(image.mirrored())
+    print(time.perf_counter() - start)
+
+
+def model_settings(args: argparse.Namespace) -> dict[str, object]:
+    return {"short_sides": (args.short_side,)} if args.short_side else {}
 
 
 def state(folder: Path) -> tuple[dict[str, str], list[dict[str, object]]]:
@@ -125,12 +178,14 @@ def kills(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = make_scene(folder, args.targets[0], args.model)
-        subprocess.run(command(folder, model, "calm"), stderr=subprocess.DEVNULL, check=True)
+        subprocess.run(command(folder, model, "calm", args), stderr=subprocess.DEVNULL, check=True)
         journal = folder / "out" / ".dift-edit" / "journal.jsonl"
         done = []
         for _ in range(args.kills):
             workers = chance.choice(["1", "2"])
-            process = subprocess.Popen(command(folder, model, "out", "--workers", workers), stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command(folder, model, "out", args, "--workers", workers), stderr=subprocess.DEVNULL
+            )
             had = done[-1] if done else 0
             wanted = had + chance.randint(0, 3)
             while process.poll() is None and wanted > (
@@ -141,7 +196,7 @@ def kills(args: argparse.Namespace) -> None:
             process.send_signal(signal.SIGKILL)
             process.wait()
             done.append(rows_in(journal))
-        subprocess.run(command(folder, model, "out"), stderr=subprocess.DEVNULL, check=True)
+        subprocess.run(command(folder, model, "out", args), stderr=subprocess.DEVNULL, check=True)
         calm, killed = state(folder / "calm"), state(folder / "out")
         leftovers = [str(path) for path in (folder / "out").rglob("*.tmp")]
         say(
@@ -159,7 +214,7 @@ def broken(args: argparse.Namespace) -> None:
             path = folder / "photos" / f"{number * (args.targets[0] // args.broken):05d}.jpg"
             data = path.read_bytes()
             path.write_bytes([b"", b"no picture at all", data[: len(data) // 2], data[:20]][number % 4])
-        finished = subprocess.run(command(folder, model, "out"), stderr=subprocess.DEVNULL, check=False)
+        finished = subprocess.run(command(folder, model, "out", args), stderr=subprocess.DEVNULL, check=False)
         rows = [json.loads(line) for line in (folder / "out" / "manifest.jsonl").read_text().splitlines()]
         failed = [row for row in rows if row["status"] == "failed"]
         say(
@@ -171,7 +226,8 @@ def broken(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["throughput", "kills", "broken"])
+    parser.add_argument("test", choices=["throughput", "features", "kills", "broken"])
+    parser.add_argument("paths", nargs="*", help="pictures, for the test of features alone")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--mirror", default="auto")
     parser.add_argument("--targets", type=int, nargs="+", default=[60])
@@ -179,9 +235,16 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--broken", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    parser.add_argument("--short-side", type=int, default=0, help="of the network's pictures; 0 for the model's own")
+    parser.add_argument("--sample", type=int, default=100, help="most targets for the time of features alone")
+    args = parser.parse_intermixed_args()
     globals()[args.test](args)
-    say(cores=os.cpu_count(), peak_mb_of_this=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3))
+    if args.test != "features":
+        say(
+            cores=os.cpu_count(),
+            load=os.getloadavg()[0],
+            peak_mb_of_this=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Sets of photos: `propagate` in memory, `run_batch` and `run_job` on files."""
 
-from dift_edit.batch.run import Summary, run_batch, run_job
+from dift_edit.batch.model import ModelSpec
+from dift_edit.batch.run import run_batch, run_job
 from dift_edit.batch.stream import propagate
-from dift_edit.batch.work import ModelSpec
+from dift_edit.batch.summary import Summary
 
 __all__ = ["ModelSpec", "Summary", "propagate", "run_batch", "run_job"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dift_edit.batch.work import ModelSpec, Work, Worker
+from dift_edit.batch.model import ModelSpec
+from dift_edit.batch.work import Work, Worker
 from dift_edit.errors import DiftEditError
 from dift_edit.image_io import load_image
 from dift_edit.recipe import Job

@@ -2,9 +2,7 @@
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from dift_edit.batch.finish import journal_path, write_manifest, write_review
+from dift_edit.batch.identity import describe
+from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
+from dift_edit.batch.summary import Summary, Tell
 from dift_edit.batch.threads import arithmetic_threads
-from dift_edit.batch.work import ModelSpec, Outcome, Work, edit_fingerprint
+from dift_edit.batch.work import Outcome, Work
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.features.base import fingerprint as digest_of
@@ -29,49 +30,7 @@ from dift_edit.settings import BatchSettings
 from dift_edit.storage import OutputFolder, local_path, open_output
 from dift_edit.targets import Targets, collect_targets, name_outputs
 
-__all__ = ["Summary", "Tell", "run_batch", "run_job"]
-
-Tell = Callable[..., None]
-"""Called as ``tell(event, **data)``: "skipped", "planned", "row", "note", "summary"."""
-
-
-@dataclass
-class Summary:
-    """What a run did.
-
-    Attributes
-    ----------
-    rows : list of Row
-        Of the targets of this run, in their order, including those that were done before.
-    kept : int
-        How many of them were done before.
-    skipped : list of (path, reason)
-        Files that are not pictures.
-    seconds : float
-        Wall time of the run.
-    times : dict
-        Stage → seconds over all targets; stages overlap.
-    output : str
-        The output folder.
-    """
-
-    output: str
-    rows: list[Row] = field(default_factory=list)
-    kept: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
-    times: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Status → number of targets."""
-        found = Counter(row.status for row in self.rows)
-        return {status: found[status] for status in ("applied", "abstained", "failed")}
-
-    @property
-    def exit_status(self) -> int:
-        """0 when every target was handled, 1 when some failed."""
-        return 1 if self.counts["failed"] else 0
+__all__ = ["run_batch", "run_job"]
 
 
 def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
@@ -176,12 +135,16 @@ def run_batch(
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     source = as_image(source)
     with arithmetic_threads():
-        job = describe(source, edit, model, transfer, compositing)
+        featurizer = model.load() if isinstance(model, ModelSpec) else model
+        job = describe(source, edit, featurizer, transfer, compositing)
+        runner = _runner(batch, devices)
         work = Work(
-            source=Image(source.pixels, source.alpha), edit=edit, model=model, transfer=transfer,
+            source=Image(source.pixels, source.alpha), edit=edit, transfer=transfer,
+            model=featurizer if runner is run_in_one_process else model,
             compositing=compositing, output=_absolute(output), job=digest_of(job), max_pixels=batch.max_pixels,
             preview_size=batch.preview_size if batch.report else 0,
         )  # fmt: skip
+        del featurizer  # each process loads its own
         folder = open_output(str(output))
         with Journal(journal_path(folder)) as journal:
             run = _Run(work, targets, batch, folder, journal, tell)
@@ -189,20 +152,7 @@ def run_batch(
             if recipe is not None and folder.local is not None:
                 with contextlib.suppress(DiftEditError):  # a recipe cannot hold names that are not Unicode
                     save_job(recipe, folder.path("job.toml"))
-            return run.go(todo, _runner(batch, devices))
-
-
-def describe(
-    source: Image, edit: Any, model: ModelSpec | Featurizer, transfer: Any, compositing: Any
-) -> dict[str, str]:
-    """What decides a job's results: digests of the source, the edit, the model and the settings."""
-    featurizer = model.load() if isinstance(model, ModelSpec) else model
-    return {
-        "source": source.digest,
-        "edit": edit_fingerprint(edit),
-        "model": featurizer.fingerprint,
-        "settings": digest_of(transfer, compositing),
-    }
+            return run.go(todo, runner)
 
 
 def _absolute(output: str | Path) -> str:

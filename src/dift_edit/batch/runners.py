@@ -16,7 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any
 
-from dift_edit.batch.work import Item, Outcome, Work, Worker, lost_row
+from dift_edit.batch.threads import set_arithmetic_threads
+from dift_edit.batch.work import Outcome, Work, Worker, lost_row
 from dift_edit.targets import Target
 
 __all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]
@@ -24,53 +25,37 @@ __all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]
 Pair = tuple[Target, str]
 Runner = Callable[[Work, Iterable[Pair]], Generator[Outcome]]
 
-AHEAD = 3
-"""How many targets are decoded before, or encoded after, the one whose features are computed."""
+MOST_LANES = 4
+"""How many targets one process has in memory at a time, at most."""
 ATTEMPTS = 3
 """How often a target may lose its worker process before it is given up."""
 
 
 def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
-    """Decode and encode in threads beside the computation; at most a few pictures are in memory."""
+    """One model and a few threads, each with a target of its own: one uses the network, the others the other cores."""
     worker = Worker(work)
+    lanes = min(MOST_LANES, _cores() + 1)
     waiting = iter(pairs)
-    reading: deque[Future[Item]] = deque()
-    writing: deque[Future[Outcome]] = deque()
-    with (
-        ThreadPoolExecutor(1, initializer=_thread_start, initargs=(work.threads,)) as readers,
-        ThreadPoolExecutor(1, initializer=_thread_start, initargs=(work.threads,)) as writers,
-    ):
+    running: deque[Future[Outcome]] = deque()
+    with ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads, initargs=(work.threads,)) as threads:
 
-        def read_more() -> None:
-            for target, name in islice(waiting, AHEAD - len(reading)):
-                reading.append(readers.submit(_read, worker, Item(target, name)))
+        def start(count: int) -> None:
+            running.extend(threads.submit(worker.process, *pair) for pair in islice(waiting, count))
 
         try:
-            read_more()
-            while reading:
-                item = reading.popleft().result()
-                read_more()
-                worker.place(item)
-                writing.append(writers.submit(worker.write, item))
-                del item
-                while writing and (len(writing) >= AHEAD or writing[0].done()):
-                    yield writing.popleft().result()
-            while writing:
-                yield writing.popleft().result()
+            start(2 * lanes)
+            while running:
+                outcome = running.popleft().result()
+                start(1)
+                yield outcome
         finally:
-            for pending in (*reading, *writing):
-                pending.cancel()  # type: ignore[attr-defined]
+            for pending in running:
+                pending.cancel()
 
 
-def _read(worker: Worker, item: Item) -> Item:
-    worker.read(item)
-    return item
-
-
-def _thread_start(threads: int) -> None:
-    from dift_edit.batch.threads import set_arithmetic_threads
-
-    set_arithmetic_threads(threads)
+def _cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_in_processes(

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads
-from dift_edit.batch.work import SourceOnce
 from dift_edit.compositing import Compositing
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError
@@ -75,7 +75,7 @@ def propagate(
     names = {item.name for item in fields(TransferSettings)}
     chosen = {name: options.pop(name) for name in names & options.keys()}
     settings = replace(settings or TransferSettings(), **chosen)
-    once = SourceOnce(featurizer, source.digest)
+    once = SharedFeaturizer(featurizer, source.digest)
     run = partial(transfer, source, edit, featurizer=once, settings=settings, compositing=compositing, **options)
     return _stream(run, targets, partial(Transfer, status="failed", settings=settings, model=once.model))
 

@@ -1,19 +1,17 @@
 """One target from its file to its row: read, transfer, write. The same in every runner, to the bit."""
 
 import errno
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
-from dift_edit.cache import CachedFeaturizer, FeatureCache
 from dift_edit.compositing import Compositing
 from dift_edit.errors import DiftEditError, OutputError
-from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
-from dift_edit.features.registry import load_featurizer
+from dift_edit.features.base import Featurizer
 from dift_edit.image import Image
 from dift_edit.manifest import Row
 from dift_edit.pipeline import Transfer, transfer
@@ -22,34 +20,7 @@ from dift_edit.settings import TransferSettings
 from dift_edit.storage import OutputFolder, input_sha256, open_output, read_image
 from dift_edit.targets import Target
 
-__all__ = ["Item", "ModelSpec", "Outcome", "SourceOnce", "Work", "Worker", "edit_fingerprint", "lost_row"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """How a worker gets its featurizer: the arguments of `load_featurizer`.
-
-    Attributes
-    ----------
-    name : str
-        A model of the registry, a preset, or a folder.
-    device : str
-        "cpu", "cuda", "mps"…; several with commas run one process each.
-    settings : dict
-        Further arguments.
-    cache : str
-        Folder in which features are kept and looked for; "" for none.
-    """
-
-    name: str = "mini"
-    device: str = "cpu"
-    settings: dict[str, Any] = field(default_factory=dict)
-    cache: str = ""
-
-    def load(self, device: str | None = None) -> Featurizer:
-        """The featurizer, on another device if one is named."""
-        featurizer = load_featurizer(self.name, device=device or self.device, **self.settings)
-        return CachedFeaturizer(featurizer, FeatureCache(self.cache)) if self.cache else featurizer
+__all__ = ["Item", "Outcome", "Work", "Worker", "lost_row"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +105,7 @@ class Item:
 
 
 class Worker:
-    """The stages, with a loaded model and the source's features kept.
+    """The stages, with a loaded model and the source's features kept; several threads may use one.
 
     Parameters
     ----------
@@ -148,7 +119,7 @@ class Worker:
         set_arithmetic_threads(work.threads)
         self.work = work
         featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
-        self.featurizer = SourceOnce(featurizer, work.source.digest)
+        self.featurizer = SharedFeaturizer(featurizer, work.source.digest)
         self.output: OutputFolder = open_output(work.output)
 
     def process(self, target: Target, name: str) -> Outcome:
@@ -172,7 +143,7 @@ class Worker:
         """Features, placement and compositing."""
         if item.image is None:
             return
-        before = self.featurizer.seconds
+        waited, computed = self.featurizer.spent
         with item.timed("placement"):
             try:
                 work = self.work
@@ -188,9 +159,9 @@ class Worker:
                 item.failure = (
                     f"{item.target.path} could not be handled ({type(error).__name__}: {_first_line(error)})."
                 )
-        spent = self.featurizer.seconds - before
-        item.times["features"] = spent
-        item.times["placement"] -= spent
+        waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
+        item.times["features"] = computed
+        item.times["placement"] -= waited + computed
 
     def write(self, item: Item) -> Outcome:
         """Encode the result and the previews, and make the row."""
@@ -231,43 +202,6 @@ class Worker:
         return row if result.placement is None else row.with_placement(result.placement)
 
 
-class SourceOnce:
-    """A featurizer that computes the source's features once, and knows how long it took."""
-
-    def __init__(self, featurizer: Featurizer, digest: str) -> None:
-        self._featurizer = featurizer
-        self._digest = digest
-        self._kept: dict[int, FeatureMap] = {}
-        self.seconds = 0.0
-
-    @property
-    def fingerprint(self) -> str:
-        """As the featurizer's."""
-        return self._featurizer.fingerprint
-
-    @property
-    def model(self) -> ModelInfo:
-        """As the featurizer's."""
-        return self._featurizer.model
-
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
-        """Features of a picture; those of the source are kept."""
-        is_source = getattr(image, "digest", None) == self._digest
-        if is_source and seed in self._kept:
-            return self._kept[seed]
-        start = time.perf_counter()
-        features = self._featurizer(image, seed=seed)
-        self.seconds += time.perf_counter() - start
-        if is_source:
-            self._kept[seed] = features
-        return features
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._featurizer, name)
-
-
 def lost_row(work: Work, target: Target, attempts: int) -> Row:
     """The row of a target whose worker process died every time."""
     return Row(
@@ -281,30 +215,6 @@ def lost_row(work: Work, target: Target, attempts: int) -> Row:
         target_sha256=input_sha256(target.path),
         job=work.job,
     )
-
-
-def edit_fingerprint(edit: Any) -> str:
-    """Digest of an edit's plain data, pictures by their content."""
-    digest = hashlib.sha256()
-
-    def take(value: Any) -> None:
-        if isinstance(value, Image):
-            digest.update(value.digest.encode())
-        elif isinstance(value, dict):
-            for key in sorted(value):
-                digest.update(f"{{{key}:".encode())
-                take(value[key])
-        elif isinstance(value, list | tuple):
-            digest.update(f"[{len(value)}".encode())
-            for each in value:
-                take(each)
-        elif hasattr(value, "tobytes"):
-            digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
-        else:
-            digest.update(repr(value).encode())
-
-    take(edit.recipe())
-    return digest.hexdigest()[:16]
 
 
 def _ends_the_run(error: BaseException) -> bool:

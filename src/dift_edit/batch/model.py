@@ -1,0 +1,102 @@
+"""How a worker gets its featurizer, and how the threads of a process share it."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from dift_edit.cache import CachedFeaturizer, FeatureCache
+from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
+from dift_edit.features.registry import load_featurizer
+
+__all__ = ["ModelSpec", "SharedFeaturizer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """How a worker gets its featurizer: the arguments of `load_featurizer`.
+
+    Attributes
+    ----------
+    name : str
+        A model of the registry, a preset, or a folder.
+    device : str
+        "cpu", "cuda", "mps"…; several with commas run one process each.
+    settings : dict
+        Further arguments.
+    cache : str
+        Folder in which features are kept and looked for; "" for none.
+    """
+
+    name: str = "mini"
+    device: str = "cpu"
+    settings: dict[str, Any] = field(default_factory=dict)
+    cache: str = ""
+
+    def load(self, device: str | None = None) -> Featurizer:
+        """The featurizer, on another device if one is named."""
+        featurizer = load_featurizer(self.name, device=device or self.device, **self.settings)
+        return CachedFeaturizer(featurizer, FeatureCache(self.cache)) if self.cache else featurizer
+
+
+class SharedFeaturizer:
+    """A featurizer for several threads, which computes the source's features once.
+
+    One picture is in the network at a time, because the hooks on a network serve one thread; meanwhile the other
+    threads place, blend and encode.
+
+    Parameters
+    ----------
+    featurizer : Featurizer
+        Gives the features.
+    digest : str
+        Of the source's content.
+    """
+
+    def __init__(self, featurizer: Featurizer, digest: str) -> None:
+        self._featurizer = featurizer
+        self._digest = digest
+        self._kept: dict[int, FeatureMap] = {}
+        self._lock = threading.Lock()
+        self._spent = threading.local()
+
+    @property
+    def fingerprint(self) -> str:
+        """As the featurizer's."""
+        return self._featurizer.fingerprint
+
+    @property
+    def model(self) -> ModelInfo:
+        """As the featurizer's."""
+        return self._featurizer.model
+
+    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+        """Features of a picture; those of the source are kept."""
+        is_source = getattr(image, "digest", None) == self._digest
+        if is_source and seed in self._kept:
+            return self._kept[seed]
+        asked = time.perf_counter()
+        with self._lock:
+            begun = time.perf_counter()
+            if is_source and seed in self._kept:
+                return self._kept[seed]
+            features = self._featurizer(image, seed=seed)
+            if is_source:
+                self._kept[seed] = features
+        self._add(begun - asked, time.perf_counter() - begun)
+        return features
+
+    def _add(self, waited: float, computed: float) -> None:
+        before = self.spent
+        self._spent.seconds = (before[0] + waited, before[1] + computed)
+
+    @property
+    def spent(self) -> tuple[float, float]:
+        """Seconds that this thread has waited for the network, and used it."""
+        seconds: tuple[float, float] = getattr(self._spent, "seconds", (0.0, 0.0))
+        return seconds
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._featurizer, name)
