@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from dift_edit.batch import ModelSpec, run_batch
 from dift_edit.batch.work import Work, Worker
 from dift_edit.cli import main
 from dift_edit.compositing import Compositing
-from dift_edit.edits import Sticker
+from dift_edit.edits import Layers, Redaction, Region, Sticker, save_edit
 from dift_edit.errors import DiftEditError, EditError, OutputError
 from dift_edit.image_io import load_image
 from dift_edit.recipe import Job, load_job, save_job
@@ -116,6 +117,54 @@ def test_run_does_what_propagate_does(scene, model, capsys):
     assert events[-1]["counts"] == {"applied": 3, "abstained": 0, "failed": 0} and events[-1]["exit_status"] == 0
     assert main(["run", str(scene / "recipe" / "job.toml"), "--quiet"]) == 0  # the folder's own recipe goes on
     assert "3 of 3 targets were done before" in capsys.readouterr().err
+
+
+def write_redaction(path, color="black"):
+    return str(save_edit(Redaction(region=Region.box(20, 16, 8, 8), mode="fill", color=color), path))
+
+
+def test_several_edits_are_layers_also_from_the_command_line(scene, model):
+    job = full_job(scene, edits=(write_redaction(scene / "a.json"), write_redaction(scene / "b.json", "white")))
+    save_job(job, scene / "job.toml")
+    assert 'files = ["a.json", "b.json"]' in (scene / "job.toml").read_text() and load_job(scene / "job.toml") == job
+    edit = job.load_edit(load_image(job.source))
+    assert isinstance(edit, Layers) and [type(part).__name__ for part in edit.edits] == [
+        "Sticker", "Redaction", "Redaction",
+    ]  # fmt: skip
+    arguments = [
+        "propagate", job.source, "--sticker", job.sticker, "--edit", job.edits[0], "--edit", job.edits[1], "--opacity",
+        "0.5", "--model", str(model), "--min-confidence", "0", "-o", job.output, "--no-report", job.source,
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    made = load_image(scene / "out" / "source.png").pixels.astype(int)
+    before = load_image(job.source).pixels.astype(int)
+    changed = np.abs(made - before).max(axis=2) > 8
+    assert (made[changed] == 255).all(axis=1).any()  # the last layer is on top, whole
+    blended = (before + np.array([220, 20, 60])) / 2  # the first one half
+    assert (np.abs(made - blended).max(axis=2)[changed] <= 2).any()
+
+
+def test_a_target_that_is_not_redacted_is_shouted_about(scene, model, capsys):
+    (scene / "photos" / "torn.png").write_bytes(b"")
+    arguments = [
+        "propagate", str(scene / "source.png"), "--edit", write_redaction(scene / "hide.json"), "--model", str(model),
+        str(scene / "photos"), "-o", str(scene / "out"),
+    ]  # fmt: skip
+    assert main([*arguments, "--min-confidence", "1", "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert "4 of 4 targets were NOT redacted" in said and said.count("NOT redacted: ") == 4
+    assert b'"redaction":true' in (scene / "out" / "review.html").read_bytes()
+    assert main(["run", str(scene / "out" / "job.toml"), "--log-json"]) == 1
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert len(told["unredacted"]) == 4 and told["exit_status"] == 1
+
+
+def test_one_process_a_device(scene, model):
+    arguments = ["propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), str(scene / "photos")]
+    arguments += ["--model", str(model), "--min-confidence", "0", "--quiet"]
+    assert main([*arguments, "-o", str(scene / "one")]) == 0
+    assert main([*arguments, "-o", str(scene / "two"), "--device", "cpu,cpu"]) == 0
+    assert bytes_of(scene / "one") == bytes_of(scene / "two")
 
 
 def test_run_reads_all_recipes_before_the_first_runs(scene, model):

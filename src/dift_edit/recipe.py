@@ -1,4 +1,4 @@
-"""A job: one edit, many targets, and how it is done. The command line, the library and the plugin share it."""
+"""A job: what is put on many targets, and how it is done. The command line, the library and the plugin share it."""
 
 import json
 import os
@@ -28,7 +28,9 @@ class Job:
     source : str
         The picture that the edit was made on.
     sticker, edited : str or None
-        The edit: a picture with transparency, or the source after editing. Exactly one of them.
+        The edit: a picture with transparency, or the source after editing. At most one of them.
+    edits : tuple of str
+        JSON files of `save_edit`, for every other kind of edit; put on above it in this order, see `Layers`.
     at : tuple (x, y, w, h) or None
         Where the sticker lies in the source.
     quad : tuple of four (x, y) or None
@@ -50,12 +52,13 @@ class Job:
     Raises
     ------
     EditError
-        If there is not exactly one edit, or it has two places.
+        If there is no edit, a sticker and an edited source, or a sticker with two places.
     """
 
     source: str
     sticker: str | None = None
     edited: str | None = None
+    edits: tuple[str, ...] = ()
     at: tuple[float, ...] | None = None
     quad: tuple[tuple[float, float], ...] | None = None
     targets: tuple[str, ...] = ()
@@ -69,28 +72,34 @@ class Job:
     batch: BatchSettings = field(default_factory=BatchSettings)
 
     def __post_init__(self) -> None:
-        if (self.sticker is None) == (self.edited is None):
-            raise EditError("A job needs one edit: give a sticker or an edited source (--sticker, --edited), not both.")
-        if self.edited is not None and (self.at is not None or self.quad is not None):
-            raise EditError("An edited source needs no place: --at and --quad go with --sticker.")
+        if self.sticker is not None and self.edited is not None:
+            raise EditError("A job has a sticker or an edited source (--sticker, --edited), not both.")
+        if self.sticker is None and self.edited is None and not self.edits:
+            raise EditError(
+                "A job needs one edit: give a sticker, an edited source or a file (--sticker, --edited, --edit)."
+            )
+        if self.sticker is None and (self.at is not None or self.quad is not None):
+            raise EditError("Only a sticker needs a place: --at and --quad go with --sticker.")
         if self.at is not None and self.quad is not None:
             raise EditError("A sticker has one place: give at or quad (--at, --quad), not both.")
 
     def load_edit(self, source: Any) -> Any:
-        """The edit, checked against the loaded source.
+        """The edit, several as layers, checked against the loaded source.
 
         Raises
         ------
         DiftEditError
             If it cannot be read or does not fit the source.
         """
-        from dift_edit.edits import Sticker, edit_from_difference
+        from dift_edit.edits import Layers, Sticker, edit_from_difference, load_edit
         from dift_edit.image_io import load_image
 
+        layers: list[Any] = [load_edit(path) for path in self.edits]
         if self.edited is not None:
-            return edit_from_difference(source, load_image(self.edited))
-        assert self.sticker is not None
-        return Sticker.from_file(self.sticker, at=self.at, quad=self.quad, source_size=source.size)
+            layers.insert(0, edit_from_difference(source, load_image(self.edited)))
+        if self.sticker is not None:
+            layers.insert(0, Sticker.from_file(self.sticker, at=self.at, quad=self.quad, source_size=source.size))
+        return layers[0] if len(layers) == 1 else Layers(layers)
 
     def moved(self, change: Callable[[str], str]) -> "Job":
         """The job with every path changed by a function."""
@@ -99,6 +108,7 @@ class Job:
             source=change(self.source),
             sticker=self.sticker and change(self.sticker),
             edited=self.edited and change(self.edited),
+            edits=tuple(map(change, self.edits)),
             targets=tuple(map(change, self.targets)),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
             output=change(self.output),
@@ -150,7 +160,7 @@ def _job_from(data: dict[str, Any]) -> Job:
     if data.get("version", VERSION) != VERSION:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (_table(data, name) for name in ("edit", "targets", "model"))
-    _check_keys(edit, {"sticker", "edited", "at", "quad"}, "[edit]")
+    _check_keys(edit, {"sticker", "edited", "files", "at", "quad"}, "[edit]")
     _check_keys(targets, {"paths", "lists"}, "[targets]")
     _check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
@@ -164,6 +174,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         output=data["output"],
         sticker=_text(edit, "sticker"),
         edited=_text(edit, "edited"),
+        edits=_texts(edit, "files"),
         at=_numbers(edit.get("at"), 4, "at"),
         quad=_corners(edit.get("quad")),
         targets=_texts(targets, "paths"),
@@ -208,7 +219,9 @@ def save_job(job: Job, path: Path | str) -> None:
 
 def format_job(job: Job) -> str:
     """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
-    edit: dict[str, Any] = {"sticker": job.sticker, "edited": job.edited, "at": job.at, "quad": job.quad}
+    edit: dict[str, Any] = {
+        "sticker": job.sticker, "edited": job.edited, "files": job.edits or None, "at": job.at, "quad": job.quad,
+    }  # fmt: skip
     tables = {
         "edit": edit,
         "targets": {"paths": job.targets or None, "lists": job.lists or None},

@@ -17,6 +17,7 @@ from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_pro
 from dift_edit.batch.summary import Summary, Tell
 from dift_edit.batch.threads import arithmetic_threads
 from dift_edit.batch.work import Outcome, Work
+from dift_edit.edits.layers import hides
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.features.base import fingerprint as digest_of
@@ -182,7 +183,7 @@ class _Run:
         self.folder = folder
         self.journal = journal
         self.tell = tell
-        self.summary = Summary(str(folder), skipped=targets.skipped)
+        self.summary = Summary(str(folder), skipped=targets.skipped, redaction=hides(work.edit))
 
     def go(self, todo: list[Pair], runner: Runner) -> Summary:
         """Run and finish; what is done is in the manifest also when the run is stopped."""
@@ -231,7 +232,7 @@ class _Run:
         if self.batch.overwrite:
             self._forget()
         quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
-        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad})
+        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad, "redaction": hides(self.work.edit)})
         journal.set_plan(names)
         todo = []
         for target in self.targets:

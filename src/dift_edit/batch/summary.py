@@ -30,9 +30,12 @@ class Summary:
         Stage → seconds over all targets; stages overlap.
     output : str
         The output folder.
+    redaction : bool
+        Whether the edit hides something, so that a target without it still shows what should be hidden.
     """
 
     output: str
+    redaction: bool = False
     rows: list[Row] = field(default_factory=list)
     kept: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -46,6 +49,11 @@ class Summary:
         return {status: found[status] for status in ("applied", "abstained", "failed")}
 
     @property
+    def unredacted(self) -> list[Row]:
+        """Targets that a redaction was not put on: nothing is hidden in them."""
+        return [row for row in self.rows if row.status != "applied"] if self.redaction else []
+
+    @property
     def exit_status(self) -> int:
-        """0 when every target was handled, 1 when some failed."""
-        return 1 if self.counts["failed"] else 0
+        """0 when every target was handled; 1 when some failed, or were left as they are by a redaction."""
+        return 1 if self.counts["failed"] or self.unredacted else 0

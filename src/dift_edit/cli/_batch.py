@@ -108,6 +108,13 @@ class Teller:
             total = sum(summary.times.values()) or 1.0
             line += "; time: " + ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in summary.times.items())
         self._say(line)
+        exposed = summary.unredacted
+        if exposed:
+            self._say(f"WARNING: {len(exposed)} of {len(summary.rows)} targets were NOT redacted, and have no result:")
+            for row in exposed[:_MOST_SKIPPED]:
+                self._say(f"  NOT redacted: {shown(row.target)} ({shown(row.reason)})")
+            if len(exposed) > _MOST_SKIPPED:
+                self._say(f"  … and {len(exposed) - _MOST_SKIPPED} more, see manifest.jsonl")
         self._say(f"Results are in {shown(summary.output)}; review them with {shown(summary.output)}/review.html")
 
 
@@ -129,6 +136,7 @@ class JsonTeller(Teller):
                 "times": done.times,
                 "output": done.output,
                 "exit_status": done.exit_status,
+                "unredacted": [row.target for row in done.unredacted],
             }
         print(json.dumps({"time": round(time.time(), 3), "event": event, **data}), file=sys.stderr, flush=True)
 

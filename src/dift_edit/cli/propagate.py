@@ -9,11 +9,12 @@ HELP = "carry one edit to many photos"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a job; the flags of its settings come from their fields."""
     from dift_edit.cli._batch import add_log_arguments
+    from dift_edit.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
 
     parser.add_argument("source", metavar="SOURCE", help="the picture that the edit was made on")
     parser.add_argument("targets", metavar="TARGET", nargs="*", help="pictures, folders, patterns or URLs")
-    edit = parser.add_argument_group("the edit (one of --sticker and --edited)")
+    edit = parser.add_argument_group("the edit (--sticker or --edited, and any number of --edit above it)")
     edit.add_argument(
         "--sticker", metavar="PNG", help="a picture with transparency; without a place, a canvas of the source's size"
     )
@@ -27,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the same as four corners, from the top left clockwise",
     )
     edit.add_argument("--edited", metavar="EDITED", help="the source after editing: what changed is the edit")
+    edit.add_argument(
+        "--edit", metavar="JSON", action="append", default=[],
+        help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder or URL for the results")
     parser.add_argument(
         "--targets-from", metavar="LIST", action="append", default=[],
@@ -39,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="cpu", help="cpu, cuda, …; several with commas run one process each (default: %(default)s)"
     )
     add_settings_arguments(parser.add_argument_group("placement"), TransferSettings)
+    add_settings_arguments(parser.add_argument_group("blending"), Compositing)
     add_settings_arguments(parser.add_argument_group("the run"), BatchSettings)
     parser.add_argument(
         "--dry-run", action="store_true", help="only say how many targets there are and what time and space they need"
@@ -67,6 +73,7 @@ def numbers(count: int) -> Any:
 
 def job_from(args: argparse.Namespace) -> Any:
     """The job that the arguments describe."""
+    from dift_edit.compositing import Compositing
     from dift_edit.recipe import Job
     from dift_edit.settings import BatchSettings, TransferSettings, settings_from_arguments
 
@@ -75,6 +82,7 @@ def job_from(args: argparse.Namespace) -> Any:
         source=args.source,
         sticker=args.sticker,
         edited=args.edited,
+        edits=tuple(args.edit),
         at=args.at,
         quad=quad,
         targets=tuple(args.targets),
@@ -83,6 +91,7 @@ def job_from(args: argparse.Namespace) -> Any:
         model=args.model,
         device=args.device,
         transfer=settings_from_arguments(args, TransferSettings),
+        compositing=settings_from_arguments(args, Compositing),
         batch=settings_from_arguments(args, BatchSettings),
     )
 

@@ -8,11 +8,12 @@ import numpy as np
 from dift_edit.compositing import Compositing
 from dift_edit.coords import Points
 from dift_edit.edits.base import Edit
+from dift_edit.edits.redaction import Redaction
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.image import Image
 
-__all__ = ["Layers"]
+__all__ = ["Layers", "hides"]
 
 
 class Layers:
@@ -64,3 +65,8 @@ class Layers:
     def recipe(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
         return {"type": "layers", "edits": [edit.recipe() for edit in self.edits], "settings": list(self.settings)}
+
+
+def hides(edit: Edit) -> bool:
+    """Whether an edit, or a layer of it, is a redaction: a target without it still shows what should be hidden."""
+    return any(map(hides, edit.edits)) if isinstance(edit, Layers) else isinstance(edit, Redaction)

@@ -65,7 +65,7 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, source: str
     rows : list of Row
         The results.
     job : dict
-        ``fingerprint`` and ``quad`` of the job.
+        ``fingerprint``, ``quad`` and ``redaction`` (whether the edit hides something) of the job.
     command : str
         What the reader is told to run with the saved decisions.
     source : str
@@ -76,7 +76,13 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, source: str
     bytes
         UTF-8.
     """
-    meta = {"job": job.get("fingerprint", ""), "quad": job.get("quad"), "command": command, "source": source}
+    meta = {
+        "job": job.get("fingerprint", ""),
+        "quad": job.get("quad"),
+        "command": command,
+        "source": source,
+        "redaction": bool(job.get("redaction")),
+    }
     data = _embedded({"meta": meta, "rows": [_shown(row) for row in rows]})
     style, script = _asset("page.css"), _asset("page.js")
     parts = {

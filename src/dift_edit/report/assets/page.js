@@ -309,6 +309,13 @@ for (let i = 0; i < 4; i++) {
 $("total").textContent = `${rows.length} targets`;
 document.title = `Review of ${rows.length} edits`;
 $("command").textContent = meta.command;
+if (meta.redaction) {
+  const exposed = rows.filter((row) => row.status !== "applied");
+  const names = exposed.slice(0, 5).map((row) => row.name).join(", ");
+  $("exposed").hidden = !exposed.length;
+  $("exposed").textContent = `${exposed.length} of ${rows.length} targets were NOT redacted and still show what should be hidden: `
+    + `${names}${exposed.length > 5 ? " …" : ""}`;
+}
 if (meta.source) { $("source").src = meta.source; $("reference").hidden = false; }
 $("mend").closest("label").hidden = !meta.quad;
 $("list").addEventListener("scroll", drawList, { passive: true });
