@@ -141,8 +141,8 @@ def _bent(rng: np.random.Generator, size: np.ndarray) -> PiecewiseAffine:
     shift = 0.045 * size.min() * np.stack([
         np.sin(waves[0][0] * grid[:, 1] * 2 + waves[1][0]), np.sin(waves[0][1] * grid[:, 0] * 2 + waves[1][1]),
     ], 1)  # fmt: skip
-    rim = ((grid == 0) | (np.abs(grid - (size - 1)) < 1e-6)).any(1)
-    moved = grid + np.where(rim[:, None], 0, shift)
+    inward = np.minimum(grid, size - 1 - grid).min(1) / (0.15 * size.min())
+    moved = grid + np.clip(inward, 0, 1)[:, None] * shift
     return PiecewiseAffine(grid, moved, triangulate(grid), MatrixTransform(np.eye(3)))
 
 

@@ -72,21 +72,30 @@ def guided_pairs(evidence: Evidence, placed: MatrixTransform, window: float = WI
 
 
 def _similarity(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
-    return reweighted(pairs, placed, threshold=0.01 * size, fit=fit_similarity)[0] if exact else placed
+    return _on_exact(pairs, size, fit_similarity) if exact else placed
+
+
+def _on_exact(
+    pairs: Correspondences, size: float, fit: Callable[[Correspondences], MatrixTransform]
+) -> MatrixTransform:
+    """A fit to all exact pairs, not to the largest part of them that a stiff map can hold: a bent surface has many."""
+    start = fit(pairs)
+    left = np.linalg.norm(start(pairs.source) - pairs.target, axis=1)
+    return reweighted(pairs, start, threshold=max(0.01 * size, 2.5 * float(np.median(left))), fit=fit)[0]
 
 
 def _affine(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
-    start = _similarity(pairs, placed, quad, size, exact)
-    assert isinstance(start, MatrixTransform)
-    fit = partial(fit_affine, toward=placed, shrink=0.0 if exact else SHRINK)
-    return reweighted(pairs, start, threshold=(0.01 if exact else WINDOW) * size, fit=fit)[0]
+    if exact:
+        return _on_exact(pairs, size, fit_affine)
+    fit = partial(fit_affine, toward=placed, shrink=SHRINK)
+    return reweighted(pairs, placed, threshold=WINDOW * size, fit=fit)[0]
 
 
 def _homography(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
+    if exact:
+        return _on_exact(pairs, size, fit_homography)
     start = _affine(pairs, placed, quad, size, exact)
     assert isinstance(start, MatrixTransform)
-    if exact:
-        return reweighted(pairs, start, threshold=0.01 * size, fit=fit_homography)[0]
     fit = partial(fit_homography, toward=start, shrink=2 * SHRINK)
     found = reweighted(pairs, start, threshold=WINDOW * size, fit=fit)[0]
     return found if _keeps_areas(found(quad_lattice(quad)), start(quad_lattice(quad)), LEAST_AREA) else start

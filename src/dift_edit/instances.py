@@ -61,6 +61,7 @@ def locate_instances(
     min_confidence: float = 0.5,
     seed: int = 0,
     target_mask: Any = None,
+    surface: bool = True,
     **options: Any,
 ) -> list[Placement]:
     """Place an edit on every instance of the object in a target.
@@ -83,6 +84,8 @@ def locate_instances(
         Of everything random.
     target_mask : array_like, optional
         (H, W) true where instances may lie.
+    surface : bool
+        Whether to look for the very same surface in the pixels, see `locate`.
     **options
         See `locate_features`.
 
@@ -100,8 +103,9 @@ def locate_instances(
     found: list[Placement] = []
     while len(found) < count and free.any():
         placement = locate_features(
-            near, corners, far, lambda: featurizer(mirrored, seed=seed), seed=seed, target_mask=free, **options
-        )
+            near, corners, far, lambda: featurizer(mirrored, seed=seed), seed=seed, target_mask=free,
+            pictures=(first, second) if surface else None, **options,
+        )  # fmt: skip
         taken = any(quad_iou(placement.quad, other.quad) > 0.3 for other in found)
         if placement.reason or placement.confidence < min_confidence or taken:
             break

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from dift_edit.confidence import Signs, agreement, probability
 from dift_edit.coords import Points, as_points, inside
 from dift_edit.engines import MODELS, guided_pairs, hold_pins, notebook
 from dift_edit.errors import EditError, GeometryError
-from dift_edit.evidence import Evidence, gather_evidence
+from dift_edit.evidence import Evidence, Mask, gather_evidence
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
-from dift_edit.geometry.estimate import Correspondences
+from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.image import Image, as_image
 from dift_edit.poses import Poses, sample_poses
 from dift_edit.surface import Surface, match_surface
@@ -25,6 +25,8 @@ WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence."""
 MIRROR_GAIN, MIRROR_MARGIN = 1.25, 0.03
 """By which factor, and by how much, the mirrored target has to score better: faces look alike from both sides."""
+BENT = 0.004
+"""What a homography leaves over, in sizes of the placed edit, before a surface counts as bent."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,14 +204,27 @@ def locate_features(
         held = None if pinned is None else _flipped_pins(pinned, width) if flip else pinned
         region = mask if mask is None or not flip else mask[:, ::-1]
         wide = gather_evidence(source, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE)
-        return _View(seen, wide, sample_poses(wide, pins=held, seed=seed), held)
+        near = wide.within()
+        return _View(
+            seen, near, sample_poses(near, pins=held, seed=seed), sample_poses(wide, pins=held, seed=seed), held, region
+        )
+
+    def surface(flip: bool) -> Surface | None:
+        if pictures is None or engine == "notebook":
+            return None
+        picture = pictures[1].mirrored() if flip else pictures[1]
+        return match_surface(
+            pictures[0], corners, picture, view(flip).similarity,
+            keypoints=not flip and pinned is None, source_mask=source_mask, target_mask=view(flip).region,
+        )  # fmt: skip
 
     try:
-        found = surface_of(pictures, corners) if mirror != "always" and engine != "notebook" else None
         flip = mirror == "always"
+        found = surface(flip)
         if mirror == "auto" and found is None and mirrored_target is not None:
-            plain, turned = (float(view(side).poses.scores[0]) for side in (False, True))
+            plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
+            found = surface(True) if flip else None
         placed = _place(view(flip), corners, source, engine, seed, found)
     except GeometryError as error:
         if pinned is not None or mask is not None or source_mask is not None:
@@ -218,35 +233,37 @@ def locate_features(
     return _turned(placed, width) if flip else placed
 
 
-def surface_of(pictures: tuple[Image, Image] | None, quad: Points) -> Surface | None:
-    """The surface round an edit seen again in the target, if pictures are given and it is."""
-    return None if pictures is None else match_surface(pictures[0], quad, pictures[1])
-
-
 @dataclass(frozen=True, eq=False)
 class _View:
-    """A target, or its mirror image, and what is known of it."""
+    """A target, or its mirror image, and what is known of it.
+
+    `near` and `whole` are the poses of the edit's surroundings, by the evidence, and of the whole object.
+    """
 
     target: FeatureMap
-    wide: Evidence
-    poses: Poses
+    evidence: Evidence
+    near: Poses
+    whole: Poses
     pins: Correspondences | None
+    region: Mask | None
+
+    @cached_property
+    def similarity(self) -> MatrixTransform:
+        """Where the features place the edit."""
+        return self.near.transform(self.near.expected[0])
 
 
 def _place(view: _View, quad: Points, source: FeatureMap, engine: str, seed: int, surface: Surface | None) -> Placement:
-    near = view.wide.within()
-    poses = sample_poses(near, pins=view.pins, seed=seed)
-    index, _, _ = poses.expected
-    similar = poses.transform(index)
+    similar = view.similarity
     size = float(min(view.target.image_size))
-    signs = Signs.of(poses, view.poses)
+    signs = Signs.of(view.near, view.whole)
     confidence = probability(signs)
-    pairs = guided_pairs(near, similar)
+    pairs = guided_pairs(view.evidence, similar)
     transform: Transform
     used = engine
     if engine == "notebook":
         transform = notebook(source, quad, view.target, seed=seed)
-    elif surface is not None and _believes(surface, similar, quad):
+    elif surface is not None:
         used, transform = _on_surface(surface, quad, engine, size)
         pairs, confidence = surface.pairs, max(confidence, 0.97)
     else:
@@ -268,33 +285,22 @@ def _place(view: _View, quad: Points, source: FeatureMap, engine: str, seed: int
     )  # fmt: skip
 
 
-def _believes(surface: Surface, similar: MatrixTransform, quad: Points) -> bool:
-    """Whether keypoints are to be followed: when the features agree, or the keypoints are many."""
-    return surface.inside >= 25 or agreement(surface.homography(quad), similar(quad)) > 0.4
-
-
 def _on_surface(surface: Surface, quad: Points, engine: str, size: float) -> tuple[str, Transform]:
     """The engine's map fitted to exact pairs; "auto" bends only where a homography leaves something over."""
     pairs = surface.pairs
-    start = MODELS["similarity"](pairs, _affine_part(surface.homography, quad), quad, size, True)
-    assert isinstance(start, MatrixTransform)
+    start = fit_similarity(pairs)
     if engine != "auto":
         return f"{engine}/surface", MODELS[engine](pairs, start, quad, size, True)
     flat = MODELS["homography"](pairs, start, quad, size, True)
-    near = ((pairs.source >= quad.min(0)) & (pairs.source <= quad.max(0))).all(1)
-    left = np.linalg.norm(flat(pairs.source) - pairs.target, axis=1)[near]
     bent = MODELS["mesh"](pairs, start, quad, size, True)
-    kept = np.linalg.norm(bent(pairs.source) - pairs.target, axis=1)[near]
-    if np.median(left) > 1.0 and np.median(kept) < 0.6 * np.median(left):
+    on_edit = ((pairs.source >= quad.min(0)) & (pairs.source <= quad.max(0))).all(1)
+    left, kept = (
+        float(np.median(np.linalg.norm(made(pairs.source) - pairs.target, axis=1)[on_edit])) for made in (flat, bent)
+    )
+    noticeable = max(0.5, BENT * float(np.sqrt(np.prod(np.ptp(flat(quad), axis=0)))))
+    if left > noticeable and kept < 0.6 * left:
         return "mesh/surface", bent
     return "homography/surface", flat
-
-
-def _affine_part(homography: MatrixTransform, quad: Points) -> MatrixTransform:
-    """The similarity nearest to a homography on a quad."""
-    from dift_edit.geometry.estimate import fit_similarity
-
-    return fit_similarity(Correspondences(quad, homography(quad), np.ones(len(quad))))
 
 
 def _pins(pins: Sequence[Any] | None, source: tuple[int, int], target: tuple[int, int]) -> Correspondences | None:
