@@ -2,13 +2,15 @@
 
     python benchmarks/transfer_quality.py willow ../shared/data/pf_willow
     python benchmarks/transfer_quality.py warps [FOLDER] --count 60      # scikit-image's photographs without FOLDER
+    python benchmarks/transfer_quality.py pairs FOLDER                      # your own annotated pairs
     python benchmarks/transfer_quality.py ablations ../shared/data/pf_willow --limit 150
     … --limit N --engines similarity,mesh,notebook --model mini --markdown docs/transfer_quality.md --title "…"
 
 An edit is the box round 4 to 6 neighbouring keypoints; the truth is that box moved by the similarity of the annotated
 keypoints ("willow": PF-WILLOW's ten folders, each picture NAME.png with NAME.mat; all ordered pairs in a folder).
-"warps" move pictures by known homographies, bends, light and noise. With --markdown the table goes into the part of
-the page that has the same title.
+"pairs" reads FOLDER/pairs.jsonl, one pair a line: {"source": "a.jpg", "target": "b.jpg", "source_points": [[x, y], …],
+"target_points": [[x, y], …]}, points in order, at least four. "warps" move pictures by known homographies, bends, light
+and noise. With --markdown the table goes into the part of the page that has the same title.
 """
 
 import argparse
@@ -79,17 +81,36 @@ def willow(root: Path, seed: int = 0) -> list[Task]:
             for second, q in known:
                 if first == second:
                     continue
-                centre, count = p[rng.integers(len(p))], rng.integers(4, 7)
-                chosen = np.argsort(np.linalg.norm(p - centre, axis=1))[:count]
-                low, high = p[chosen].min(0), p[chosen].max(0)
-                margin = 0.1 * (high - low).max()
-                low, high = low - margin, high + margin
-                if (high - low).min() < 8:
-                    continue
-                quad = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-                truth = fit_similarity(Correspondences(p[chosen], q[chosen], np.ones(count)))(quad)
-                tasks.append(Task(folder.name, first, second, quad, truth, p[chosen], q[chosen]))
+                tasks += _boxed(rng, folder.name, first, second, p, q)
     return tasks
+
+
+def pairs(root: Path, seed: int = 0) -> list[Task]:
+    """The pairs of a folder's pairs.jsonl."""
+    rng = np.random.default_rng(seed)
+    tasks = []
+    for line in (root / "pairs.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        p, q = (np.asarray(row[key], dtype=np.float64) for key in ("source_points", "target_points"))
+        if len(p) != len(q) or len(p) < 4:
+            raise SystemExit(f"{row['source']} → {row['target']}: give at least four points, as many on both sides.")
+        tasks += _boxed(rng, root.name, root / row["source"], root / row["target"], p, q)
+    return tasks
+
+
+def _boxed(
+    rng: np.random.Generator, group: str, first: Path, second: Path, p: np.ndarray, q: np.ndarray
+) -> Iterator[Task]:
+    """The task of a box round 4 to 6 neighbouring keypoints, unless it is tiny."""
+    centre, count = p[rng.integers(len(p))], min(rng.integers(4, 7), len(p))
+    chosen = np.argsort(np.linalg.norm(p - centre, axis=1))[:count]
+    low, high = p[chosen].min(0), p[chosen].max(0)
+    margin = 0.1 * (high - low).max()
+    low, high = low - margin, high + margin
+    if (high - low).min() >= 8:
+        quad = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+        truth = fit_similarity(Correspondences(p[chosen], q[chosen], np.ones(count)))(quad)
+        yield Task(group, first, second, quad, truth, p[chosen], q[chosen])
 
 
 def photographs(root: Path | None) -> list[Image]:
@@ -157,20 +178,28 @@ class Features:
     """Features of pictures and of their mirror images, each computed once."""
 
     def __init__(self, model: str, mirror: str) -> None:
-        self._featurizer, self._known, self._mirror = load_featurizer(model), {}, mirror
+        self._featurizer, self._mirror = load_featurizer(model), mirror
+        self._known, self._images = {}, {}
 
     def __call__(self, picture: Any, *, mirrored: bool = False) -> FeatureMap:
         key = (picture if isinstance(picture, Path) else id(picture), mirrored)
         if key not in self._known:
-            image = load_image(picture) if isinstance(picture, Path) else picture
+            image = self.image(picture)
             self._known[key] = self._featurizer(image.mirrored() if mirrored else image)
         return self._known[key]
 
+    def image(self, picture: Any) -> Image:
+        """A picture of a task, read once."""
+        if not isinstance(picture, Path):
+            return picture
+        if picture not in self._images:
+            self._images[picture] = load_image(picture)
+        return self._images[picture]
+
     def locate(self, task: Task, engine: str) -> Placement:
-        pictures = None if isinstance(task.source, Path) else (task.source, task.target)
         return locate_features(
-            self(task.source), task.quad, self(task.target),
-            lambda: self(task.target, mirrored=True), engine=engine, mirror=self._mirror, pictures=pictures,
+            self(task.source), task.quad, self(task.target), lambda: self(task.target, mirrored=True),
+            engine=engine, mirror=self._mirror, pictures=(self.image(task.source), self.image(task.target)),
         )  # fmt: skip
 
 
@@ -178,7 +207,7 @@ def run(tasks: list[Task], features: Features, engines: list[str]) -> dict[str, 
     outcomes = {engine: Outcome() for engine in engines}
     for done, task in enumerate(tasks):
         for engine in engines:
-            features(task.source), features(task.target)
+            features(task.source), features(task.target), features.image(task.source), features.image(task.target)
             start = time.perf_counter()
             _add(outcomes[engine], task, features.locate(task, engine), start)
         if done % 50 == 49:
@@ -294,7 +323,7 @@ def put(page: Path, title: str, lines: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=("willow", "warps", "ablations"))
+    parser.add_argument("data", choices=("willow", "pairs", "warps", "ablations"))
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--model", default="mini")
@@ -309,7 +338,7 @@ def main() -> None:
     if args.data == "warps":
         tasks = warps(photographs(args.folder), args.count, args.seed)
     else:
-        tasks = willow(args.folder, args.seed)
+        tasks = (pairs if args.data == "pairs" else willow)(args.folder, args.seed)
     if args.limit:
         tasks = [tasks[k] for k in np.random.default_rng(args.seed).permutation(len(tasks))[: args.limit]]
     features = Features(args.model, args.mirror)
@@ -324,7 +353,7 @@ def main() -> None:
             chosen = [k for k, task in enumerate(tasks) if group in ("", task.group)]
             lines += [f"**{group}**", ""] if group else []
             lines += [*table({name: _some(outcome, chosen) for name, outcome in outcomes.items()}), ""]
-        if args.data == "willow":
+        if args.data != "warps":
             lines += [f"Reliability of the confidence ({engines[-1]}):", "", *reliability(outcomes[engines[-1]])]
     print("\n".join(lines))
     if args.markdown:
