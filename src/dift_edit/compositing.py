@@ -23,6 +23,7 @@ from dift_edit.color import (
 from dift_edit.errors import EditError
 from dift_edit.features.base import fingerprint
 from dift_edit.image import Image, Pixels
+from dift_edit.sampling import in_threads
 from dift_edit.settings import option
 from dift_edit.warp import RESAMPLINGS, Box, Warped, premultiplied
 
@@ -287,11 +288,12 @@ def put(target: Image, box: Box, values: Floats, *, linear_light: bool = False) 
     pixels = target.pixels.copy()
     alpha = None if target.alpha is None else target.alpha.copy()
     rows = max(1, _STRIP // max(1, right - left))
-    for start in range(0, bottom - top, rows):
+
+    def mix(start: int) -> None:
         part = values[start : start + rows]
         touched = part[..., 3] > 0
         if not touched.any():
-            continue
+            return
         window = (slice(top + start, top + start + len(part)), slice(left, right))
         base = pixels[window].astype(np.float32) / np.float32(target.full_scale)
         below = None if alpha is None else alpha[window].astype(np.float32) / np.float32(target.full_scale)
@@ -306,6 +308,8 @@ def put(target: Image, box: Box, values: Floats, *, linear_light: bool = False) 
         np.copyto(pixels[window], _typed(mixed, target), where=touched[..., None])
         if alpha is not None and total is not None:
             np.copyto(alpha[window], _typed(total, target), where=touched)
+
+    in_threads(mix, range(0, bottom - top, rows))
     return target.with_pixels(pixels, alpha)
 
 

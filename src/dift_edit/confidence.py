@@ -1,9 +1,9 @@
 """The probability that a placement is right, from how consistent the evidence is with itself.
 
 Similarity of features says little: some things look alike everywhere. What tells right placements from wrong ones is
-whether other poses explain the votes as well, and whether the edit's surroundings and the whole object agree on the
-pose. A logistic model maps these signs to a probability; its coefficients and the data they were fitted to are in
-``confidence.json``, which `benchmarks/calibrate_confidence.py` writes.
+whether other poses explain the votes as well, whether the way back leads to where it began, whether each part knows its
+place, and whether the whole object is there. A logistic model maps these signs to a probability; its coefficients and
+the data they were fitted to are in ``confidence.json``, which `benchmarks/calibrate_confidence.py` writes.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.coords import Points
+from dift_edit.evidence import Evidence
 from dift_edit.geometry.base import quad_iou
 from dift_edit.poses import Poses
 
@@ -29,37 +30,43 @@ class Signs:
     ----------
     overlap : float
         Expected overlap of the placement with the right one, over the posterior of poses.
-    share : float
-        Posterior share of the poses that overlap the placement by half.
-    score : float
-        Support of the placement by the votes.
-    lead : float
-        Its score less that of the best pose elsewhere.
-    whole : float
-        Expected overlap, over the posterior of poses of the whole object.
+    back : float
+        The same for the way back: the placed edit looked for in the source.
+    round_trip : float
+        Overlap of the edit with what the way back gives.
+    entropy : float
+        How spread the votes of the edit's points are, 0 to 1.
+    size : float
+        Logarithm of the placed edit's size in short sides of the target: the same error harms a small edit more.
     whole_score : float
         Support of the best pose of the whole object.
-    agreement : float
-        Overlap of the placement with that of the whole object.
     """
 
     overlap: float
-    share: float
-    score: float
-    lead: float
-    whole: float
+    back: float
+    round_trip: float
+    entropy: float
+    size: float
     whole_score: float
-    agreement: float
 
     @classmethod
-    def of(cls, near: Poses, wide: Poses) -> "Signs":
-        """The signs from the poses of the edit's surroundings and those of the whole object."""
-        index, overlap, share = near.expected
-        other, whole, _ = wide.expected
+    def of(cls, evidence: Evidence, near: Poses, wide: Poses, back: Poses | None) -> "Signs":
+        """The signs from an edit's votes, the poses of its surroundings and of the whole object, and those back.
+
+        `back` are poses of the placed edit in the source; None when there is no way back.
+        """
+        index, overlap = near.expected
+        placed = near.transform(index)(near.quad)
+        returned, back_overlap = near.quad[:0], 0.0
+        if back is not None:
+            way, back_overlap = back.expected
+            returned = back.transform(way)(placed)
+        extent = float(np.sqrt(np.prod(np.ptp(placed, axis=0))))
         return cls(
-            overlap=overlap, share=share, score=float(near.scores[index]), lead=near.rival(index), whole=whole,
+            overlap=overlap, back=back_overlap,
+            round_trip=agreement(returned, near.quad) if len(returned) else 0.0,
+            entropy=evidence.entropy, size=float(np.log(extent / min(evidence.target_size))),
             whole_score=float(wide.scores[0]),
-            agreement=agreement(near.transform(index)(near.quad), wide.transform(other)(near.quad)),
         )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from dift_edit.coords import Points, inside, rescale_points, to_grid
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap
 
-__all__ = ["Evidence", "foreground", "gather_evidence", "grid_points", "masked"]
+__all__ = ["Affinity", "Evidence", "foreground", "gather_evidence", "grid_points", "masked"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -87,6 +87,15 @@ class Evidence:
         return float(np.sqrt(np.prod(np.ptp(self.quad, axis=0))))
 
     @property
+    def entropy(self) -> float:
+        """How spread the votes of the edit's own points are: 0 when each is for a single cell, 1 when for all alike."""
+        own = np.flatnonzero(self.distance == 0)
+        own = own if len(own) else np.arange(len(self.points))
+        votes = self.votes[torch.from_numpy(own)].flatten(1)
+        spread = -(votes * votes.clamp_min(1e-12).log()).sum(1).numpy() / math.log(max(votes.shape[1], 2))
+        return float(spread @ self.mass[own] / self.mass[own].sum())
+
+    @property
     def expected_scale(self) -> float:
         """Scale at which both pictures would show the object equally large."""
         return min(self.target_size) / min(self.source_size)
@@ -130,6 +139,40 @@ class Evidence:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Affinity:
+    """Cosine similarities of all cells of two pictures, over `TEMPERATURE`.
+
+    Attributes
+    ----------
+    table : torch.Tensor
+        (h·w, H·W).
+    source_cells, target_cells : (w, h)
+        Cells across and down.
+    """
+
+    table: torch.Tensor
+    source_cells: tuple[int, int]
+    target_cells: tuple[int, int]
+
+    @classmethod
+    def of(cls, source: FeatureMap, target: FeatureMap) -> "Affinity":
+        """Of two pictures; maps of many cells are averaged down, see `MAX_CELLS`."""
+        near, far = coarse(source), coarse(target)
+        table = (near.flatten(1) / TEMPERATURE).T @ far.flatten(1)
+        return cls(table, (near.shape[2], near.shape[1]), (far.shape[2], far.shape[1]))
+
+    def reversed(self) -> "Affinity":
+        """With source and target exchanged."""
+        return Affinity(self.table.T, self.target_cells, self.source_cells)
+
+    def votes(self, points: Points, size: tuple[int, int]) -> torch.Tensor:
+        """(N, H, W) for points of a source of a size: the softmax over the target times that over the source."""
+        rows = _rows(self.table, points, size, self.source_cells)
+        width, height = self.target_cells
+        return torch.softmax(2 * rows - torch.logsumexp(self.table, 0), 1).reshape(-1, height, width)
+
+
 def gather_evidence(
     source: FeatureMap,
     quad: Points,
@@ -139,6 +182,7 @@ def gather_evidence(
     target_mask: Mask | None = None,
     across: int = ACROSS,
     reach: float = REACH,
+    affinity: Affinity | None = None,
 ) -> Evidence:
     """Collect the votes for an edit.
 
@@ -154,6 +198,8 @@ def gather_evidence(
         Points across the edit's longer side.
     reach : float
         How far points outside the edit count, see `REACH`.
+    affinity : Affinity, optional
+        Of the two pictures, if it is known already.
 
     Returns
     -------
@@ -164,7 +210,6 @@ def gather_evidence(
     GeometryError
         If a mask leaves nothing.
     """
-    near, far = coarse(source), coarse(target)
     points, share = _points(quad, source.image_size, across)
     low, high = quad.min(0), quad.max(0)
     extent = float(np.sqrt(np.prod(high - low)))
@@ -178,7 +223,7 @@ def gather_evidence(
         raise GeometryError("The source mask leaves nothing of the edit's surroundings: enlarge it.")
     points, mass, distance = points[keep], mass[keep], distance[keep]
     weights = weights[keep] / weights[keep].sum()
-    votes = _votes(near, far, points, source.image_size)
+    votes = (affinity or Affinity.of(source, target)).votes(points, source.image_size)
     if target_mask is not None:
         votes = votes * _mask_cells(target_mask, votes.shape[-2:]).to(votes)
         left = votes.sum((1, 2), keepdim=True)
@@ -276,14 +321,6 @@ def _points(quad: Points, size: tuple[int, int], across: int) -> tuple[Points, A
         np.full(len(fine), (longer / across) ** 2), np.full(len(wide), (max(size) / ACROSS_PICTURE) ** 2),
     ])  # fmt: skip
     return np.concatenate([fine, wide]), areas
-
-
-def _votes(source: torch.Tensor, target: torch.Tensor, points: Points, size: tuple[int, int]) -> torch.Tensor:
-    """(N, H, W) normalised product of the softmax over the target and that over the source."""
-    height, width = source.shape[1:]
-    correlation = (source.flatten(1) / TEMPERATURE).T @ target.flatten(1)
-    rows = _rows(correlation, points, size, (width, height))
-    return torch.softmax(2 * rows - torch.logsumexp(correlation, 0), 1).reshape(-1, *target.shape[1:])
 
 
 def _rows(table: torch.Tensor, points: Points, size: tuple[int, int], cells: tuple[int, int]) -> torch.Tensor:

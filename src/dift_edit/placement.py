@@ -11,7 +11,7 @@ from dift_edit.confidence import Signs, agreement, probability
 from dift_edit.coords import Points, as_points, inside
 from dift_edit.engines import MODELS, guided_pairs, hold_pins, notebook
 from dift_edit.errors import EditError, GeometryError
-from dift_edit.evidence import Evidence, Mask, gather_evidence
+from dift_edit.evidence import Affinity, Evidence, Mask, gather_evidence
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
@@ -203,11 +203,13 @@ def locate_features(
         seen = mirrored_target() if flip and mirrored_target is not None else target
         held = None if pinned is None else _flipped_pins(pinned, width) if flip else pinned
         region = mask if mask is None or not flip else mask[:, ::-1]
-        wide = gather_evidence(source, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE)
-        near = wide.within()
-        return _View(
-            seen, near, sample_poses(near, pins=held, seed=seed), sample_poses(wide, pins=held, seed=seed), held, region
+        affinity = Affinity.of(source, seen)
+        wide = gather_evidence(
+            source, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE, affinity=affinity
         )
+        near = wide.within()
+        poses, whole = (sample_poses(evidence, pins=held, seed=seed) for evidence in (near, wide))
+        return _View(seen, affinity, near, poses, whole, held, region)
 
     def surface(flip: bool) -> Surface | None:
         if pictures is None or engine == "notebook":
@@ -241,6 +243,7 @@ class _View:
     """
 
     target: FeatureMap
+    affinity: Affinity
     evidence: Evidence
     near: Poses
     whole: Poses
@@ -252,11 +255,24 @@ class _View:
         """Where the features place the edit."""
         return self.near.transform(self.near.expected[0])
 
+    def back(self, source: FeatureMap, quad: Points, seed: int) -> Poses | None:
+        """Poses of the placed edit in the source; None when it leads nowhere."""
+        placed, limits = self.similarity(quad), np.asarray(self.target.image_size) - 1.0
+        low, high = np.clip(placed.min(0), 0, limits), np.clip(placed.max(0), 0, limits)
+        if (high - low).min() < 1:
+            return None
+        box = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+        try:
+            evidence = gather_evidence(self.target, box, source, affinity=self.affinity.reversed())
+            return sample_poses(evidence, seed=seed)
+        except GeometryError:
+            return None
+
 
 def _place(view: _View, quad: Points, source: FeatureMap, engine: str, seed: int, surface: Surface | None) -> Placement:
     similar = view.similarity
     size = float(min(view.target.image_size))
-    signs = Signs.of(view.near, view.whole)
+    signs = Signs.of(view.evidence, view.near, view.whole, view.back(source, quad, seed))
     confidence = probability(signs)
     pairs = guided_pairs(view.evidence, similar)
     transform: Transform

@@ -66,8 +66,8 @@ class Poses:
         return MatrixTransform(np.concatenate([self.matrices[index], [[0, 0, 1]]]))
 
     @cached_property
-    def expected(self) -> tuple[int, float, float]:
-        """The pose of greatest expected overlap, that overlap, and the posterior share that overlaps it by half."""
+    def expected(self) -> tuple[int, float]:
+        """The pose of greatest expected overlap with the right one, and that overlap."""
         count = min(_CANDIDATES, len(self.a))
         overlap = _overlaps(self.a, self.b, self.quad, count)
         spread = self._distances(count=len(self.a))
@@ -75,13 +75,7 @@ class Poses:
         weights /= weights.sum()
         expected = overlap @ weights
         best = int(expected.argmax())
-        return best, float(expected[best]), float(weights[overlap[best] >= 0.5].sum())
-
-    def rival(self, index: int) -> float:
-        """Score of a pose less that of the best one that overlaps it by less than 0.3."""
-        overlap = _overlaps(self.a, self.b, self.quad, len(self.a), rows=np.array([index]))[0]
-        others = self.scores[overlap < 0.3]
-        return float(self.scores[index] - (others.max() if len(others) else 0.0))
+        return best, float(expected[best])
 
     def _distances(self, count: int) -> Array:
         """(count, K) root mean square distance of the mapped corners, in sizes of the best quad."""
@@ -219,19 +213,18 @@ def _matrices(a: Complex, b: Complex) -> Array:
     return np.stack(rows, -2)
 
 
-def _overlaps(a: Complex, b: Complex, quad: Points, count: int, rows: npt.NDArray[np.int64] | None = None) -> Array:
-    """(count, K) IoU of the mapped boxes of similarities, by counting a lattice of points."""
+def _overlaps(a: Complex, b: Complex, quad: Points, count: int) -> Array:
+    """(count, K) IoU of the mapped boxes of the first similarities with all, by counting a lattice of points."""
     low, high = quad.min(0), quad.max(0)
     steps = (np.arange(9) + 0.5) / 9
     x, y = (
         grid.ravel() for grid in np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]))
     )
-    rows = np.arange(count) if rows is None else rows
-    mapped = a[rows, None] * (x + 1j * y) + b[rows, None]
+    mapped = a[:count, None] * (x + 1j * y) + b[:count, None]
     back = (mapped[:, None] - b[:, None]) / a[:, None]
     within = (back.real >= low[0]) & (back.real <= high[0]) & (back.imag >= low[1]) & (back.imag <= high[1])
-    common = within.mean(-1) * np.abs(a[rows, None]) ** 2
+    common = within.mean(-1) * np.abs(a[:count, None]) ** 2
     areas = np.abs(a) ** 2
-    common = np.minimum(common, np.minimum(areas[rows, None], areas))
-    overlaps: Array = common / np.maximum(areas[rows, None] + areas - common, 1e-300)
+    common = np.minimum(common, np.minimum(areas[:count, None], areas))
+    overlaps: Array = common / np.maximum(areas[:count, None] + areas - common, 1e-300)
     return overlaps

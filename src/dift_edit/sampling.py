@@ -1,6 +1,9 @@
 """Sampling a layer at the positions that target pixels have in it, low-passed where it shrinks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +13,7 @@ import torch.nn.functional as F
 from dift_edit.coords import Points
 from dift_edit.geometry.base import Matrix, Transform
 
-__all__ = ["Box", "Level", "Sampler", "low_passed", "project", "sample"]
+__all__ = ["Box", "Level", "Sampler", "in_threads", "low_passed", "project", "sample"]
 
 Floats = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]
@@ -21,6 +24,21 @@ _STRIP = 1 << 20
 _DENSE = 1 << 19
 """More target pixels than this get their positions from a coarser lattice, for transforms that are no matrix."""
 _PAD = 2
+
+
+Item = TypeVar("Item")
+
+
+def in_threads(work: Callable[[Item], None], items: Iterable[Item]) -> None:
+    """Do some work on each item, on as many threads as torch has: strips of a picture do not depend on each other."""
+    count = torch.get_num_threads()
+    if count == 1:
+        for item in items:
+            work(item)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 def project(matrix: Matrix, points: Points) -> Points:
@@ -57,8 +75,8 @@ class Sampler:
         positions: Points = mapped[:, :2] / depth[:, None]
         return positions
 
-    def strips(self, box: Box) -> Iterator[tuple[slice, Floats]]:
-        """Row slices of the box with their layer positions (rows, w, 2)."""
+    def strips(self, box: Box) -> Iterator[tuple[slice, Callable[[], Floats]]]:
+        """Row slices of the box, each with what gives its layer positions (rows, w, 2)."""
         left, top, right, bottom = box
         width, height = right - left, bottom - top
         lattice = self._lattice(box) if self._matrix is None and width * height > _DENSE else None
@@ -66,7 +84,7 @@ class Sampler:
         for start in range(0, height, rows):
             part = slice(start, min(start + rows, height))
             xs, ys = np.arange(left, right), np.arange(top + part.start, top + part.stop)
-            yield part, self._positions(xs, ys, lattice)
+            yield part, partial(self._positions, xs, ys, lattice)
 
     def _positions(
         self, xs: npt.NDArray[np.int64], ys: npt.NDArray[np.int64], lattice: tuple[Points, Points, Points] | None

@@ -5,6 +5,7 @@ at integers. What lies outside the layer is transparent, what falls outside the 
 layer shrinks it is low-passed first. Only the touched box of the target is ever computed, in strips of rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from dift_edit.coords import Points
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import Matrix, Transform
 from dift_edit.image import Image
-from dift_edit.sampling import Box, Level, Sampler, low_passed, project, sample
+from dift_edit.sampling import Box, Level, Sampler, in_threads, low_passed, project, sample
 
 __all__ = [
     "RESAMPLINGS",
@@ -184,8 +185,12 @@ def warp_layer(
     sampler = Sampler(transform, to_source, total, layer_size)
     levels = low_passed(layer, sampler, box) if resampling != "nearest" else [Level(layer, 1, 1)]
     values = np.empty(shape, np.float32)
-    for rows, positions in sampler.strips(box):
-        values[rows] = sample(levels, positions, resampling)
+
+    def fill(strip: tuple[slice, Callable[[], Floats]]) -> None:
+        rows, positions = strip
+        values[rows] = sample(levels, positions(), resampling)
+
+    in_threads(fill, sampler.strips(box))
     return Warped(values, box)
 
 
