@@ -15,7 +15,7 @@ from napari_dift_edit.client import EngineError, shared_engine
 from napari_dift_edit.history import History
 from napari_dift_edit.jobs import Job, Lane
 from napari_dift_edit.pictures import Pictures
-from napari_dift_edit.state import Crop, EditSpec, Pin, Quad, Result, Session
+from napari_dift_edit.state import Crop, EditSpec, Pin, Quad, Result, Session, stack_crops
 
 __all__ = ["Editor", "Settings"]
 
@@ -229,6 +229,7 @@ class Editor:
             reason += f"; hidden in {hidden} of {len(found)} frames"
         yield "stack", key, Result(
             status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops,
+            stack=stack_crops(crops, len(found)),
             confidence=float(np.mean([frame["confidence"] for frame in found])), quad=found[0]["quad"],
             track=tuple((frame["quad"], frame["confidence"]) for frame in found),
         )  # fmt: skip

@@ -3,7 +3,7 @@
 Points are (x, y) pixels of the picture that they lie in. Pictures are named by keys (see `pictures`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EDIT_KINDS", "Crop", "EditSpec", "Pin", "Quad", "Result", "Session"]
+__all__ = ["EDIT_KINDS", "Crop", "EditSpec", "Pin", "Quad", "Result", "Session", "stack_crops"]
 
 Quad = tuple[tuple[float, float], ...]
 """Four (x, y): top left, top right, bottom right, bottom left of the edit."""
@@ -68,7 +68,7 @@ class Crop:
     x, y : int
         Its top-left pixel in the picture.
     pixels : ndarray
-        (h, w, 4) uint8; alpha is 0 where nothing changed.
+        (h, w, 4) uint8, or (T, h, w, 4) for a whole stack; alpha is 0 where nothing changed.
     frame : int or None
         Which frame of a stack.
     """
@@ -111,6 +111,8 @@ class Result:
         The file that was written, for targets in a folder.
     track : tuple of (Quad, confidence)
         For a stack: where the edit lies in each frame, and how sure that is.
+    stack : Crop or None
+        For a stack: the crops of all frames in one, see `stack_crops`.
     """
 
     status: str
@@ -127,6 +129,12 @@ class Result:
     review: str = ""
     output: str = ""
     track: tuple[tuple[Quad, float], ...] = ()
+    stack: Crop | None = None
+
+    @property
+    def overlay(self) -> Crop | None:
+        """What is laid over the target; None when there is nothing to show."""
+        return self.stack or (self.crops[0] if self.crops else None)
 
     @property
     def frames(self) -> bool:
@@ -196,3 +204,17 @@ class Session:
         """The session after the edit or the source changed: results stay, but are marked as old."""
         results = {key: replace(result, stale=True) for key, result in self.results.items()}
         return replace(self, results=MappingProxyType(results))
+
+
+def stack_crops(crops: Sequence[Crop], count: int) -> Crop | None:
+    """Crops of some of `count` frames as one of the whole stack; None when there are none."""
+    if not crops:
+        return None
+    left, top = min(crop.x for crop in crops), min(crop.y for crop in crops)
+    right = max(crop.x + crop.pixels.shape[1] for crop in crops)
+    bottom = max(crop.y + crop.pixels.shape[0] for crop in crops)
+    pixels = np.zeros((count, bottom - top, right - left, 4), np.uint8)
+    for crop in crops:
+        height, width = crop.pixels.shape[:2]
+        pixels[crop.frame, crop.y - top : crop.y - top + height, crop.x - left : crop.x - left + width] = crop.pixels
+    return Crop(left, top, pixels)

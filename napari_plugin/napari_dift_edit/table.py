@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dift_edit.editor import Editor
-from napari_dift_edit.scene import colour_of
+from napari_dift_edit.outlines import colour_of
 from napari_dift_edit.state import Result
 
 __all__ = ["TargetTable", "state_words"]

@@ -60,7 +60,7 @@ class Bench:
 
     def idle(self):
         """Wait until nothing runs."""
-        self.wait(lambda: not self.editor.busy and not self.dock.explorer.lane.busy)
+        self.wait(lambda: not self.editor.busy and not self.dock.explorer.lane.busy and self.dock.scene.settled)
 
     def key(self, name):
         """The key of a layer by its name."""
@@ -77,7 +77,7 @@ class Bench:
         from qtpy.QtCore import Qt
 
         self.qtbot.mouseClick(self.dock.results.run, Qt.MouseButton.LeftButton)
-        self.wait(lambda: self.editor.job is None)
+        self.wait(lambda: self.editor.job is None and self.dock.scene.settled)
 
     @property
     def canvas(self):

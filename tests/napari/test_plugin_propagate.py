@@ -87,7 +87,9 @@ def test_review_by_keyboard(bench, sticker):
     bench.press("K")
     assert bench.result("mirror").review == "accepted" and table.current() == bench.key("dark")
     bench.press("J")
-    assert bench.result("dark").review == "rejected" and "dark · edited" not in bench.viewer.layers
+    assert bench.result("dark").review == "rejected" and not bench.viewer.layers["dark · edited"].visible
+    bench.idle()
+    assert "dark · edited" not in bench.viewer.layers
     assert table.current() == bench.key("coffee")
     bench.press("K")  # the unsure one is made after all
     bench.idle()

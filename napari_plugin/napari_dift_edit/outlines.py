@@ -1,0 +1,224 @@
+"""Outlines with handles: where the edit lies in each picture, to be dragged, scaled and turned."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Shapes
+
+from napari_dift_edit import layers as glue
+from napari_dift_edit.editor import Editor
+from napari_dift_edit.state import Quad, Result, Session
+
+if TYPE_CHECKING:
+    from napari_dift_edit.scene import Scene
+
+__all__ = ["COLOURS", "Outlines", "colour_of"]
+
+COLOURS = {
+    "source": "#4cc9f0",
+    "sure": "#3ddc84",
+    "hand": "#b388ff",
+    "doubt": "#ffb020",
+    "rejected": "#8a8f98",
+    "stale": "#8a8f98",
+}
+_SELECTING = ("select", "direct")
+
+
+def colour_of(result: Result) -> str:
+    """The colour in which a result is shown everywhere."""
+    if result.stale:
+        return COLOURS["stale"]
+    if result.review == "rejected" or result.status == "failed":
+        return COLOURS["rejected"]
+    if result.by_hand and result.review != "accepted":
+        return COLOURS["hand"]
+    return COLOURS["sure"] if result.shown else COLOURS["doubt"]
+
+
+def words_of(result: Result) -> str:
+    """What stands beside an outline."""
+    if result.review:
+        return {"accepted": "✓ accepted", "rejected": "✗ rejected"}[result.review]
+    if result.by_hand:
+        return "by hand"
+    return f"{result.confidence:.0%}" + ("" if result.status == "applied" else " ?")
+
+
+class Outlines:
+    """A layer of shapes that has one quad for each picture with the edit.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where to show it.
+    editor : Editor
+        Has the session, and is told what the user drags.
+    scene : Scene
+        Knows which layers are shown, and shows the sticker while it is dragged.
+    """
+
+    def __init__(self, viewer: Any, editor: Editor, scene: "Scene") -> None:
+        self.viewer = viewer
+        self.editor = editor
+        self.scene = scene
+        self.layer: Any = None
+        self._keys: list[str] = []
+        self._quads: list[npt.NDArray[np.float64]] = []
+        self._looks: list[tuple[str, str]] = []
+
+    @property
+    def there(self) -> bool:
+        """Whether the layer is in the viewer."""
+        return self.layer is not None and self.layer in self.viewer.layers
+
+    def forget(self) -> None:
+        """Make everything anew at the next `show`."""
+        self._keys, self._quads, self._looks = [], [], []
+
+    # session → canvas
+
+    def show(self, session: Session) -> bool:
+        """Bring the outlines up to date; returns whether there was something to do."""
+        keys, quads, looks = [], [], []
+        for key, quad, look in self._wanted(session):
+            layer = self.scene.layer(key)
+            if layer is not None:
+                keys.append(key)
+                quads.append(glue.to_world(layer, quad))
+                looks.append(look)
+                self.scene.watch(key, layer)
+        if not self.there:
+            if not keys:
+                return False
+            self._make()
+        known = len(self._keys)
+        kept = keys[:known] == self._keys and all(map(np.allclose, quads[:known], self._quads))
+        if kept and len(keys) == known and looks == self._looks:
+            return False
+        outlines = self.layer
+        selected = {self._keys[index] for index in outlines.selected_data if index < known}
+        if not kept or len(outlines.data) != known:
+            outlines.data, known = [], 0
+        if quads[known:]:
+            outlines.add(
+                quads[known:], shape_type="polygon", edge_width=self._edge_width(session), face_color=[0, 0, 0, 0]
+            )
+        colours = [colour for colour, _ in looks]
+        if quads:
+            outlines.edge_color = colours
+            outlines.features = {"words": [words for _, words in looks], "colour": colours}
+        self._keys, self._quads, self._looks = keys, quads, looks
+        outlines.selected_data = {keys.index(key) for key in selected if key in keys}
+        if self.viewer.layers[-1] is not outlines:
+            self.viewer.layers.move(self.viewer.layers.index(outlines), -1)
+        return True
+
+    def _wanted(self, session: Session) -> Iterator[tuple[str, Quad, tuple[str, str]]]:
+        stack, _, number = session.source.partition("#")
+        on_source = not number or number == str(self.frame(stack))
+        if session.edit is not None and session.edit.quad and on_source:
+            yield session.source, session.edit.quad, (COLOURS["source"], session.edit.name)
+        for key, result in session.results.items():
+            frame = self.frame(key)
+            if result.frames and frame is not None and frame < len(result.track):
+                if not (on_source and stack == key):
+                    quad, confidence = result.track[frame]
+                    hand = frame in session.keyframes.get(key, {})
+                    yield key, quad, (COLOURS["hand" if hand else "sure"], "by hand" if hand else f"{confidence:.0%}")
+            elif result.quad is not None and key in session.targets:
+                yield key, result.quad, (colour_of(result), words_of(result))
+
+    def frame(self, key: str) -> int | None:
+        """The frame of a stack that is seen."""
+        layer = self.scene.layer(key)
+        return None if layer is None or "#" in key else glue.frame_shown(layer, self.viewer.dims.point)
+
+    def _edge_width(self, session: Session) -> float:
+        layer = self.scene.layer(session.source)
+        if layer is None:
+            return 2.0
+        low, high = glue.world_box(layer)
+        return float(np.max(high - low)) * 0.003
+
+    def _make(self) -> None:
+        text = {
+            "string": "{words}", "size": 11, "anchor": "upper_left", "color": {"feature": "colour"},
+            "translation": [-2 * self._edge_width(self.editor.session), 0],
+        }  # fmt: skip
+        nothing = np.array([], dtype=object)
+        self.layer = Shapes(ndim=2, name="dift-edit handles", features={"words": nothing, "colour": nothing}, text=text)
+        self.layer.mouse_drag_callbacks.append(self._dragged)
+        self.layer.events.data.connect(self._edited)
+        self.viewer.layers.append(self.layer)
+        self.layer.mode = "select"
+        self.forget()
+
+    def select(self, key: str) -> None:
+        """Select the outline of one picture, so that its handles are there to drag."""
+        if not self.there:
+            return
+        self.viewer.layers.selection.active = self.layer
+        if self.layer.mode not in _SELECTING:
+            self.layer.mode = "select"
+        self.layer.selected_data = {self._keys.index(key)} if key in self._keys else set()
+
+    # canvas → session
+
+    def _quad(self, index: int) -> Quad | None:
+        """What the user made of an outline, in its picture's pixels."""
+        layer = self.scene.layer(self._keys[index])
+        data = self.layer.data[index]
+        if layer is None or len(data) != 4:
+            return None
+        return tuple((float(x), float(y)) for x, y in glue.to_picture(layer, data))
+
+    def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
+        """While a handle is dragged the sticker follows; at the end it is one step."""
+        yield
+        while event.type == "mouse_move":
+            for index in layer.selected_data:
+                quad = self._quad(index) if index < len(self._keys) else None
+                if quad is not None and not np.allclose(layer.data[index], self._quads[index]):
+                    self.scene.ghost(self._keys[index], quad)
+            yield
+
+    def _edited(self, event: Any) -> None:
+        """The user moved, reshaped or deleted outlines."""
+        if self.scene.ours:
+            return
+        action = str(event.action).rsplit(".", maxsplit=1)[-1].lower()
+        if action == "removed":
+            gone = [self._keys[index] for index in event.data_indices if index < len(self._keys)]
+            self._put_back()
+            for key in gone:
+                self.editor.review(key, "rejected")
+        elif action == "added" or (action == "changed" and len(self.layer.data) != len(self._keys)):
+            self._put_back()
+            self.editor.said.emit("Only the outlines of the edit live in this layer: draw in another one")
+        elif action == "changed":
+            self._commit(sorted(event.data_indices))
+
+    def _put_back(self) -> None:
+        self.forget()
+        self.scene.show(self.editor.session)
+
+    def _commit(self, indices: list[int]) -> None:
+        """Hand what was dragged to the editor, as one step each."""
+        session = self.editor.session
+        for index in indices:
+            quad, key = self._quad(index), self._keys[index]
+            if quad is not None and np.allclose(self.layer.data[index], self._quads[index]):
+                continue
+            movable = session.edit is not None and (key != session.source or session.edit.kind == "sticker")
+            if quad is None or not movable:
+                self._put_back()
+                self.editor.said.emit("This edit belongs to the source's pixels: correct it on the targets")
+                return
+            self._quads[index] = np.array(self.layer.data[index])
+            if key == session.source:
+                self.editor.move_edit(quad)
+            else:
+                self.editor.correct(key, quad, self.frame(key))
