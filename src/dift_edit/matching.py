@@ -5,6 +5,7 @@ All of it works at the pictures' full resolution in bounded memory, because feat
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dift_edit.consensus import SIGMA, consensus
+from dift_edit.consensus import SIGMA, Consensus, consensus
 from dift_edit.coords import Points, as_points, rescale_points, to_grid
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
@@ -23,6 +24,7 @@ __all__ = [
     "DenseMatches",
     "MatchSettings",
     "MutualMatches",
+    "PointMatcher",
     "PointMatches",
     "cycle_error",
     "match_dense",
@@ -180,16 +182,52 @@ def match_points(
         If points are not finite or not in the source, or the maps come from different featurizers.
     """
     settings = replace(settings or MatchSettings(), **options)
-    map_a, map_b = _two_maps(source, target, featurizer, seed)
-    array = as_points(points)
-    _check_inside(array, map_a)
-    if settings.neighbourhood > 0 and len(array):
-        return _match_by_consensus(map_a, map_b, array, settings.neighbourhood)
-    matched, similarity = _nearest(map_a, map_b, array, settings)
-    back, _ = _nearest(map_b, map_a, matched, replace(settings, soft_argmax=False))
-    error = np.linalg.norm(back - array, axis=1)
-    confidence = _confidence(map_a, map_b, array, error)
-    return PointMatches(matched, similarity, confidence, error)
+    return PointMatcher(*_two_maps(source, target, featurizer, seed), settings)(points)
+
+
+class PointMatcher:
+    """Match points of one picture to another, again and again: what does not depend on them is computed only once.
+
+    Parameters
+    ----------
+    source, target : FeatureMap
+        Features of the two pictures.
+    settings : MatchSettings, optional
+        How to compare.
+
+    Raises
+    ------
+    GeometryError
+        If the maps come from different featurizers.
+    """
+
+    def __init__(self, source: FeatureMap, target: FeatureMap, settings: MatchSettings | None = None) -> None:
+        _check_comparable(source, target)
+        self.source = source
+        self.target = target
+        self.settings = settings or MatchSettings()
+
+    @cached_property
+    def _consensus(self) -> Consensus:
+        return consensus(self.source, self.target, sigma=self.settings.neighbourhood)
+
+    def __call__(self, points: Any) -> PointMatches:
+        """Match (N, 2) points in pixels of the source.
+
+        Raises
+        ------
+        GeometryError
+            If points are not finite or not in the source.
+        """
+        source, target, settings = self.source, self.target, self.settings
+        array = as_points(points)
+        _check_inside(array, source)
+        if settings.neighbourhood > 0 and len(array):
+            return _match_by_consensus(source, target, array, self._consensus)
+        matched, similarity = _nearest(source, target, array, settings)
+        back, _ = _nearest(target, source, matched, replace(settings, soft_argmax=False))
+        error = np.linalg.norm(back - array, axis=1)
+        return PointMatches(matched, similarity, _confidence(source, target, array, error), error)
 
 
 def cycle_error(source: FeatureMap, target: FeatureMap, points: Any, *, settings: MatchSettings | None = None) -> Array:
@@ -333,9 +371,8 @@ def similarity_map(source: FeatureMap, point: Any, target: FeatureMap) -> torch.
     return torch.einsum("c,chw->hw", query, target.unit)
 
 
-def _match_by_consensus(source: FeatureMap, target: FeatureMap, points: Points, sigma: float) -> PointMatches:
+def _match_by_consensus(source: FeatureMap, target: FeatureMap, points: Points, scores: Consensus) -> PointMatches:
     """Matches that their neighbours support (`dift_edit.consensus`)."""
-    scores = consensus(source, target, sigma=sigma)
     matched, distinct = scores.match(points)
     back, _ = scores.reversed.match(matched)
     error = np.linalg.norm(back - points, axis=1)
