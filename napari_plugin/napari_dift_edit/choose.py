@@ -234,7 +234,7 @@ class ChoosePanel(QWidget):
 
         own = layer.metadata.get("dift-edit", {})
         source = self.dock.scene.layer(self.editor.session.source)
-        if source is None or layer is source or "result of" in own or layer is self.dock.scene.outlines:
+        if source is None or layer is source or own.keys() & {"result of", "helper"}:
             return ""
         if isinstance(layer, Labels | Shapes):
             return "paint"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Points
+from qtpy.QtCore import QTimer
 
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
@@ -38,11 +39,15 @@ class Explorer:
         self.on = False
         self.hover = False
         self.query: tuple[str, tuple[float, float]] | None = None
-        self.found: dict[str, tuple[tuple[float, float], float | None]] = {}
+        self.found: dict[str, tuple[tuple[float, float], float]] = {}
         self.points: Any = None
         self.heat: dict[str, Any] = {}
         self.lane = Lane()
-        self._looks: list[tuple[str, str]] = []
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._turn = QTimer()
+        self._turn.setSingleShot(True)
+        self._turn.setInterval(0)
+        self._turn.timeout.connect(self._show_next)
 
     def turn(self, on: bool) -> None:
         """Begin or end."""
@@ -53,18 +58,31 @@ class Explorer:
             self.viewer.mouse_drag_callbacks.append(self._pressed)
             self.viewer.mouse_move_callbacks.append(self._moved)
             self.viewer.layers.selection.active = self.scene.layer(self.editor.session.source)
+            self._warm()
         else:
             self.viewer.mouse_drag_callbacks.remove(self._pressed)
             self.viewer.mouse_move_callbacks.remove(self._moved)
             self._clear()
 
+    @property
+    def busy(self) -> bool:
+        """Whether answers are awaited, or not shown yet."""
+        return self.lane.busy or self._turn.isActive()
+
     def _clear(self) -> None:
-        self.query, self.found = None, {}
-        with self.scene.quietly():
-            for layer in (self.points, *self.heat.values()):
-                if layer is not None and layer in self.viewer.layers:
-                    self.viewer.layers.remove(layer)
+        self.query, self.found, self._answers = None, {}, {}
+        self._turn.stop()
+        for layer in (self.points, *self.heat.values()):
+            self.scene.drop(layer)
         self.points, self.heat = None, {}
+
+    def _warm(self) -> None:
+        """Let the engine prepare for questions about the source."""
+        keys = [self.editor.pictures.content(key) for key in self.pictures()]
+        if len(keys) > 1:
+            self.editor.ask_aside(
+                "warm", lambda _: None, source=keys[0], targets=keys[1:], model=self.editor.settings.message()
+            )
 
     def pictures(self) -> list[str]:
         """Keys of the source and the targets that are open."""
@@ -86,27 +104,30 @@ class Explorer:
         if (self.hover or "Shift" in event.modifiers) and not self.editor.job:
             place = self.picture_at(event.position)
             if place is not None and place[0] == self.editor.session.source:
-                self.ask(*place, quick=True)
+                self.ask(*place)
 
     def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
         """A click asks; taking hold of a match and dragging it pins it."""
         held = self._match_under(event.position)
         start = np.array(event.position)[-2:]
-        pan = viewer.camera.mouse_pan
+        camera = glue.camera(viewer)
+        pan = camera.mouse_pan
         if held:
-            viewer.camera.mouse_pan = False
+            camera.mouse_pan = False
         moved = False
         try:
             yield
             while event.type == "mouse_move":
-                moved = moved or bool(np.abs(np.array(event.position)[-2:] - start).max() * viewer.camera.zoom > 4)
+                moved = moved or bool(
+                    np.abs(np.array(event.position)[-2:] - start).max() * glue.camera(viewer).zoom > 4
+                )
                 if held and moved:
                     x, y = glue.to_picture(self.scene.layer(held), [np.array(event.position)[-2:]])[0]
                     self.found[held] = ((float(x), float(y)), 1.0)
                     self._show_points()
                 yield
         finally:
-            viewer.camera.mouse_pan = pan
+            camera.mouse_pan = pan
         if held and moved and self.query is not None:
             self._pin(held)
         elif not moved:
@@ -119,7 +140,7 @@ class Explorer:
             layer = self.scene.layer(key)
             if layer is not None:
                 away = glue.to_world(layer, [point])[0] - np.array(world)[-2:]
-                if float(np.hypot(*away)) * self.viewer.camera.zoom <= _GRAB:
+                if float(np.hypot(*away)) * glue.camera(self.viewer).zoom <= _GRAB:
                     return key
         return ""
 
@@ -130,14 +151,15 @@ class Explorer:
         else:
             self.editor.said.emit("Ask at a point of the source first: pins tie the source to a target")
 
-    def ask(self, key: str, point: tuple[float, float], *, quick: bool = False) -> None:
-        """Show where a point of a picture lies in all others; `quick` leaves the confidence out."""
+    def ask(self, key: str, point: tuple[float, float]) -> None:
+        """Show where a point of a picture lies in all others."""
         self.query = (key, point)
+        self.found.pop(key, None)
         others = [other for other in self.pictures() if other != key]
         question: dict[str, Any] = {
             "source": self.editor.pictures.content(key), "point": point,
             "targets": [self.editor.pictures.content(other) for other in others],
-            "model": self.editor.settings.message(), "quick": quick,
+            "model": self.editor.settings.message(),
         }  # fmt: skip
         names = dict(zip(question["targets"], others, strict=True))
 
@@ -145,15 +167,24 @@ class Explorer:
             yield from self.editor.ask("explore", cancelled=cancelled, urgency=0, **question)
 
         self._show_points()
-        self.lane.submit(steps, lambda answer: self._take(names[answer["key"]], point, answer))
+        self.lane.submit(steps, lambda answer: self._take(names[answer["key"]], answer))
 
-    def _take(self, key: str, asked: tuple[float, float], answer: dict[str, Any]) -> None:
-        if not self.on or self.query is None or self.scene.layer(key) is None:
-            return
-        if self.query[1] == asked or self.hover:
-            if "heat" in answer:
+    def _take(self, key: str, answer: dict[str, Any]) -> None:
+        """Keep an answer; it is shown in a turn of the event loop of its own, as it may need a new layer."""
+        if self.on:
+            self._answers[key] = answer
+            self._turn.start()
+
+    def _show_next(self) -> None:
+        if self._answers:
+            key = next(iter(self._answers))
+            answer = self._answers.pop(key)
+            if self.query is not None and key != self.query[0] and self.scene.layer(key) is not None:
+                self.found[key] = (answer["point"], answer["confidence"])
                 self._show_heat(key, answer["heat"])
-            self.found[key] = (answer["point"], answer.get("confidence"))
+        if self._answers:
+            self._turn.start()
+        else:
             self._show_points()
 
     def _show_heat(self, key: str, heat: npt.NDArray[np.float32]) -> None:
@@ -161,15 +192,16 @@ class Explorer:
         width, height = glue.picture_size(layer)
         step = (width / heat.shape[1], height / heat.shape[0])
         affine = glue.patch_affine(layer, 0.5 * step[0] - 0.5, 0.5 * step[1] - 0.5, step)
-        limits = (float(np.quantile(heat, 0.5)), float(heat.max()) + 1e-6)
         shown = self.heat.get(key)
-        if shown is not None and shown in self.viewer.layers:
-            shown.data = heat
-            shown.affine = affine
-            shown.contrast_limits = limits
+        if shown is not None and shown in self.viewer.layers and shown.data.shape == heat.shape:
+            shown.data[...] = heat
+            shown.refresh(thumbnail=False, highlight=False, extent=False)  # a third of what setting data takes
+            if not np.allclose(shown.affine.affine_matrix, affine):
+                shown.affine = affine
             return
+        self.scene.drop(shown)
         shown = Image(
-            heat, name=f"{self.editor.pictures.name(key)} · similarity", affine=affine, contrast_limits=limits,
+            heat, name=f"{self.editor.pictures.name(key)} · similarity", affine=affine, contrast_limits=(0, 1),
             colormap="inferno", blending="additive", opacity=0.75, interpolation2d="linear",
         )  # fmt: skip
         shown.metadata["dift-edit"] = {"result of": key}
@@ -178,34 +210,31 @@ class Explorer:
 
     def _show_points(self) -> None:
         """The asked point and its matches; the surer, the greener."""
-        places, looks = [], []
-        if self.query is not None and self.scene.layer(self.query[0]) is not None:
-            places.append(glue.to_world(self.scene.layer(self.query[0]), [self.query[1]])[0])
-            looks.append(("#ffffff", ""))
-        for key, (point, confidence) in self.found.items():
-            layer = self.scene.layer(key)
-            if layer is not None and self.query is not None and key != self.query[0]:
-                places.append(glue.to_world(layer, [point])[0])
-                sure = confidence is None or confidence >= 0.5
-                looks.append(("#3ddc84" if sure else "#ffb020", "" if confidence is None else f"{confidence:.0%}"))
+        if self.query is None:
+            return
+        rows = [(self.query[0], self.query[1], "white", "")]
+        rows += [
+            (key, point, "#3ddc84" if confidence >= 0.5 else "#ffb020", f"{confidence:.0%}")
+            for key, (point, confidence) in self.found.items()
+        ]
+        rows = [row for row in rows if self.scene.layer(row[0]) is not None]
         if self.points is None or self.points not in self.viewer.layers:
-            self.points = Points(
-                ndim=2, name="dift-edit matches", symbol="disc", border_width=0.15, size=self._size(),
-                text={"string": "{words}", "size": 12, "color": "white", "anchor": "upper_left"},
-                features={"words": np.array([], dtype=object)},
-            )  # fmt: skip
-            self._looks = []
-            with self.scene.quietly():
-                self.viewer.layers.append(self.points)
+            self._make_points()
         points = self.points
-        points.data = np.array(places).reshape(-1, 2)
-        if looks != self._looks and looks:
-            self._looks = looks
-            points.features = {"words": [words for _, words in looks]}
-            points.face_color = [colour for colour, _ in looks]
-            points.border_color = "black"
-            points.size = self._size()
-            points.selected_data = set()
+        points.data = np.array([glue.to_world(self.scene.layer(row[0]), [row[1]])[0] for row in rows]).reshape(-1, 2)
+        points.features = {"words": [row[3] for row in rows]}
+        points.face_color = [row[2] for row in rows]
+        points.selected_data = set()
+
+    def _make_points(self) -> None:
+        self.points = Points(
+            ndim=2, name="dift-edit matches", symbol="disc", border_width=0.15, border_color="black",
+            size=self._size(), features={"words": np.array([], dtype=object)},
+            text={"string": "{words}", "size": 12, "color": "white", "anchor": "upper_left"},
+        )  # fmt: skip
+        self.points.metadata["dift-edit"] = {"helper": True}
+        with self.scene.quietly():
+            self.viewer.layers.append(self.points)
 
     def _size(self) -> float:
         layer = self.scene.layer(self.editor.session.source)

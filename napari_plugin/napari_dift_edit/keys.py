@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["KEYS", "bind_keys", "unbind_keys"]
+__all__ = ["KEYS", "bind_keys", "press", "unbind_keys"]
 
 KEYS: dict[str, tuple[str, str]] = {
     "Control-Z": ("undo", "Undo"),
@@ -42,3 +42,8 @@ def unbind_keys(widget: Any) -> None:
     """Release the keys."""
     for key in KEYS:
         widget.viewer.bind_key(key, None, overwrite=True)
+
+
+def press(widget: Any, key: str) -> None:
+    """Do what a letter does, where another widget than the canvas has the focus."""
+    actions(widget)[KEYS[key.upper()][0]]()

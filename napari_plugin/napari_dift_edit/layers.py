@@ -13,6 +13,7 @@ import numpy.typing as npt
 from napari.layers import Image, Labels, Layer, Shapes
 
 __all__ = [
+    "camera",
     "frame_change",
     "frame_count",
     "frame_shown",
@@ -31,6 +32,11 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
+
+
+def camera(viewer: Any) -> Any:
+    """The viewer's camera, which lives in its scene since napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
 
 
 def is_picture(layer: Layer) -> bool:

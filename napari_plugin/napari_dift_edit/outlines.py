@@ -150,6 +150,7 @@ class Outlines:
         }  # fmt: skip
         nothing = np.array([], dtype=object)
         self.layer = Shapes(ndim=2, name="dift-edit handles", features={"words": nothing, "colour": nothing}, text=text)
+        self.layer.metadata["dift-edit"] = {"helper": True}
         self.layer.mouse_drag_callbacks.append(self._dragged)
         self.layer.events.data.connect(self._edited)
         self.viewer.layers.append(self.layer)

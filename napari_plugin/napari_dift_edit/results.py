@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dift_edit.carry import carry_layer
+from napari_dift_edit.keys import press
 from napari_dift_edit.table import TargetTable
 
 __all__ = ["ResultsPanel"]
@@ -54,6 +55,7 @@ class ResultsPanel(QWidget):
         self.bar.setTextVisible(False)
         self.table = TargetTable(self.editor)
         self.table.chosen.connect(self._go_to)
+        self.table.key_pressed.connect(lambda key: press(dock, key))
         self.reason = QLabel()
         self.reason.setWordWrap(True)
         self.reason.setMinimumHeight(34)

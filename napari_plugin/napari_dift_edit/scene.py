@@ -261,7 +261,7 @@ class Scene:
         layer = self.layer(key)
         if layer is not None:
             low, high = glue.world_box(layer)
-            self.viewer.camera.center = (0.0, *((low + high) / 2))
+            glue.camera(self.viewer).center = (0.0, *((low + high) / 2))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dift_edit.editor import Editor
+from napari_dift_edit.keys import KEYS
 from napari_dift_edit.outlines import colour_of
 from napari_dift_edit.state import Result
 
@@ -235,7 +236,7 @@ class TargetTable(QTableView):
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802
         """Letters are shortcuts of the plugin here, too."""
         text = event.text().lower()
-        if text and text in "kjh,.":
+        if text.upper() in KEYS:
             self.key_pressed.emit(text)
         else:
             super().keyPressEvent(event)

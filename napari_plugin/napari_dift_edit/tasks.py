@@ -25,6 +25,7 @@ __all__ = ["HANDLERS", "Store"]
 
 _PICTURE_BYTES = 1 << 30
 _MAPS = 64
+_PAIRS = 20
 
 
 class Store:
@@ -45,6 +46,7 @@ class Store:
         self._edit: tuple[Any, Any] | None = None
         self._featurizers: dict[tuple[str, str], Any] = {}
         self._maps: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._matchers: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
 
     def put(self, key: str, pixels: Any) -> None:
         """Remember a picture."""
@@ -91,6 +93,21 @@ class Store:
 
                 self._featurizers[name, device] = _Remembering(de.load_featurizer(name, device=device), self._maps)
         return self._featurizers[name, device]
+
+    def matcher(self, model: dict[str, str], source: str, target: str) -> Any:
+        """The `PointMatcher` of two pictures; the latest ones are kept, some 30 MB each."""
+        with self.loading():
+            from dift_edit.matching import PointMatcher
+
+        featurizer = self.featurizer(model)
+        first, second = self.need(source, target)
+        key = (featurizer.fingerprint, first.digest, second.digest)
+        if key not in self._matchers:
+            self._matchers[key] = PointMatcher(featurizer(first), featurizer(second))
+            while len(self._matchers) > _PAIRS:
+                self._matchers.popitem(last=False)
+        self._matchers.move_to_end(key)
+        return self._matchers[key]
 
 
 def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
@@ -151,43 +168,32 @@ def models(store: Store) -> Iterator[Any]:
     yield sorted(FEATURIZERS)
 
 
-def features(store: Store, *, pictures: list[str], model: dict[str, str]) -> Iterator[Any]:
-    """Make and keep the features of pictures; yields each key when it is done."""
-    featurizer = store.featurizer(model)
-    for key in pictures:
-        (image,) = store.need(key)
-        featurizer(image)
+def warm(store: Store, *, source: str, targets: list[str], model: dict[str, str]) -> Iterator[Any]:
+    """Make and keep what `explore` needs, so that its first answer comes as fast as all others; yields each key."""
+    for key in targets:
+        store.matcher(model, source, key)([(0.0, 0.0)])
         yield key
 
 
 def explore(
-    store: Store,
-    *,
-    source: str,
-    point: tuple[float, float],
-    targets: list[str],
-    model: dict[str, str],
-    quick: bool = False,
+    store: Store, *, source: str, point: tuple[float, float], targets: list[str], model: dict[str, str]
 ) -> Iterator[Any]:
-    """Where a point of one picture lies in others: the similarity of every cell and its peak, at once; then the exact
-    point and its confidence (not when `quick`).
+    """Where a point of one picture lies in others: its place, how sure that is, and how similar every cell is, from
+    the median (0) to the most similar one (1).
     """
     with store.loading():
-        from dift_edit.coords import rescale_points
-        from dift_edit.matching import match_points, similarity_map
+        from dift_edit.matching import similarity_map
 
-    featurizer = store.featurizer(model)
-    image, *pictures = store.need(source, *targets)
-    first = featurizer(image)
-    for key, picture in zip(targets, pictures, strict=True):
-        second = featurizer(picture)
-        heat = similarity_map(first, point, second).float().cpu().numpy()
-        row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
-        peak = rescale_points([(column, row)], heat.shape[::-1], picture.size)[0]
-        yield {"key": key, "point": tuple(peak.tolist()), "heat": heat}
-    for key, picture in zip(targets, () if quick else pictures, strict=not quick):
-        match = match_points(first, featurizer(picture), [point])
-        yield {"key": key, "point": tuple(match.points[0].tolist()), "confidence": float(match.confidence[0])}
+    for key in targets:
+        matcher = store.matcher(model, source, key)
+        match = matcher([point])
+        similarity = similarity_map(matcher.source, point, matcher.target).float().cpu().numpy()
+        middle = float(np.median(similarity))
+        heat = np.clip((similarity - middle) / max(float(similarity.max()) - middle, 1e-6), 0, 1)
+        yield {
+            "key": key, "point": tuple(match.points[0].tolist()), "confidence": float(match.confidence[0]),
+            "heat": heat,
+        }  # fmt: skip
 
 
 def prepare(store: Store, *, source: str, edit: dict[str, Any]) -> Iterator[Any]:
@@ -296,7 +302,7 @@ def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
 
 
 HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {
-    "put": put, "read": read, "models": models, "features": features, "explore": explore, "prepare": prepare,
+    "put": put, "read": read, "models": models, "warm": warm, "explore": explore, "prepare": prepare,
     "place": place, "apply": apply, "export": export, "folder": folder, "save_picture": save_picture,
     "write_job": write_job, "sequence": sequence, "carry_points": carry_points, "carry_labels": carry_labels,
 }  # fmt: skip

@@ -75,10 +75,9 @@ class DiftEditWidget(QWidget):
         """Labels, points and shapes that the user has."""
         from napari.layers import Labels, Points, Shapes
 
-        own = (self.scene.outlines, self.explorer.points)
         return [
             layer for layer in self.viewer.layers
-            if isinstance(layer, Labels | Points | Shapes) and layer not in own and "dift-edit" not in layer.metadata
+            if isinstance(layer, Labels | Points | Shapes) and "dift-edit" not in layer.metadata
         ]  # fmt: skip
 
     def add_picture(self, pixels: Any, entry: dict[str, Any]) -> Any:

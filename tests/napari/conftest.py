@@ -60,7 +60,7 @@ class Bench:
 
     def idle(self):
         """Wait until nothing runs."""
-        self.wait(lambda: not self.editor.busy and not self.dock.explorer.lane.busy and self.dock.scene.settled)
+        self.wait(lambda: not self.editor.busy and not self.dock.explorer.busy and self.dock.scene.settled)
 
     def key(self, name):
         """The key of a layer by its name."""

@@ -1,6 +1,7 @@
 """Point at something, see it elsewhere, pin it."""
 
 import inspect
+import time
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ def test_click_shows_matches_and_heat_maps(bench):
     assert len(explorer.points.data) == 4
 
     bench.qtbot.mouseClick(bench.dock.results.explore, Qt.MouseButton.LeftButton)
+    bench.idle()
     assert not any("similarity" in layer.name for layer in bench.viewer.layers)
     assert "dift-edit matches" not in bench.viewer.layers
 
@@ -40,8 +42,24 @@ def test_hover_is_live(bench):
     before = explorer.query
     bench.qtbot.mouseMove(bench.canvas, bench.spot("cat", 200, 150))
     bench.wait(lambda: explorer.query != before, 10)
-    bench.wait(lambda: not explorer.lane.busy)
+    bench.idle()
     assert np.allclose(explorer.query[1], (200, 150), atol=2)
+
+
+def test_answers_are_live(bench):
+    """Less than 0.1 s for each target, from the click to the points and heat maps on the canvas."""
+    explorer = bench.dock.explorer
+    bench.dock.results.explore.setChecked(True)
+    bench.click("cat", 120, 90)
+    bench.wait(lambda: len(explorer.found) == 3)
+    bench.idle()
+    count, used, start = 8, bench.cpu_seconds(), time.perf_counter()
+    for step in range(count):
+        bench.click("cat", 100 + 15 * step, 120)
+        bench.idle()
+    seconds, used = (time.perf_counter() - start) / count / 3, (bench.cpu_seconds() - used) / count / 3
+    print(f"a target takes {1000 * seconds:.0f} ms, {1000 * used:.0f} ms of processor time")
+    assert used < 0.1, f"{used:.3f} s of processor time for each target"
 
 
 @pytest.mark.skipif("pins" not in inspect.signature(locate).parameters, reason="locate has no pins yet")

@@ -94,6 +94,14 @@ def test_review_by_keyboard(bench, sticker):
     bench.press("K")  # the unsure one is made after all
     bench.idle()
     assert bench.result("coffee").review == "accepted" and "coffee · edited" in bench.viewer.layers
+    table.setFocus()
+    bench.qtbot.keyClick(table, Qt.Key.Key_Comma)  # the list has the focus now, not the canvas
+    assert table.current() == bench.key("dark")
+    bench.qtbot.keyClick(table, Qt.Key.Key_K)
+    assert bench.result("dark").review == "accepted"
+    bench.press("Z", CTRL)
+    assert bench.result("dark").review == "rejected" and table.current() == bench.key("dark")
+    bench.press("Period")
     bench.press("Comma")
     assert table.current() == bench.key("dark")
     bench.press("H")
