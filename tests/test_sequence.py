@@ -236,7 +236,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(video, mini, tmp_path: Pa
     ]  # fmt: skip
     state = tmp_path / f".{output}.dift-edit"
     process = subprocess.Popen(command, env=os.environ)
-    wanted = state / ("0-0-on.npz" if output == "out.mp4" else "rendered.json")
+    wanted = state / ("journal/0-0-on.npz" if output == "out.mp4" else "rendered.json")
     end = time.monotonic() + 60
     while not wanted.exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.005)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dift_edit.targets import collect_targets
     from dift_edit.tracking.settings import SequenceSettings
     from dift_edit.tracking.track import SequenceTrack
+    from dift_edit.video_io import open_clip, open_writer
     from dift_edit.warp import warp_image
 
 _HOMES = {
@@ -87,6 +88,7 @@ _HOMES = {
     "targets": ["collect_targets"],
     "tracking.settings": ["SequenceSettings"],
     "tracking.track": ["SequenceTrack"],
+    "video_io": ["open_clip", "open_writer"],
     "warp": ["warp_image"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -141,6 +143,8 @@ __all__ = [
     "match_dense",
     "match_mutual",
     "match_points",
+    "open_clip",
+    "open_writer",
     "process_clip",
     "propagate",
     "propagate_keypoints",

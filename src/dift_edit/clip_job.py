@@ -14,10 +14,12 @@ from dift_edit.edits.base import Edit
 from dift_edit.features.base import Featurizer
 from dift_edit.files import write_text
 from dift_edit.image import Image
+from dift_edit.scratch import Scratch
 from dift_edit.sequence import SequenceTrack, render_sequence, track_sequence
+from dift_edit.tracking.journal import fingerprint_in
 from dift_edit.tracking.plan import Keyframes
 from dift_edit.tracking.settings import SequenceSettings
-from dift_edit.video_io import as_clip, open_writer
+from dift_edit.video_io import Clip, ClipWriter, as_clip, open_writer
 from dift_edit.video_io.folder import FolderWriter
 
 __all__ = ["ClipReport", "process_clip"]
@@ -101,37 +103,53 @@ def process_clip(
     """
     clip = as_clip(frames)
     output = Path(output)
-    state = output.parent / f".{output.name}.dift-edit"
-    writer = open_writer(output, clip)
+    scratch = Scratch(output)
+    whole = False
+    writer: ClipWriter | None = None
     try:
+        writer = open_writer(output, clip, scratch=scratch.folder)
         track = track_sequence(
-            clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=state,
+            clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=scratch.journal,
             progress=lambda done, total: progress("following", done, total),
         )  # fmt: skip
-        done = 0
+        written = _written(clip, track, writer, scratch, compositing, lambda done: progress("writing", done, len(clip)))
+        result = _report(written, track)
+        if report:
+            scratch.put(output.with_name(f"{output.name}.sequence.json"), json.dumps(result.to_dict()) + "\n")
+            scratch.put(output.with_name(f"{output.name}.sequence.svg"), track.plot(clip.name))
+        whole = True
+    finally:
+        if writer is not None and not whole:
+            writer.discard()
+        scratch.close(keep=not whole and any(scratch.journal.glob("*.npz")))
+    return result
+
+
+def _written(
+    clip: Clip, track: SequenceTrack, writer: ClipWriter, scratch: Scratch, compositing: Compositing | None,
+    progress: Callable[[int], None],
+) -> Path:  # fmt: skip
+    """Render the frames and write them; into a folder only those that are not there yet."""
+    rendered = _Rendered(scratch.folder, _look(scratch.journal, track, compositing))
+    done = 0
+    if isinstance(writer, FolderWriter):
+        done = rendered.count
+        writer.skip(done)
+    for result in render_sequence(clip, track, compositing=compositing, start=done):
+        assert result.image is not None
+        writer.add(result.image, unchanged=result.opacity == 0)
         if isinstance(writer, FolderWriter):
-            rendered = _Rendered(state, _look(edit, compositing))
-            done = rendered.count
-            writer.skip(done)
-        for result in render_sequence(clip, track, compositing=compositing, start=done):
-            assert result.image is not None
-            writer.add(result.image, unchanged=result.opacity == 0)
-            if isinstance(writer, FolderWriter):
-                rendered.note(result.frame + 1)
-            progress("writing", result.frame + 1, track.count)
-        written = writer.close()
-    except BaseException:
-        writer.discard()
-        raise
+            rendered.note(result.frame + 1)
+        progress(result.frame + 1)
+    return writer.close()
+
+
+def _report(output: Path, track: SequenceTrack) -> ClipReport:
     opacity = np.array([track.opacity(frame) for frame in range(track.count)])
-    result_ = ClipReport(
-        output=written, track=track, applied=int((opacity > 0).sum()), faded=int(((opacity > 0) & (opacity < 1)).sum())
-    )
-    if report:
-        write_text(output.with_name(f"{output.name}.sequence.json"), json.dumps(result_.to_dict()) + "\n")
-        write_text(output.with_name(f"{output.name}.sequence.svg"), track.plot(clip.name))
-    _remove(state)
-    return result_
+    shown = opacity > 0
+    return ClipReport(
+        output=output, track=track, applied=int(shown.sum()), faded=int((shown & (opacity < 1)).sum())
+    )  # fmt: skip
 
 
 class _Rendered:
@@ -149,20 +167,16 @@ class _Rendered:
         write_text(self._path, json.dumps({"look": self._look, "count": count}))
 
 
-def _look(edit: Edit | Mapping[int, Edit], compositing: Compositing | None) -> str:
-    """Digest of what is put on the frames, and how."""
-    edits = {str(key): value.recipe() for key, value in edit.items()} if isinstance(edit, Mapping) else edit.recipe()
-    settings = (compositing or Compositing()).fingerprint()
-    return hashlib.sha256(json.dumps([edits, settings], default=_plain, sort_keys=True).encode()).hexdigest()
+def _look(journal: Path, track: SequenceTrack, compositing: Compositing | None) -> str:
+    """Digest of what is put on the frames, and how: the clip and the settings are in the journal's fingerprint."""
+    parts = [
+        fingerprint_in(journal), [layer.edit.recipe() for layer in track.layers],
+        (compositing or Compositing()).fingerprint(),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Image):
         return value.digest
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -6,11 +6,11 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from dift_edit.errors import OutputError
 
-__all__ = ["write_atomic", "write_text"]
+__all__ = ["lock_file", "write_atomic", "write_text"]
 
 
 def write_atomic(path: Path | str, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:
@@ -50,6 +50,21 @@ def write_atomic(path: Path | str, write: Callable[[BinaryIO], object], *, durab
 def write_text(path: Path | str, text: str, *, durable: bool = False) -> None:
     """Write `text` as UTF-8 through `write_atomic`."""
     write_atomic(path, lambda file: file.write(text.encode()), durable=durable)
+
+
+def lock_file(file: IO[Any]) -> None:
+    """Take an open file for this process until it ends, however it ends.
+
+    Raises
+    ------
+    OSError
+        If another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows; there an open file cannot be removed, which guards it as well
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sentence(path: Path, error: OSError) -> str:

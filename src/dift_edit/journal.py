@@ -8,11 +8,11 @@ import json
 import os
 import time
 import zlib
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from dift_edit.errors import OutputError
+from dift_edit.files import lock_file
 
 __all__ = ["Journal"]
 
@@ -57,7 +57,7 @@ class Journal:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be opened ({error.strerror}): check the folder's rights.") from error
         try:
-            _lock(self._file)
+            lock_file(self._file)
         except OSError as error:
             self._file.close()
             raise OutputError(
@@ -156,12 +156,3 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
-
-
-def _lock(file: FileIO) -> None:
-    """Take the file for this process until it ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows; there an open journal cannot be removed, which guards it as well
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-import shutil
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +15,11 @@ from dift_edit.errors import OutputError
 from dift_edit.files import write_atomic, write_text
 from dift_edit.tracking.tracker import Observation, Tracker
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "fingerprint_in"]
 
 _EVERY = 20  # frames between two checkpoints
+_LABEL = "job.json"
+_OURS = re.compile(r"job\.json|\d+-\d+-(on|back)\.(jsonl|npz)|\.dift-edit-\w+\.tmp")
 
 
 class Journal:
@@ -36,18 +38,23 @@ class Journal:
         self.resumed = False
         if self.folder is None:
             return
-        label = self.folder / "job.json"
-        with contextlib.suppress(OSError, ValueError):
-            self.resumed = json.loads(label.read_text())["fingerprint"] == fingerprint
+        self.resumed = fingerprint_in(self.folder) == fingerprint
         if not self.resumed:
-            if self.folder.exists() and not label.is_file() and any(self.folder.iterdir()):
-                raise OutputError(f"{self.folder} holds other files: choose another folder for the journal.")
-            shutil.rmtree(self.folder, ignore_errors=True)
-            try:
-                self.folder.mkdir(parents=True)
-            except OSError as error:
-                raise OutputError(f"The folder {self.folder} cannot be made: {error.strerror}.") from error
-            write_text(label, json.dumps({"fingerprint": fingerprint}))
+            self._begin(self.folder, fingerprint)
+
+    def _begin(self, folder: Path, fingerprint: str) -> None:
+        label = folder / _LABEL
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            others = [path for path in folder.iterdir() if not _OURS.fullmatch(path.name)]
+            if others:
+                raise OutputError(f"{folder} holds other files: choose another folder for the journal.")
+            label.unlink(missing_ok=True)  # first, so that nothing of another job is taken for this one's
+            for path in folder.iterdir():
+                path.unlink()
+        except OSError as error:
+            raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+        write_text(label, json.dumps({"fingerprint": fingerprint}))
 
     def track(self, name: str, tracker: Tracker, total: int, frames: Any) -> Iterator[Observation]:
         """Observations of one pass, from the disk as far as they are there.
@@ -109,10 +116,12 @@ class Journal:
         tracker.restore(arrays)
         return known
 
-    def remove(self) -> None:
-        """Forget everything; the job is done."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+
+def fingerprint_in(folder: Path) -> str | None:
+    """Of the job that a folder is the journal of; None when it is none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / _LABEL).read_text())["fingerprint"])
+    return None
 
 
 def _save_state(path: Path, tracker: Tracker, count: int, length: int) -> None:

@@ -1,6 +1,5 @@
 """Animated pictures: GIF and WebP, with the frames' durations and the loop count kept."""
 
-import uuid
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import GifImagePlugin
 from dift_edit.errors import ImageError, OutputError
 from dift_edit.features.base import file_sha256
 from dift_edit.image import Image, as_image
-from dift_edit.video_io.base import Clip, check_range
+from dift_edit.video_io.base import Clip, check_range, unfinished
 
 __all__ = ["AnimationClip", "AnimationWriter"]
 
@@ -90,12 +89,12 @@ class AnimationWriter:
     of a WebP are held in memory until the end, as Pillow's writer wants them all at once.
     """
 
-    def __init__(self, path: Path, clip: Clip) -> None:
+    def __init__(self, path: Path, clip: Clip, scratch: Path | None = None) -> None:
         self.path = path
         self._clip = clip
         self._next = 0
         self._loop = getattr(clip, "loop", 0)
-        self._temporary = path.parent / f".dift-edit-{uuid.uuid4().hex}.tmp"
+        self._temporary = unfinished(path, scratch)
         try:
             self._file = self._temporary.open("xb")
         except OSError as error:

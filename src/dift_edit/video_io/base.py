@@ -1,5 +1,6 @@
 """What all kinds of clips share: numbered frames that are read in runs, never all at once."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -7,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from dift_edit.errors import ImageError
 from dift_edit.image import Image, as_image
 
-__all__ = ["Clip", "ClipWriter", "ListClip", "check_range", "check_size", "iterate_reversed"]
+__all__ = ["Clip", "ClipWriter", "ListClip", "check_range", "check_size", "iterate_reversed", "unfinished"]
 
 DEFAULT_FPS = 25.0
 
@@ -113,6 +114,11 @@ def check_size(clip: Clip, index: int, image: Image) -> Image:
             f"{clip.size[0]}×{clip.size[1]}: give frames of one size."
         )
     return image
+
+
+def unfinished(path: Path, scratch: Path | None) -> Path:
+    """Where a writer keeps a file until it is whole: in `scratch`, or beside its place."""
+    return (scratch or path.parent) / f".dift-edit-{uuid.uuid4().hex}.tmp"
 
 
 def check_range(clip: Clip, start: int, stop: int) -> None:

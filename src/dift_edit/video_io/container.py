@@ -1,7 +1,6 @@
 """Videos through PyAV: frames by number, with their times, audio, turn and colour matrix kept."""
 
 import contextlib
-import uuid
 from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,7 +13,7 @@ import numpy as np
 from dift_edit.errors import ImageError, MissingDependencyError, OutputError
 from dift_edit.features.base import file_sha256
 from dift_edit.image import Image
-from dift_edit.video_io.base import Clip, check_range
+from dift_edit.video_io.base import Clip, check_range, unfinished
 
 __all__ = ["VIDEO_ENCODERS", "VideoClip", "VideoWriter"]
 
@@ -202,12 +201,12 @@ class VideoWriter:
     the same bytes.
     """
 
-    def __init__(self, path: Path, clip: Clip) -> None:
+    def __init__(self, path: Path, clip: Clip, scratch: Path | None = None) -> None:
         av = _av()
         self.path = path
         self._clip = clip
         self._next = 0
-        self._temporary = path.parent / f".dift-edit-{uuid.uuid4().hex}.tmp"
+        self._temporary = unfinished(path, scratch)
         container, codec, options = VIDEO_ENCODERS[path.suffix.lower()]
         try:
             self._out = av.open(str(self._temporary), "w", format=container, options={"fflags": "+bitexact"})

@@ -61,7 +61,7 @@ def as_clip(frames: Clip | Path | str | Sequence[Any]) -> Clip:
     return ListClip(frames)
 
 
-def open_writer(path: Path | str, clip: Clip) -> ClipWriter:
+def open_writer(path: Path | str, clip: Clip, *, scratch: Path | None = None) -> ClipWriter:
     """A writer for the frames of `clip`, by the ending of `path`; a path without an ending is a folder.
 
     Parameters
@@ -70,6 +70,8 @@ def open_writer(path: Path | str, clip: Clip) -> ClipWriter:
         Where to write.
     clip : Clip
         The source: its names, times and audio are taken over.
+    scratch : Path, optional
+        A folder on the same disk in which a file is kept until it is whole; else it lies, hidden, beside its place.
 
     Returns
     -------
@@ -82,10 +84,14 @@ def open_writer(path: Path | str, clip: Clip) -> ClipWriter:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    source = getattr(clip, "path", None)
+    if source is not None and path.resolve() == Path(source).resolve():
+        raise OutputError(f"{path} is the clip itself: choose another output path.")
     if suffix in VIDEO_ENCODERS or suffix in (".gif", ".webp"):
         if not path.parent.is_dir():
             raise OutputError(f"The folder {path.parent} does not exist: create it or choose another output path.")
-        return VideoWriter(path, clip) if suffix in VIDEO_ENCODERS else AnimationWriter(path, clip)
+        kind = VideoWriter if suffix in VIDEO_ENCODERS else AnimationWriter
+        return kind(path, clip, scratch)
     if suffix and not path.is_dir():
         known = ", ".join([*VIDEO_ENCODERS, ".gif", ".webp"])
         raise OutputError(f"A clip cannot be written as {suffix}: use one of {known}, or a folder's name.")
