@@ -32,7 +32,8 @@ NAMES = [
     "__version__", "alpha_over", "as_image", "collect_targets", "edit_from_difference", "evaluation",
     "image_digest", "labels_from_coco", "labels_to_coco", "load_edit", "load_featurizer", "load_image",
     "load_job", "locate", "locate_best_view", "locate_instances", "match_dense", "match_mutual", "match_points",
-    "open_clip", "open_writer", "process_clip", "propagate", "propagate_keypoints", "propagate_labels", "propagate_sequence",
+    "open_clip", "open_writer", "process_clip", "propagate", "propagate_keypoints", "propagate_labels",
+    "propagate_sequence",
     "render_sequence", "run_batch", "run_job", "save_edit", "save_image", "save_job", "similarity_map",
     "track_sequence", "transfer", "viz", "warp_image",
 ]  # fmt: skip

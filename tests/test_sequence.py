@@ -1,19 +1,16 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from clip_kills import Killer, contents
 from dift_edit.cli import main
 from dift_edit.clip_job import process_clip
 from dift_edit.edits import Sticker, edit_from_difference
-from dift_edit.errors import EditError
+from dift_edit.errors import EditError, OutputError
 from dift_edit.image import Image
+from dift_edit.scratch import Scratch
 from dift_edit.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
 from dift_edit.tracking.pose import map_points, quad_matrices, quad_side
 from dift_edit.tracking.synthetic import SyntheticClip
@@ -222,35 +219,46 @@ def test_the_command_makes_a_video_and_a_report(video, tmp_path: Path, capsys) -
     assert "frames 0 to 59" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("output", ["out.mp4", "frames"])
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(video, mini, tmp_path: Path, output: str) -> None:
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory) -> Killer:
+    pytest.importorskip("av")
+    return Killer(tmp_path_factory.mktemp("kills"))
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.gif", "frames"])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(killer: Killer, tmp_path: Path, output: str) -> None:
+    (tmp_path / "calm").mkdir()
+    (tmp_path / "killed").mkdir()
+    killer.run(tmp_path / "calm" / output)
+    ends = [killer.run(tmp_path / "killed" / output, killer.moment(writing)) for writing in (False, True)]
+    assert max(ends) < 1000, "it was killed in the middle"
+    killer.run(tmp_path / "killed" / output)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "calm"), "the same bytes, and nothing else is left"
+
+
+def test_two_runs_do_not_write_the_same_output(video, mini, tmp_path: Path) -> None:
     clip, path = video
-    png, quad = save_sticker(clip, tmp_path)
-    edit = Sticker.from_file(png, quad=np.array(quad.split(","), float).reshape(4, 2))
-    whole = process_clip(path, edit, tmp_path / "whole" / output if output == "out.mp4" else tmp_path / "whole",
-                         featurizer=mini) if (tmp_path / "whole").mkdir() is None else None  # fmt: skip
-    out = tmp_path / output
-    command = [
-        sys.executable, "-m", "dift_edit", "sequence", str(path), "--sticker", str(png), "--quad", quad, "-o", str(out),
-        "--quiet",
-    ]  # fmt: skip
-    state = tmp_path / f".{output}.dift-edit"
-    process = subprocess.Popen(command, env=os.environ)
-    wanted = state / ("journal/0-0-on.npz" if output == "out.mp4" else "rendered.json")
-    end = time.monotonic() + 60
-    while not wanted.exists() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert wanted.exists() and not (tmp_path / "out.mp4").exists(), "it was killed in the middle"
-    process_clip(path, edit, out, featurizer=mini)
-    assert not state.exists()
-    if output == "out.mp4":
-        assert out.read_bytes() == whole.output.read_bytes()
-    else:
-        names = sorted(entry.name for entry in whole.output.iterdir() if entry.suffix == ".png")
-        assert len(names) == 60
-        assert all((out / name).read_bytes() == (whole.output / name).read_bytes() for name in names)
+    held = Scratch(tmp_path / "out.mp4")
+    with pytest.raises(OutputError, match="Another run is writing"):
+        process_clip(path, sticker(clip.quad(0)), tmp_path / "out.mp4", featurizer=mini)
+    held.close(keep=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_was_killed_while_it_cleared_away_is_forgiven(video, mini, tmp_path: Path) -> None:
+    clip, _ = video
+    journal = tmp_path / "j"
+    journal.mkdir()
+    (journal / "0-0-on.npz").write_bytes(b"of another job, its label is gone")
+    (journal / ".dift-edit-0a.tmp").write_bytes(b"half of a file")
+    edit = sticker(clip.quad(0))
+    track_sequence(list(clip.read(0, 3)), edit, featurizer=mini, journal=journal)
+    assert not list(journal.glob("*.tmp"))
+    (journal / "holiday.json").write_text("{}")
+    (journal / "job.json").unlink()
+    with pytest.raises(OutputError, match="holds other files"):
+        track_sequence(list(clip.read(0, 3)), edit, featurizer=mini, journal=journal)
+    assert (journal / "holiday.json").exists()
 
 
 def test_resuming_reads_only_what_is_missing(video, mini, tmp_path: Path) -> None:

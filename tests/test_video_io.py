@@ -205,6 +205,11 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"\.xyz"):
         open_writer(tmp_path / "a.xyz", clip)
     assert not list(tmp_path.glob(".dift*"))
+    write_video(tmp_path / "a.mp4", 3, audio="")
+    before = (tmp_path / "a.mp4").read_bytes()
+    with pytest.raises(OutputError, match="is the clip itself"):
+        open_writer(tmp_path / "x" / ".." / "a.mp4", open_clip(tmp_path / "a.mp4"))
+    assert (tmp_path / "a.mp4").read_bytes() == before
 
 
 def test_a_given_up_video_leaves_nothing(tmp_path: Path) -> None:
