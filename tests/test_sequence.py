@@ -1,36 +1,16 @@
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clip_kills import Killer, contents
-from dift_edit.cli import main
-from dift_edit.clip_job import process_clip
-from dift_edit.edits import Sticker, edit_from_difference
+from clip_data import SMALL, errors, sticker, write_clip
+from dift_edit.edits import edit_from_difference
 from dift_edit.errors import EditError, OutputError
 from dift_edit.image import Image
-from dift_edit.scratch import Scratch
 from dift_edit.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
-from dift_edit.tracking.pose import map_points, quad_matrices, quad_side
+from dift_edit.tracking.pose import map_points, quad_matrices
 from dift_edit.tracking.synthetic import SyntheticClip
-from dift_edit.video_io import open_clip, open_writer
-
-SMALL = (320, 180)
-
-
-def sticker(quad: np.ndarray, *, color: tuple[int, int, int] = (255, 0, 160)) -> Sticker:
-    pixels = np.zeros((40, 60, 4), np.uint8)
-    pixels[..., :3] = color
-    pixels[4:-4, 4:-4, 3] = 255
-    return Sticker(pixels, quad=quad)
-
-
-def errors(clip: SyntheticClip, quads: np.ndarray) -> np.ndarray:
-    """Mean corner error of every frame, as a share of the edit's side."""
-    truth = np.array([clip.quad(index) for index in range(len(clip))])
-    side = np.array([quad_side(quad) for quad in truth])
-    return np.linalg.norm(quads - truth, axis=2).mean(1) / side
+from dift_edit.video_io import open_clip
 
 
 def jitter(quads: np.ndarray) -> float:
@@ -179,70 +159,11 @@ def test_wrong_keyframes_are_named(mini) -> None:
         SequenceSettings(working_side=3)
 
 
-def write_clip(clip: SyntheticClip, path: Path) -> Path:
-    writer = open_writer(path, clip)
-    for image in clip.read(0, len(clip)):
-        writer.add(image)
-    return writer.close()
-
-
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> tuple[SyntheticClip, Path]:
     pytest.importorskip("av")
     clip = SyntheticClip.drawn(60, seed=12, size=SMALL)
     return clip, write_clip(clip, tmp_path_factory.mktemp("clip") / "in.mp4")
-
-
-def save_sticker(clip: SyntheticClip, folder: Path) -> tuple[Path, str]:
-    edit = sticker(clip.quad(0))
-    path = folder / "sticker.png"
-    edit.image.save(path)
-    return path, ",".join(f"{value:.3f}" for value in edit.quad.ravel())
-
-
-def test_the_command_makes_a_video_and_a_report(video, tmp_path: Path, capsys) -> None:
-    clip, path = video
-    png, quad = save_sticker(clip, tmp_path)
-    arguments = ["sequence", str(path), "--sticker", str(png), "--quad", quad, "-o", str(tmp_path / "out.mp4")]
-    assert main(arguments) == 0
-    assert "on 60 of 60 frames" in capsys.readouterr().err
-    assert len(open_clip(tmp_path / "out.mp4")) == 60
-    report = json.loads((tmp_path / "out.mp4.sequence.json").read_text())
-    rows = report["rows"]
-    assert errors(clip, np.array([row["corners"] for row in rows])).mean() < 0.02
-    assert min(row["confidence"] for row in rows) > 0.8
-    plot = (tmp_path / "out.mp4.sequence.svg").read_text()
-    assert plot.startswith("<svg") and plot.count("<polyline") == 1
-    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")], "nothing is left behind"
-    arguments[arguments.index("-o") + 1] = str(tmp_path / "bad.mp4")
-    assert main([*arguments, "--frame", "60"]) == 2
-    assert "frames 0 to 59" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def killer(tmp_path_factory) -> Killer:
-    pytest.importorskip("av")
-    return Killer(tmp_path_factory.mktemp("kills"))
-
-
-@pytest.mark.parametrize("output", ["out.mp4", "out.gif", "frames"])
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(killer: Killer, tmp_path: Path, output: str) -> None:
-    (tmp_path / "calm").mkdir()
-    (tmp_path / "killed").mkdir()
-    killer.run(tmp_path / "calm" / output)
-    ends = [killer.run(tmp_path / "killed" / output, killer.moment(writing)) for writing in (False, True)]
-    assert max(ends) < 1000, "it was killed in the middle"
-    killer.run(tmp_path / "killed" / output)
-    assert contents(tmp_path / "killed") == contents(tmp_path / "calm"), "the same bytes, and nothing else is left"
-
-
-def test_two_runs_do_not_write_the_same_output(video, mini, tmp_path: Path) -> None:
-    clip, path = video
-    held = Scratch(tmp_path / "out.mp4")
-    with pytest.raises(OutputError, match="Another run is writing"):
-        process_clip(path, sticker(clip.quad(0)), tmp_path / "out.mp4", featurizer=mini)
-    held.close(keep=False)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_was_killed_while_it_cleared_away_is_forgiven(video, mini, tmp_path: Path) -> None:
@@ -315,17 +236,6 @@ def test_resuming_reads_only_what_is_missing(video, mini, tmp_path: Path) -> Non
         path, edit, featurizer=mini, journal=tmp_path / "j", settings=SequenceSettings(working_side=100)
     )
     assert not np.array_equal(other.layers[0].path.corners, again.layers[0].path.corners), "another job starts anew"
-
-
-def test_frames_that_were_not_edited_stay_as_they_were(mini, tmp_path: Path) -> None:
-    clip = SyntheticClip.drawn(30, seed=4, size=SMALL, cuts=((10, 30),))
-    folder = write_clip(clip, tmp_path / "in")
-    report = process_clip(folder, sticker(clip.quad(0)), tmp_path / "out", featurizer=mini)
-    assert report.applied == 10
-    same = [
-        (tmp_path / "out" / f"{i:05d}.png").read_bytes() == (folder / f"{i:05d}.png").read_bytes() for i in range(30)
-    ]
-    assert same == [False] * 10 + [True] * 20
 
 
 def test_render_can_start_anywhere(mini) -> None:
