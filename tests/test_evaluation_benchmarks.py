@@ -22,7 +22,7 @@ from dift_edit.evaluation import (
 from dift_edit.evaluation.homographies import load_keypoints
 from dift_edit.evaluation.runner import spread
 from dift_edit.evaluation.tss import read_flow
-from dift_edit.evaluation.videos import read_mask, write_mask
+from dift_edit.label_propagation.masks import read_mask, write_mask
 
 SHIFT = 16
 

@@ -14,9 +14,8 @@ from dift_edit.edits.base import Edit
 from dift_edit.features.base import Featurizer
 from dift_edit.files import write_text
 from dift_edit.image import Image
-from dift_edit.scratch import Scratch
+from dift_edit.scratch import Scratch, fingerprint_in
 from dift_edit.sequence import SequenceTrack, render_sequence, track_sequence
-from dift_edit.tracking.journal import fingerprint_in
 from dift_edit.tracking.plan import Keyframes
 from dift_edit.tracking.settings import SequenceSettings
 from dift_edit.video_io import Clip, ClipWriter, as_clip, open_writer

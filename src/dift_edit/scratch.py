@@ -1,6 +1,8 @@
 """The hidden folder beside an output, in which a killed run finds what it did before."""
 
 import contextlib
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ from typing import Any
 from dift_edit.errors import OutputError
 from dift_edit.files import lock_file, write_text
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "claim", "fingerprint_in"]
 
+_LABEL = "job.json"
 _HALF_WRITTEN = ".dift-edit-*.tmp"
 
 
@@ -71,3 +74,48 @@ class Scratch:
         self._lock.close()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def claim(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
+    """Take a folder for one job; what another job left in it is removed.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when it is not there.
+    fingerprint : str
+        Of the job.
+    ours : pattern
+        Names of files that a job leaves, ``job.json`` and half-written ones included.
+
+    Returns
+    -------
+    bool
+        Whether it was this job's already.
+
+    Raises
+    ------
+    OutputError
+        If other files are in it, or it cannot be made.
+    """
+    if fingerprint_in(folder) == fingerprint:
+        return True
+    label = folder / _LABEL
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(not ours.fullmatch(path.name) for path in folder.iterdir()):
+            raise OutputError(f"{folder} holds other files: choose another folder for the journal.")
+        label.unlink(missing_ok=True)  # first, so that nothing of another job is taken for this one's
+        for path in folder.iterdir():
+            path.unlink()
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    write_text(label, json.dumps({"fingerprint": fingerprint}))
+    return False
+
+
+def fingerprint_in(folder: Path) -> str | None:
+    """Of the job that a folder was taken for; None when it was for none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / _LABEL).read_text())["fingerprint"])
+    return None

@@ -3,20 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
 from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Prediction, Score, mean
 from dift_edit.evaluation.metrics import pck_flags
 from dift_edit.evaluation.segmentation import mean_jf
 from dift_edit.features.base import FeatureMap
-from dift_edit.files import write_atomic
 from dift_edit.label_propagation import PropagationSettings, propagate_keypoints, propagate_labels
+from dift_edit.label_propagation.masks import read_mask, write_mask
 
-__all__ = ["DAVIS", "JHMDB", "DavisBenchmark", "JhmdbBenchmark", "read_mask", "write_mask"]
+__all__ = ["DAVIS", "JHMDB", "DavisBenchmark", "JhmdbBenchmark"]
 
 DAVIS = Dataset(
     name="DAVIS",
@@ -29,45 +27,7 @@ JHMDB = Dataset(
     layout="Rename_Images/ACTION/VIDEO/*.png, joint_positions/ACTION/VIDEO/joint_positions.mat, "
     "splits/ACTION_test_split{1,2,3}.txt",
 )
-_VOID = 255
 LEAST_BOX = 1.0
-
-
-def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:
-    """Object numbers of an annotation.
-
-    Parameters
-    ----------
-    path : Path
-        A palette picture (DAVIS 2017: its indices are the objects) or a gray one (DAVIS 2016: 255 is the object).
-    binary : bool
-        Merge all objects into number 1.
-
-    Returns
-    -------
-    ndarray
-        (H, W) uint8, 0 for the background; the void index 255 of a palette picture is background.
-    """
-    with PIL.Image.open(path) as picture:
-        indexed = picture.mode == "P"
-        array = np.asarray(picture if indexed else picture.convert("L"))
-    if indexed:
-        array = np.where(array == _VOID, 0, array)
-    elif array.max(initial=0) > 127:
-        array = array > 127
-    return (array > 0).astype(np.uint8) if binary else array.astype(np.uint8)
-
-
-def write_mask(path: Path, mask: npt.NDArray[Any]) -> None:
-    """Write object numbers as a palette PNG, as the official evaluation reads results."""
-    picture = PIL.Image.fromarray(np.asarray(mask, dtype=np.uint8))
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):  # the colours of the PASCAL VOC palette: bits of the index, spread over the three channels
-        for channel in range(3):
-            palette[:, channel] |= (((np.arange(256) >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    picture.putpalette(palette.tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, lambda file: picture.save(file, "PNG"))
 
 
 @dataclass(frozen=True, eq=False)

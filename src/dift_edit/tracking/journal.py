@@ -1,6 +1,5 @@
 """What a run over a clip has found so far, on the disk, so that a killed run goes on where it was."""
 
-import contextlib
 import io
 import json
 import re
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from dift_edit.errors import OutputError
-from dift_edit.files import write_atomic, write_text
+from dift_edit.files import write_atomic
+from dift_edit.scratch import claim
 from dift_edit.tracking.tracker import Observation, Tracker
 
-__all__ = ["Journal", "fingerprint_in"]
+__all__ = ["Journal"]
 
 _EVERY = 20  # frames between two checkpoints
-_LABEL = "job.json"
 _OURS = re.compile(r"job\.json|\d+-\d+-(on|back)\.(jsonl|npz)|\.dift-edit-\w+\.tmp")
 
 
@@ -38,23 +37,7 @@ class Journal:
         self.resumed = False
         if self.folder is None:
             return
-        self.resumed = fingerprint_in(self.folder) == fingerprint
-        if not self.resumed:
-            self._begin(self.folder, fingerprint)
-
-    def _begin(self, folder: Path, fingerprint: str) -> None:
-        label = folder / _LABEL
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            others = [path for path in folder.iterdir() if not _OURS.fullmatch(path.name)]
-            if others:
-                raise OutputError(f"{folder} holds other files: choose another folder for the journal.")
-            label.unlink(missing_ok=True)  # first, so that nothing of another job is taken for this one's
-            for path in folder.iterdir():
-                path.unlink()
-        except OSError as error:
-            raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
-        write_text(label, json.dumps({"fingerprint": fingerprint}))
+        self.resumed = claim(self.folder, fingerprint, _OURS)
 
     def track(self, name: str, tracker: Tracker, total: int, frames: Any) -> Iterator[Observation]:
         """Observations of one pass, from the disk as far as they are there.
@@ -115,13 +98,6 @@ class Journal:
             return []
         tracker.restore(arrays)
         return known
-
-
-def fingerprint_in(folder: Path) -> str | None:
-    """Of the job that a folder is the journal of; None when it is none."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((folder / _LABEL).read_text())["fingerprint"])
-    return None
 
 
 def _save_state(path: Path, tracker: Tracker, count: int, length: int) -> None:
