@@ -99,7 +99,7 @@ def test_a_long_sequence_keeps_only_the_last_frames() -> None:
 
 def test_wrong_input_is_named() -> None:
     maps = random_maps(2)
-    with pytest.raises(GeometryError, match="first frame is 72×56"):
+    with pytest.raises(GeometryError, match="the frame is 72×56"):
         next(propagate_labels(maps, np.zeros((5, 5), int)))
     with pytest.raises(GeometryError, match="whole numbers"):
         next(propagate_labels(maps, np.zeros((56, 72))))

@@ -60,7 +60,7 @@ LEVELS = [
     {"edits", "placement", "instances"},
     {"pipeline", "recipe", "tracking"},
     {"report", "samples", "sequence", "evaluation"},
-    {"batch", "distributed", "clip_job"},
+    {"batch", "distributed", "clip_job", "clip_labels"},
     {"__init__"},
     {"cli"},
     {"__main__"},

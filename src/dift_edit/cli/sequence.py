@@ -1,16 +1,17 @@
-"""``dift-edit sequence``: one edit, a whole clip."""
+"""``dift-edit sequence``: one edit, a whole clip; or a mask, or keypoints."""
 
 import argparse
 import sys
 from collections.abc import Callable
 from typing import Any
 
-HELP = "carry an edit of one frame, or of a few, through a clip"
+HELP = "carry an edit, a mask or keypoints of one frame, or edits of a few, through a clip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments; the flags of the settings come from their fields."""
     from dift_edit.compositing import Compositing
+    from dift_edit.label_propagation import PropagationSettings
     from dift_edit.settings import add_settings_arguments
     from dift_edit.tracking.settings import SequenceSettings
 
@@ -42,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--correct", metavar="K:X,Y,…", type=_correction, action="append", default=[],
         help="where the four corners of the edit lie in another frame; may be repeated",
     )  # fmt: skip
+    labels = parser.add_argument_group("labels (instead of an edit)")
+    labels.add_argument(
+        "--mask", metavar="PNG", default="",
+        help="object numbers of the frame, as a palette or gray picture: a folder OUT gets a mask for each frame",
+    )  # fmt: skip
+    labels.add_argument(
+        "--points", metavar="X,Y,…", type=_points, help="keypoints of the frame, in pixels; OUT may be a .json file"
+    )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="video, GIF, WebP, or a folder")
     parser.add_argument("--fps", type=float, default=25.0, help="frames a second of a folder (default: %(default)s)")
     parser.add_argument("--model", default="mini", help="name of a model, or a folder (default: %(default)s)")
@@ -50,10 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
     add_settings_arguments(parser.add_argument_group("following"), SequenceSettings)
     add_settings_arguments(parser.add_argument_group("blending"), Compositing)
+    add_settings_arguments(parser.add_argument_group("labels"), PropagationSettings)
 
 
 def run(args: argparse.Namespace) -> int:
     """Track, render, write; what was tracked stays on the disk until the output is whole."""
+    if args.mask or args.points is not None:
+        return _run_labels(args)
     from dift_edit.clip_job import process_clip
     from dift_edit.compositing import Compositing
     from dift_edit.features.registry import load_featurizer
@@ -75,6 +87,40 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_labels(args: argparse.Namespace) -> int:
+    """Carry a mask or keypoints."""
+    from pathlib import Path
+
+    from dift_edit.clip_labels import process_keypoints, process_labels
+    from dift_edit.errors import EditError
+    from dift_edit.features.registry import load_featurizer
+    from dift_edit.label_propagation import PropagationSettings
+    from dift_edit.label_propagation.masks import read_mask
+    from dift_edit.settings import settings_from_arguments
+    from dift_edit.video_io import open_clip
+
+    if bool(args.mask) + (args.points is not None) + bool(args.sticker or args.edited) > 1:
+        raise EditError("Give one of --mask, --points, --sticker and --edited: each is carried by itself.")
+    if len(args.frame) > 1 or args.correct:
+        raise EditError("A mask and points are carried from one frame: give --frame once, and no --correct.")
+    options: dict[str, Any] = {
+        "frame": args.frame[0] if args.frame else 0,
+        "settings": settings_from_arguments(args, PropagationSettings),
+        "seed": args.seed,
+        "progress": _bar(quiet=args.quiet),
+    }
+    clip = open_clip(args.clip, fps=args.fps)
+    labels = read_mask(Path(args.mask)) if args.mask else None
+    options["featurizer"] = load_featurizer(args.model, device=args.device)
+    if labels is not None:
+        written = process_labels(clip, labels, args.output, **options)
+    else:
+        written = process_keypoints(clip, args.points, args.output, **options)
+    if not args.quiet:
+        print(f"{'The mask is' if args.mask else 'The points are'} in {written}.", file=sys.stderr)
+    return 0
+
+
 def _edits(args: argparse.Namespace, clip: Any) -> tuple[Any, Any]:
     """The edit or edits, and the keyframes, as `propagate_sequence` takes them."""
     from dift_edit.edits import Sticker, edit_from_difference
@@ -83,7 +129,9 @@ def _edits(args: argparse.Namespace, clip: Any) -> tuple[Any, Any]:
 
     given = [*args.sticker, *args.edited]
     if not given or (args.sticker and args.edited):
-        raise EditError("Say what the edit is with --sticker or with --edited (one of the two).")
+        raise EditError(
+            "Say what the edit is with --sticker or with --edited (one of the two), or give --mask or --points."
+        )
     frames = args.frame or [0]
     if len(frames) != len(given):
         raise EditError(f"There are {len(given)} edits and {len(frames)} times --frame: give one frame for each edit.")
@@ -144,6 +192,12 @@ def _numbers(count: int) -> Callable[[str], list[float]]:
         return values
 
     return parse
+
+
+def _points(text: str) -> list[list[float]]:
+    """Pairs of numbers."""
+    values = _numbers(2 * max(1, len(text.replace(" ", ",").split(",")) // 2))(text)
+    return [values[i : i + 2] for i in range(0, len(values), 2)]
 
 
 def _correction(text: str) -> tuple[int, list[list[float]]]:

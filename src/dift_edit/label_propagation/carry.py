@@ -97,7 +97,7 @@ def propagate_labels(
     def begin(features: FeatureMap) -> torch.Tensor:
         if given.shape != features.image_size[::-1]:
             raise GeometryError(
-                f"The labels are {given.shape[1]}×{given.shape[0]} pixels, but the first frame is "
+                f"The labels are {given.shape[1]}×{given.shape[0]} pixels, but the frame is "
                 f"{features.image_size[0]}×{features.image_size[1]}: give labels of the frame's size."
             )
         return shrink(given, classes, features, settings.protocol)

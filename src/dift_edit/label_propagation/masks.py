@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
+from dift_edit.errors import ImageError
 from dift_edit.files import write_atomic
 from dift_edit.image import Image
 from dift_edit.label_propagation.coding import Labels
@@ -15,6 +16,7 @@ from dift_edit.label_propagation.coding import Labels
 __all__ = ["draw_labels", "read_mask", "write_mask"]
 
 _VOID = 255
+_MOST_LEVELS = 64
 
 
 def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:
@@ -23,7 +25,8 @@ def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     path : Path
-        A palette picture (DAVIS 2017: its indices are the objects) or a gray one (DAVIS 2016: 255 is the object).
+        A palette picture (DAVIS 2017: its indices are the objects), a gray one (DAVIS 2016: 255 is the object), or one
+        whose object is what is not transparent.
     binary : bool
         Merge all objects into number 1.
 
@@ -31,14 +34,27 @@ def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:
     -------
     ndarray
         (H, W) uint8, 0 for the background; the void index 255 of a palette picture is background.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or has too many gray levels for a mask.
     """
-    with PIL.Image.open(path) as picture:
-        indexed = picture.mode == "P"
-        array = np.asarray(picture if indexed else picture.convert("L"))
+    try:
+        with PIL.Image.open(path) as picture:
+            indexed = picture.mode == "P"
+            clear = picture.mode in ("RGBA", "LA") and picture.getchannel("A").getextrema()[0] == 0
+            array = np.asarray(picture if indexed else picture.getchannel("A") if clear else picture.convert("L"))
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist: check the path.") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"{path} is damaged or not a picture: replace the file.") from error
     if indexed:
         array = np.where(array == _VOID, 0, array)
     elif array.max(initial=0) > 127:
         array = array > 127
+    elif len(np.unique(array)) > _MOST_LEVELS:
+        raise ImageError(f"{path} has too many gray levels for a mask: give object numbers, or black and white.")
     return (array > 0).astype(np.uint8) if binary else array.astype(np.uint8)
 
 
@@ -67,7 +83,7 @@ def draw_labels(image: Image, labels: Labels, *, strength: float = 0.5) -> Image
     Image
         Where the label is 0, the pixels are the picture's own.
     """
-    colors = _palette()[labels % 256].astype(np.float32) * np.float32(image.full_scale / 255)
+    colors = _palette()[labels.astype(np.int64) % 256].astype(np.float32) * np.float32(image.full_scale / 255)
     inner = cv2.erode((labels != 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     changes = np.zeros(labels.shape, bool)
     changes[1:] |= labels[1:] != labels[:-1]
