@@ -12,7 +12,7 @@ from dift_edit.coords import Points
 from dift_edit.image import Image
 from dift_edit.tracking.pose import PoseFit, fit_pose, map_points, quad_matrices, quad_side
 
-__all__ = ["Sighting", "Template", "follow", "grey", "palette", "search", "share_inside"]
+__all__ = ["Sighting", "Template", "follow", "grey", "palette", "search", "share_inside", "working_size"]
 
 Grey = npt.NDArray[np.uint8]
 
@@ -23,7 +23,30 @@ _SEEN = 0.5  # zero-mean normalised correlation from which a place counts as see
 _CLEAR = 0.8  # share that looks right from which no other motion is tried
 _BETTER = 0.97  # of the affine fit's noise: below, a patch is taken as flat and tilting
 _WINDOW = (17, 17)
+_GOOD_SIDE = 110.0  # pixels: a patch this large is followed well
+_MOST_ENLARGED = 3.0
 _STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 25, 0.005)
+
+
+def working_size(size: tuple[int, int], side: float, short_side: int) -> tuple[int, int]:
+    """The size in which frames are tracked.
+
+    Parameters
+    ----------
+    size : (W, H)
+        Of the frames.
+    side : float
+        Of the patch, in their pixels.
+    short_side : int
+        Larger frames are shrunk to this. Smaller ones are enlarged as far as this where the patch is small: the
+        windows of the optical flow would hold too much of it.
+
+    Returns
+    -------
+    (w, h)
+    """
+    scale = min(short_side / min(size), max(1.0, min(_GOOD_SIDE / side, _MOST_ENLARGED)))
+    return max(round(size[0] * scale), 16), max(round(size[1] * scale), 16)
 
 
 def grey(image: Image, size: tuple[int, int]) -> Grey:
@@ -38,7 +61,7 @@ def grey(image: Image, size: tuple[int, int]) -> Grey:
     """
     pixels = np.asarray(Image(image.pixels).to_pil()) if image.pixels.dtype != np.uint8 else image.pixels
     if image.size != size:
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if image.size[0] > size[0] else cv2.INTER_LINEAR)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if image.size[0] > size[0] else cv2.INTER_CUBIC)
     level = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY).astype(np.float32)
     window = (31, 31)
     mean = cv2.blur(level, window)

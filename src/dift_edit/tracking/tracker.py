@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dift_edit.coords import Points, rescale_points
 from dift_edit.image import Image
-from dift_edit.tracking.appearance import Sighting, Template, follow, grey, palette, search
+from dift_edit.tracking.appearance import Sighting, Template, follow, grey, palette, search, working_size
 from dift_edit.tracking.cuts import CutDetector
 from dift_edit.tracking.finder import Finder
 from dift_edit.tracking.pose import quad_side
@@ -98,7 +98,7 @@ class Tracker:
     find : callable
         Gives the place of the quad in any frame by features, or None.
     working_side : int
-        Short side in pixels to which frames are brought for tracking.
+        Short side in pixels of the frames for tracking, see `working_size`.
     feature_stride : int
         Features look at every so many frames; 0: only when the patch was lost.
     """
@@ -106,9 +106,8 @@ class Tracker:
     def __init__(
         self, keyframe: Image, quad: Points, find: Finder, *, working_side: int = 480, feature_stride: int = 12
     ) -> None:
-        scale = min(1.0, working_side / min(keyframe.size))
         self._full = keyframe.size
-        self._size = (max(round(keyframe.size[0] * scale), 16), max(round(keyframe.size[1] * scale), 16))
+        self._size = working_size(keyframe.size, quad_side(quad), working_side)
         self._find = find
         self._stride = feature_stride
         self._corners = rescale_points(quad, self._full, self._size)
