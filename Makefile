@@ -14,7 +14,7 @@ demo: install
 	$(BIN)/dift-edit demo -o demo
 
 test: system install
-	$(XVFB) $(BIN)/python -m pytest
+	$(XVFB) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 install: $(STAMP)
 
