@@ -207,9 +207,7 @@ def locate_features(
         wide = gather_evidence(
             source, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE, affinity=affinity
         )
-        near = wide.within()
-        poses, whole = (sample_poses(evidence, pins=held, seed=seed) for evidence in (near, wide))
-        return _View(seen, affinity, near, poses, whole, held, region)
+        return _View(source, seen, affinity, wide, sample_poses(wide, pins=held, seed=seed), held, region, seed)
 
     def surface(flip: bool) -> Surface | None:
         if pictures is None or engine == "notebook":
@@ -227,7 +225,7 @@ def locate_features(
             plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
-        placed = _place(view(flip), corners, source, engine, seed, found)
+        placed = _place(view(flip), corners, engine, found)
     except GeometryError as error:
         if pinned is not None or mask is not None or source_mask is not None:
             raise
@@ -237,48 +235,57 @@ def locate_features(
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """A target, or its mirror image, and what is known of it.
+    """A target, or its mirror image, and what is known of it; `whole` are the poses of the whole object."""
 
-    `near` and `whole` are the poses of the edit's surroundings, by the evidence, and of the whole object.
-    """
-
+    source: FeatureMap
     target: FeatureMap
     affinity: Affinity
-    evidence: Evidence
-    near: Poses
+    wide: Evidence
     whole: Poses
     pins: Correspondences | None
     region: Mask | None
+    seed: int
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The votes of the edit's surroundings."""
+        return self.wide.within()
+
+    @cached_property
+    def near(self) -> Poses:
+        """The poses of the edit's surroundings."""
+        return sample_poses(self.evidence, pins=self.pins, seed=self.seed)
 
     @cached_property
     def similarity(self) -> MatrixTransform:
         """Where the features place the edit."""
         return self.near.transform(self.near.expected[0])
 
-    def back(self, source: FeatureMap, quad: Points, seed: int) -> Poses | None:
+    @cached_property
+    def back(self) -> Poses | None:
         """Poses of the placed edit in the source; None when it leads nowhere."""
-        placed, limits = self.similarity(quad), np.asarray(self.target.image_size) - 1.0
+        placed, limits = self.similarity(self.wide.quad), np.asarray(self.target.image_size) - 1.0
         low, high = np.clip(placed.min(0), 0, limits), np.clip(placed.max(0), 0, limits)
         if (high - low).min() < 1:
             return None
         box = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
         try:
-            evidence = gather_evidence(self.target, box, source, affinity=self.affinity.reversed())
-            return sample_poses(evidence, seed=seed)
+            evidence = gather_evidence(self.target, box, self.source, affinity=self.affinity.reversed())
+            return sample_poses(evidence, seed=self.seed)
         except GeometryError:
             return None
 
 
-def _place(view: _View, quad: Points, source: FeatureMap, engine: str, seed: int, surface: Surface | None) -> Placement:
+def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> Placement:
     similar = view.similarity
     size = float(min(view.target.image_size))
-    signs = Signs.of(view.evidence, view.near, view.whole, view.back(source, quad, seed))
+    signs = Signs.of(view.evidence, view.near, view.whole, view.back)
     confidence = probability(signs)
     pairs = guided_pairs(view.evidence, similar)
     transform: Transform
     used = engine
     if engine == "notebook":
-        transform = notebook(source, quad, view.target, seed=seed)
+        transform = notebook(view.source, quad, view.target, seed=view.seed)
     elif surface is not None:
         used, transform = _on_surface(surface, quad, engine, size)
         pairs, confidence = surface.pairs, max(confidence, 0.97)

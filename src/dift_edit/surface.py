@@ -7,6 +7,7 @@ start. Both are used only when enough of the texture agrees.
 """
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -31,6 +32,11 @@ _MANY = 25
 """Keypoints inside the edit that are believed without an aligned texture."""
 _COVER = 0.35
 """Share of the edit's width and of its height that the agreeing places span at least."""
+
+Keypoints = tuple[Points, npt.NDArray[np.float32]]
+"""Places (N, 2) in pixels and descriptors (N, 128)."""
+_of_sources: WeakKeyDictionary[Image, tuple[bytes, Keypoints | None]] = WeakKeyDictionary()
+"""Keypoints round the edit on each source: it is the same for all targets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +130,7 @@ def _agreeing_keypoints(
     source: Image, quad: Points, target: Image
 ) -> tuple[MatrixTransform, Correspondences, int] | None:
     """The homography that most keypoints agree with, these keypoints, and how many of them lie on the edit."""
-    low, high = quad.min(0), quad.max(0)
-    margin = _RING * float((high - low).max())
-    limits = np.asarray(source.size)
-    left, top = np.clip(np.floor(low - margin), 0, limits - 2).astype(int)
-    right, bottom = np.clip(np.ceil(high + margin) + 1, (left + 2, top + 2), limits).astype(int)
-    first = _keypoints(source.pixels[top:bottom, left:right], source.full_scale, _SOURCE_SIDE)
+    first = _around(source, quad)
     second = None if first is None else _keypoints(target.pixels, target.full_scale, _TARGET_SIDE)
     if first is None or second is None:
         return None
@@ -138,8 +139,24 @@ def _agreeing_keypoints(
     if len(good) < _LEAST:
         return None
     index = np.array(good)
-    p, q = first[0][index[:, 0]] + (left, top), second[0][index[:, 1]]
-    return _agreement(p, q, low, high, 0.015 * min(target.size))
+    p, q = first[0][index[:, 0]], second[0][index[:, 1]]
+    return _agreement(p, q, quad.min(0), quad.max(0), 0.015 * min(target.size))
+
+
+def _around(source: Image, quad: Points) -> Keypoints | None:
+    """Keypoints of the source on the edit and round it."""
+    known = _of_sources.get(source)
+    if known is not None and known[0] == quad.tobytes():
+        return known[1]
+    low, high = quad.min(0), quad.max(0)
+    margin = _RING * float((high - low).max())
+    limits = np.asarray(source.size)
+    left, top = np.clip(np.floor(low - margin), 0, limits - 2).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin) + 1, (left + 2, top + 2), limits).astype(int)
+    found = _keypoints(source.pixels[top:bottom, left:right], source.full_scale, _SOURCE_SIDE)
+    found = None if found is None else (found[0] + (left, top), found[1])
+    _of_sources[source] = quad.tobytes(), found
+    return found
 
 
 def _agreement(
@@ -162,9 +179,7 @@ def _agreement(
     return transform, Correspondences(p[held], q[held], np.ones(int(held.sum()))), int(inside.sum())
 
 
-def _keypoints(
-    pixels: npt.NDArray[np.generic], full_scale: float, side: int
-) -> tuple[Points, npt.NDArray[np.float32]] | None:
+def _keypoints(pixels: npt.NDArray[np.generic], full_scale: float, side: int) -> Keypoints | None:
     """Keypoints in pixels of the picture given, and their descriptors; the picture is shrunk to a longer side first."""
     height, width = pixels.shape[:2]
     shrink = min(1.0, side / max(height, width))
