@@ -26,16 +26,16 @@ SOURCE = REPOSITORY / "src"
 
 NAMES = [
     "BatchSettings", "CachedFeaturizer", "ColorAdjust", "Compositing", "CubeLut", "DiftEditError", "Edit",
-    "Erase", "FeatureCache", "FeatureMap", "Featurizer", "FrameTransfer", "Image", "Job", "Keypoints",
-    "LabelLayer", "Layers", "ModelSpec", "PaintLayer", "Placement", "PointMatches", "Polygon", "Redaction",
-    "Region", "SequenceSettings", "SequenceTrack", "Sticker", "Summary", "Transfer", "TransferSettings",
-    "__version__", "alpha_over", "as_image", "collect_targets", "edit_from_difference", "evaluation",
-    "image_digest", "labels_from_coco", "labels_to_coco", "load_edit", "load_featurizer", "load_image",
-    "load_job", "locate", "locate_best_view", "locate_instances", "match_dense", "match_mutual", "match_points",
-    "open_clip", "open_writer", "process_clip", "propagate", "propagate_keypoints", "propagate_labels",
-    "propagate_sequence",
-    "render_sequence", "run_batch", "run_job", "save_edit", "save_image", "save_job", "similarity_map",
-    "track_sequence", "transfer", "viz", "warp_image",
+    "Erase", "FeatureCache", "FeatureMap", "Featurizer", "FrameTransfer", "FusedFeaturizer", "Image", "Job",
+    "Keypoints", "LabelLayer", "Layers", "MatchSettings", "ModelSpec", "PaintLayer", "Placement",
+    "PointMatcher", "PointMatches", "Polygon", "Redaction", "Region", "SequenceSettings", "SequenceTrack",
+    "Sticker", "Summary", "Transfer", "TransferSettings", "__version__", "alpha_over", "as_image",
+    "collect_targets", "cycle_error", "edit_from_difference", "evaluation", "fit_pca", "image_digest",
+    "labels_from_coco", "labels_to_coco", "load_edit", "load_featurizer", "load_image", "load_job", "locate",
+    "locate_best_view", "locate_instances", "match_dense", "match_mutual", "match_points", "open_clip",
+    "open_writer", "process_clip", "propagate", "propagate_keypoints", "propagate_labels",
+    "propagate_sequence", "render_sequence", "run_batch", "run_job", "save_edit", "save_image", "save_job",
+    "similarity_map", "track_sequence", "transfer", "viz", "warp_image",
 ]  # fmt: skip
 
 LEVELS = [
@@ -43,18 +43,8 @@ LEVELS = [
     {"coords", "files", "settings", "journal", "manifest", "nearest", "scratch", "blending", "color"},
     {"image", "image_io"},
     {"features", "geometry", "storage", "drawing"},
-    {
-        "alignment",
-        "cache",
-        "targets",
-        "consensus",
-        "correspondence",
-        "evidence",
-        "viz",
-        "label_propagation",
-        "sampling",
-        "video_io",
-    },
+    {"alignment", "cache", "targets", "consensus", "correspondence", "evidence", "viz", "label_propagation"}
+    | {"sampling", "video_io"},
     {"matching", "warp", "poses", "surface"},
     {"compositing", "engines", "confidence"},
     {"edits", "placement", "instances"},

@@ -9,7 +9,7 @@ from dift_edit.errors import DiftEditError
 if TYPE_CHECKING:
     from dift_edit import evaluation, viz
     from dift_edit.batch import ModelSpec, Summary, propagate, run_batch, run_job
-    from dift_edit.cache import CachedFeaturizer, FeatureCache
+    from dift_edit.cache import CachedFeaturizer, FeatureCache, fit_pca
     from dift_edit.clip_job import process_clip
     from dift_edit.compositing import Compositing, alpha_over
     from dift_edit.edits import (
@@ -32,12 +32,22 @@ if TYPE_CHECKING:
         save_edit,
     )
     from dift_edit.features.base import FeatureMap, Featurizer
+    from dift_edit.features.fusion import FusedFeaturizer
     from dift_edit.features.registry import load_featurizer
     from dift_edit.image import Image, as_image, image_digest
     from dift_edit.image_io import load_image, save_image
     from dift_edit.instances import locate_best_view, locate_instances
     from dift_edit.label_propagation import propagate_keypoints, propagate_labels
-    from dift_edit.matching import PointMatches, match_dense, match_mutual, match_points, similarity_map
+    from dift_edit.matching import (
+        MatchSettings,
+        PointMatcher,
+        PointMatches,
+        cycle_error,
+        match_dense,
+        match_mutual,
+        match_points,
+        similarity_map,
+    )
     from dift_edit.pipeline import Transfer, transfer
     from dift_edit.placement import Placement, locate
     from dift_edit.recipe import Job, load_job, save_job
@@ -51,7 +61,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": ["ModelSpec", "Summary", "propagate", "run_batch", "run_job"],
-    "cache": ["CachedFeaturizer", "FeatureCache"],
+    "cache": ["CachedFeaturizer", "FeatureCache", "fit_pca"],
     "clip_job": ["process_clip"],
     "compositing": ["Compositing", "alpha_over"],
     "edits": [
@@ -74,12 +84,22 @@ _HOMES = {
         "save_edit",
     ],
     "features.base": ["FeatureMap", "Featurizer"],
+    "features.fusion": ["FusedFeaturizer"],
     "features.registry": ["load_featurizer"],
     "image": ["Image", "as_image", "image_digest"],
     "image_io": ["load_image", "save_image"],
     "instances": ["locate_best_view", "locate_instances"],
     "label_propagation": ["propagate_keypoints", "propagate_labels"],
-    "matching": ["PointMatches", "match_dense", "match_mutual", "match_points", "similarity_map"],
+    "matching": [
+        "MatchSettings",
+        "PointMatcher",
+        "PointMatches",
+        "cycle_error",
+        "match_dense",
+        "match_mutual",
+        "match_points",
+        "similarity_map",
+    ],
     "pipeline": ["Transfer", "transfer"],
     "placement": ["Placement", "locate"],
     "recipe": ["Job", "load_job", "save_job"],
@@ -106,14 +126,17 @@ __all__ = [
     "FeatureMap",
     "Featurizer",
     "FrameTransfer",
+    "FusedFeaturizer",
     "Image",
     "Job",
     "Keypoints",
     "LabelLayer",
     "Layers",
+    "MatchSettings",
     "ModelSpec",
     "PaintLayer",
     "Placement",
+    "PointMatcher",
     "PointMatches",
     "Polygon",
     "Redaction",
@@ -128,8 +151,10 @@ __all__ = [
     "alpha_over",
     "as_image",
     "collect_targets",
+    "cycle_error",
     "edit_from_difference",
     "evaluation",
+    "fit_pca",
     "image_digest",
     "labels_from_coco",
     "labels_to_coco",

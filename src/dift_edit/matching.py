@@ -233,6 +233,15 @@ class PointMatcher:
 def cycle_error(source: FeatureMap, target: FeatureMap, points: Any, *, settings: MatchSettings | None = None) -> Array:
     """Distance between points and their round trip: to the target, and from there back.
 
+    Parameters
+    ----------
+    source, target : FeatureMap
+        The two pictures' features.
+    points : array_like
+        (N, 2) pixels of the source.
+    settings : MatchSettings, optional
+        Metric and estimator.
+
     Returns
     -------
     ndarray
