@@ -403,3 +403,16 @@ def test_a_preset_gives_metric_and_estimator() -> None:
     assert (options.metric, options.estimator, options.pixels) == ("l2", "ransac", 3.0)
     options = benchmark_options(build_parser().parse_args([*words, "temporal-adm", "--top-k", "7"]))
     assert (options.temperature, options.top_k, options.last_frames) == (0.1, 7, 28)
+
+
+def test_results_are_drawn(tmp_path: Path) -> None:
+    davis, spair = davis_root(tmp_path / "d"), spair_root(tmp_path / "s")
+    for name, root in (("davis", davis), ("spair", spair)):
+        run_benchmark(name, root, CellColors(), folder=tmp_path / f"{name}-p", pictures=tmp_path / name)
+    (strip,) = (tmp_path / "davis").iterdir()
+    assert strip.name == "cow.jpg" and PIL.Image.open(strip).size[0] > 6 * 64
+    drawn = [np.asarray(PIL.Image.open(path)).astype(int) for path in sorted((tmp_path / "spair").iterdir())]
+    red = [int(((pixels[..., 0] > 180) & (pixels[..., 1:].max(-1) < 90)).sum()) for pixels in drawn]
+    assert len(drawn) == 2 and red[0] > red[1]  # only the first pair has a match that counts as wrong
+    with pytest.raises(DatasetError, match="cannot be drawn"):
+        run_benchmark("hpatches", spair, CellColors(), folder=tmp_path / "h", pictures=tmp_path / "x")

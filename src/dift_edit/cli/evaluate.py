@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", metavar="FILE.json", required=True, help="results; predictions go beside it")
     parser.add_argument("--table", metavar="FILE", help="write the table too, as .md, .csv or .txt")
+    parser.add_argument(
+        "--pictures", metavar="DIR", help="draw every item there: what was predicted beside what is annotated"
+    )
     parser.add_argument("--restart", action="store_true", help="throw away predictions made before")
 
 
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         seed=args.seed,
         restart=args.restart,
+        pictures=args.pictures,
         progress=progress_bar(args.benchmark),
     )
     report.save(output)

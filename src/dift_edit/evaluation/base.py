@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from dift_edit.coords import Points, to_grid
 from dift_edit.evaluation.options import BenchmarkOptions, DatasetError
 from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.image import as_image
+from dift_edit.image import Image, as_image
 from dift_edit.matching import MatchSettings, match_points
 from dift_edit.nearest import FullResolutionSearch
 
@@ -21,6 +21,7 @@ __all__ = [
     "BenchmarkOptions",
     "Dataset",
     "DatasetError",
+    "DrawsResults",
     "Item",
     "Maps",
     "Prediction",
@@ -221,6 +222,14 @@ class Benchmark(Protocol):
 
     def summarise(self, scores: Sequence[Score]) -> dict[str, float]:
         """Numbers of one table row: per cent where they are rates."""
+
+
+@runtime_checkable
+class DrawsResults(Protocol):
+    """A benchmark whose results can be looked at."""
+
+    def draw(self, item: Item, prediction: Prediction, folder: Path) -> Image:
+        """What was predicted for an item beside what is annotated."""
 
 
 def mean(values: Iterable[float | None]) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from dift_edit.coords import Points
 from dift_edit.errors import GeometryError
@@ -18,6 +19,9 @@ from dift_edit.evaluation.base import (
 )
 from dift_edit.evaluation.keypoint_sets import KEYPOINT_SETS, KeypointPair
 from dift_edit.evaluation.metrics import auroc, pck_flags, transfer_iou
+from dift_edit.evaluation.pictures import matches_with_truth
+from dift_edit.image import Image
+from dift_edit.image_io import load_image
 
 __all__ = ["ALPHAS", "KeypointBenchmark", "TransferBenchmark"]
 
@@ -79,13 +83,21 @@ class KeypointBenchmark(_OnPairs):
         pair: KeypointPair = item.data
         if not len(pair.target_points):
             return {"value": None, "correct": {str(alpha): 0 for alpha in ALPHAS}, "count": 0}
+        correct = {str(alpha): int(self._correct(pair, prediction, alpha).sum()) for alpha in ALPHAS}
+        return {"value": correct["0.1"] / len(pair.target_points), "correct": correct, "count": len(pair.target_points)}
+
+    def _correct(self, pair: KeypointPair, prediction: Prediction, alpha: float) -> npt.NDArray[np.bool_]:
         box = pair.target_box
         size = max(prediction["size"]) if self.options.threshold == "image" else max(box[2] - box[0], box[3] - box[1])
-        correct = {
-            str(alpha): int(pck_flags(prediction["points"], pair.target_points, size=float(size), alpha=alpha).sum())
-            for alpha in ALPHAS
-        }
-        return {"value": correct["0.1"] / len(pair.target_points), "correct": correct, "count": len(pair.target_points)}
+        return pck_flags(prediction["points"], pair.target_points, size=float(size), alpha=alpha)
+
+    def draw(self, item: Item, prediction: Prediction, folder: Path) -> Image:
+        """The matches; which are wrong at alpha 0.1, and where they belong."""
+        pair: KeypointPair = item.data
+        return matches_with_truth(
+            load_image(pair.source), load_image(pair.target), pair.source_points, np.array(prediction["points"]),
+            pair.target_points, self._correct(pair, prediction, 0.1),
+        )  # fmt: skip
 
     def summarise(self, scores: Sequence[Score]) -> dict[str, float]:
         """PCK per image (mean over pairs) and per point (pooled), in per cent."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,13 +12,23 @@ from typing import Any
 
 from dift_edit._version import __version__
 from dift_edit.errors import OutputError
-from dift_edit.evaluation.base import Benchmark, BenchmarkOptions, DatasetError, Item, Maps, Prediction, Score
+from dift_edit.evaluation.base import (
+    Benchmark,
+    BenchmarkOptions,
+    DatasetError,
+    DrawsResults,
+    Item,
+    Maps,
+    Prediction,
+    Score,
+)
 from dift_edit.evaluation.homographies import HPatchesBenchmark
 from dift_edit.evaluation.keypoints import KeypointBenchmark, TransferBenchmark
 from dift_edit.evaluation.tss import TssBenchmark
 from dift_edit.evaluation.videos import DavisBenchmark, JhmdbBenchmark
 from dift_edit.features.base import Featurizer
 from dift_edit.files import write_text
+from dift_edit.image_io import save_image
 
 __all__ = ["BENCHMARKS", "Report", "load_benchmark", "load_report", "run_benchmark"]
 
@@ -129,6 +140,7 @@ def run_benchmark(
     limit: int = 0,
     seed: int = 0,
     restart: bool = False,
+    pictures: Path | str | None = None,
     progress: Callable[[Sequence[Item]], Any] = iter,
 ) -> Report:
     """Predict what is not predicted yet, then score everything.
@@ -151,6 +163,8 @@ def run_benchmark(
         Of everything random.
     restart : bool
         Throw away predictions that were made before.
+    pictures : path, optional
+        A folder for a picture of every item: what was predicted beside what is annotated.
     progress : callable
         Wraps the list of items that are predicted, as ``tqdm`` does.
 
@@ -165,6 +179,8 @@ def run_benchmark(
     """
     options = options or BenchmarkOptions()
     benchmark = load_benchmark(name, root, options, seed)
+    if pictures is not None and not isinstance(benchmark, DrawsResults):
+        raise DatasetError(f"Results of {name} cannot be drawn: leave the folder for pictures out.")
     items = spread(benchmark.items(), limit)
     settings = {
         "benchmark": name,
@@ -182,6 +198,11 @@ def run_benchmark(
         store.add(item.key, benchmark.predict(item, maps, store.folder))
     seconds = time.perf_counter() - start
     scores = {item.key: benchmark.score(item, store.done[item.key], store.folder) for item in items}
+    if pictures is not None and isinstance(benchmark, DrawsResults):
+        Path(pictures).mkdir(parents=True, exist_ok=True)
+        for item in items:
+            name_of_file = re.sub(r"[^\w.-]+", "_", item.key) + ".jpg"
+            save_image(benchmark.draw(item, store.done[item.key], store.folder), Path(pictures) / name_of_file)
     return Report(
         benchmark=name,
         headline=benchmark.headline,

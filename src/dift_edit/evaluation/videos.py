@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Prediction, Score, mean
 from dift_edit.evaluation.metrics import pck_flags
+from dift_edit.evaluation.pictures import mask_strip
 from dift_edit.evaluation.segmentation import mean_jf
 from dift_edit.features.base import FeatureMap
+from dift_edit.image import Image
 from dift_edit.label_propagation import PropagationSettings, propagate_keypoints, propagate_labels
 from dift_edit.label_propagation.masks import read_mask, write_mask
 
@@ -112,6 +114,13 @@ class DavisBenchmark:
             mean_jf([mask == number for mask in masks], [mask == number for mask in truth[1:-1]]) for number in objects
         ]
         return {"value": mean(value["J&F"] for value in values), "objects": values}
+
+    def draw(self, item: Item, prediction: Prediction, folder: Path) -> Image:
+        """Annotated and carried masks of some frames, side by side."""
+        sequence: _Sequence = item.data
+        truth = [read_mask(path, binary=self.binary) for path in sequence.annotations]
+        carried = [read_mask(folder / prediction["folder"] / path.name) for path in sequence.annotations]
+        return mask_strip(sequence.frames, truth, carried)
 
     def summarise(self, scores: Sequence[Score]) -> dict[str, float]:
         """Means over all objects, in per cent."""
