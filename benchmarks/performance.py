@@ -1,14 +1,21 @@
-"""How fast each stage is beside the straightforward way, in one run: ``python benchmarks/performance.py``.
+"""How fast each stage is beside the straightforward way, in one run.
 
-Prints a Markdown table (extraction, matching, locate, composite, batch, memory, scaling) and a roofline of `mini`:
-floating-point operations counted by torch, the machine's matrix-product peak measured here.
+    python benchmarks/performance.py [--quick] [--markdown docs/performance.md]
+
+Prints Markdown: extraction, matching, locate, composite, a batch and a clip, each against a plain reference in the same
+run; how memory and time grow with megapixels, targets and ensemble; and a roofline of `mini`. For the roofline, torch
+counts the floating-point operations, hooks on the layers count the bytes that they read and write, and the machine's
+matrix-product and copying peaks are measured here. More detail: extraction.py, matching.py, compositing.py, batch.py,
+sequence.py.
 """
 
 import argparse
 import resource
+import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +23,10 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import dift_edit as de
+from dift_edit.files import write_text
 from dift_edit.samples import FOLDER, sample_job
+
+LINES = []
 
 
 def seconds(call, repeats=3):
@@ -36,13 +46,44 @@ def peak_flops(side=1536):
     return 2 * side**3 / seconds(lambda: a @ b, 5)
 
 
+def peak_bytes(count=1 << 26):
+    """Bytes a second, read and written, when a large array is copied."""
+    a, b = torch.rand(count), torch.empty(count)
+    return 8 * count / seconds(lambda: b.copy_(a), 5)
+
+
 def row(stage, ours, reference, what):
     """One line of the table."""
-    print(f"| {stage} | {ours:.3f} s | {reference:.3f} s | {reference / ours:.1f} | {what} |", flush=True)
+    say(f"| {stage} | {ours:.3f} s | {reference:.3f} s | {reference / ours:.1f} | {what} |")
+
+
+def say(line):
+    """Print a line and keep it for the page."""
+    print(line, flush=True)
+    LINES.append(line)
+
+
+def bytes_of(network, call):
+    """What the layers of a network read and write in a call: inputs, outputs and weights, each once."""
+    total = 0
+
+    def count(module, inputs, output):
+        nonlocal total
+        tensors = [*inputs, *module.parameters(), *(output if isinstance(output, tuple) else (output,))]
+        total += sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    try:
+        call()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
 
 
 def extraction(featurizer, picture):
-    """Stopping behind the wanted block, against the whole U-Net on the same input."""
+    """Stopping behind the wanted block, against the whole U-Net on the same input; and the roofline."""
     unet = featurizer.unet
     inputs = []
     hook = unet.register_forward_pre_hook(lambda _m, args, kwargs: inputs.append((args, kwargs)), with_kwargs=True)
@@ -58,10 +99,13 @@ def extraction(featurizer, picture):
     row("extraction", ours, seconds(whole), "the whole U-Net forward on the same input")
     with FlopCounterMode(display=False) as counter:
         featurizer(picture)
-    done, peak = counter.get_total_flops(), peak_flops()
+    done, moved = counter.get_total_flops(), bytes_of(unet, lambda: featurizer(picture))
+    peak, copying = peak_flops(), peak_bytes()
+    roof = min(peak, done / moved * copying)
     return (
-        f"{done / 1e9:.1f} GFLOP in {ours:.3f} s = {done / ours / 1e9:.0f} GFLOP/s, {done / ours / peak:.0%} of "
-        f"the matrix-product peak of {peak / 1e9:.0f} GFLOP/s ({torch.get_num_threads()} threads)"
+        f"| {done / 1e9:.1f} GFLOP | {moved / 1e6:.0f} MB | {done / moved:.0f} FLOP/B | {peak / 1e9:.0f} GFLOP/s "
+        f"| {copying / 1e9:.1f} GB/s | {roof / 1e9:.0f} GFLOP/s | {done / ours / 1e9:.0f} GFLOP/s "
+        f"| {done / ours / roof:.0%} |"
     )
 
 
@@ -106,7 +150,42 @@ def stages(featurizer, source, sticker, target):
     targets = [target.resized((w, 300)) for w in (320, 340, 360, 380)]
     row("batch of 4 targets", seconds(lambda: list(de.propagate(source, sticker, targets, featurizer=featurizer)), 1),
         seconds(lambda: [de.transfer(source, sticker, t, featurizer=featurizer) for t in targets], 1),
-        "a loop of transfer()")  # fmt: skip
+        "a loop of transfer(), which computes the source's features each time")  # fmt: skip
+
+
+def clip(featurizer, frames):
+    """A clip, against placing the edit on each frame by itself."""
+    from dift_edit.tracking.synthetic import SyntheticClip
+
+    made = SyntheticClip.drawn(frames, size=(854, 480))
+    pictures = [made.frame(index) for index in range(frames)]
+    sticker = de.Sticker(np.full((90, 120, 4), 200, np.uint8), quad=made.quad(0))
+
+    def alone():
+        for picture in pictures[: max(4, frames // 8)]:
+            de.transfer(pictures[0], sticker, picture, featurizer=featurizer, mirror="never")
+
+    whole = seconds(lambda: list(de.propagate_sequence(pictures, sticker, featurizer=featurizer)), 1)
+    each = seconds(alone, 1) / max(4, frames // 8)
+    row(
+        f"a frame of a clip (480p, {frames} frames)",
+        whole / frames,
+        each,
+        "transfer() on each frame, without mirror test",
+    )
+
+
+def scaling(featurizer, source, sticker, target):
+    """Seconds as the targets and the ensemble grow."""
+    say("\n| growing | | |\n|---|---|---|")
+    small = [target.resized((w, 240)) for w in range(300, 332)]
+    for count in (8, 32):
+        took = seconds(lambda n=count: list(de.propagate(source, sticker, small[:n], featurizer=featurizer)), 1)
+        say(f"| {count} targets | {took:.2f} s | {took / count:.3f} s each |")
+    for ensemble in (1, 2, 4):
+        drawn = de.load_featurizer("mini", ensemble=ensemble)
+        took = seconds(lambda f=drawn: f(target), 1)
+        say(f"| ensemble of {ensemble} | {took:.3f} s | {took / ensemble:.3f} s each |")
 
 
 def memory(megapixels):
@@ -122,27 +201,33 @@ def memory(megapixels):
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     took, peak = map(float, out.split())
-    print(
-        f"| one transfer onto {megapixels} megapixels | {took:.2f} s | | | peak {peak:.0f} MiB of the whole process |"
-    )
+    say(f"| one transfer onto {megapixels} megapixels | {took:.2f} s | peak {peak:.0f} MiB of the whole process |")
 
 
 def main():
     """Run what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="without the large pictures")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small pictures and a short clip")
+    parser.add_argument("--markdown", type=Path, help="write the page too")
     args = parser.parse_args()
     featurizer = de.load_featurizer("mini")
     source, target = de.load_image(FOLDER / "cat.jpg"), de.load_image(FOLDER / "kitten.jpg")
     sticker = sample_job("unused").load_edit(source)
-    print("| stage | dift-edit | reference | ratio | the reference is |\n|---|---|---|---|---|")
+    say(f"`python {shlex.join(sys.argv)}`, {torch.get_num_threads()} threads, torch {torch.__version__}.\n")
+    say("| stage | dift-edit | reference | ratio | the reference is |\n|---|---|---|---|---|")
     roofline = extraction(featurizer, source)
     matching(featurizer(source), featurizer(target))
     stages(featurizer, source, sticker, target)
+    clip(featurizer, 24 if args.quick else 100)
+    scaling(featurizer, source, sticker, target)
     for megapixels in (1,) if args.quick else (1, 12, 48):
         memory(megapixels)
-    print(f"\nRoofline of mini: {roofline}.")
-    print(f"Peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB.")
+    say("\nRoofline of `mini`, one picture:\n")
+    say("| work | moved | intensity | matrix-product peak | copying | roof | reached | share |")
+    say("|---|---|---|---|---|---|---|---|\n" + roofline)
+    say(f"\nPeak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB.")
+    if args.markdown:
+        write_text(args.markdown, "# Speed and memory\n\n" + "\n".join(LINES) + "\n")
 
 
 if __name__ == "__main__":
