@@ -26,6 +26,10 @@ def errors(clip: SyntheticClip, quads: np.ndarray) -> np.ndarray:
     return np.linalg.norm(quads - truth, axis=2).mean(1) / side
 
 
+def jitter(quads: np.ndarray) -> float:
+    return float(np.sqrt((np.diff(quads, 2, axis=0) ** 2).sum(2).mean()))
+
+
 def write_clip(clip: SyntheticClip, path: Path) -> Path:
     writer = open_writer(path, clip)
     for image in clip.read(0, len(clip)):

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_data import SMALL, errors, sticker, write_clip
+from clip_data import SMALL, errors, jitter, sticker, write_clip
 from dift_edit.edits import edit_from_difference
 from dift_edit.errors import EditError, OutputError
 from dift_edit.image import Image
@@ -11,10 +11,6 @@ from dift_edit.sequence import SequenceSettings, propagate_sequence, render_sequ
 from dift_edit.tracking.pose import map_points, quad_matrices
 from dift_edit.tracking.synthetic import SyntheticClip
 from dift_edit.video_io import open_clip
-
-
-def jitter(quads: np.ndarray) -> float:
-    return float(np.sqrt((np.diff(quads, 2, axis=0) ** 2).sum(2).mean()))
 
 
 def track(clip, key, mini, quad=None, **settings):

@@ -23,6 +23,7 @@ from dift_edit.image import Image
 from dift_edit.pipeline import Transfer
 from dift_edit.placement import Placement
 from dift_edit.settings import TransferSettings
+from dift_edit.tracking.bending import find_bends
 from dift_edit.tracking.finder import FeatureFinder
 from dift_edit.tracking.journal import Journal
 from dift_edit.tracking.path import Path, follow_path
@@ -135,7 +136,8 @@ def track_sequence(
     settings = settings or SequenceSettings()
     plan = plan_clip(clip, edit, keyframes)
     book = Journal(journal, _fingerprint(clip, plan, settings, featurizer)) if journal else Journal(None, "")
-    total = sum(part.passes for part in plan)
+    bending = settings.engine == "mesh"
+    total = sum(part.passes + bending * (part.span[1] - part.span[0]) for part in plan)
     done = 0
 
     def tick() -> None:
@@ -150,8 +152,12 @@ def track_sequence(
             clip, part.keyframes, finder, settings, book,
             span=part.span, progress=tick, name=f"{number}-",
         )  # fmt: skip
+        bends = None
+        if bending:
+            side = settings.working_side
+            bends = find_bends(clip, part.source, part.quad, path, working_side=side, progress=tick)
         frames_ = [keyframe.frame for keyframe in part.keyframes]
-        layers.append(Layer(part.edit, part.source, part.quad, frames_, path, part.weight))
+        layers.append(Layer(part.edit, part.source, part.quad, frames_, path, part.weight, bends))
     return SequenceTrack(len(clip), layers, settings, featurizer.model)
 
 

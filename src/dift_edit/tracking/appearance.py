@@ -12,7 +12,18 @@ from dift_edit.coords import Points
 from dift_edit.image import Image
 from dift_edit.tracking.pose import PoseFit, fit_pose, map_points, quad_matrices, quad_side
 
-__all__ = ["Sighting", "Template", "follow", "grey", "palette", "search", "share_inside", "working_size"]
+__all__ = [
+    "Grey",
+    "Sighting",
+    "Template",
+    "flow",
+    "follow",
+    "grey",
+    "palette",
+    "search",
+    "share_inside",
+    "working_size",
+]
 
 Grey = npt.NDArray[np.uint8]
 
@@ -190,9 +201,9 @@ def follow(
         matrix = quad_matrices(template.corners, start[None])[0]
         guess = map_points(matrix, template.points)
         if warp:
-            target, good = _flow(_warped(template, matrix, picture.shape), picture, guess, guess, levels)
+            target, good = flow(_warped(template, matrix, picture.shape), picture, guess, guess, levels)
         else:
-            target, good = _flow(template.picture, picture, template.points, guess, levels)
+            target, good = flow(template.picture, picture, template.points, guess, levels)
         best = _best_fit(template, start, target, good, picture, planar=planar)
         if best is None:
             return None
@@ -254,9 +265,7 @@ def _fit(
     return projective if projective.noise < _BETTER * affine.noise else affine
 
 
-def _flow(
-    before: Grey, after: Grey, points: Points, guess: Points, levels: int
-) -> tuple[Points, npt.NDArray[np.bool_]]:
+def flow(before: Grey, after: Grey, points: Points, guess: Points, levels: int) -> tuple[Points, npt.NDArray[np.bool_]]:
     """Pyramidal Lucas–Kanade (Bouguet 2000) forth and back: targets (N, 2) and whether both agree."""
     height, width = after.shape
     first = points.astype(np.float32)[:, None]

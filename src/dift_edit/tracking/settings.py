@@ -9,6 +9,8 @@ from dift_edit.settings import MIRRORS
 
 __all__ = ["SequenceSettings"]
 
+ENGINES = ("homography", "mesh")
+
 
 def _option(default: Any, help_: str, low: float, high: float, **more: Any) -> Any:
     return field(default=default, metadata={"help": help_, "limits": (low, high), **more})
@@ -31,6 +33,10 @@ class SequenceSettings:
     min_seen: float = _option(0.5, "hide the edit when less than this share of its place looks right", 0, 1)
     min_confidence: float = _option(0.3, "hide the edit below this confidence", 0, 1)
     fade: int = _option(4, "frames that the edit takes to fade out and to come back", 0, 1000)
+    engine: str = field(
+        default="homography",
+        metadata={"help": "whether the edit moves as a plane, or bends with what it is on", "choices": ENGINES},
+    )
     smooth: bool = field(default=True, metadata={"help": "smooth the movement in time"})
     mirror: str = field(
         default="never",
@@ -45,8 +51,9 @@ class SequenceSettings:
                 raise EditError(
                     f"The setting {item.name} is {value}: use a number from {limits[0]:g} to {limits[1]:g}."
                 )
-        if self.mirror not in MIRRORS:
-            raise EditError(f"The setting mirror is {self.mirror!r}: use one of {', '.join(MIRRORS)}.")
+        for name, choices in (("mirror", MIRRORS), ("engine", ENGINES)):
+            if getattr(self, name) not in choices:
+                raise EditError(f"The setting {name} is {getattr(self, name)!r}: use one of {', '.join(choices)}.")
 
     def fingerprint(self) -> str:
         """Digest of all settings."""

@@ -10,7 +10,8 @@ from dift_edit.coords import Points
 from dift_edit.edits.base import Edit
 from dift_edit.errors import DiftEditError
 from dift_edit.features.base import ModelInfo
-from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.tracking.bending import Bends
 from dift_edit.tracking.path import Path
 from dift_edit.tracking.plot import confidence_plot
 from dift_edit.tracking.pose import quad_matrices
@@ -29,20 +30,23 @@ class Layer:
     keyframes: list[int]
     path: Path
     weight: Callable[[int], float]
+    bends: Bends | None = None
 
     def index(self, frame: int) -> int | None:
         """Of a frame in the path; None outside its span."""
         index = frame - self.path.start
         return index if 0 <= index < len(self.path) else None
 
-    def transform(self, frame: int) -> MatrixTransform:
+    def transform(self, frame: int) -> Transform:
         """Pixels of the frame that the edit was made on → pixels of a frame in its span."""
         if frame == self.source:
             return MatrixTransform(np.eye(3))
+        index = frame - self.path.start
         try:
-            return MatrixTransform(quad_matrices(self.quad, self.path.corners[frame - self.path.start][None])[0])
+            plane = MatrixTransform(quad_matrices(self.quad, self.path.corners[index][None])[0])
         except DiftEditError:
             return MatrixTransform(np.eye(3))
+        return plane if self.bends is None else self.bends.at(index, plane)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +98,7 @@ class SequenceTrack:
         layer, _ = self.leading(frame)
         return self.transform(frame)(layer.edit.quad)
 
-    def transform(self, frame: int) -> MatrixTransform:
+    def transform(self, frame: int) -> Transform:
         """Pixels of the frame that the edit was made on → pixels of a frame."""
         return self.leading(frame)[0].transform(frame)
 
