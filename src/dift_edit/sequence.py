@@ -18,6 +18,8 @@ import numpy as np
 from dift_edit._version import __version__
 from dift_edit.compositing import Compositing
 from dift_edit.edits.base import Edit
+from dift_edit.edits.layers import hides
+from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
 from dift_edit.image import Image
 from dift_edit.pipeline import Transfer
@@ -25,6 +27,7 @@ from dift_edit.placement import Placement
 from dift_edit.settings import TransferSettings
 from dift_edit.tracking.bending import find_bends
 from dift_edit.tracking.finder import FeatureFinder
+from dift_edit.tracking.hiding import find_hidden
 from dift_edit.tracking.journal import Journal
 from dift_edit.tracking.path import Path, follow_path
 from dift_edit.tracking.plan import Keyframes, Part, plan_clip
@@ -135,9 +138,11 @@ def track_sequence(
     clip = as_clip(frames)
     settings = settings or SequenceSettings()
     plan = plan_clip(clip, edit, keyframes)
+    if settings.occlusion == "parts" and any(hides(part.edit) for part in plan):
+        raise EditError("A redaction is never cut off where something seems to hide it: leave occlusion at 'whole'.")
     book = Journal(journal, _fingerprint(clip, plan, settings, featurizer)) if journal else Journal(None, "")
-    bending = settings.engine == "mesh"
-    total = sum(part.passes + bending * (part.span[1] - part.span[0]) for part in plan)
+    again = (settings.engine == "mesh") + (settings.occlusion == "parts")
+    total = sum(part.passes + again * (part.span[1] - part.span[0]) for part in plan)
     done = 0
 
     def tick() -> None:
@@ -152,12 +157,11 @@ def track_sequence(
             clip, part.keyframes, finder, settings, book,
             span=part.span, progress=tick, name=f"{number}-",
         )  # fmt: skip
-        bends = None
-        if bending:
-            side = settings.working_side
-            bends = find_bends(clip, part.source, part.quad, path, working_side=side, progress=tick)
+        seen: dict[str, Any] = {"working_side": settings.working_side, "progress": tick}
+        bends = find_bends(clip, part.source, part.quad, path, **seen) if settings.engine == "mesh" else None
+        hidden = find_hidden(clip, part.source, part.quad, path, **seen) if settings.occlusion == "parts" else None
         frames_ = [keyframe.frame for keyframe in part.keyframes]
-        layers.append(Layer(part.edit, part.source, part.quad, frames_, path, part.weight, bends))
+        layers.append(Layer(part.edit, part.source, part.quad, frames_, path, part.weight, bends, hidden))
     return SequenceTrack(len(clip), layers, settings, featurizer.model)
 
 
@@ -215,10 +219,15 @@ def _composed(
         share = 0.0 if index is None else layer.weight(frame) * float(layer.path.opacity[index])
         if index is None or share <= 0:
             continue
-        put = layer.edit.apply(image, layer.transform(frame), source=sources[layer.source], compositing=compositing)
-        if share == 1.0:
+        transform = layer.transform(frame)
+        put = layer.edit.apply(image, transform, source=sources[layer.source], compositing=compositing)
+        hidden = layer.hidden.at(index, transform, image.size) if layer.hidden and frame != layer.source else None
+        if share == 1.0 and hidden is None:
             return put, 1.0
         change = (put.pixels.astype(np.float32) - image.pixels) * np.float32(share)
+        if hidden is not None:
+            left, top, right, bottom = hidden.box
+            change[top:bottom, left:right] *= 1 - hidden.values
         mixed = change if mixed is None else mixed + change
         total += share
     if mixed is None:

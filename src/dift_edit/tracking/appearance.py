@@ -16,6 +16,7 @@ __all__ = [
     "Grey",
     "Sighting",
     "Template",
+    "correlation",
     "flow",
     "follow",
     "grey",
@@ -318,13 +319,13 @@ def _seen(template: Template, corners: Points, picture: Grey) -> float:
     b = picture[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     inside = np.zeros(a.shape, np.uint8)
     cv2.fillConvexPoly(inside, np.round(corners - low).astype(np.int32), 1)
-    correlation, texture = _correlation(a, b, 2 * radius + 1)
+    alike, texture = correlation(a, b, 2 * radius + 1)
     weight = np.minimum(texture, 400.0) * (inside > 0) * known
     total = float(weight.sum())
-    return float(weight[correlation > _SEEN].sum()) / total if total > 0 else 0.0
+    return float(weight[alike > _SEEN].sum()) / total if total > 0 else 0.0
 
 
-def _correlation(
+def correlation(
     a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], window: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Zero-mean normalised correlation in a window round every pixel, and the variance of `a` there."""
@@ -382,7 +383,7 @@ def search(template: Template, like: Points, picture: Grey) -> list[Points]:
         (4, 2) corners: from local features (Lowe 2004), which know turn and scale, and from plain correlation at
         the expected turn and scale.
     """
-    guesses = (_by_local_features(template, picture), _by_correlation(template, like, picture))
+    guesses = (_by_local_features(template, picture), _bycorrelation(template, like, picture))
     return [guess for guess in guesses if guess is not None]
 
 
@@ -407,7 +408,7 @@ def _by_local_features(template: Template, picture: Grey) -> Points | None:
     return guess if 0.2 < quad_side(guess) / side < 5 else None
 
 
-def _by_correlation(template: Template, like: Points, picture: Grey) -> Points | None:
+def _bycorrelation(template: Template, like: Points, picture: Grey) -> Points | None:
     shrink = float(np.clip(quad_side(like) / 24, 1, 4))
     height, width = picture.shape
     small = cv2.resize(picture, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA)

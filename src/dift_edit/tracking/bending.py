@@ -26,7 +26,8 @@ from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas
 from dift_edit.image import Image
 from dift_edit.tracking.appearance import Grey, flow, grey
 from dift_edit.tracking.path import Path
-from dift_edit.tracking.pose import map_points, quad_matrices, quad_side
+from dift_edit.tracking.pose import map_points, quad_side
+from dift_edit.tracking.straight import Straightener
 from dift_edit.video_io.base import Clip
 
 __all__ = ["Bends", "BentPlane", "find_bends", "smooth_offsets"]
@@ -34,8 +35,6 @@ __all__ = ["Bends", "BentPlane", "find_bends", "smooth_offsets"]
 Floats = npt.NDArray[np.float64]
 
 _SEEN = ("key", "keyframe", "recent")
-_ROOM = 0.3  # of the quad, on each side, is looked at too
-_MOST_PIXELS, _LEAST_PIXELS = 240, 176  # longest side of the straightened patch
 _MOST_POINTS, _LEAST_POINTS = 300, 12
 _STIFFNESS = np.logspace(-2, 5, 15)
 _FLAT = 1e-3  # pull of every vertex to where the plane has it, as a share of a full frame's weight
@@ -155,22 +154,13 @@ class _Look:
     def __init__(self, keyframe: Image, quad: Points, working_side: int) -> None:
         self._quad = quad
         self._side = quad_side(quad)
-        scale = min(1.0, working_side / min(keyframe.size))
-        self._size = (round(keyframe.size[0] * scale), round(keyframe.size[1] * scale))
-        self._shrink = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
-        middle = quad.mean(0)
-        grown = middle + (quad - middle) * (1 + 2 * _ROOM)
-        edges = np.linalg.norm(np.roll(grown, -1, 0) - grown, axis=1)
-        extent = np.array([edges[0] + edges[2], edges[1] + edges[3]]) / 2 * scale
-        extent *= np.clip(extent.max(), _LEAST_PIXELS, _MOST_PIXELS) / extent.max()
-        self._box = (max(round(extent[0]), 16), max(round(extent[1]), 16))
-        width, height = self._box
-        outline = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
-        self._from_box = quad_matrices(outline, grown[None])[0]
-        self._key = self._straight(keyframe, np.eye(3))
-        found = cv2.goodFeaturesToTrack(self._key, _MOST_POINTS, 0.004, max(max(self._box) / 24, 3.0), blockSize=5)
+        self._straight = Straightener(keyframe.size, quad, working_side)
+        self._key = self._view(keyframe, quad)
+        found = cv2.goodFeaturesToTrack(
+            self._key, _MOST_POINTS, 0.004, max(max(self._straight.box) / 24, 3.0), blockSize=5
+        )
         self._points = np.zeros((0, 2)) if found is None else found[:, 0].astype(np.float64)
-        self._at = map_points(self._from_box, self._points)
+        self._at = map_points(self._straight.to_source, self._points)
         self.flat = self._mesh(self._at, self._at)
 
     def __call__(self, image: Image, corners: Points) -> tuple[Floats, float]:
@@ -178,9 +168,8 @@ class _Look:
         nothing = np.zeros((LATTICE**2, 2)), 0.0
         if len(self._points) < _LEAST_POINTS:
             return nothing
-        picture = self._straight(image, quad_matrices(self._quad, corners[None])[0])
-        targets, good = flow(self._key, picture, self._points, self._points, 2)
-        moved = map_points(self._from_box, targets)
+        targets, good = flow(self._key, self._view(image, corners), self._points, self._points, 2)
+        moved = map_points(self._straight.to_source, targets)
         good &= np.linalg.norm(moved - self._at, axis=1) < _FARTHEST * self._side
         if good.sum() < _LEAST_POINTS:
             return nothing
@@ -193,15 +182,8 @@ class _Look:
         assert isinstance(mesh, PiecewiseAffine)
         return mesh
 
-    def _straight(self, image: Image, plane: Matrix) -> Grey:
-        pixels = np.asarray(Image(image.pixels).to_pil()) if image.pixels.dtype != np.uint8 else image.pixels
-        if image.size != self._size:
-            pixels = cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA)
-        matrix = self._shrink @ plane @ self._from_box
-        patch = cv2.warpPerspective(
-            pixels, matrix, self._box, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-        )
-        return grey(Image(patch), self._box)
+    def _view(self, image: Image, corners: Points) -> Grey:
+        return grey(Image(self._straight(image, corners)), self._straight.box)
 
 
 def smooth_offsets(values: Floats, weights: Floats) -> Floats:

@@ -10,6 +10,7 @@ from dift_edit.settings import MIRRORS
 __all__ = ["SequenceSettings"]
 
 ENGINES = ("homography", "mesh")
+OCCLUSIONS = ("whole", "parts")
 
 
 def _option(default: Any, help_: str, low: float, high: float, **more: Any) -> Any:
@@ -37,6 +38,13 @@ class SequenceSettings:
         default="homography",
         metadata={"help": "whether the edit moves as a plane, or bends with what it is on", "choices": ENGINES},
     )
+    occlusion: str = field(
+        default="whole",
+        metadata={
+            "help": "whether the edit fades as a whole when something hides it, or is also cut off where it is hidden",
+            "choices": OCCLUSIONS,
+        },
+    )
     smooth: bool = field(default=True, metadata={"help": "smooth the movement in time"})
     mirror: str = field(
         default="never",
@@ -51,7 +59,7 @@ class SequenceSettings:
                 raise EditError(
                     f"The setting {item.name} is {value}: use a number from {limits[0]:g} to {limits[1]:g}."
                 )
-        for name, choices in (("mirror", MIRRORS), ("engine", ENGINES)):
+        for name, choices in (("mirror", MIRRORS), ("engine", ENGINES), ("occlusion", OCCLUSIONS)):
             if getattr(self, name) not in choices:
                 raise EditError(f"The setting {name} is {getattr(self, name)!r}: use one of {', '.join(choices)}.")
 

@@ -12,6 +12,7 @@ from dift_edit.errors import DiftEditError
 from dift_edit.features.base import ModelInfo
 from dift_edit.geometry.base import MatrixTransform, Transform
 from dift_edit.tracking.bending import Bends
+from dift_edit.tracking.hiding import Hidden
 from dift_edit.tracking.path import Path
 from dift_edit.tracking.plot import confidence_plot
 from dift_edit.tracking.pose import quad_matrices
@@ -31,6 +32,7 @@ class Layer:
     path: Path
     weight: Callable[[int], float]
     bends: Bends | None = None
+    hidden: Hidden | None = None
 
     def index(self, frame: int) -> int | None:
         """Of a frame in the path; None outside its span."""
