@@ -67,7 +67,10 @@ def key_of(clip: SyntheticClip) -> int | None:
     return int(whole[len(whole) // 3 if clip.swing > 1 else 0]) if len(whole) else None
 
 
-def synthetic(featurizer: de.Featurizer, count: int, size: tuple[int, int], names: list[str], seeds: int) -> None:
+def synthetic(
+    featurizer: de.Featurizer, count: int, size: tuple[int, int], names: list[str], seeds: int,
+    settings: de.SequenceSettings,
+) -> None:  # fmt: skip
     """One line a clip. `ghost`: frames that show the edit though at most a tenth of its place is seen."""
     steps = np.linspace(0, 1, 7)
     shares = np.stack(np.meshgrid(0.25 + 0.5 * steps, 0.2 + 0.6 * steps), -1).reshape(-1, 2)
@@ -78,7 +81,8 @@ def synthetic(featurizer: de.Featurizer, count: int, size: tuple[int, int], name
             continue
         frames = list(clip.read(0, count))
         start, used = time.perf_counter(), time.process_time()
-        track = track_sequence(frames, Sticker(sticker(), quad=clip.quad(key)), featurizer=featurizer, keyframes=key)
+        edit = Sticker(sticker(), quad=clip.quad(key))
+        track = track_sequence(frames, edit, featurizer=featurizer, keyframes=key, settings=settings)
         seconds, used = time.perf_counter() - start, time.process_time() - used
         truth = np.array([clip.quad(index) for index in range(count)])
         quads = np.array([track.corners(index) for index in range(count)])
@@ -203,6 +207,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=0, help="number of frames")
     parser.add_argument("--seeds", type=int, default=1, help="number of drawn clips of each kind")
     parser.add_argument("--size", choices=["480p", "180p"], default="480p", help="of drawn clips")
+    parser.add_argument("--engine", default="homography", help="homography or mesh")
     args = parser.parse_args()
     if args.what == "memory":
         for count in (100, 1000):
@@ -214,7 +219,8 @@ def main() -> None:
     featurizer = de.load_featurizer("mini")
     if args.what == "synthetic":
         size = (854, 480) if args.size == "480p" else (320, 180)
-        synthetic(featurizer, args.count or 200, size, args.paths, args.seeds)
+        settings = de.SequenceSettings(engine=args.engine)
+        synthetic(featurizer, args.count or 200, size, args.paths, args.seeds, settings)
     elif args.what == "davis":
         davis(featurizer, Path(args.paths[0]), Path(args.paths[1]))
     else:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from clip_data import SMALL, errors, sticker, write_clip
@@ -88,6 +89,30 @@ def test_frames_that_were_not_edited_stay_as_they_were(mini, tmp_path: Path) -> 
         (tmp_path / "out" / f"{i:05d}.png").read_bytes() == (folder / f"{i:05d}.png").read_bytes() for i in range(30)
     ]
     assert same == [False] * 10 + [True] * 20
+
+
+@pytest.mark.parametrize(("kind", "output"), [(".gif", ".gif"), (".webp", ".webp"), (".webp", ".gif")])
+def test_an_animation_keeps_its_durations_and_its_loop(mini, tmp_path: Path, kind: str, output: str) -> None:
+    clip = SyntheticClip.drawn(6, seed=2, size=(192, 108))
+    pictures = [PIL.Image.fromarray(image.pixels) for image in clip.read(0, 6)]
+    durations = [40, 70, 100, 40, 250, 90] if kind == ".gif" else [33, 33, 34, 33, 500, 167]
+    pictures[0].save(tmp_path / f"in{kind}", save_all=True, append_images=pictures[1:], duration=durations, loop=2)
+    report = process_clip(tmp_path / f"in{kind}", sticker(clip.quad(0)), tmp_path / f"out{output}", featurizer=mini)
+    assert report.applied == 6
+    with PIL.Image.open(tmp_path / f"out{output}") as made:
+        assert made.n_frames == 6 and made.info["loop"] == 2
+        found = []
+        for index in range(6):
+            made.seek(index)
+            made.load()
+            found.append(made.info["duration"])
+    if kind == output:
+        assert found == durations
+    else:  # a GIF counts hundredths of a second; the rounding does not add up
+        assert np.abs(np.cumsum(found) - np.cumsum(durations)).max() <= 5
+    x, y = clip.quad(5).mean(0).round().astype(int)
+    last = next(iter(open_clip(tmp_path / f"out{output}").read(5, 6))).pixels[y, x].astype(int)
+    assert np.abs(last - (255, 0, 160)).max() < 40
 
 
 def write_long_video(path: Path) -> list[tuple[float, float]]:

@@ -33,7 +33,8 @@ NAMES = [
     "collect_targets", "cycle_error", "edit_from_difference", "evaluation", "fit_pca", "image_digest",
     "labels_from_coco", "labels_to_coco", "load_edit", "load_featurizer", "load_image", "load_job", "locate",
     "locate_best_view", "locate_instances", "match_dense", "match_mutual", "match_points", "open_clip",
-    "open_writer", "process_clip", "propagate", "propagate_keypoints", "propagate_labels",
+    "open_writer", "process_clip", "process_keypoints", "process_labels", "propagate", "propagate_keypoints",
+    "propagate_labels",
     "propagate_sequence", "render_sequence", "run_batch", "run_job", "save_edit", "save_image", "save_job",
     "similarity_map", "track_sequence", "transfer", "viz", "warp_image",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dift_edit.batch import ModelSpec, Summary, propagate, run_batch, run_job
     from dift_edit.cache import CachedFeaturizer, FeatureCache, fit_pca
     from dift_edit.clip_job import process_clip
+    from dift_edit.clip_labels import process_keypoints, process_labels
     from dift_edit.compositing import Compositing, alpha_over
     from dift_edit.edits import (
         ColorAdjust,
@@ -63,6 +64,7 @@ _HOMES = {
     "batch": ["ModelSpec", "Summary", "propagate", "run_batch", "run_job"],
     "cache": ["CachedFeaturizer", "FeatureCache", "fit_pca"],
     "clip_job": ["process_clip"],
+    "clip_labels": ["process_keypoints", "process_labels"],
     "compositing": ["Compositing", "alpha_over"],
     "edits": [
         "ColorAdjust",
@@ -171,6 +173,8 @@ __all__ = [
     "open_clip",
     "open_writer",
     "process_clip",
+    "process_keypoints",
+    "process_labels",
     "propagate",
     "propagate_keypoints",
     "propagate_labels",

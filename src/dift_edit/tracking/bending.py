@@ -34,7 +34,7 @@ __all__ = ["Bends", "BentPlane", "find_bends", "smooth_offsets"]
 
 Floats = npt.NDArray[np.float64]
 
-_SEEN = ("key", "keyframe", "recent")
+_SEEN = ("key", "keyframe")  # what rests on anything else has changed its look
 _MOST_POINTS, _LEAST_POINTS = 300, 12
 _STIFFNESS = np.logspace(-2, 5, 15)
 _FLAT = 1e-3  # pull of every vertex to where the plane has it, as a share of a full frame's weight
