@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 OUTPUTS = ("out.mp4", "out.gif", "out.webp", "frames")
-COUNT = 36
+COUNT = 26
 PRELOADED = ["dift_edit.clip_job", "dift_edit.features.pixel_diffusion", "diffusers.models.unets.unet_2d", "av"]
 
 
 def work(source: str, output: str, quad: list[list[float]], ticks) -> None:
     """One run, in a process of its own; `ticks` counts the frames that were followed and written."""
-    from dift_edit import Sticker, load_featurizer, process_clip
+    from dift_edit import SequenceSettings, Sticker, load_featurizer, process_clip
 
     pixels = np.full((20, 30, 4), (250, 20, 90, 255), np.uint8)
 
@@ -26,7 +26,10 @@ def work(source: str, output: str, quad: list[list[float]], ticks) -> None:
         ticks.value = done + (COUNT if stage == "writing" else 0)
 
     ticks.value = -1
-    process_clip(source, Sticker(pixels, quad=quad), output, featurizer=load_featurizer("mini"), progress=tick)
+    process_clip(
+        source, Sticker(pixels, quad=quad), output, featurizer=load_featurizer("mini"), progress=tick,
+        settings=SequenceSettings(working_side=128),
+    )  # fmt: skip
     ticks.value = 1000
 
 
@@ -55,7 +58,7 @@ class Killer:
         process.start()
         if kill_at is not None:
             while ticks.value < kill_at and process.is_alive():
-                time.sleep(0.0005)
+                time.sleep(0.001)
             time.sleep(float(self._rng.uniform(0, 0.02)))
             process.kill()
         process.join()
