@@ -7,6 +7,7 @@ import pytest
 
 from dift_edit.errors import ImageError, OutputError
 from dift_edit.image import Image
+from dift_edit.tracking.synthetic import drawn_texture
 from dift_edit.video_io import as_clip, iterate_reversed, open_clip, open_writer
 
 av = pytest.importorskip("av")
@@ -175,6 +176,18 @@ def test_animation_keeps_durations_and_loop(tmp_path: Path, suffix: str) -> None
     assert written.loop == 3
     for a, b in zip(clip.read(0, 6), written.read(0, 6), strict=True):
         assert np.abs(a.pixels.astype(int) - b.pixels).mean() <= (0 if suffix == ".gif" else 3)
+
+
+def test_a_small_spot_of_a_strong_colour_survives_in_a_gif(tmp_path: Path) -> None:
+    picture = drawn_texture((320, 180), 3) // 2 + 40  # dull, with thousands of colours
+    picture[90:93, 160:163] = (250, 10, 20)
+    clip = as_clip([picture, picture])
+    writer = open_writer(tmp_path / "a.gif", clip)
+    for image in clip.read(0, 2):
+        writer.add(image)
+    written = next(open_clip(writer.close()).read(0, 1)).pixels.astype(int)
+    assert np.abs(written[91, 161] - (250, 10, 20)).max() < 40
+    assert np.sqrt(((written - picture) ** 2).mean()) < 8
 
 
 def test_gif_holes_stay_holes(tmp_path: Path) -> None:

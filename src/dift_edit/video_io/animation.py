@@ -160,7 +160,9 @@ def _with_palette(image: Image) -> Picture:
     most = 256 if image.alpha is None else 255
     colors = rgb.getcolors(most)
     if colors is None:
-        paletted = rgb.quantize(most, dither=PIL.Image.Dither.FLOYDSTEINBERG)
+        # An octree keeps small spots of a strong colour, which median cut loses; dithering would flicker.
+        reduced = rgb.quantize(most, method=PIL.Image.Quantize.FASTOCTREE)
+        paletted = rgb.quantize(palette=reduced, dither=PIL.Image.Dither.NONE)
     else:
         exact = PIL.Image.new("P", (1, 1))
         flat = [channel for _, color in colors for channel in color]  # type: ignore[union-attr]
