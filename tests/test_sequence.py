@@ -90,7 +90,7 @@ def test_leaving_the_picture(mini, seed: int, grey: bool) -> None:
     frames = [image.pixels for image in clip.read(0, 80)]
     if grey:
         frames = [np.repeat(pixels.mean(2, keepdims=True), 3, 2).astype(np.uint8) for pixels in frames]
-    found = track(frames, key, mini, quad=clip.quad(key))
+    found = track(frames, key, mini, quad=clip.quad(key), working_side=180)
     opacity = np.array([found.opacity(index) for index in range(80)])
     assert (opacity[outside] == 0).all()
     assert opacity[inside].mean() > 0.6, "it comes back"
