@@ -17,6 +17,8 @@ __all__ = ["Explorer"]
 
 _GRAB = 14
 """Screen pixels within which a point is taken hold of."""
+_PATIENCE = 150
+"""Milliseconds after which the asked point is shown though no answer has come."""
 
 
 class Explorer:
@@ -44,9 +46,9 @@ class Explorer:
         self.heat: dict[str, Any] = {}
         self.lane = Lane()
         self._answers: dict[str, dict[str, Any]] = {}
+        self._looks: list[tuple[str, str]] = []
         self._turn = QTimer()
         self._turn.setSingleShot(True)
-        self._turn.setInterval(0)
         self._turn.timeout.connect(self._show_next)
 
     def turn(self, on: bool) -> None:
@@ -166,14 +168,14 @@ class Explorer:
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             yield from self.editor.ask("explore", cancelled=cancelled, urgency=0, **question)
 
-        self._show_points()
+        self._turn.start(_PATIENCE)
         self.lane.submit(steps, lambda answer: self._take(names[answer["key"]], answer))
 
     def _take(self, key: str, answer: dict[str, Any]) -> None:
         """Keep an answer; it is shown in a turn of the event loop of its own, as it may need a new layer."""
         if self.on:
             self._answers[key] = answer
-            self._turn.start()
+            self._turn.start(0)
 
     def _show_next(self) -> None:
         if self._answers:
@@ -183,7 +185,7 @@ class Explorer:
                 self.found[key] = (answer["point"], answer["confidence"])
                 self._show_heat(key, answer["heat"])
         if self._answers:
-            self._turn.start()
+            self._turn.start(0)
         else:
             self._show_points()
 
@@ -220,13 +222,21 @@ class Explorer:
         rows = [row for row in rows if self.scene.layer(row[0]) is not None]
         if self.points is None or self.points not in self.viewer.layers:
             self._make_points()
-        points = self.points
-        points.data = np.array([glue.to_world(self.scene.layer(row[0]), [row[1]])[0] for row in rows]).reshape(-1, 2)
-        points.features = {"words": [row[3] for row in rows]}
-        points.face_color = [row[2] for row in rows]
-        points.selected_data = set()
+        points, places = self.points, [glue.to_world(self.scene.layer(row[0]), [row[1]])[0] for row in rows]
+        if len(points.data) == len(places):
+            points.data[...] = places
+            points.selected_data = set()
+        else:
+            points.data = np.array(places)
+        looks = [row[2:] for row in rows]
+        if looks != self._looks:
+            self._looks = looks
+            points.face_color = [colour for colour, _ in looks]
+            points.features = {"words": [words for _, words in looks]}
+        points.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _make_points(self) -> None:
+        self._looks = []
         self.points = Points(
             ndim=2, name="dift-edit matches", symbol="disc", border_width=0.15, border_color="black",
             size=self._size(), features={"words": np.array([], dtype=object)},

@@ -53,11 +53,13 @@ def test_answers_are_live(bench):
     bench.click("cat", 120, 90)
     bench.wait(lambda: len(explorer.found) == 3)
     bench.idle()
-    count, used, start = 8, bench.cpu_seconds(), time.perf_counter()
+    count, start = 8, time.perf_counter()
+    used = bench.gui_and_engine_seconds()
     for step in range(count):
         bench.click("cat", 100 + 15 * step, 120)
         bench.idle()
-    seconds, used = (time.perf_counter() - start) / count / 3, (bench.cpu_seconds() - used) / count / 3
+    seconds = (time.perf_counter() - start) / count / 3
+    used = (bench.gui_and_engine_seconds() - used) / count / 3
     print(f"a target takes {1000 * seconds:.0f} ms, {1000 * used:.0f} ms of processor time")
     assert used < 0.1, f"{used:.3f} s of processor time for each target"
 
