@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
     dock.results.explore.setChecked(False)
 
     dock.choose.arrange.setChecked(False)
-    dock.choose.use_layer(viewer.layers["sticker"])
+    dock.choose.edit.use_layer(viewer.layers["sticker"])
     dock.choose.arrange.setChecked(True)
     wait(lambda: editor.session.preview is not None)
     dock.scene.select(editor.session.source)

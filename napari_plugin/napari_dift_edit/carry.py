@@ -12,7 +12,7 @@ from napari_dift_edit.editor import Editor
 from napari_dift_edit.jobs import Job
 from napari_dift_edit.scene import Scene
 
-__all__ = ["carry_layer"]
+__all__ = ["annotations", "carry_layer"]
 
 
 def carry_layer(editor: Editor, scene: Scene, layer: Layer) -> int:
@@ -78,10 +78,41 @@ def carry_layer(editor: Editor, scene: Scene, layer: Layer) -> int:
         editor.said.emit(f"{layer.name}: carried to {len(keys)} pictures" if outcome == "done" else "Cancelled")
         editor.working.emit(False)
 
+    key = editor.pictures.key(layer)
+    if key not in editor.carried:
+        editor.carried.append(key)
     editor.job = Job(steps, on_item=hear, on_end=end, title=f"dift-edit: {layer.name}", total=len(keys))
     editor.job.start()
     editor.working.emit(True)
     return len(keys)
+
+
+def annotations(editor: Editor, scene: Scene) -> list[dict[str, Any]]:
+    """The layers that were carried along and are still there, in the source's pixels, as the engine writes them."""
+    source, found = scene.layer(editor.session.source), []
+    for key in editor.carried:
+        layer = scene.layer(key)
+        if layer is None or source is None:
+            continue
+        labels = _label_values(layer, source) if isinstance(layer, Labels) else None
+        found.append({
+            "name": str(layer.name), "labels": labels,
+            "polygons": _polygons(layer, source) if isinstance(layer, Shapes) else [],
+            "points": _outlines(layer, source)[0] if isinstance(layer, Points) else [],
+        })  # fmt: skip
+    return found
+
+
+def _polygons(layer: Shapes, source: Layer) -> list[Any]:
+    """The closed shapes; an ellipse as the polygon that napari draws."""
+    outlines = _outlines(layer, source)
+    for index, kind in enumerate(layer.shape_type):
+        if kind == "ellipse":
+            corners = outlines[index]
+            angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
+            across, down = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+            outlines[index] = corners.mean(0) + np.cos(angle) * across + np.sin(angle) * down
+    return [outline for outline in outlines if len(outline) > 2]
 
 
 def _label_values(layer: Labels, source: Layer) -> Any:

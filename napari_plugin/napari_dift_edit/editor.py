@@ -1,36 +1,22 @@
 """What the user can do: each action is one undoable step from one session to the next."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from psygnal import Signal
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
-from napari_dift_edit.client import EngineError, shared_engine
+from napari_dift_edit.asker import Asker, Settings
 from napari_dift_edit.history import History
 from napari_dift_edit.jobs import Job, Lane
 from napari_dift_edit.pictures import Pictures
-from napari_dift_edit.state import Crop, EditSpec, Pin, Quad, Result, Session, stack_crops
+from napari_dift_edit.state import Crop, EditSpec, Pin, Quad, Result, Session
 
-__all__ = ["Editor", "Settings"]
-
-
-@dataclass
-class Settings:
-    """Choices that are no part of undo; the empty ones leave dift-edit's own defaults."""
-
-    model: str = "mini"
-    device: str = "cpu"
-    transfer: dict[str, Any] = field(default_factory=dict)
-
-    def message(self) -> dict[str, str]:
-        """The model as the engine reads it."""
-        return {"name": self.model, "device": self.device}
+__all__ = ["Editor"]
 
 
 class Editor:
@@ -47,12 +33,13 @@ class Editor:
 
     def __init__(self) -> None:
         self.pictures = Pictures()
-        self.engine = shared_engine()
-        self.history = History(Session())
         self.settings = Settings()
+        self.asker = Asker(self.pictures, self.settings)
+        self.ask, self.question = self.asker.ask, self.asker.question
+        self.history = History(Session())
         self.job: Job | None = None
         self.running: str = ""
-        self.outputs: dict[str, str] = {}
+        self.carried: list[str] = []
         self._applying: dict[str, Lane] = {}
 
     @property
@@ -166,7 +153,7 @@ class Editor:
             raise DiftEditError("The edit is still being prepared: try again in a moment.")
         number = self.history.do(f"Propagate to {len(targets)}", session)
         self.job = Job(
-            self._propagation(session, targets),
+            self.asker.propagation(session, targets),
             on_item=lambda item: self._hear(item, number),
             on_end=self._ended,
             title=f"dift-edit: {session.edit.name}",
@@ -175,74 +162,6 @@ class Editor:
         self.job.start()
         self.changed.emit(self.session)
         self.working.emit(True)
-
-    def _propagation(self, session: Session, targets: Sequence[str]) -> Callable[..., Iterator[Any]]:
-        asked = [(key, *self._request(session, key)) for key in targets]
-
-        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
-            crashes = 0
-            for key, name, request in asked:
-                yield "begin", key
-                try:
-                    if name == "sequence":
-                        yield from self._follow(key, request, cancelled)
-                    else:
-                        for answer in self.ask(name, cancelled=cancelled, urgency=1, **request):
-                            yield "result", key, answer
-                    crashes = 0
-                except EngineError as error:
-                    crashes += 1
-                    if crashes > 1:
-                        raise
-                    yield "crash", key, str(error)
-                except DiftEditError as error:
-                    yield "result", key, {"status": "failed", "reason": str(error)}
-
-        return steps
-
-    def _request(self, session: Session, key: str) -> tuple[str, dict[str, Any]]:
-        """The engine's function for one target, and what it needs."""
-        question = self.question(session, key)
-        frames = self.pictures.frames(key)
-        if not frames:
-            return "place", {**question, "output": self.outputs.get(key, "")}
-        number = int(session.source.split("#")[1])
-        keyframes = {number: None, **session.keyframes.get(key, {})}
-        return "sequence", {
-            "source": question["source"], "edit": question["edit"], "model": question["model"],
-            "frames": [self.pictures.content(frame) for frame in frames], "keyframes": keyframes,
-        }  # fmt: skip
-
-    def _follow(self, key: str, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[Any]:
-        """The edit through a stack of frames: progress, then one result."""
-        found: list[dict[str, Any]] = []
-        for answer in self.ask("sequence", cancelled=cancelled, urgency=1, **request):
-            if isinstance(answer, tuple):
-                yield "track", key, answer[1], answer[2]
-            else:
-                found.append(answer)
-        worst = min(found, key=lambda frame: frame["confidence"])
-        crops = tuple(Crop(**frame["crop"], frame=frame["frame"]) for frame in found if frame["crop"])
-        hidden = len(found) - len(crops)
-        reason = f"least sure in frame {worst['frame']} ({worst['confidence']:.0%})"
-        if hidden:
-            reason += f"; hidden in {hidden} of {len(found)} frames"
-        yield "stack", key, Result(
-            status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops,
-            stack=stack_crops(crops, len(found)),
-            confidence=float(np.mean([frame["confidence"] for frame in found])), quad=found[0]["quad"],
-            track=tuple((frame["quad"], frame["confidence"]) for frame in found),
-        )  # fmt: skip
-
-    def question(self, session: Session, key: str) -> dict[str, Any]:
-        """What the engine needs to place the edit in one target."""
-        assert session.edit is not None
-        return {
-            "source": self.pictures.content(session.source), "edit": session.edit.message(),
-            "target": self.pictures.content(key), "model": self.settings.message(),
-            "settings": dict(self.settings.transfer),
-            "pins": [(pin.source, pin.target) for pin in session.pins.get(key, ())],
-        }  # fmt: skip
 
     def _hear(self, item: tuple[Any, ...], number: int) -> bool:
         kind, key, *content = item
@@ -308,7 +227,7 @@ class Editor:
 
     def _follow_again(self, key: str, number: int) -> None:
         """Carry the edit through a stack again, with its keyframes."""
-        _, request = self._request(self.session, key)
+        _, request = self.asker.request(self.session, key)
 
         def hear(item: tuple[Any, ...]) -> None:
             if item[0] == "stack":
@@ -316,7 +235,7 @@ class Editor:
             else:
                 self.said.emit(f"Following through {self.pictures.name(key)}: {item[2]} of {item[3]} frames")
 
-        self._lane(key).submit(lambda cancelled: self._follow(key, request, cancelled), hear)
+        self._lane(key).submit(lambda cancelled: self.asker.follow(key, request, cancelled), hear)
 
     def _apply(self, key: str, result: Result, number: int) -> None:
         """Make the picture of a placement that is already known."""
@@ -420,10 +339,6 @@ class Editor:
     def read_file(self, path: Path, then: Callable[[npt.NDArray[Any]], None]) -> None:
         """Read a picture file in the engine and hand its pixels on."""
         self.ask_aside("read", then, path=str(path))
-
-    def ask(self, name: str, **arguments: Any) -> Iterator[Any]:
-        """Ask the engine, with the pictures of this editor; for worker threads (see `Engine.ask`)."""
-        return self.engine.ask(name, read=self.pictures.pixels, **arguments)
 
     def ask_aside(self, name: str, then: Callable[[Any], None], **arguments: Any) -> None:
         """Ask the engine something small, beside a propagation."""

@@ -15,7 +15,7 @@ from napari_dift_edit.scene import Scene
 
 __all__ = ["Explorer"]
 
-_GRAB = 14
+_GRAB = 18
 """Screen pixels within which a point is taken hold of."""
 _PATIENCE = 150
 """Milliseconds after which the asked point is shown though no answer has come."""
@@ -238,9 +238,9 @@ class Explorer:
     def _make_points(self) -> None:
         self._looks = []
         self.points = Points(
-            ndim=2, name="dift-edit matches", symbol="disc", border_width=0.15, border_color="black",
-            size=self._size(), features={"words": np.array([], dtype=object)},
-            text={"string": "{words}", "size": 12, "color": "white", "anchor": "upper_left"},
+            ndim=2, name="dift-edit matches", symbol="disc", border_width=0.08, border_color="black",
+            size=self._size(), canvas_size_limits=(30, 36), opacity=0.9,
+            features={"words": np.array([], dtype=object)}, text={"string": "{words}", "size": 8, "color": "black"},
         )  # fmt: skip
         self.points.metadata["dift-edit"] = {"helper": True}
         with self.scene.quietly():

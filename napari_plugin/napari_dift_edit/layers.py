@@ -24,7 +24,6 @@ __all__ = [
     "picture_size",
     "quad_affine",
     "read_pixels",
-    "side_by_side",
     "to_picture",
     "to_rgba",
     "to_world",
@@ -258,50 +257,3 @@ def world_box(layer: Layer) -> tuple[Array, Array]:
     width, height = picture_size(layer)
     corners = to_world(layer, [(-0.5, -0.5), (width - 0.5, -0.5), (width - 0.5, height - 0.5), (-0.5, height - 0.5)])
     return corners.min(0), corners.max(0)
-
-
-def side_by_side(layers: Sequence[Layer], aspect: float = 1.5, gap: float = 0.03) -> list[Array]:
-    """The `affine` that each layer needs so that all pictures lie in rows of one height, like prints on a table.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        The first one keeps its place and size.
-    aspect : float
-        Width over height of the whole table.
-    gap : float
-        Between pictures, in heights.
-    """
-    boxes = [world_box(layer) for layer in layers]
-    row_height = float((boxes[0][1] - boxes[0][0])[0])
-    scales = [row_height / float((high - low)[0]) for low, high in boxes]
-    widths = [float((high - low)[1]) * scale for (low, high), scale in zip(boxes, scales, strict=True)]
-    space = row_height * gap
-    wide = _row_width(widths, row_height, space, aspect)
-    affines, left, top = [], 0.0, 0.0
-    for layer, (low, _), scale, width in zip(layers, boxes, scales, widths, strict=True):
-        if left and left + width > wide:
-            left, top = 0.0, top + row_height + space
-        corner = boxes[0][0] + (top, left)
-        move = np.array([(scale, 0, corner[0] - scale * low[0]), (0, scale, corner[1] - scale * low[1]), (0, 0, 1)])
-        affine = np.array(layer.affine.affine_matrix, dtype=np.float64)
-        affine[-3:, :] = move @ affine[-3:, :]
-        affines.append(affine)
-        left += width + space
-    return affines
-
-
-def _row_width(widths: Sequence[float], height: float, space: float, aspect: float) -> float:
-    """The width of rows with which a window of a given aspect shows the pictures largest."""
-    best, chosen = 0.0, max(widths)
-    for last in range(1, len(widths) + 1):
-        limit = max(sum(widths[:last]) + space * (last - 1), *widths) + 1e-6
-        rows, left = 1, 0.0
-        for width in widths:
-            if left and left + width > limit:
-                rows, left = rows + 1, 0.0
-            left += width + space
-        zoom = min(aspect / limit, 1 / (rows * (height + space)))
-        if zoom > best:
-            best, chosen = zoom, limit
-    return chosen

@@ -10,7 +10,18 @@ import numpy as np
 if TYPE_CHECKING:
     from napari_dift_edit.tasks import Store
 
-__all__ = ["carry_labels", "carry_points", "export", "folder", "save_picture", "transform_of", "write_job"]
+__all__ = [
+    "carry_labels",
+    "carry_points",
+    "export",
+    "export_frame",
+    "folder",
+    "save_annotations",
+    "save_edit",
+    "save_picture",
+    "transform_of",
+    "write_job",
+]
 
 
 def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
@@ -67,6 +78,46 @@ def export(
         found = locate(image, made.quad, picture, featurizer=store.featurizer(model), **options).transform
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     yield str(save_image(made.apply(picture, found, source=image), output))
+
+
+def export_frame(store: "Store", *, picture: str, crop: tuple[int, int, Any] | None, output: str) -> Iterator[Any]:
+    """Write one frame of a stack, with what the edit changed in it, ``(x, y, (h, w, 4) uint8)`` or None."""
+    from dift_edit import as_image, save_image
+
+    (image,) = store.need(picture)
+    if crop is not None:
+        x, y, pixels = crop
+        frame = np.asarray(image.to_pil()).copy()
+        part = frame[y : y + pixels.shape[0], x : x + pixels.shape[1]]
+        changed = pixels[..., 3] > 0
+        part[changed] = pixels[changed][:, : frame.shape[2]]
+        image = as_image(frame)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    yield str(save_image(image, output))
+
+
+def save_edit(store: "Store", *, source: str, edit: dict[str, Any], output: str) -> Iterator[Any]:
+    """Write an edit as the file that a recipe names."""
+    from dift_edit.edits import save_edit
+
+    image, _ = store.need(source, edit["picture"])
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    yield str(save_edit(store.edit(edit, image), output))
+
+
+def save_annotations(
+    store: "Store", *, name: str, polygons: list[Any], points: Any, labels: Any, output: str
+) -> Iterator[Any]:
+    """Write annotations of the source, (N, 2) points each or an (H, W) picture of labels, as an edit of a recipe."""
+    with store.loading():
+        from dift_edit.edits import Keypoints, LabelLayer, Polygon, save_edit
+    layer = LabelLayer(
+        polygons=[Polygon(outline, name) for outline in polygons],
+        keypoints=[Keypoints(points, label=name)] if len(points) else [],
+        label_map=labels,
+    )
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    yield str(save_edit(layer, output))
 
 
 def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSlider,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -53,6 +52,9 @@ class ResultsPanel(QWidget):
         self.bar = QProgressBar()
         self.bar.setMaximumHeight(6)
         self.bar.setTextVisible(False)
+        policy = self.bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.bar.setSizePolicy(policy)
         self.table = TargetTable(self.editor)
         self.table.chosen.connect(self._go_to)
         self.table.key_pressed.connect(lambda key: press(dock, key))
@@ -75,10 +77,8 @@ class ResultsPanel(QWidget):
         self.undo = _button("Undo", "Nothing to undo", self.editor.undo)
         self.redo = _button("Redo", "Nothing to redo", self.editor.redo)
         self.export = _button("Export …", "Write the edited pictures, in full resolution.", self._ask_export)
-        self.more = QToolButton()
-        self.more.setText("More")
+        self.more = QPushButton("More")
         self.more.setToolTip("Pins, recipe, session, annotations.")
-        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self.more)
         self.menu.aboutToShow.connect(self._fill_menu)
         self.more.setMenu(self.menu)
@@ -200,6 +200,7 @@ class ResultsPanel(QWidget):
         session, job = self.editor.session, self.editor.job
         self.table.refresh()
         count = len(self.table.ticked)
+        self.bar.setVisible(job is not None)
         if job is not None:
             self.run.setText("Cancel")
             self.bar.setRange(0, job.bar.total or 1)
@@ -208,8 +209,6 @@ class ResultsPanel(QWidget):
             stale = any(result.stale for result in session.results.values())
             verb = "Update" if stale else "Propagate to"
             self.run.setText(f"{verb} {count} picture{'' if count == 1 else 's'}")
-            self.bar.setRange(0, 1)
-            self.bar.setValue(0)
         self.run.setEnabled(job is not None or bool(session.edit and count))
         self.undo.setEnabled(bool(self.editor.history.undo_label))
         self.undo.setToolTip(f"Undo: {self.editor.history.undo_label} (Ctrl-Z)")

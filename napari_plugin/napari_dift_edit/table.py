@@ -129,7 +129,7 @@ class _ConfidenceBar(QStyledItemDelegate):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colour = QColor(colour_of(result))
-        box = QRectF(option.rect).adjusted(6, 7, -44, -7)
+        box = QRectF(option.rect).adjusted(6, 8, -50, -8)
         track = QColor(colour)
         track.setAlpha(50)
         painter.setPen(Qt.PenStyle.NoPen)

@@ -15,7 +15,10 @@ from napari_dift_edit.outputs import (
     carry_labels,
     carry_points,
     export,
+    export_frame,
     folder,
+    save_annotations,
+    save_edit,
     save_picture,
     transform_of,
     write_job,
@@ -301,8 +304,8 @@ def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
     return tuple((float(x), float(y)) for x, y in points)
 
 
-HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {
-    "put": put, "read": read, "models": models, "warm": warm, "explore": explore, "prepare": prepare,
-    "place": place, "apply": apply, "export": export, "folder": folder, "save_picture": save_picture,
-    "write_job": write_job, "sequence": sequence, "carry_points": carry_points, "carry_labels": carry_labels,
-}  # fmt: skip
+_FUNCTIONS = (
+    put, read, models, warm, explore, prepare, place, apply, sequence, carry_points, carry_labels, export, export_frame,
+    folder, save_annotations, save_edit, save_picture, write_job,
+)  # fmt: skip
+HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {function.__name__: function for function in _FUNCTIONS}

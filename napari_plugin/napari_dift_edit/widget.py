@@ -1,10 +1,12 @@
 """The dock: choose a photo, an edit and targets; propagate; look through the results."""
 
+import importlib
+import threading
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
@@ -44,9 +46,6 @@ class DiftEditWidget(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self.choose)
         layout.addWidget(self.options)
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        layout.addWidget(line)
         layout.addWidget(self.results, 1)
         self.setMinimumWidth(370)
         self.setAcceptDrops(True)
@@ -60,6 +59,9 @@ class DiftEditWidget(QWidget):
         self.editor.working.connect(self._show)
         self.editor.said.connect(self._say)
         bind_keys(self)
+        threading.Thread(
+            target=importlib.import_module, args=("pandas",), daemon=True
+        ).start()  # napari's first Shapes need it
         self.follow_layers()
 
     # pictures in the viewer
@@ -137,7 +139,7 @@ class DiftEditWidget(QWidget):
         """A picture that is dropped on the dock is the sticker."""
         urls = event.mimeData().urls()
         if urls:
-            self.attempt(self.choose.sticker_file, urls[0].toLocalFile())
+            self.attempt(self.choose.edit.sticker_file, urls[0].toLocalFile())
             event.acceptProposedAction()
 
     def shut(self) -> None:

@@ -122,7 +122,7 @@ class Bench:
         """Processor time of the viewer's thread and of the engine so far: not moved by what else the machine does."""
         from pathlib import Path
 
-        fields = Path(f"/proc/{self.editor.engine.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{self.editor.asker.engine.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return time.thread_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def press(self, text, modifier=None):

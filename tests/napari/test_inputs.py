@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from napari_dift_edit import layers as glue
+from napari_dift_edit.arrange import side_by_side
 
 
 def _grey(cat):
@@ -58,7 +59,7 @@ def test_side_by_side_keeps_scale_and_separates(make_napari_viewer, cat):
     viewer = make_napari_viewer()
     made = [viewer.add_image(data, **options) for data, options in _odd(cat).values()]
     scales = [np.array(layer.scale) for layer in made]
-    for layer, affine in zip(made, glue.side_by_side(made), strict=True):
+    for layer, affine in zip(made, side_by_side(made), strict=True):
         layer.affine = affine
     assert all(np.array_equal(layer.scale, scale) for layer, scale in zip(made, scales, strict=True))
     boxes = [glue.world_box(layer) for layer in made]

@@ -24,7 +24,7 @@ def test_sticker_from_file_clipboard_and_layer(open_bench, folder, sticker):
     bench = open_bench()
     bench.viewer.open(folder / "cat.png")
     bench.wait(lambda: bench.editor.session.source, 5)
-    bench.dock.choose.sticker_file(str(folder / "sign.png"))
+    bench.dock.choose.edit.sticker_file(str(folder / "sign.png"))
     edit = bench.editor.session.edit
     assert edit.path.endswith("sign.png")
     assert np.array_equal(bench.editor.pictures.pixels(edit.picture), sticker)
@@ -32,12 +32,12 @@ def test_sticker_from_file_clipboard_and_layer(open_bench, folder, sticker):
     assert np.allclose(centre, (179.5, 129.5))
 
     QApplication.clipboard().setImage(QImage(str(folder / "sign.png")))
-    bench.dock.choose.from_clipboard()
+    bench.dock.choose.edit.from_clipboard()
     assert bench.editor.session.edit.name == "clipboard"
 
     layer = bench.viewer.add_image(sticker, name="sign", translate=(50, 80), scale=(0.5, 0.5))
     bench.qtbot.wait(50)
-    bench.dock.choose.use_layer(layer)
+    bench.dock.choose.edit.use_layer(layer)
     quad = np.array(bench.editor.session.edit.quad)
     assert np.allclose(quad[0], (79.75, 49.75)) and np.allclose(quad[2], (139.75, 79.75))
     assert bench.key("sign") not in bench.editor.session.targets
@@ -73,7 +73,7 @@ def test_recipe_and_command_are_the_command_lines_own(open_bench, folder, sticke
     bench = open_bench()
     bench.viewer.open([folder / f"{name}.png" for name in ("cat", "mirror")], stack=False)
     bench.wait(lambda: len(bench.editor.session.targets) == 1, 5)
-    bench.dock.choose.sticker_file(str(folder / "sign.png"))
+    bench.dock.choose.edit.sticker_file(str(folder / "sign.png"))
     bench.idle()
     bench.editor.settings.transfer["min_confidence"] = 0.5
     bench.dock.keeper.save_job(tmp_path / "job" / "job.toml")
@@ -160,13 +160,13 @@ def test_annotations_go_along(bench, sticker):
 @pytest.mark.parametrize("kind", ["paint", "recolour", "redact", "erase"])
 def test_painted_region_becomes_an_edit(open_bench, pictures, kind):
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")}, arrange=True)
-    bench.dock.choose.brush.setChecked(True)
+    bench.dock.choose.edit.brush.setChecked(True)
     painting = bench.viewer.layers["painting on cat"]
     painting.brush_size = 30
     bench.drag("cat", (110, 90), (190, 90), steps=8)
     assert painting.data.any(), "the brush paints"
     options = {"recolour": {"recolor": ""}, "redact": {"mode": "pixelate"}}.get(kind, {})
-    bench.dock.choose.use_layer(painting, kind, options)
+    bench.dock.choose.edit.use_layer(painting, kind, options)
     bench.idle()
     assert bench.editor.session.edit.quad and bench.editor.session.preview is not None
     bench.propagate()
@@ -182,7 +182,7 @@ def test_edited_copy_becomes_an_edit(open_bench, pictures):
     edited = pictures["cat"].copy()
     edited[80:110, 100:200] = (0, 90, 200)
     bench = open_bench({"cat": pictures["cat"], "edited copy": edited, "dark": pictures["dark"]}, arrange=False)
-    bench.dock.choose.use_layer(bench.viewer.layers["edited copy"])
+    bench.dock.choose.edit.use_layer(bench.viewer.layers["edited copy"])
     bench.idle()
     edit = bench.editor.session.edit
     assert edit.kind == "difference" and np.abs(np.array(edit.quad).min(0) - (100, 80)).max() < 4

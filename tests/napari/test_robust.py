@@ -60,7 +60,7 @@ def test_engine_crash_is_said_and_nothing_is_lost(bench, sticker):
     notification_manager.records.clear()
     bench.qtbot.mouseClick(bench.dock.results.run, Qt.MouseButton.LeftButton)
     bench.wait(lambda: bench.editor.running == bench.key("mirror"))
-    os.kill(bench.editor.engine.pid, signal.SIGKILL)
+    os.kill(bench.editor.asker.engine.pid, signal.SIGKILL)
     bench.wait(lambda: bench.editor.job is None)
     assert any("engine process ended" in record.message for record in notification_manager.records)
     assert bench.result("mirror").status == "failed" and "run the rest again" in bench.result("mirror").reason
@@ -81,7 +81,7 @@ def test_two_viewers_do_not_mix(open_bench, pictures, sticker):
     assert "dark · edited" not in first.viewer.layers and "mirror · edited" not in second.viewer.layers
     first.press("Z", Qt.KeyboardModifier.ControlModifier)
     assert not first.editor.session.results and second.editor.session.results
-    assert first.editor.engine is second.editor.engine
+    assert first.editor.asker.engine is second.editor.engine
 
 
 def test_error_in_the_engine_is_one_sentence(bench, sticker):

@@ -1,0 +1,127 @@
+"""Questions for the engine, made from a session; and what its answers say."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dift_edit.errors import DiftEditError
+from napari_dift_edit.client import EngineError, shared_engine
+from napari_dift_edit.pictures import Pictures
+from napari_dift_edit.state import Crop, Result, Session, stack_crops
+
+__all__ = ["Asker", "Settings"]
+
+
+@dataclass
+class Settings:
+    """Choices that are no part of undo; the empty ones leave dift-edit's own defaults."""
+
+    model: str = "mini"
+    device: str = "cpu"
+    transfer: dict[str, Any] = field(default_factory=dict)
+
+    def message(self) -> dict[str, str]:
+        """The model as the engine reads it."""
+        return {"name": self.model, "device": self.device}
+
+
+class Asker:
+    """Asks the engine on behalf of one editor.
+
+    Parameters
+    ----------
+    pictures : Pictures
+        The pictures that are asked about.
+    settings : Settings
+        How they are compared.
+
+    Attributes
+    ----------
+    outputs : dict
+        By target: the file that the result is written to, for pictures that are not open.
+    """
+
+    def __init__(self, pictures: Pictures, settings: Settings) -> None:
+        self.pictures = pictures
+        self.settings = settings
+        self.engine = shared_engine()
+        self.outputs: dict[str, str] = {}
+
+    def ask(self, name: str, **arguments: Any) -> Iterator[Any]:
+        """Ask the engine, with the pictures of this editor; for worker threads (see `Engine.ask`)."""
+        return self.engine.ask(name, read=self.pictures.pixels, **arguments)
+
+    def propagation(self, session: Session, targets: Sequence[str]) -> Callable[..., Iterator[Any]]:
+        """The steps of a `Job` that places the edit in targets, one after the other; survives a crash of the engine.
+
+        They yield ("begin", key), ("track", key, done, total), ("result", key, answer), ("stack", key, Result) and
+        ("crash", key, sentence).
+        """
+        asked = [(key, *self.request(session, key)) for key in targets]
+
+        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+            crashes = 0
+            for key, name, request in asked:
+                yield "begin", key
+                try:
+                    if name == "sequence":
+                        yield from self.follow(key, request, cancelled)
+                    else:
+                        for answer in self.ask(name, cancelled=cancelled, urgency=1, **request):
+                            yield "result", key, answer
+                    crashes = 0
+                except EngineError as error:
+                    crashes += 1
+                    if crashes > 1:
+                        raise
+                    yield "crash", key, str(error)
+                except DiftEditError as error:
+                    yield "result", key, {"status": "failed", "reason": str(error)}
+
+        return steps
+
+    def request(self, session: Session, key: str) -> tuple[str, dict[str, Any]]:
+        """The engine's function for one target, and what it needs."""
+        question = self.question(session, key)
+        frames = self.pictures.frames(key)
+        if not frames:
+            return "place", {**question, "output": self.outputs.get(key, "")}
+        number = int(session.source.split("#")[1])
+        keyframes = {number: None, **session.keyframes.get(key, {})}
+        return "sequence", {
+            "source": question["source"], "edit": question["edit"], "model": question["model"],
+            "frames": [self.pictures.content(frame) for frame in frames], "keyframes": keyframes,
+        }  # fmt: skip
+
+    def follow(self, key: str, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[Any]:
+        """The edit through a stack of frames: progress, then one result."""
+        found: list[dict[str, Any]] = []
+        for answer in self.ask("sequence", cancelled=cancelled, urgency=1, **request):
+            if isinstance(answer, tuple):
+                yield "track", key, answer[1], answer[2]
+            else:
+                found.append(answer)
+        worst = min(found, key=lambda frame: frame["confidence"])
+        crops = tuple(Crop(**frame["crop"], frame=frame["frame"]) for frame in found if frame["crop"])
+        hidden = len(found) - len(crops)
+        reason = f"least sure in frame {worst['frame']} ({worst['confidence']:.0%})"
+        if hidden:
+            reason += f"; hidden in {hidden} of {len(found)} frames"
+        yield "stack", key, Result(
+            status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops,
+            stack=stack_crops(crops, len(found)),
+            confidence=float(np.mean([frame["confidence"] for frame in found])), quad=found[0]["quad"],
+            track=tuple((frame["quad"], frame["confidence"]) for frame in found),
+        )  # fmt: skip
+
+    def question(self, session: Session, key: str) -> dict[str, Any]:
+        """What the engine needs to place the edit in one target."""
+        assert session.edit is not None
+        return {
+            "source": self.pictures.content(session.source), "edit": session.edit.message(),
+            "target": self.pictures.content(key), "model": self.settings.message(),
+            "settings": dict(self.settings.transfer),
+            "pins": [(pin.source, pin.target) for pin in session.pins.get(key, ())],
+        }  # fmt: skip

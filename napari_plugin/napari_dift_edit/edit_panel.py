@@ -1,0 +1,239 @@
+"""The dock's row for the edit: a sticker from a file, the clipboard or a layer; a painting; an edited copy."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels, Shapes
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from dift_edit.errors import DiftEditError
+from napari_dift_edit import layers as glue
+from napari_dift_edit.state import EDIT_KINDS
+
+__all__ = ["EditPanel"]
+
+PICTURE_FILES = "Pictures (*.png *.webp *.tif *.tiff *.gif *.jpg *.jpeg *.bmp *.avif)"
+_REGION_EDITS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("Painting", "paint", {}),
+    ("Recolour in its colour", "recolour", {"recolor": ""}),
+    ("Without colour", "recolour", {"saturation": 0.0}),
+    ("Brighter", "recolour", {"exposure": 0.7}),
+    ("Darker", "recolour", {"exposure": -0.7}),
+    ("Redact: pixelate", "redact", {"mode": "pixelate"}),
+    ("Redact: blur", "redact", {"mode": "blur"}),
+    ("Redact: black", "redact", {"mode": "fill"}),
+    ("Erase", "erase", {}),
+)
+"""What a painted or drawn region can become: words, kind, options."""
+
+
+class EditPanel(QWidget):
+    """Choose what is carried.
+
+    Parameters
+    ----------
+    dock : DiftEditWidget
+        The whole.
+    """
+
+    def __init__(self, dock: Any) -> None:
+        super().__init__(dock)
+        self.dock = dock
+        self.editor = dock.editor
+        self.thumbnail = QLabel()
+        self.thumbnail.setFixedSize(QSize(44, 44))
+        self.thumbnail.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.edit_name = QLabel()
+        self.edit_name.setWordWrap(True)
+        self.sticker = _button("Sticker …", "Put a picture with transparency on the source. Or drop a file here.")
+        self.sticker.clicked.connect(self._ask_sticker)
+        self.paste = _button("Paste", "Use the picture on the clipboard as the sticker.")
+        self.paste.clicked.connect(lambda: dock.attempt(self.from_clipboard))
+        self.brush = _button("Paint", "Paint on the source; press again to use the painting.")
+        self.brush.setCheckable(True)
+        self.brush.toggled.connect(lambda on: dock.attempt(self.paint, on))
+        self._painting: Any = None
+        self.more = _button("Layer", "Use a layer as the edit: a picture, a painting, shapes, or an edited copy.")
+        self.menu = QMenu(self.more)
+        self.menu.aboutToShow.connect(self._fill_menu)
+        self.more.setMenu(self.menu)
+        buttons = QHBoxLayout()
+        for button in (self.sticker, self.paste, self.brush, self.more):
+            buttons.addWidget(button)
+        buttons.addStretch(1)
+        chosen = QHBoxLayout()
+        chosen.addWidget(self.thumbnail)
+        chosen.addWidget(self.edit_name, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(buttons)
+        layout.addLayout(chosen)
+
+    def source_layer(self) -> Any:
+        """The source's layer.
+
+        Raises
+        ------
+        DiftEditError
+            If there is none.
+        """
+        layer = self.dock.scene.layer(self.editor.session.source)
+        if layer is None:
+            raise DiftEditError("There is no source picture yet: open a photo and choose it as the source.")
+        return layer
+
+    def _ask_sticker(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Sticker", "", PICTURE_FILES)
+        if path:
+            self.dock.attempt(self.sticker_file, path)
+
+    def sticker_file(self, path: str) -> None:
+        """Use a picture file as the sticker."""
+        self.source_layer()
+        picture = QImage(path)
+        name = Path(path).name
+        if picture.isNull():  # a format that Qt does not read
+            self.editor.read_file(
+                Path(path), lambda pixels: self.editor.use_picture("sticker", glue.to_rgba(pixels), name, path=path)
+            )
+        else:
+            self.editor.use_picture("sticker", _pixels(picture), name, path=path)
+
+    def from_clipboard(self) -> None:
+        """Use the clipboard's picture as the sticker."""
+        self.source_layer()
+        picture = QApplication.clipboard().image()
+        if picture.isNull():
+            raise DiftEditError("There is no picture on the clipboard: copy one first.")
+        self.editor.use_picture("sticker", _pixels(picture), "clipboard")
+
+    def _fill_menu(self) -> None:
+        self.menu.clear()
+        for layer in reversed(self.dock.viewer.layers):
+            kind = self.kind_of(layer)
+            if kind == "paint":
+                menu = self.menu.addMenu(str(layer.name))
+                for words, kind, options in _REGION_EDITS:
+                    menu.addAction(words).triggered.connect(
+                        lambda _=False, layer=layer, kind=kind, options=options: self.dock.attempt(
+                            self.use_layer, layer, kind, options
+                        )
+                    )
+            elif kind:
+                action = self.menu.addAction(f"{layer.name}  —  {EDIT_KINDS[kind]}")
+                action.triggered.connect(lambda _=False, layer=layer: self.dock.attempt(self.use_layer, layer))
+        if self.menu.isEmpty():
+            self.menu.addAction("There is no layer that could be the edit").setEnabled(False)
+
+    def kind_of(self, layer: Any) -> str:
+        """How a layer would be used as the edit; empty when it cannot be."""
+        own = layer.metadata.get("dift-edit", {})
+        source = self.dock.scene.layer(self.editor.session.source)
+        if source is None or layer is source or own.keys() & {"result of", "helper"}:
+            return ""
+        if isinstance(layer, Labels | Shapes):
+            return "paint"
+        if not glue.is_picture(layer) or layer.ndim != 2:
+            return ""
+        same = glue.picture_size(layer) == glue.picture_size(source)
+        return "difference" if same and not (layer.rgb and glue.has_alpha(layer)) else "sticker"
+
+    def paint(self, on: bool) -> None:
+        """Paint on the source; the second press makes the painting the edit."""
+        if on:
+            source = self.source_layer()
+            width, height = glue.picture_size(source)
+            layer = Labels(
+                np.zeros((height, width), np.uint8), name=f"painting on {source.name}", opacity=0.8,
+                affine=glue.patch_affine(source, 0, 0),
+            )  # fmt: skip
+            self.dock.viewer.add_layer(layer)
+            layer.mode, layer.brush_size = "paint", max(3, min(width, height) // 40)
+            self._painting = layer
+        elif self._painting is not None and self._painting in self.dock.viewer.layers:
+            layer, self._painting = self._painting, None
+            if np.asarray(layer.data).any():
+                self.use_layer(layer, "paint")
+            else:
+                self.dock.viewer.layers.remove(layer)
+
+    def use_layer(self, layer: Any, kind: str = "", options: dict[str, Any] | None = None) -> None:
+        """Use a layer as the edit: pictures keep the place that they have over the source."""
+        source = self.source_layer()
+        kind = kind or self.kind_of(layer)
+        if kind == "sticker":
+            pixels = glue.to_rgba(glue.read_pixels(layer))
+            width, height = glue.picture_size(layer)
+            corners = [(-0.5, -0.5), (width - 0.5, -0.5), (width - 0.5, height - 0.5), (-0.5, height - 0.5)]
+            quad = tuple(map(tuple, glue.to_picture(source, glue.to_world(layer, corners)).tolist()))
+            layer.visible = False
+            layer.metadata.setdefault("dift-edit", {})["used"] = True
+            self.editor.use_picture("sticker", pixels, str(layer.name), quad=quad)
+        elif kind == "difference":
+            layer.metadata.setdefault("dift-edit", {})["used"] = True
+            layer.visible = False
+            self.editor.use_picture("difference", glue.read_pixels(layer), str(layer.name))
+        elif kind:
+            pixels = glue.mask_pixels(layer, glue.picture_size(source), source)
+            if not pixels[..., 3].any():
+                raise DiftEditError(f"There is nothing on {layer.name}: paint or draw something on the source first.")
+            options = dict(options or {})
+            if options.get("recolor") == "":
+                options["recolor"] = _mean_colour(pixels)
+            layer.visible = False
+            self.editor.use_picture(kind, pixels, str(layer.name), options=options)
+        self.dock.follow_layers()
+
+    def show_session(self) -> None:
+        """Follow the session."""
+        session = self.editor.session
+        ready = bool(session.source)
+        for button in (self.sticker, self.paste, self.brush, self.more):
+            button.setEnabled(ready)
+        if session.edit is None:
+            self.edit_name.setText("Choose a sticker, or paint on the source." if ready else "Open a photo first.")
+            self.thumbnail.setPixmap(QPixmap())
+            self.thumbnail.hide()
+            return
+        self.edit_name.setText(f"<b>{session.edit.name}</b><br>{EDIT_KINDS[session.edit.kind]}")
+        pixels = np.ascontiguousarray(self.editor.pictures.thumbnail(session.edit.picture))
+        image = QImage(
+            pixels.data, pixels.shape[1], pixels.shape[0], 4 * pixels.shape[1], QImage.Format.Format_RGBA8888
+        )
+        self.thumbnail.setPixmap(QPixmap.fromImage(image).scaled(
+            44, 44, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+        ))  # fmt: skip
+        self.thumbnail.show()
+
+
+def _button(words: str, tip: str) -> QPushButton:
+    button = QPushButton(words)
+    button.setToolTip(tip)
+    return button
+
+
+def _mean_colour(pixels: npt.NDArray[np.uint8]) -> str:
+    """``#rrggbb`` of what is not transparent."""
+    red, green, blue = pixels[pixels[..., 3] > 0][:, :3].mean(0).round().astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _pixels(picture: QImage) -> npt.NDArray[np.uint8]:
+    """(H, W, 4) uint8 of a Qt picture."""
+    straight = picture.convertToFormat(QImage.Format.Format_RGBA8888)
+    rows = np.frombuffer(straight.constBits(), np.uint8).reshape(straight.height(), straight.bytesPerLine())
+    return rows[:, : 4 * straight.width()].reshape(straight.height(), straight.width(), 4).copy()
