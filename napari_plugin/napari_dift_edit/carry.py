@@ -96,7 +96,7 @@ def annotations(editor: Editor, scene: Scene) -> list[dict[str, Any]]:
             continue
         labels = _label_values(layer, source) if isinstance(layer, Labels) else None
         found.append({
-            "name": str(layer.name), "labels": labels,
+            "label": str(layer.name), "labels": labels,
             "polygons": _polygons(layer, source) if isinstance(layer, Shapes) else [],
             "points": _outlines(layer, source)[0] if isinstance(layer, Points) else [],
         })  # fmt: skip

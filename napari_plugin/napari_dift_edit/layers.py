@@ -20,6 +20,7 @@ __all__ = [
     "has_alpha",
     "is_picture",
     "mask_pixels",
+    "matrix",
     "patch_affine",
     "picture_size",
     "quad_affine",
@@ -182,20 +183,20 @@ def to_rgba(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return eight
 
 
-def _matrix(layer: Layer) -> Array:
+def matrix(layer: Layer) -> Array:
     """(n + 1, n + 1) from the layer's data coordinates to the world."""
     n = layer.ndim
     origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=np.float64)[-n:]
-    matrix = np.eye(n + 1)
-    matrix[:n, n] = origin
+    made = np.eye(n + 1)
+    made[:n, n] = origin
     for axis, unit in enumerate(np.eye(n)):
-        matrix[:n, axis] = np.asarray(layer.data_to_world(unit))[-n:] - origin
-    return matrix
+        made[:n, axis] = np.asarray(layer.data_to_world(unit))[-n:] - origin
+    return made
 
 
 def _plane(layer: Layer) -> Array:
     """(3, 3) from (row, column) of the layer's picture to (row, column) of the world."""
-    return _matrix(layer)[-3:, -3:]
+    return matrix(layer)[-3:, -3:]
 
 
 def frame_change(onto: Layer, of: Layer) -> Array:
@@ -236,10 +237,10 @@ def patch_affine(
     inner = np.array([(step[1], 0, y), (0, step[0], x), (0, 0, 1)], dtype=np.float64)
     if flat or layer.ndim == 2:
         return _plane(layer) @ inner
-    matrix = _matrix(layer)
-    full = np.eye(len(matrix))
+    whole = matrix(layer)
+    full = np.eye(len(whole))
     full[-3:, -3:] = inner
-    return matrix @ full
+    return whole @ full
 
 
 def quad_affine(layer: Layer, quad: Any, size: tuple[int, int]) -> Array:

@@ -47,7 +47,18 @@ class OptionsPanel(QCollapsible):
                 form.addRow(item.name.replace("_", " "), widget)
         self.setContent(content)
         self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(0)  # above and below what is collapsed
         self.collapse(animate=False)
+
+    def show_settings(self) -> None:
+        """Follow the settings, which a session may bring with it."""
+        settings = self.editor.settings
+        self.model.setCurrentText(settings.model)
+        self.device.setCurrentText(settings.device)
+        for item in fields(TransferSettings):
+            widget = self.fields.get(item.name)
+            if widget is not None:
+                _set_value(widget, settings.transfer.get(item.name, item.default))
 
     def _model_chosen(self, name: str) -> None:
         self.editor.settings.model = name.strip() or "mini"
@@ -88,3 +99,12 @@ def _widget_for(item: Any, changed: Any) -> QWidget | None:
         number.valueChanged.connect(changed)
         return number
     return None
+
+
+def _set_value(widget: QWidget, value: Any) -> None:
+    if isinstance(widget, QComboBox):
+        widget.setCurrentText(str(value))
+    elif isinstance(widget, QCheckBox):
+        widget.setChecked(bool(value))
+    elif isinstance(widget, QSpinBox | QDoubleSpinBox) and not widget.hasFocus():
+        widget.setValue(value)

@@ -106,14 +106,14 @@ def save_edit(store: "Store", *, source: str, edit: dict[str, Any], output: str)
 
 
 def save_annotations(
-    store: "Store", *, name: str, polygons: list[Any], points: Any, labels: Any, output: str
+    store: "Store", *, label: str, polygons: list[Any], points: Any, labels: Any, output: str
 ) -> Iterator[Any]:
     """Write annotations of the source, (N, 2) points each or an (H, W) picture of labels, as an edit of a recipe."""
     with store.loading():
         from dift_edit.edits import Keypoints, LabelLayer, Polygon, save_edit
     layer = LabelLayer(
-        polygons=[Polygon(outline, name) for outline in polygons],
-        keypoints=[Keypoints(points, label=name)] if len(points) else [],
+        polygons=[Polygon(outline, label) for outline in polygons],
+        keypoints=[Keypoints(points, label=label)] if len(points) else [],
         label_map=labels,
     )
     Path(output).parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_dift_edit.carry import carry_layer
 from napari_dift_edit.keys import press
+from napari_dift_edit.sessions import open_session, save_session
 from napari_dift_edit.table import TargetTable
 
 __all__ = ["ResultsPanel"]
@@ -165,21 +166,29 @@ class ResultsPanel(QWidget):
     def _ask_job(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Recipe", "job.toml", "Recipe (*.toml)")
         if path:
-            self.dock.keeper.save_job(Path(path))
+            self.dock.keeper.save_job(Path(path), self._copy)
 
     def _copy_command(self) -> None:
-        QApplication.clipboard().setText(self.dock.keeper.command())
-        self.editor.said.emit("The command is on the clipboard")
+        """Copy one line that does the same; what has no file yet is saved as a recipe first, which the line runs."""
+        command = self.dock.keeper.command()
+        if command:
+            self._copy(command)
+        else:
+            self._ask_job()
+
+    def _copy(self, command: str) -> None:
+        QApplication.clipboard().setText(command)
+        self.editor.said.emit(f"On the clipboard:  {command}")
 
     def _ask_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the session")
         if folder:
-            self.dock.keeper.save_session(Path(folder))
+            save_session(self.editor, Path(folder))
 
     def _ask_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of a session")
         if folder:
-            self.dock.keeper.open_session(Path(folder), self.dock.add_picture)
+            open_session(self.editor, Path(folder), self.dock.add_picture)
 
     def _go_to(self, key: str) -> None:
         self.dock.scene.look_at(key)

@@ -37,7 +37,7 @@ class DiftEditWidget(QWidget):
         self.editor = Editor()
         self.scene = Scene(napari_viewer, self.editor)
         self.explorer = Explorer(napari_viewer, self.editor, self.scene)
-        self.keeper = Keeper(self.editor)
+        self.keeper = Keeper(self.editor, self.scene)
         self.choose = ChoosePanel(self)
         self.options = OptionsPanel(self.editor)
         self.results = ResultsPanel(self)
@@ -82,13 +82,13 @@ class DiftEditWidget(QWidget):
             if isinstance(layer, Labels | Points | Shapes) and "dift-edit" not in layer.metadata
         ]  # fmt: skip
 
-    def add_picture(self, pixels: Any, entry: dict[str, Any]) -> Any:
-        """Open pixels as a layer; `entry` has its name, and may have its file and affine."""
+    def add_picture(self, pixels: Any, name: str, *, file: str = "", world: Any = None) -> Any:
+        """Open pixels as a layer, with the file that they come from and a matrix to the world."""
         from napari.layers import Image
 
-        layer = Image(pixels, name=entry["name"], affine=entry.get("affine"))  # what add_image returns is a proxy here
-        if Path(entry["file"]).is_absolute():
-            layer.metadata["dift-edit"] = {"sample": True, "file": entry["file"]}
+        layer = Image(pixels, name=name, affine=world, rgb=pixels.shape[-1] in (3, 4))  # add_image returns a proxy here
+        if file:
+            layer.metadata["dift-edit"] = {"sample": True, "file": file}
         self.viewer.add_layer(layer)
         return layer
 
@@ -97,7 +97,7 @@ class DiftEditWidget(QWidget):
         path = Path(key.removeprefix("file:"))
 
         def opened(pixels: Any) -> None:
-            layer = self.add_picture(pixels, {"name": path.name, "file": str(path)})
+            layer = self.add_picture(pixels, path.name, file=str(path))
             self.editor.replace_target(key, self.editor.pictures.key(layer))
             self.choose.forget_file(key)
 
@@ -113,6 +113,7 @@ class DiftEditWidget(QWidget):
 
     def _show(self, _: Any = None) -> None:
         self.choose.show_session()
+        self.options.show_settings()
         self.results.show_session()
 
     def _say(self, sentence: str) -> None:

@@ -1,5 +1,6 @@
 """What is kept: pictures, recipe, session; and what goes along: annotations."""
 
+import json
 import shlex
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication
 
+from conftest import EYES
 from dift_edit.errors import DiftEditError
+from napari_dift_edit.carry import carry_layer
+from napari_dift_edit.sessions import open_session, save_session
 
 
 @pytest.fixture
@@ -112,10 +116,10 @@ def test_session_comes_back(bench, open_bench, sticker, tmp_path):
     bench.editor.review(bench.key("mirror"), "accepted")
     bench.editor.correct(bench.key("coffee"), ((50.0, 50.0), (150.0, 60.0), (150.0, 120.0), (50.0, 110.0)))
     bench.idle()
-    bench.dock.keeper.save_session(tmp_path / "kept")
+    save_session(bench.editor, tmp_path / "kept")
     bench.wait(lambda: bench.editor.job is None)
     other = open_bench()
-    other.dock.keeper.open_session(tmp_path / "kept", other.dock.add_picture)
+    open_session(other.editor, tmp_path / "kept", other.dock.add_picture)
     other.wait(lambda: other.editor.job is None and other.editor.session.results)
     other.idle()
     for name in ("mirror", "dark", "coffee"):
@@ -128,12 +132,83 @@ def test_session_comes_back(bench, open_bench, sticker, tmp_path):
     low, high = other.viewer.layers["mirror"].extent.world
     assert np.allclose([low, high], bench.viewer.layers["mirror"].extent.world)
     with pytest.raises(DiftEditError, match="no dift-edit session"):
-        other.dock.keeper.open_session(tmp_path, other.dock.add_picture)
+        open_session(other.editor, tmp_path, other.dock.add_picture)
+
+
+def _drop(data):
+    del data["targets"][0]["result"]["quad"]
+
+
+def _short(data):
+    data["edit"]["quad"] = data["edit"]["quad"][:3]
+
+
+def _index(data):
+    data["source target"] = 7
+
+
+def _text(data):
+    data["targets"] = "none"
+
+
+@pytest.mark.parametrize("harm", [_drop, _short, _index, _text])
+def test_damaged_session_is_one_sentence(open_bench, pictures, sticker, tmp_path, harm):
+    bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
+    bench.use(sticker)
+    bench.editor.correct(bench.key("dark"), EYES)
+    bench.idle()
+    save_session(bench.editor, tmp_path)
+    bench.wait(lambda: bench.editor.job is None)
+    path = tmp_path / "session.json"
+    data = json.loads(path.read_text())
+    harm(data)
+    path.write_text(json.dumps(data))
+    before = bench.editor.session
+    with pytest.raises(DiftEditError, match=r"session\.json is damaged") as found:
+        open_session(bench.editor, tmp_path, bench.dock.add_picture)
+    assert str(found.value).count("\n") == 0
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(DiftEditError, match="restore it from a copy"):
+        open_session(bench.editor, tmp_path, bench.dock.add_picture)
+    assert bench.editor.session is before
+
+
+def test_recipe_holds_every_kind_of_edit_and_annotations(open_bench, pictures, tmp_path):
+    from dift_edit.edits import ColorAdjust, LabelLayer
+    from dift_edit.image_io import load_image
+    from dift_edit.recipe import load_job
+
+    bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
+    mask = np.zeros((260, 360), np.uint8)
+    mask[60:130, 60:240] = 1
+    layer = bench.viewer.add_labels(mask, name="face")
+    bench.dock.choose.edit.use_layer(layer, "recolour", {"saturation": 0.0})
+    bench.idle()
+    bench.propagate()
+    if not bench.result("dark").shown:
+        bench.editor.review(bench.key("dark"), "accepted")
+    marks = bench.viewer.add_points([(80.0, 90.0), (110, 200)], name="marks")
+    corners = [(70, 80), (70, 220), (120, 220), (120, 80)]
+    shape = bench.viewer.add_shapes([corners], shape_type="ellipse", name="shape")
+    for carried in (layer, marks, shape):
+        carry_layer(bench.editor, bench.dock.scene, carried)
+        bench.wait(lambda: bench.editor.job is None)
+    assert bench.dock.keeper.command() == "", "there is no file that a command could name"
+    told = []
+    bench.dock.keeper.save_job(tmp_path / "job.toml", told.append)
+    bench.wait(lambda: bench.editor.job is None)
+    assert told == [f"dift-edit run {tmp_path / 'job.toml'}"]
+    job = load_job(tmp_path / "job.toml")
+    edit, face, points, ellipse = job.load_edit(load_image(job.source)).edits
+    assert isinstance(edit, ColorAdjust) and edit.saturation == 0 and edit.region.weight.max() == 1
+    assert all(isinstance(each, LabelLayer) for each in (face, points, ellipse))
+    assert np.array_equal(face.label_map, mask)
+    assert np.allclose(points.keypoints[0].points, [(90, 80), (200, 110)])
+    outline = ellipse.polygons[0].points
+    assert np.allclose([outline.min(0), outline.max(0)], [(80, 70), (220, 120)], atol=0.5)
 
 
 def test_annotations_go_along(bench, sticker):
-    from napari_dift_edit.carry import carry_layer
-
     bench.use(sticker)
     bench.propagate()
     affine = bench.viewer.layers["cat"].affine

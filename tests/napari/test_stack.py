@@ -1,7 +1,10 @@
 """A (T, Y, X, C) layer: the edit of one frame goes through time."""
 
 import numpy as np
+import PIL.Image
 from qtpy.QtCore import Qt
+
+from napari_dift_edit.sessions import open_session, save_session
 
 
 def _clip(cat, count=6):
@@ -9,7 +12,7 @@ def _clip(cat, count=6):
     return np.stack([np.roll(cat, (2 * t, 3 * t), (0, 1)) for t in range(count)])
 
 
-def test_edit_of_a_frame_goes_through_the_stack(open_bench, cat, sticker):
+def test_edit_of_a_frame_goes_through_the_stack(open_bench, cat, sticker, tmp_path):
     bench = open_bench()
     bench.viewer.add_image(_clip(cat), name="clip", scale=(2, 1, 1))
     bench.wait(lambda: bench.editor.session.source, 5)
@@ -37,3 +40,27 @@ def test_edit_of_a_frame_goes_through_the_stack(open_bench, cat, sticker):
     assert np.abs(np.array(again.track[2][0]) - np.array(result.track[2][0])).max() < 3
     bench.press("Z", Qt.KeyboardModifier.ControlModifier)
     assert bench.result("clip") is result
+
+    # what is kept: one picture for each frame, and the session
+    assert bench.dock.keeper.export(tmp_path / "out") == 1
+    bench.wait(lambda: bench.editor.job is None)
+    files = sorted((tmp_path / "out" / "clip frames").iterdir())
+    assert [path.name for path in files] == [f"{number:05d}.png" for number in range(6)]
+    for frame, (path, crop) in enumerate(zip(files, result.crops, strict=True)):
+        with PIL.Image.open(path) as written:
+            pixels = np.asarray(written.convert("RGB"))
+        assert np.array_equal(pixels[0], clip.data[frame][0]), "what is outside the edit is as it was"
+        x, y = (round(value) for value in np.mean(result.track[frame][0], axis=0))
+        assert pixels[y + 20, x, 0] > 180 and pixels[y + 20, x, 1] < 80 and crop.frame == frame
+    save_session(bench.editor, tmp_path / "kept")
+    bench.wait(lambda: bench.editor.job is None)
+    other = open_bench()
+    open_session(other.editor, tmp_path / "kept", other.dock.add_picture)
+    other.wait(lambda: other.editor.job is None and other.editor.session.results)
+    other.idle()
+    assert other.editor.session.source == other.key("clip") + "#2"
+    assert other.result("clip").track == result.track
+    assert np.array_equal(other.viewer.layers["clip"].data, clip.data)
+    assert np.array_equal(other.viewer.layers["clip · edited"].data, bench.viewer.layers["clip · edited"].data)
+    corner = clip.data_to_world((4, 259, 359))
+    assert np.allclose(other.viewer.layers["clip"].data_to_world((4, 259, 359)), corner)

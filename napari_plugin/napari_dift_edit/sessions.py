@@ -1,0 +1,273 @@
+"""Sessions as folders: ``session.json``, and pictures beside it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from dift_edit.errors import DiftEditError
+from dift_edit.files import write_text
+from napari_dift_edit import layers as glue
+from napari_dift_edit.editor import Editor
+from napari_dift_edit.keep import Step, free_name, run_steps
+from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Pin, Quad, Result, Session, stack_crops
+
+__all__ = ["open_session", "save_session"]
+
+VERSION = 1
+_PLAIN = {
+    "status": str, "reason": str, "confidence": float, "mirrored": bool, "engine": str, "seconds": float,
+    "by_hand": bool, "stale": bool, "review": str, "output": str,
+}  # fmt: skip
+
+
+def save_session(editor: Editor, folder: Path) -> None:
+    """Write the session as a folder.
+
+    Parameters
+    ----------
+    editor : Editor
+        Has the session.
+    folder : Path
+        Is made if it does not exist.
+
+    Raises
+    ------
+    DiftEditError
+        If something else is running.
+    """
+    session, steps = editor.session, list[Step]()
+    taken = {"edit.png"}
+
+    def save(picture: str, file: str) -> str:
+        steps.append(("save_picture", {"picture": picture, "output": str(folder / file)}))
+        return file
+
+    def picture(key: str) -> dict[str, Any]:
+        """A picture, or a stack as one file for each frame."""
+        layer, frames = editor.pictures.layer(key), editor.pictures.frames(key)
+        entry = {"name": editor.pictures.name(key), "world": None if layer is None else glue.matrix(layer).tolist()}
+        if frames:
+            name = free_name(editor, key, taken)
+            stem, content = Path(name).stem, map(editor.pictures.content, frames)
+            return {**entry, "frames": [save(frame, f"pictures/{stem}/{n:05d}.png") for n, frame in enumerate(content)]}
+        file = editor.pictures.file(key)
+        return {
+            **entry,
+            "file": file or save(editor.pictures.content(key), "pictures/" + free_name(editor, key, taken)),
+        }
+
+    def result(key: str, number: int) -> dict[str, Any] | None:
+        found = session.results.get(key)
+        if found is None:
+            return None
+        crops = [
+            {
+                "x": crop.x, "y": crop.y, "frame": crop.frame,
+                "file": save(editor.pictures.add(crop.pixels, "crop"), f"crops/{number}-{n:05d}.png"),
+            }
+            for n, crop in enumerate(found.crops)
+        ]  # fmt: skip
+        plain = {name: getattr(found, name) for name in _PLAIN}
+        return {**plain, "quad": found.quad, "track": found.track, "crops": crops}
+
+    base, _, frame = session.source.partition("#")
+    data: dict[str, Any] = {
+        "version": VERSION, "edit": None, "model": editor.settings.message(), "transfer": editor.settings.transfer,
+        "source": None if not base or base in session.targets else picture(base),
+        "source target": session.targets.index(base) if base in session.targets else None,
+        "source frame": int(frame) if frame else None,
+        "targets": [
+            {
+                **picture(key), "result": result(key, number),
+                "pins": [[pin.source, pin.target] for pin in session.pins.get(key, ())],
+                "keyframes": list(session.keyframes.get(key, {}).items()),
+            }
+            for number, key in enumerate(session.targets)
+        ],
+    }  # fmt: skip
+    if session.edit is not None:
+        edit = session.edit
+        data["edit"] = {"kind": edit.kind, "name": edit.name, "path": edit.path, "quad": edit.quad,
+                        "options": dict(edit.options), "file": save(edit.picture, "edit.png")}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(data, indent=1)
+
+    def finish(_: list[Any]) -> None:
+        write_text(folder / "session.json", text)
+        editor.said.emit(f"Session saved in {folder}")
+
+    run_steps(editor, "dift-edit: save session", steps or [("models", {})], finish)
+
+
+def open_session(editor: Editor, folder: Path, add_layer: Callable[..., Any]) -> None:
+    """Read a session; its pictures become layers.
+
+    Parameters
+    ----------
+    editor : Editor
+        Gets the session as one step.
+    folder : Path
+        Made by `save_session`.
+    add_layer : callable
+        Puts pixels into the viewer, given a name, a file or an empty string, and a matrix to the world or None;
+        returns the layer.
+
+    Raises
+    ------
+    DiftEditError
+        If the folder holds no session that can be read.
+    """
+    kept = _read(folder)
+    files = list(dict.fromkeys(kept.files))
+    steps: list[Step] = [("read", {"path": str(folder / file)}) for file in files]
+
+    def finish(answers: list[Any]) -> None:
+        kept.restore(editor, dict(zip(files, answers, strict=True)), add_layer)
+
+    run_steps(editor, "dift-edit: open session", steps or [("models", {})], finish)
+
+
+@dataclass
+class _Picture:
+    name: str
+    files: list[str]
+    world: Any
+    stack: bool
+
+    @classmethod
+    def parsed(cls, row: dict[str, Any]) -> "_Picture":
+        world = None if row["world"] is None else np.array(row["world"], dtype=np.float64)
+        stack = "frames" in row
+        size = 4 if stack else 3
+        if world is not None and (world.shape != (size, size) or not np.isfinite(world).all()):
+            raise ValueError("world is no matrix")
+        return cls(str(row["name"]), list(map(str, row["frames"] if stack else [row["file"]])), world, stack)
+
+    def open(self, pixels: dict[str, Any], add_layer: Callable[..., Any]) -> Any:
+        content = np.stack([pixels[file] for file in self.files]) if self.stack else pixels[self.files[0]]
+        file = self.files[0] if not self.stack and Path(self.files[0]).is_absolute() else ""
+        return add_layer(content, self.name, file=file, world=self.world)
+
+
+@dataclass
+class _Target:
+    picture: _Picture
+    pins: tuple[Pin, ...]
+    keyframes: dict[int, Quad]
+    result: Result | None
+    crops: list[tuple[int, int, int | None, str]]
+
+    @classmethod
+    def parsed(cls, row: dict[str, Any]) -> "_Target":
+        pins = tuple(Pin(_point(a), _point(b)) for a, b in row["pins"])
+        keyframes = {int(frame): _quad(quad) for frame, quad in row["keyframes"]}
+        plain, result, crops = row["result"], None, []
+        if plain is not None:
+            track = tuple((_quad(quad), float(confidence)) for quad, confidence in plain["track"])
+            quad = None if plain["quad"] is None else _quad(plain["quad"])
+            result = Result(**{name: kind(plain[name]) for name, kind in _PLAIN.items()}, quad=quad, track=track)
+            crops = [
+                (int(c["x"]), int(c["y"]), None if c["frame"] is None else int(c["frame"]), str(c["file"]))
+                for c in plain["crops"]
+            ]
+        return cls(_Picture.parsed(row), pins, keyframes, result, crops)
+
+    def found(self, pixels: dict[str, Any]) -> Result | None:
+        if self.result is None:
+            return None
+        crops = tuple(Crop(x, y, glue.to_rgba(pixels[file]), frame) for x, y, frame, file in self.crops)
+        stack = stack_crops(crops, len(self.result.track)) if self.result.frames else None
+        return replace(self.result, crops=crops, stack=stack)
+
+
+@dataclass
+class _Kept:
+    """What a ``session.json`` says, checked."""
+
+    source: _Picture | None
+    source_target: int | None
+    source_frame: int | None
+    targets: list[_Target]
+    edit: dict[str, Any] | None
+    model: dict[str, str]
+    transfer: dict[str, Any]
+
+    @classmethod
+    def parsed(cls, data: dict[str, Any]) -> "_Kept":
+        targets = [_Target.parsed(row) for row in data["targets"]]
+        edit, number, frame = data["edit"], data["source target"], data["source frame"]
+        if edit is not None:
+            edit = {
+                "kind": str(edit["kind"]), "name": str(edit["name"]), "path": str(edit["path"]),
+                "quad": _quad(edit["quad"]) if edit["quad"] else (), "options": dict(edit["options"]),
+                "file": str(edit["file"]),
+            }  # fmt: skip
+            if edit["kind"] not in EDIT_KINDS:
+                raise ValueError(f"unknown kind of edit {edit['kind']!r}")
+        if number is not None:
+            targets[int(number)]
+        source = None if data["source"] is None else _Picture.parsed(data["source"])
+        model = {"name": str(data["model"]["name"]), "device": str(data["model"]["device"])}
+        return cls(source, number, frame, targets, edit, model, dict(data["transfer"]))
+
+    @property
+    def files(self) -> list[str]:
+        pictures = [target.picture for target in self.targets] + ([self.source] if self.source else [])
+        files = [file for picture in pictures for file in picture.files]
+        files += [file for target in self.targets for *_, file in target.crops]
+        return files + ([self.edit["file"]] if self.edit else [])
+
+    def restore(self, editor: Editor, pixels: dict[str, Any], add_layer: Callable[..., Any]) -> None:
+        layer = self.source.open(pixels, add_layer) if self.source else None
+        opened = [target.picture.open(pixels, add_layer) for target in self.targets]
+        keys = [editor.pictures.key(each) for each in opened]
+        if self.source_target is not None:
+            layer = opened[self.source_target]
+        source = "" if layer is None else editor.pictures.key(layer, self.source_frame)
+        rows = list(zip(keys, self.targets, strict=True))
+        results = {key: found for key, target in rows if (found := target.found(pixels)) is not None}
+        edit = None
+        if self.edit is not None:
+            given = dict(self.edit)
+            file = given.pop("file")
+            edit = EditSpec(picture=editor.pictures.add(pixels[file], given["name"]), **given)
+        editor.settings.transfer = dict(self.transfer)
+        editor.settings.model, editor.settings.device = self.model["name"], self.model["device"]
+        editor.restore(Session(
+            source=source, edit=edit, targets=tuple(keys), results=MappingProxyType(results),
+            pins=MappingProxyType({key: target.pins for key, target in rows}),
+            keyframes=MappingProxyType({key: target.keyframes for key, target in rows if target.keyframes}),
+        ))  # fmt: skip
+
+
+def _point(value: Any) -> tuple[float, float]:
+    x, y = value
+    return float(x), float(y)
+
+
+def _quad(value: Any) -> Quad:
+    quad = tuple(map(_point, value))
+    if len(quad) != 4 or not np.isfinite(quad).all():
+        raise ValueError("a place is not four corners")
+    return quad
+
+
+def _read(folder: Path) -> _Kept:
+    path = folder / "session.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DiftEditError(f"{folder} holds no dift-edit session: choose a folder with a session.json.") from error
+    except ValueError as error:
+        raise DiftEditError(f"{path} is damaged ({error}): restore it from a copy.") from error
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise DiftEditError(f"{path} is not a session that this version reads: save it again with this version.")
+    try:
+        return _Kept.parsed(data)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DiftEditError(f"{path} is damaged ({type(error).__name__}: {error}): restore it from a copy.") from error
