@@ -4,10 +4,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from napari.utils.progress import cancelable_progress
-from superqt.utils import create_worker as create_quiet_worker
+from superqt.utils import create_worker
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit.client import Cancelled
@@ -55,7 +54,7 @@ class Job:
         self._on_end = on_end
         self._outcome = "done"
         self.bar = _Bar(self, total=total, desc=title)
-        self._worker = create_worker(self._run, steps, _start_thread=False)
+        self._worker = create_worker(self._run, steps, _start_thread=False, _ignore_errors=True)
         self._worker.yielded.connect(self._hear)
         self._worker.errored.connect(self._broken)
         self._worker.finished.connect(self._ended)
@@ -84,8 +83,9 @@ class Job:
         elif not self._cancelled.is_set() and self._on_item(item):
             self.bar.update(1)
 
-    def _broken(self, _: BaseException) -> None:
-        self._outcome = "failed"  # napari itself shows the error
+    def _broken(self, error: BaseException) -> None:
+        self._outcome = "failed"
+        _relay(error)
 
     def _ended(self) -> None:
         self.bar.close()
@@ -124,7 +124,7 @@ class Lane:
             self._on_idle()
             return
         (steps, on_item), self._waiting = self._waiting, None
-        self._worker = create_quiet_worker(self._run, steps, _start_thread=False, _ignore_errors=True)
+        self._worker = create_worker(self._run, steps, _start_thread=False, _ignore_errors=True)
         self._worker.yielded.connect(lambda item: self._hear(item, on_item))
         self._worker.errored.connect(_relay)
         self._worker.finished.connect(self._next)
@@ -153,6 +153,7 @@ class Lane:
 
 
 def _relay(error: BaseException) -> None:
+    """Show an error that nobody foresaw; napari's own worker means to, but meets an error of its own in 0.9."""
     from napari.utils.notifications import notification_manager
 
     notification_manager.receive_error(type(error), error, error.__traceback__)

@@ -3,10 +3,14 @@
 import subprocess
 import sys
 import time
+from importlib.resources import files
 
 import numpy as np
 import pytest
+from napari.layers.shapes._shapes_constants import Box
 from qtpy.QtCore import Qt
+
+from napari_dift_edit import layers as glue
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -25,6 +29,17 @@ def test_dock_opens_quickly_and_without_torch(open_bench, pictures):
     second = DiftEditWidget(viewer)
     assert time.perf_counter() - start < 1.0
     second.shut()
+
+
+def test_manifest_is_valid():
+    """What ``npe2 validate dift-edit`` does, on the manifest beside the code."""
+    import npe2
+
+    manifest = npe2.PluginManifest.from_file(files("napari_dift_edit") / "napari.yaml")
+    manifest.validate_imports()
+    assert manifest.name == "dift-edit"
+    names = {contribution.display_name for contribution in manifest.contributions.widgets}
+    assert names == {"Carry an edit to other photos"}
 
 
 def test_first_picture_is_source_and_others_are_targets(bench):
@@ -76,6 +91,35 @@ def test_propagate_correct_undo(bench, sticker):
     bench.press("Z", CTRL)
     bench.press("Z", CTRL)
     assert not bench.editor.session.results, "the propagation itself is one step"
+
+
+def test_scale_and_turn_by_handles(bench, sticker):
+    bench.use(sticker)
+    bench.editor.correct(bench.key("dark"), ((60.0, 60.0), (240.0, 60.0), (240.0, 130.0), (60.0, 130.0)))
+    bench.idle()
+    bench.dock.results.table.go_to(bench.key("dark"))
+    bench.qtbot.wait(50)
+    before = np.array(bench.result("dark").quad)
+    bench.drag("dark", (240, 130), (276, 158))  # the lower right corner: wider by a fifth, higher by two fifths
+    bench.idle()
+    scaled = np.array(bench.result("dark").quad)
+    assert np.abs(scaled - [(60, 60), (276, 60), (276, 158), (60, 158)]).max() < 4
+    crop = bench.result("dark").crops[0]
+    assert abs(crop.pixels.shape[1] / 1.2 - 180 * 110 / 120) < 8, "the sticker is made again at its new size"
+
+    box = bench.dock.scene.outlines._selected_box
+    handle = glue.to_picture(bench.viewer.layers["dark"], [box[Box.HANDLE]])[0]
+    centre = scaled.mean(0)
+    angle = np.radians(25)
+    turn = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+    bench.drag("dark", handle, centre + turn @ (handle - centre), steps=8)
+    bench.idle()
+    turned = np.array(bench.result("dark").quad)
+    assert np.abs(turned - (centre + (scaled - centre) @ turn.T)).max() < 6
+    bench.press("Z", CTRL)
+    assert np.allclose(bench.result("dark").quad, scaled)
+    bench.press("Z", CTRL)
+    assert np.allclose(bench.result("dark").quad, before)
 
 
 def test_review_by_keyboard(bench, sticker):
