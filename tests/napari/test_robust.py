@@ -8,7 +8,10 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 
-CANCEL_SECONDS = 1.0  # the goal is 0.3 s on a machine that does nothing else
+
+def cancel_seconds():
+    """0.3 s, and as much more as other programs of the machine take of the processors."""
+    return 0.3 * max(1.0, 1.5 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def test_cancel_mid_run_is_immediate_and_keeps_what_is_done(bench, sticker):
@@ -21,7 +24,7 @@ def test_cancel_mid_run_is_immediate_and_keeps_what_is_done(bench, sticker):
     start = time.perf_counter()
     bench.qtbot.mouseClick(results.run, Qt.MouseButton.LeftButton)
     bench.wait(lambda: bench.editor.job is None)
-    assert time.perf_counter() - start < CANCEL_SECONDS
+    assert time.perf_counter() - start < cancel_seconds()
     assert bench.result("mirror") is first
     assert bench.result("coffee") is None, "the last one was not begun"
     assert results.run.text() == "Propagate to 3 pictures" and results.run.isEnabled()
@@ -38,7 +41,7 @@ def test_cancel_in_the_activity_dock(bench, sticker):
     start = time.perf_counter()
     button.click()
     bench.wait(lambda: bench.editor.job is None)
-    assert time.perf_counter() - start < CANCEL_SECONDS
+    assert time.perf_counter() - start < cancel_seconds()
     assert len(bench.editor.session.results) < 3
 
 
@@ -81,7 +84,7 @@ def test_two_viewers_do_not_mix(open_bench, pictures, sticker):
     assert "dark · edited" not in first.viewer.layers and "mirror · edited" not in second.viewer.layers
     first.press("Z", Qt.KeyboardModifier.ControlModifier)
     assert not first.editor.session.results and second.editor.session.results
-    assert first.editor.asker.engine is second.editor.engine
+    assert first.editor.asker.engine is second.editor.asker.engine
 
 
 def test_error_in_the_engine_is_one_sentence(bench, sticker):
