@@ -46,6 +46,7 @@ def main(folder: Path) -> None:
     wait(seconds=1)
 
     def save(name: str) -> None:
+        wait(lambda: dock.scene.settled and not editor.busy and not dock.explorer.busy)
         wait(seconds=0.6)
         viewer.screenshot(str(folder / f"napari-{name}.png"), canvas_only=False, flash=False)
 

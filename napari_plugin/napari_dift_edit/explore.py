@@ -17,6 +17,8 @@ __all__ = ["Explorer"]
 
 _GRAB = 18
 """Screen pixels within which a point is taken hold of."""
+_POINT = 34
+"""Screen pixels across a point."""
 _PATIENCE = 150
 """Milliseconds after which the asked point is shown though no answer has come."""
 
@@ -228,6 +230,8 @@ class Explorer:
             points.selected_data = set()
         else:
             points.data = np.array(places)
+        if not np.allclose(points.size, self._size()):
+            points.size = self._size()
         looks = [row[2:] for row in rows]
         if looks != self._looks:
             self._looks = looks
@@ -238,17 +242,14 @@ class Explorer:
     def _make_points(self) -> None:
         self._looks = []
         self.points = Points(
-            ndim=2, name="dift-edit matches", symbol="disc", border_width=0.08, border_color="black",
-            size=self._size(), canvas_size_limits=(30, 36), opacity=0.9,
-            features={"words": np.array([], dtype=object)}, text={"string": "{words}", "size": 8, "color": "black"},
+            ndim=2, name="dift-edit matches", symbol="disc", border_width=0.05, border_color="black", opacity=0.9,
+            size=self._size(), features={"words": np.array([], dtype=object)},
+            text={"string": "{words}", "size": 8, "color": "black"},
         )  # fmt: skip
         self.points.metadata["dift-edit"] = {"helper": True}
         with self.scene.quietly():
             self.viewer.layers.append(self.points)
 
     def _size(self) -> float:
-        layer = self.scene.layer(self.editor.session.source)
-        if layer is None:
-            return 10.0
-        low, high = glue.world_box(layer)
-        return float(np.max(high - low)) * 0.03
+        """Of the points in the world, so that they have room for their words on the screen."""
+        return _POINT / float(glue.camera(self.viewer).zoom)

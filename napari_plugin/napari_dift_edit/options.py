@@ -50,6 +50,12 @@ class OptionsPanel(QCollapsible):
         self.layout().setSpacing(0)  # above and below what is collapsed
         self.collapse(animate=False)
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw the arrow again, in the colour that napari's theme has for text."""
+        super().showEvent(event)
+        self.setCollapsedIcon("▸")
+        self.setExpandedIcon("▾")
+
     def show_settings(self) -> None:
         """Follow the settings, which a session may bring with it."""
         settings = self.editor.settings

@@ -141,15 +141,16 @@ class Outlines:
         if layer is None:
             return 2.0
         low, high = glue.world_box(layer)
-        return float(np.max(high - low)) * 0.003
+        return float(np.max(high - low)) * 0.005
 
     def _make(self) -> None:
         text = {
-            "string": "{words}", "size": 11, "anchor": "upper_left", "color": {"feature": "colour"},
+            "string": "{words}", "size": 12, "anchor": "upper_left", "color": {"feature": "colour"},
             "translation": [-2 * self._edge_width(self.editor.session), 0],
         }  # fmt: skip
         nothing = np.array([], dtype=object)
-        self.layer = Shapes(ndim=2, name="dift-edit handles", features={"words": nothing, "colour": nothing}, text=text)
+        features = {"words": nothing, "colour": nothing}
+        self.layer = Shapes(ndim=2, name="dift-edit handles", features=features, text=text, opacity=1.0)
         self.layer.metadata["dift-edit"] = {"helper": True}
         self.layer.mouse_drag_callbacks.append(self._dragged)
         self.layer.events.data.connect(self._edited)
