@@ -39,9 +39,6 @@ def main(folder: Path) -> None:
     wait(seconds=1)
     viewer.layers["sticker"].visible = False
     editor, pictures = dock.editor, dock.editor.pictures
-    viewer.layers["sticker"].metadata["dift-edit"]["used"] = True
-    dock.follow_layers()
-    wait(seconds=0.2)
     dock.choose.arrange.setChecked(True)
     wait(seconds=1)
 

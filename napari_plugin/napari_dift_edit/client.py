@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import QObject, Signal
+
 from dift_edit.errors import DiftEditError
 from napari_dift_edit.channel import Channel
 
@@ -40,6 +42,12 @@ def shared_engine() -> "Engine":
     return _shared
 
 
+class _Voice(QObject):
+    """Brings sentences from worker threads to the viewer's thread."""
+
+    said = Signal(str)
+
+
 class Engine:
     """A process that runs `napari_dift_edit.engine`, started at the first question and again after a crash.
 
@@ -47,6 +55,7 @@ class Engine:
     """
 
     def __init__(self) -> None:
+        self.voice = _Voice()
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._waiting: dict[int, _Answers] = {}
@@ -141,6 +150,8 @@ class Engine:
                     continue
                 if kind == "item":
                     yield content[0]
+                elif kind == "note":
+                    self.voice.said.emit(content[0])
                 elif kind == "done":
                     return []
                 elif kind == "missing":

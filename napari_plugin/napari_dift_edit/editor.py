@@ -36,6 +36,7 @@ class Editor:
         self.settings = Settings()
         self.asker = Asker(self.pictures, self.settings)
         self.ask, self.question = self.asker.ask, self.asker.question
+        self.asker.engine.voice.said.connect(self._hear_engine)
         self.history = History(Session())
         self.job: Job | None = None
         self.running: str = ""
@@ -346,8 +347,13 @@ class Editor:
             lambda cancelled: self.ask(name, cancelled=cancelled, urgency=0, **arguments), then
         )
 
+    def _hear_engine(self, sentence: str) -> None:
+        if self.busy:
+            self.said.emit(sentence)
+
     def close(self) -> None:
         """End all work; the engine stays for other windows, and ends by itself when it is idle."""
+        self.asker.engine.voice.said.disconnect(self._hear_engine)
         self.cancel()
         for lane in self._applying.values():
             lane.stop()

@@ -67,7 +67,7 @@ class _Server:
         """Answer questions for ever."""
         from napari_dift_edit.tasks import HANDLERS, Store
 
-        store = Store(self.loading, self.tell)
+        store = Store(self.loading, self.tell, self.note)
         while True:
             try:
                 _, number, name, arguments = self.questions.get(timeout=_IDLE_SECONDS)
@@ -111,6 +111,11 @@ class _Server:
         """Send something in the middle of a step."""
         with self.loading():
             self.channel.send((self.current, "item", item))
+
+    def note(self, sentence: str) -> None:
+        """Say something to the user in the middle of a step."""
+        with self.loading():
+            self.channel.send((self.current, "note", sentence))
 
     @contextlib.contextmanager
     def loading(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ class OptionsPanel(QCollapsible):
     def __init__(self, editor: Editor, parent: QWidget | None = None) -> None:
         super().__init__("Settings", parent)
         self.editor = editor
+        self.toggleButton().setToolTip("The model, its device, and how places are found.")
         self.model = QComboBox()
         self.model.setEditable(True)
         self.model.addItem("mini")

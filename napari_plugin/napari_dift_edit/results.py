@@ -58,6 +58,7 @@ class ResultsPanel(QWidget):
         self.bar.setSizePolicy(policy)
         self.table = TargetTable(self.editor)
         self.table.chosen.connect(self._go_to)
+        self.table.ticks_changed.connect(self.show_session)
         self.table.key_pressed.connect(lambda key: press(dock, key))
         self.reason = QLabel()
         self.reason.setWordWrap(True)

@@ -35,6 +35,6 @@ def open_cat() -> list[tuple[Any, ...]]:
     left, top = sticker["at"][:2]
     layers.append(
         (pixels(sticker["file"]), {"name": "sticker", "translate": (top, left),
-                                   "metadata": {"dift-edit": {"sample": sticker["file"]}}}, "image")
+                                   "metadata": {"dift-edit": {"sample": sticker["file"], "used": True}}}, "image")
     )  # fmt: skip
     return layers

@@ -49,6 +49,8 @@ def state_words(result: Result | None, running: bool) -> str:
 class _Targets(QAbstractTableModel):
     """Rows are targets."""
 
+    ticked = Signal()
+
     def __init__(self, editor: Editor) -> None:
         super().__init__()
         self._editor = editor
@@ -100,6 +102,7 @@ class _Targets(QAbstractTableModel):
         ticked = Qt.CheckState(value) == Qt.CheckState.Checked
         (self.unticked.discard if ticked else self.unticked.add)(self.keys[index.row()])
         self.dataChanged.emit(index, index)
+        self.ticked.emit()
         return True
 
     def refresh(self) -> None:
@@ -161,10 +164,13 @@ class TargetTable(QTableView):
     """The user went to a target."""
     key_pressed = Signal(str)
     """A letter that the list itself does not use."""
+    ticks_changed = Signal()
+    """Other targets are ticked now."""
 
     def __init__(self, editor: Editor, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._targets = _Targets(editor)
+        self._targets.ticked.connect(self.ticks_changed)
         self._sorted = QSortFilterProxyModel()
         self._sorted.setSourceModel(self._targets)
         self._sorted.setSortRole(_SORT)

@@ -40,11 +40,19 @@ class Store:
         Makes a context in which work is not cancelled.
     tell : callable
         Sends something to the asker in the middle of a step.
+    note : callable
+        Says a sentence to the user.
     """
 
-    def __init__(self, loading: Callable[[], AbstractContextManager[None]], tell: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        loading: Callable[[], AbstractContextManager[None]],
+        tell: Callable[[Any], None],
+        note: Callable[[str], None],
+    ) -> None:
         self.loading = loading
         self.tell = tell
+        self.note = note
         self._pictures: OrderedDict[str, Any] = OrderedDict()
         self._edit: tuple[Any, Any] | None = None
         self._featurizers: dict[tuple[str, str], Any] = {}
@@ -91,6 +99,7 @@ class Store:
         """The featurizer of ``{"name": …, "device": …}``, loaded at its first use."""
         name, device = model["name"], model["device"]
         if (name, device) not in self._featurizers:
+            self.note(f"Loading the model {name} …")
             with self.loading():
                 import dift_edit as de
 

@@ -253,6 +253,21 @@ def test_painted_region_becomes_an_edit(open_bench, pictures, kind):
     assert bench.result("dark").crops[0].pixels[..., 3].any()
 
 
+def test_drawn_shapes_become_an_edit(open_bench, pictures):
+    bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
+    corners = [(60, 90), (60, 210), (125, 210), (125, 90)]
+    layer = bench.viewer.add_shapes([corners], shape_type="polygon", face_color="red", name="drawn")
+    bench.dock.choose.edit.use_layer(layer)
+    bench.idle()
+    preview = bench.editor.session.preview
+    assert bench.editor.session.edit.kind == "paint"
+    assert abs(preview.x - 90) < 4 and abs(preview.y - 60) < 4 and abs(preview.pixels.shape[1] - 120) < 7
+    middle = preview.pixels[preview.pixels.shape[0] // 2, preview.pixels.shape[1] // 2]
+    assert tuple(middle) == (255, 0, 0, 255)
+    bench.propagate()
+    assert bench.result("dark").quad is not None
+
+
 def test_edited_copy_becomes_an_edit(open_bench, pictures):
     edited = pictures["cat"].copy()
     edited[80:110, 100:200] = (0, 90, 200)

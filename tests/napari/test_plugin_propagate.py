@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from napari.layers.shapes._shapes_constants import Box
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QPushButton, QSlider, QSpinBox
 
+from conftest import EYES
 from napari_dift_edit import layers as glue
 
 CTRL = Qt.KeyboardModifier.ControlModifier
@@ -29,6 +31,64 @@ def test_dock_opens_quickly_and_without_torch(open_bench, pictures):
     second = DiftEditWidget(viewer)
     assert time.perf_counter() - start < 1.0
     second.shut()
+
+
+_OPEN = """
+import time, napari, numpy as np
+from qtpy.QtWidgets import QApplication
+viewer = napari.Viewer()
+viewer.add_image(np.zeros((60, 80, 3), np.uint8))
+for _ in range(20):
+    QApplication.processEvents()
+    time.sleep(0.01)
+start, used = time.perf_counter(), time.thread_time()
+_, dock = viewer.window.add_plugin_dock_widget("dift-edit")
+QApplication.processEvents()
+print("seconds", time.perf_counter() - start, time.thread_time() - used)
+dock.shut()
+viewer.close()
+"""
+
+
+def test_dock_opens_in_a_second():
+    """The first time in a fresh napari, up to its first painting; processor time of the window's thread."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _OPEN], check=True, capture_output=True, text=True)
+    _, seconds, used = next(line for line in done.stdout.splitlines() if line.startswith("seconds")).split()
+    print(f"opened in {float(seconds):.2f} s, {float(used):.2f} s of them at work")
+    assert float(used) < 1.0
+
+
+def test_everything_has_a_tooltip(bench):
+    kinds = (QPushButton, QComboBox, QCheckBox, QSlider, QSpinBox, QDoubleSpinBox)
+    for kind in kinds:
+        for widget in bench.dock.findChildren(kind):
+            assert widget.toolTip(), f"{kind.__name__} {widget.objectName()} {getattr(widget, 'text', str)()}"
+
+
+def test_sample_is_ready_to_be_propagated(open_bench):
+    bench = open_bench()
+    bench.viewer.open_sample("dift-edit", "cat")
+    bench.wait(lambda: bench.editor.session.source, 5)
+    bench.qtbot.wait(50)
+    names = [bench.editor.pictures.name(key) for key in bench.editor.session.targets]
+    assert bench.editor.session.source == bench.key("cat (source)") and len(names) > 3 and "sticker" not in names
+    bench.dock.choose.edit.use_layer(bench.viewer.layers["sticker"])
+    bench.idle()
+    assert "cat (source) · edited" in bench.viewer.layers
+
+
+def test_only_ticked_pictures_are_propagated_to(bench, sticker):
+    bench.use(sticker)
+    table = bench.dock.results.table
+    for row, name in enumerate(("mirror", "dark", "coffee")):
+        if name != "dark":
+            index = table.model().index(row, 0)
+            assert index.data() == name
+            table.model().setData(index, Qt.CheckState.Unchecked, Qt.ItemDataRole.CheckStateRole)
+    bench.qtbot.wait(20)
+    assert bench.dock.results.run.text() == "Propagate to 1 picture"
+    bench.propagate()
+    assert set(bench.editor.session.results) == {bench.key("dark")}
 
 
 def test_manifest_is_valid():
@@ -95,6 +155,10 @@ def test_propagate_correct_undo(bench, sticker):
 
 def test_scale_and_turn_by_handles(bench, sticker):
     bench.use(sticker)
+    bench.dock.scene.select(bench.key("cat"))
+    bench.drag("cat", (150, 95), (170, 105))
+    bench.idle()
+    assert np.abs(np.array(bench.editor.session.edit.quad) - np.array(EYES) - (20, 10)).max() < 3
     bench.editor.correct(bench.key("dark"), ((60.0, 60.0), (240.0, 60.0), (240.0, 130.0), (60.0, 130.0)))
     bench.idle()
     bench.dock.results.table.go_to(bench.key("dark"))
