@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from qtpy.QtWidgets import QApplication
 
 import napari
@@ -45,7 +46,8 @@ def main(folder: Path) -> None:
     def save(name: str) -> None:
         wait(lambda: dock.scene.settled and not editor.busy and not dock.explorer.busy)
         wait(seconds=0.6)
-        viewer.screenshot(str(folder / f"napari-{name}.png"), canvas_only=False, flash=False)
+        pixels = viewer.screenshot(canvas_only=False, flash=False)
+        PIL.Image.fromarray(pixels[..., :3]).save(folder / f"napari-{name}.jpg", quality=90, optimize=True)
 
     dock.results.explore.setChecked(True)
     dock.explorer.ask(editor.session.source, (341.0, 233.0))

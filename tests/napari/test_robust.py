@@ -24,7 +24,9 @@ def test_cancel_mid_run_is_immediate_and_keeps_what_is_done(bench, sticker):
     start = time.perf_counter()
     bench.qtbot.mouseClick(results.run, Qt.MouseButton.LeftButton)
     bench.wait(lambda: bench.editor.job is None)
-    assert time.perf_counter() - start < cancel_seconds()
+    seconds = time.perf_counter() - start
+    print(f"cancelled in {seconds:.2f} s")
+    assert seconds < cancel_seconds()
     assert bench.result("mirror") is first
     assert bench.result("coffee") is None, "the last one was not begun"
     assert results.run.text() == "Propagate to 3 pictures" and results.run.isEnabled()
@@ -41,7 +43,9 @@ def test_cancel_in_the_activity_dock(bench, sticker):
     start = time.perf_counter()
     button.click()
     bench.wait(lambda: bench.editor.job is None)
-    assert time.perf_counter() - start < cancel_seconds()
+    seconds = time.perf_counter() - start
+    print(f"cancelled in {seconds:.2f} s")
+    assert seconds < cancel_seconds()
     assert len(bench.editor.session.results) < 3
 
 
