@@ -1,7 +1,9 @@
 """Sets of photos: throughput, overhead over the features, memory, kills, broken files.
 
-    python benchmarks/batch.py throughput --targets 200 2000 --workers 1 2
-    python benchmarks/batch.py kills --kills 20
+    python benchmarks/batch.py throughput --targets 200 --workers 1 2
+    python benchmarks/batch.py memory --targets 200 2000 --size 64 48 --short-side 64
+    python benchmarks/batch.py kills --targets 120 --kills 20 --size 64 48 --short-side 64
+    python benchmarks/batch.py dask --targets 60 --kills 3 --size 64 48 --short-side 64
     python benchmarks/batch.py broken --targets 500 --broken 50
 
 Each prints a line of JSON a measurement; pictures are made on the way, nothing is downloaded. `--model mini` measures
@@ -25,29 +27,26 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-SIZE = (240, 180)
 
-
-def picture(seed: int) -> PIL.Image.Image:
-    small = np.random.default_rng(seed).integers(0, 255, (7, 9, 3), dtype=np.uint8)
-    return PIL.Image.fromarray(small).resize(SIZE, PIL.Image.Resampling.BICUBIC)
-
-
-def make_scene(folder: Path, count: int, model: str) -> str:
+def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
     """A source, a sticker, targets that show the source moved; returns the model's name."""
-    picture(0).save(folder / "source.png")
-    canvas = np.zeros((SIZE[1], SIZE[0], 4), dtype=np.uint8)
-    canvas[60:120, 80:160] = (220, 20, 60, 255)
+    width, height = args.size
+    small = np.random.default_rng(0).integers(0, 255, (7, 9, 3), dtype=np.uint8)
+    picture = PIL.Image.fromarray(small).resize((width, height), PIL.Image.Resampling.BICUBIC)
+    picture.save(folder / "source.png")
+    canvas = np.zeros((height, width, 4), dtype=np.uint8)
+    canvas[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = (220, 20, 60, 255)
     PIL.Image.fromarray(canvas).save(folder / "sticker.png")
     photos = folder / "photos"
     photos.mkdir(exist_ok=True)
-    base = np.asarray(picture(0)).astype(float)
+    base, reach = np.asarray(picture).astype(float), width // 12
     for number in range(count):
         rng = np.random.default_rng(number + 1)
-        moved = np.roll(base, rng.integers(-20, 21, 2), (0, 1)) * rng.uniform(0.8, 1.1) + rng.normal(0, 5, base.shape)
-        PIL.Image.fromarray(np.clip(moved, 0, 255).astype(np.uint8)).save(photos / f"{number:05d}.jpg", quality=90)
-    if model != "tiny":
-        return model
+        moved = np.roll(base, rng.integers(-reach, reach + 1, 2), (0, 1)) * rng.uniform(0.8, 1.1)
+        moved = np.clip(moved + rng.normal(0, 5, base.shape), 0, 255).astype(np.uint8)
+        PIL.Image.fromarray(moved).save(photos / f"{number:05d}.jpg", quality=90)
+    if args.model != "tiny":
+        return str(args.model)
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from batch_data import save_tiny_model
 
@@ -93,7 +92,7 @@ def throughput(args: argparse.Namespace) -> None:
     for count in args.targets:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            model = make_scene(folder, count, args.model)
+            model = make_scene(folder, count, args)
             for workers in args.workers:
                 alone = features_alone(folder, model, workers, args)
                 process = subprocess.Popen(
@@ -163,7 +162,8 @@ def model_settings(args: argparse.Namespace) -> dict[str, object]:
 
 
 def state(folder: Path) -> tuple[dict[str, str], list[dict[str, object]]]:
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.jpg")}
+    pictures = [*folder.glob("*.jpg"), *(folder / "review_files").rglob("*.jpg")]
+    files = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     return files, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
@@ -172,44 +172,101 @@ def rows_in(journal: Path) -> int:
     return journal.read_bytes().count(b'"type":"row"') if journal.exists() else 0
 
 
+def compare(folder: Path) -> dict[str, object]:
+    """What a disturbed run left, against a calm one: pictures, previews, rows without their times, leftovers."""
+    calm, disturbed = state(folder / "calm"), state(folder / "out")
+    return {
+        "pictures_identical": calm[0] == disturbed[0],
+        "manifest_identical": calm[1] == disturbed[1],
+        "leftovers": [str(path) for path in (folder / "out").rglob("*.tmp")],
+    }
+
+
 def kills(args: argparse.Namespace) -> None:
-    """Kill the command at random moments, each followed by a resume; compare with a calm run."""
+    """Kill the command at random moments of its work, each followed by a resume; compare with a calm run."""
     chance = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = make_scene(folder, args.targets[0], args.model)
+        model = make_scene(folder, args.targets[0], args)
+        start = time.perf_counter()
         subprocess.run(command(folder, model, "calm", args), stderr=subprocess.DEVNULL, check=True)
+        startup = (time.perf_counter() - start) / 3
         journal = folder / "out" / ".dift-edit" / "journal.jsonl"
-        done = []
-        for _ in range(args.kills):
-            workers = chance.choice(["1", "2"])
+        at_each, running = [], 0
+        for left in range(args.kills, 0, -1):
             process = subprocess.Popen(
-                command(folder, model, "out", args, "--workers", workers), stderr=subprocess.DEVNULL
+                command(folder, model, "out", args, "--workers", chance.choice(["1", "2"])), stderr=subprocess.DEVNULL
             )
-            had = done[-1] if done else 0
-            wanted = had + chance.randint(0, 3)
-            while process.poll() is None and wanted > (
-                journal.read_bytes().count(b'"type":"row"') if journal.exists() else 0
-            ):
+            had = rows_in(journal)
+            new = chance.randint(0, (args.targets[0] - had) // (left + 1))  # so that work is left for all later kills
+            while new and process.poll() is None and rows_in(journal) < had + new:
                 time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.3))
+            time.sleep(chance.uniform(0, 0.1 if new else startup))
             process.send_signal(signal.SIGKILL)
-            process.wait()
-            done.append(rows_in(journal))
+            running += process.wait() == -signal.SIGKILL
+            at_each.append(rows_in(journal))
         subprocess.run(command(folder, model, "out", args), stderr=subprocess.DEVNULL, check=True)
-        calm, killed = state(folder / "calm"), state(folder / "out")
-        leftovers = [str(path) for path in (folder / "out").rglob("*.tmp")]
         say(
-            test="kills", targets=args.targets[0], kills=args.kills, rows_at_each_kill=done,
-            pictures_identical=calm[0] == killed[0], manifest_identical=calm[1] == killed[1], leftovers=leftovers,
+            test="kills", targets=args.targets[0], kills=args.kills, kills_of_a_running_job=running,
+            rows_at_each_kill=at_each, **compare(folder),
         )  # fmt: skip
+
+
+def dask(args: argparse.Namespace) -> None:
+    """Kill a worker of a local dask cluster again and again while it works; compare with a calm run in one process."""
+    import psutil
+
+    chance = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = make_scene(folder, args.targets[0], args)
+        subprocess.run(command(folder, model, "calm", args), stderr=subprocess.DEVNULL, check=True)
+        process = subprocess.Popen(
+            command(folder, model, "out", args, "--cluster", "local", "--workers", "2"), stderr=subprocess.DEVNULL
+        )
+        journal, at_each = folder / "out" / ".dift-edit" / "journal.jsonl", []
+        for number in range(args.kills):
+            wanted = (number + chance.uniform(0.2, 0.8)) * args.targets[0] / (args.kills + 1)
+            while process.poll() is None and rows_in(journal) < wanted:
+                time.sleep(0.005)
+            children = psutil.Process(process.pid).children(recursive=True)
+            workers = [each for each in children if each.memory_info().rss > 150e6]  # those with a model
+            if workers:
+                chance.choice(workers).kill()
+                at_each.append(rows_in(journal))
+        status = process.wait()
+        say(
+            test="dask", targets=args.targets[0], workers_killed=len(at_each), rows_at_each_kill=at_each,
+            exit_status=status, **compare(folder),
+        )  # fmt: skip
+
+
+def memory(args: argparse.Namespace) -> None:
+    """Peak memory of the command for a small and a large set, as the kernel counted it; no one looks on meanwhile."""
+    peaks = {}
+    for count in args.targets:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            model = make_scene(folder, count, args)
+            start = time.perf_counter()
+            process = subprocess.Popen(command(folder, model, "out", args, "--quiet"), stderr=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            rows = (folder / "out" / "manifest.jsonl").read_bytes().count(b"\n")
+            peaks[count] = used.ru_maxrss / 1e3
+            say(
+                test="memory", targets=count, rows=rows, exit_status=process.returncode,
+                seconds=round(time.perf_counter() - start, 1), peak_mb=round(peaks[count], 1),
+                processor_each=round((used.ru_utime + used.ru_stime) / count, 4),
+            )  # fmt: skip
+    say(test="memory", ratio=round(peaks[args.targets[-1]] / peaks[args.targets[0]], 3))
 
 
 def broken(args: argparse.Namespace) -> None:
     """Some broken files among many."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = make_scene(folder, args.targets[0], args.model)
+        model = make_scene(folder, args.targets[0], args)
         for number in range(args.broken):
             path = folder / "photos" / f"{number * (args.targets[0] // args.broken):05d}.jpg"
             data = path.read_bytes()
@@ -226,10 +283,11 @@ def broken(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["throughput", "features", "kills", "broken"])
+    parser.add_argument("test", choices=["throughput", "features", "memory", "kills", "dask", "broken"])
     parser.add_argument("paths", nargs="*", help="pictures, for the test of features alone")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--mirror", default="auto")
+    parser.add_argument("--size", type=int, nargs=2, default=[240, 180], help="width and height of the pictures")
     parser.add_argument("--targets", type=int, nargs="+", default=[60])
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
     parser.add_argument("--kills", type=int, default=20)
