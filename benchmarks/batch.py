@@ -1,7 +1,7 @@
 """Sets of photos: throughput, overhead over the features, memory, kills, broken files.
 
     python benchmarks/batch.py throughput --targets 200 --workers 1 2
-    python benchmarks/batch.py memory --targets 200 2000 --size 64 48 --short-side 64
+    python benchmarks/batch.py memory --targets 200 2000 --size 64 48 --short-side 64 --mirror never --different
     python benchmarks/batch.py kills --targets 120 --kills 20 --size 64 48 --short-side 64
     python benchmarks/batch.py dask --targets 60 --kills 3 --size 64 48 --short-side 64
     python benchmarks/batch.py broken --targets 500 --broken 50
@@ -43,6 +43,8 @@ def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
     for number in range(count):
         rng = np.random.default_rng(number + 1)
         moved = np.roll(base, rng.integers(-reach, reach + 1, 2), (0, 1)) * rng.uniform(0.8, 1.1)
+        if args.different:
+            moved = rng.permutation(base.reshape(-1, 3)).reshape(base.shape)
         moved = np.clip(moved + rng.normal(0, 5, base.shape), 0, 255).astype(np.uint8)
         PIL.Image.fromarray(moved).save(photos / f"{number:05d}.jpg", quality=90)
     if args.model != "tiny":
@@ -288,6 +290,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--mirror", default="auto")
     parser.add_argument("--size", type=int, nargs=2, default=[240, 180], help="width and height of the pictures")
+    parser.add_argument("--different", action="store_true", help="targets that do not show the source: placed faster")
     parser.add_argument("--targets", type=int, nargs="+", default=[60])
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
     parser.add_argument("--kills", type=int, default=20)
