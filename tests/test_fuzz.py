@@ -34,7 +34,8 @@ from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.image import Image, as_image
 from dift_edit.journal import Journal
-from dift_edit.targets import collect_targets, name_outputs
+from dift_edit.naming import name_outputs
+from dift_edit.targets import collect_targets
 
 TIMES = int(os.environ.get("DIFT_EDIT_FUZZ", "1"))
 

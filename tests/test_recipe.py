@@ -17,9 +17,9 @@ from dift_edit.compositing import Compositing
 from dift_edit.edits import Layers, Redaction, Region, Sticker, save_edit
 from dift_edit.errors import DiftEditError, EditError, OutputError
 from dift_edit.image_io import load_image
+from dift_edit.output_folder import OutputFolder, open_output
 from dift_edit.recipe import Job, load_job, save_job
 from dift_edit.settings import BatchSettings, TransferSettings
-from dift_edit.storage import OutputFolder, open_output
 from dift_edit.targets import collect_targets
 from test_resume import bytes_of
 

@@ -19,11 +19,11 @@ from dift_edit.errors import DiftEditError, GeometryError
 from dift_edit.image_io import load_image
 from dift_edit.journal import Journal
 from dift_edit.manifest import Row
+from dift_edit.output_folder import OutputFolder
 from dift_edit.recipe import Job
 from dift_edit.report.decisions import transform_from_pins
 from dift_edit.report.page import page_html
 from dift_edit.settings import BatchSettings, TransferSettings
-from dift_edit.storage import OutputFolder
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

@@ -4,7 +4,8 @@ import os
 
 from dift_edit.errors import OutputError
 from dift_edit.manifest import Row
-from dift_edit.storage import OutputFolder, input_sha256, is_url, local_path
+from dift_edit.output_folder import OutputFolder
+from dift_edit.storage import input_sha256, is_url, local_path
 from dift_edit.targets import Targets
 
 __all__ = ["check_free", "still_valid"]

@@ -25,11 +25,13 @@ from dift_edit.image import Image, as_image
 from dift_edit.image_io import load_image
 from dift_edit.journal import Journal
 from dift_edit.manifest import Row
+from dift_edit.naming import name_outputs
+from dift_edit.output_folder import OutputFolder, open_output
 from dift_edit.recipe import Job, save_job
 from dift_edit.report.previews import write_source_preview
 from dift_edit.settings import BatchSettings
-from dift_edit.storage import OutputFolder, local_path, open_output
-from dift_edit.targets import Targets, collect_targets, name_outputs
+from dift_edit.storage import local_path
+from dift_edit.targets import Targets, collect_targets
 
 __all__ = ["run_batch", "run_job"]
 

@@ -14,10 +14,11 @@ from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.image import Image
 from dift_edit.manifest import Row
+from dift_edit.output_folder import OutputFolder, open_output
 from dift_edit.pipeline import Transfer, transfer
 from dift_edit.report.previews import write_previews
 from dift_edit.settings import TransferSettings
-from dift_edit.storage import OutputFolder, input_sha256, open_output, read_image
+from dift_edit.storage import input_sha256, read_image
 from dift_edit.targets import Target
 
 __all__ = ["Item", "Outcome", "Work", "Worker", "lost_row"]

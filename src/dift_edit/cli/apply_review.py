@@ -19,8 +19,8 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.batch.finish import journal_path, write_manifest, write_review
     from dift_edit.cli._batch import shown
     from dift_edit.journal import Journal
+    from dift_edit.output_folder import open_existing
     from dift_edit.report.decisions import apply_decisions, read_decisions
-    from dift_edit.storage import open_existing
 
     folder = open_existing(args.output)
     counts: Counter[str] = Counter()

@@ -15,8 +15,9 @@ from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.journal import Journal
 from dift_edit.manifest import Row
+from dift_edit.output_folder import OutputFolder
 from dift_edit.report.previews import write_previews
-from dift_edit.storage import OutputFolder, read_image
+from dift_edit.storage import read_image
 from dift_edit.warp import quad_matrix
 
 __all__ = ["Decision", "Remake", "apply_decisions", "read_decisions", "transform_from_pins"]

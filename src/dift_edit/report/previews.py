@@ -9,7 +9,7 @@ import PIL.Image
 
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.image import Image
-from dift_edit.storage import OutputFolder
+from dift_edit.output_folder import OutputFolder
 
 __all__ = ["preview_name", "write_previews", "write_source_preview"]
 

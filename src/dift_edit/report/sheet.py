@@ -6,8 +6,8 @@ import PIL.Image
 
 from dift_edit.image import as_image
 from dift_edit.manifest import Row
+from dift_edit.output_folder import OutputFolder
 from dift_edit.report.previews import preview_name
-from dift_edit.storage import OutputFolder
 from dift_edit.viz import contact_sheet
 
 __all__ = ["write_contact_sheet"]
