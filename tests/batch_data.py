@@ -1,16 +1,19 @@
 """Tiny pictures and a tiny real network, for runs of many targets in little time."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
-import torch
 
 SETTINGS = {"short_sides": (96,)}
 
 
 def save_tiny_model(folder: Path) -> Path:
     """A diffusers folder with random weights: the real class at toy size."""
+    import torch
     from diffusers import DDIMScheduler, UNet2DModel
 
     torch.manual_seed(0)
@@ -52,3 +55,42 @@ def make_sticker(path: Path, size: tuple[int, int] = (48, 40)) -> Path:
     canvas[12:28, 16:32] = (220, 20, 60, 255)
     PIL.Image.fromarray(canvas).save(path)
     return path
+
+
+def make_scene(folder: Path, count: int) -> Path:
+    """A folder with ``source.png``, ``sticker.png`` and ``photos/``."""
+    picture(1).save(folder / "source.png")
+    make_sticker(folder / "sticker.png")
+    make_set(folder / "photos", count)
+    return folder
+
+
+def run_scene(scene, model, output, *, tell=None, min_confidence=0.0, photos="photos", **batch):
+    """`run_batch` over a scene, with the least that settings can ask for."""
+    from dift_edit.batch import run_batch
+    from dift_edit.edits import Sticker
+    from dift_edit.image_io import load_image
+    from dift_edit.settings import BatchSettings, TransferSettings
+
+    source = load_image(scene / "source.png")
+    sticker = Sticker.from_file(scene / "sticker.png", source_size=source.size)
+    transfer = TransferSettings(min_confidence=min_confidence, mirror="never")
+    return run_batch(
+        source, sticker, [scene / photos], scene / output, model=model, transfer=transfer,
+        batch=BatchSettings(preview_size=48, **batch), tell=tell,
+    )  # fmt: skip
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of an output folder's manifest."""
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def bytes_of(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Digest of every picture, and the rows without their times."""
+    files = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".png", ".jpg") and ".dift-edit" not in path.parts
+    }
+    return files, [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(folder)]

@@ -28,6 +28,23 @@ def mini():
     return load_featurizer("mini")
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A folder with a network of random weights."""
+    from batch_data import save_tiny_model
+
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model):
+    """The same, loaded."""
+    from batch_data import SETTINGS
+    from dift_edit.features.registry import load_featurizer
+
+    return load_featurizer(tiny_model, **SETTINGS)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

@@ -10,15 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from batch_data import make_set, make_sticker, picture, save_tiny_model
+from batch_data import make_set, make_sticker, picture
 from dift_edit.cli import main
 
 SIZE = (48, 40)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(save_tiny_model(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture
@@ -111,10 +106,10 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("case", ARGUMENTS)
-def test_arguments_that_cannot_be_used_are_one_sentence_and_status_2(case, scene, model, capsys):
+def test_arguments_that_cannot_be_used_are_one_sentence_and_status_2(case, scene, tiny_model, capsys):
     words, needed = ARGUMENTS[case]
     if "--model" not in words:
-        words = [*words, "--model", model]
+        words = [*words, "--model", str(tiny_model)]
     status, said = call(capsys, "propagate", *words, "photos", "-o", "out")
     assert status == 2, said
     check_sentence(said, needed)
@@ -131,8 +126,8 @@ TARGETS = {
 }
 
 
-def test_bad_targets_fail_with_a_sentence_each_and_the_others_are_done(scene, model, capsys):
-    words = [*STICKER, "--model", model, "--min-confidence", "0", "--mirror", "never", "-o", "out"]
+def test_bad_targets_fail_with_a_sentence_each_and_the_others_are_done(scene, tiny_model, capsys):
+    words = [*STICKER, "--model", tiny_model, "--min-confidence", "0", "--mirror", "never", "-o", "out"]
     status, said = call(capsys, "propagate", "source.png", *words, "photos", *TARGETS, "folder.png")
     assert status == 1 and "Traceback" not in said
     rows = {Path(r["target"]).name: r for r in map(json.loads, Path("out/manifest.jsonl").read_text().splitlines())}
@@ -159,9 +154,9 @@ MATCHES = {
 
 
 @pytest.mark.parametrize("case", MATCHES)
-def test_points_that_cannot_be_used(case, scene, model, capsys):
+def test_points_that_cannot_be_used(case, scene, tiny_model, capsys):
     words, needed = MATCHES[case]
-    status, said = call(capsys, "match", *words, "--model", model)
+    status, said = call(capsys, "match", *words, "--model", tiny_model)
     assert status == 2
     check_sentence(said, needed)
 
@@ -177,17 +172,17 @@ def test_a_crop_of_no_pixels_is_named():
         as_image(np.zeros((0, 9, 3), dtype=np.uint8))
 
 
-def test_a_picture_over_the_limit_is_refused_and_the_flag_is_named(scene, model, capsys):
-    words = [*STICKER, "--model", model, "-o", "out", "--max-pixels", "3000"]
+def test_a_picture_over_the_limit_is_refused_and_the_flag_is_named(scene, tiny_model, capsys):
+    words = [*STICKER, "--model", tiny_model, "-o", "out", "--max-pixels", "3000"]
     status, said = call(capsys, "propagate", "source.png", *words, "photos", "other.png")
     assert status == 1
     (line,) = [line for line in said.splitlines() if line.startswith("failed")]
     assert "other.png has 64×50 pixels" in line and "--max-pixels" in line
 
 
-def test_an_output_that_is_a_file_or_read_only(scene, model, capsys):
+def test_an_output_that_is_a_file_or_read_only(scene, tiny_model, capsys):
     Path("taken").write_text("a file")
-    words = [*STICKER, "--model", model, "photos"]
+    words = [*STICKER, "--model", tiny_model, "photos"]
     status, said = call(capsys, "propagate", "source.png", *words, "-o", "taken")
     assert status in (1, 2)
     check_sentence(said, "taken")
@@ -197,10 +192,10 @@ def test_an_output_that_is_a_file_or_read_only(scene, model, capsys):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything; see the test with /proc and /sys")
-def test_folders_without_rights(scene, model, capsys):
+def test_folders_without_rights(scene, tiny_model, capsys):
     Path("photos/photo0000.png").chmod(0)
     Path("locked").mkdir(mode=0o555)
-    words = [*STICKER, "--model", model, "--min-confidence", "0"]
+    words = [*STICKER, "--model", tiny_model, "--min-confidence", "0"]
     status, said = call(capsys, "propagate", "source.png", *words, "photos", "-o", "out")
     assert status == 1 and "photo0000.png may not be read: check its permissions" in said
     status, said = call(capsys, "propagate", "source.png", *words, "photos", "-o", "locked/out")

@@ -1,6 +1,5 @@
 """Runs over sets of photos: library and command line."""
 
-import json
 import shutil
 
 import numpy as np
@@ -8,7 +7,7 @@ import PIL.Image
 import pytest
 
 import dift_edit as de
-from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model, variant
+from batch_data import SETTINGS, make_scene, picture, rows_of, variant
 from dift_edit.batch import ModelSpec, propagate, run_batch
 from dift_edit.cli import main
 from dift_edit.edits import Sticker
@@ -19,32 +18,15 @@ from dift_edit.settings import BatchSettings, TransferSettings
 FIELDS = {"target", "output", "status", "reason", "confidence", "quad", "matrix", "mirrored", "engine", "model", "seed"}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def tiny(model):
-    return de.load_featurizer(model, **SETTINGS)
-
-
 @pytest.fixture
 def scene(tmp_path):
-    picture(1).save(tmp_path / "source.png")
-    make_sticker(tmp_path / "sticker.png")
-    make_set(tmp_path / "photos", 4)
-    return tmp_path
+    return make_scene(tmp_path, 4)
 
 
-def rows(folder):
-    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-
-
-def command(scene, model, *more):
+def command(scene, tiny_model, *more):
     return main(
         [
-            "propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), "--model", str(model),
+            "propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), "--model", str(tiny_model),
             "--min-confidence", "0", "--mirror", "never", "-o", str(scene / "out"), *map(str, more),
         ]
     )  # fmt: skip
@@ -77,11 +59,11 @@ def test_propagate_takes_a_folder_and_reads_lazily(scene, tiny):
     assert len(list(propagate(source, sticker, scene / "photos", featurizer=tiny))) == 4
 
 
-def test_command_writes_pictures_manifest_and_contact_sheet(scene, model, capsys):
+def test_command_writes_pictures_manifest_and_contact_sheet(scene, tiny_model, capsys):
     (scene / "photos" / "readme.md").write_text("words")
-    assert command(scene, model, scene / "photos") == 0
+    assert command(scene, tiny_model, scene / "photos") == 0
     out = scene / "out"
-    found = rows(out)
+    found = rows_of(out)
     assert [row["output"] for row in found] == [f"photo{i:04d}.png" for i in range(4)]
     for row in found:
         assert row.keys() >= FIELDS
@@ -95,28 +77,28 @@ def test_command_writes_pictures_manifest_and_contact_sheet(scene, model, capsys
     assert not list(out.rglob("*.tmp"))
 
 
-def test_files_and_memory_agree(scene, tiny, model):
-    assert command(scene, model, scene / "photos", "--seed", "3") == 0
+def test_files_and_memory_agree(scene, tiny, tiny_model):
+    assert command(scene, tiny_model, scene / "photos", "--seed", "3") == 0
     source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
-    model_defaults = de.load_featurizer(model)
+    model_defaults = de.load_featurizer(tiny_model)
     settings = TransferSettings(min_confidence=0.0, mirror="never", seed=3)
     for row, result in zip(
-        rows(scene / "out"),
+        rows_of(scene / "out"),
         propagate(source, sticker, scene / "photos", featurizer=model_defaults, settings=settings),
         strict=True,
     ):
         np.testing.assert_array_equal(load_image(scene / "out" / row["output"]).pixels, result.image.pixels)
 
 
-def test_bad_targets_are_rows_and_the_rest_is_done(scene, model, capsys):
+def test_bad_targets_are_rows_and_the_rest_is_done(scene, tiny_model, capsys):
     photos = scene / "photos"
     (photos / "empty.png").write_bytes(b"")
     (photos / "text.png").write_text("this is no picture")
     picture(3, (400, 300)).save(photos / "torn.jpg")
     data = (photos / "torn.jpg").read_bytes()
     (photos / "torn.jpg").write_bytes(data[: len(data) // 2])
-    assert command(scene, model, photos, scene / "missing.jpg") == 1
-    found = {row["target"].rsplit("/", 1)[-1]: row for row in rows(scene / "out")}
+    assert command(scene, tiny_model, photos, scene / "missing.jpg") == 1
+    found = {row["target"].rsplit("/", 1)[-1]: row for row in rows_of(scene / "out")}
     assert sum(row["status"] == "applied" for row in found.values()) == 4
     for name, words in {
         "empty.png": "is empty", "text.png": "not a picture", "torn.jpg": "damaged", "missing.jpg": "does not exist",
@@ -140,9 +122,9 @@ def test_bad_targets_are_rows_and_the_rest_is_done(scene, model, capsys):
         (["--edited", "x.png"], "not both"),
     ],
 )
-def test_bad_arguments_are_one_sentence_and_status_2(scene, model, capsys, change, words):
+def test_bad_arguments_are_one_sentence_and_status_2(scene, tiny_model, capsys, change, words):
     try:
-        status = command(scene, model, scene / "photos", *change)
+        status = command(scene, tiny_model, scene / "photos", *change)
     except SystemExit as stop:
         status = stop.code
     assert status == 2
@@ -150,9 +132,9 @@ def test_bad_arguments_are_one_sentence_and_status_2(scene, model, capsys, chang
     assert words in said and "Traceback" not in said
 
 
-def test_no_target_at_all(scene, model, capsys):
+def test_no_target_at_all(scene, tiny_model, capsys):
     (scene / "empty").mkdir()
-    assert command(scene, model, scene / "empty") == 2
+    assert command(scene, tiny_model, scene / "empty") == 2
     assert "There is no target" in capsys.readouterr().err
 
 
@@ -173,14 +155,14 @@ def test_originals_and_foreign_files_are_never_replaced(scene, tiny):
         run_batch(source, sticker, [scene / "photos"], out, model=tiny, transfer=TransferSettings())
 
 
-def test_dry_run_writes_nothing(scene, model, capsys):
-    assert command(scene, model, scene / "photos", "--dry-run") == 0
+def test_dry_run_writes_nothing(scene, tiny_model, capsys):
+    assert command(scene, tiny_model, scene / "photos", "--dry-run") == 0
     assert not (scene / "out").exists()
     said = capsys.readouterr().out
     assert "targets: 4" in said and "time:" in said and "space:" in said
 
 
-def test_an_edited_source_is_an_edit(scene, model):
+def test_an_edited_source_is_an_edit(scene, tiny_model):
     edited = picture(1)
     edited.paste((0, 200, 0), (16, 12, 32, 28))
     edited.save(scene / "edited.png")
@@ -189,7 +171,7 @@ def test_an_edited_source_is_an_edit(scene, model):
         "--edited",
         str(scene / "edited.png"),
         "--model",
-        str(model),
+        str(tiny_model),
         str(scene / "photos"),
     ]
     assert main(["propagate", *arguments, "--min-confidence", "0", "-o", str(scene / "out")]) == 0
@@ -197,6 +179,6 @@ def test_an_edited_source_is_an_edit(scene, model):
     assert np.abs(changed).max() > 30
 
 
-def test_model_spec_loads_the_same_features(model, tiny):
-    spec = ModelSpec(name=str(model), settings=SETTINGS)
+def test_model_spec_loads_the_same_features(tiny_model, tiny):
+    spec = ModelSpec(name=str(tiny_model), settings=SETTINGS)
     assert spec.load().fingerprint == tiny.fingerprint

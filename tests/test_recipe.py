@@ -8,33 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dift_edit as de
-from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model, variant
-from dift_edit.batch import ModelSpec, run_batch
+from batch_data import SETTINGS, bytes_of, make_scene, variant
+from dift_edit.batch import ModelSpec
 from dift_edit.batch.work import Work, Worker
 from dift_edit.cli import main
 from dift_edit.compositing import Compositing
 from dift_edit.edits import Layers, Redaction, Region, Sticker, save_edit
 from dift_edit.errors import DiftEditError, EditError, OutputError
 from dift_edit.image_io import load_image
-from dift_edit.output_folder import OutputFolder, open_output
+from dift_edit.output_folder import OutputFolder
 from dift_edit.recipe import Job, load_job, save_job
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets import collect_targets
-from test_resume import bytes_of
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
 def scene(tmp_path):
-    picture(1).save(tmp_path / "source.png")
-    make_sticker(tmp_path / "sticker.png")
-    make_set(tmp_path / "photos", 3)
-    return tmp_path
+    return make_scene(tmp_path, 3)
 
 
 def full_job(scene, **changes):
@@ -102,10 +92,10 @@ def test_recipe_of_a_missing_file_and_bytes(tmp_path):
         Job(source="a", output="o", sticker="s", at=(0, 0, 1, 1), quad=((0, 0), (1, 0), (1, 1), (0, 1)))
 
 
-def test_run_does_what_propagate_does(scene, model, capsys):
+def test_run_does_what_propagate_does(scene, tiny_model, capsys):
     arguments = [
         "propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), str(scene / "photos"),
-        "--model", str(model), "--min-confidence", "0", "--seed", "5", "--preview-size", "32",
+        "--model", str(tiny_model), "--min-confidence", "0", "--seed", "5", "--preview-size", "32",
     ]  # fmt: skip
     assert main([*arguments, "-o", str(scene / "direct")]) == 0
     assert main([*arguments, "-o", str(scene / "recipe"), "--save-job", str(scene / "job.toml")]) == 0
@@ -123,7 +113,7 @@ def write_redaction(path, color="black"):
     return str(save_edit(Redaction(region=Region.box(20, 16, 8, 8), mode="fill", color=color), path))
 
 
-def test_several_edits_are_layers_also_from_the_command_line(scene, model):
+def test_several_edits_are_layers_also_from_the_command_line(scene, tiny_model):
     job = full_job(scene, edits=(write_redaction(scene / "a.json"), write_redaction(scene / "b.json", "white")))
     save_job(job, scene / "job.toml")
     assert 'files = ["a.json", "b.json"]' in (scene / "job.toml").read_text() and load_job(scene / "job.toml") == job
@@ -133,7 +123,7 @@ def test_several_edits_are_layers_also_from_the_command_line(scene, model):
     ]  # fmt: skip
     arguments = [
         "propagate", job.source, "--sticker", job.sticker, "--edit", job.edits[0], "--edit", job.edits[1], "--opacity",
-        "0.5", "--model", str(model), "--min-confidence", "0", "-o", job.output, "--no-report", job.source,
+        "0.5", "--model", str(tiny_model), "--min-confidence", "0", "-o", job.output, "--no-report", job.source,
     ]  # fmt: skip
     assert main(arguments) == 0
     made = load_image(scene / "out" / "source.png").pixels.astype(int)
@@ -144,11 +134,11 @@ def test_several_edits_are_layers_also_from_the_command_line(scene, model):
     assert (np.abs(made - blended).max(axis=2)[changed] <= 2).any()
 
 
-def test_a_target_that_is_not_redacted_is_shouted_about(scene, model, capsys):
+def test_a_target_that_is_not_redacted_is_shouted_about(scene, tiny_model, capsys):
     (scene / "photos" / "torn.png").write_bytes(b"")
     arguments = [
-        "propagate", str(scene / "source.png"), "--edit", write_redaction(scene / "hide.json"), "--model", str(model),
-        str(scene / "photos"), "-o", str(scene / "out"),
+        "propagate", str(scene / "source.png"), "--edit", write_redaction(scene / "hide.json"),
+        "--model", str(tiny_model), str(scene / "photos"), "-o", str(scene / "out"),
     ]  # fmt: skip
     assert main([*arguments, "--min-confidence", "1", "--quiet"]) == 1
     said = capsys.readouterr().err
@@ -159,30 +149,30 @@ def test_a_target_that_is_not_redacted_is_shouted_about(scene, model, capsys):
     assert len(told["unredacted"]) == 4 and told["exit_status"] == 1
 
 
-def test_one_process_a_device(scene, model):
+def test_one_process_a_device(scene, tiny_model):
     arguments = ["propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), str(scene / "photos")]
-    arguments += ["--model", str(model), "--min-confidence", "0", "--quiet"]
+    arguments += ["--model", str(tiny_model), "--min-confidence", "0", "--quiet"]
     assert main([*arguments, "-o", str(scene / "one")]) == 0
     assert main([*arguments, "-o", str(scene / "two"), "--device", "cpu,cpu"]) == 0
     assert bytes_of(scene / "one") == bytes_of(scene / "two")
 
 
-def test_run_reads_all_recipes_before_the_first_runs(scene, model):
-    save_job(full_job(scene, model=str(model)), scene / "good.toml")
+def test_run_reads_all_recipes_before_the_first_runs(scene, tiny_model):
+    save_job(full_job(scene, model=str(tiny_model)), scene / "good.toml")
     (scene / "bad.toml").write_text("source = 1")
     assert main(["run", str(scene / "good.toml"), str(scene / "bad.toml")]) == 2
     assert not (scene / "out").exists()
     save_job(
-        full_job(scene, model=str(model), targets=(str(scene / "none.png"),), output=str(scene / "two")),
+        full_job(scene, model=str(tiny_model), targets=(str(scene / "none.png"),), output=str(scene / "two")),
         scene / "two.toml",
     )
     assert main(["run", str(scene / "good.toml"), str(scene / "two.toml"), "--quiet"]) == 1
     assert (scene / "out" / "manifest.jsonl").exists() and (scene / "two" / "manifest.jsonl").exists()
 
 
-def test_jobs_with_one_model_share_features(scene, model, tmp_path):
+def test_jobs_with_one_model_share_features(scene, tiny_model, tmp_path):
     found = collect_targets([scene / "photos"])
-    spec = ModelSpec(name=str(model), settings=SETTINGS, cache=str(tmp_path / "features"))
+    spec = ModelSpec(name=str(tiny_model), settings=SETTINGS, cache=str(tmp_path / "features"))
     source, results = load_image(scene / "source.png"), []
     for number, box in enumerate([(16, 12, 16, 16), (8, 8, 30, 20), (16, 12, 16, 16)]):
         work = Work(
@@ -198,30 +188,6 @@ def test_jobs_with_one_model_share_features(scene, model, tmp_path):
     assert results[0] == results[2] != results[1]
 
 
-def test_urls_in_and_out(scene, model, monkeypatch, tmp_path):
-    fsspec = pytest.importorskip("fsspec")
-    monkeypatch.setattr("platformdirs.user_state_dir", lambda *_: str(tmp_path / "state"))
-    memory = fsspec.filesystem("memory")
-    for number in range(2):
-        memory.pipe_file(f"/in/{number}/cat.png", (scene / "photos" / f"photo000{number}.png").read_bytes())
-    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
-    tiny = de.load_featurizer(model, **SETTINGS)
-    options = {"model": tiny, "transfer": TransferSettings(min_confidence=0.0), "batch": BatchSettings(preview_size=32)}
-    targets = ["memory://in", "memory://in/none.png", (scene / "photos").as_uri()]
-    summary = run_batch(source, sticker, targets, "memory://out", **options)
-    assert [row.output for row in summary.rows] == [
-        "0/cat.png", "1/cat.png", None, "photo0000.png", "photo0001.png", "photo0002.png",
-    ]  # fmt: skip
-    assert "memory://in/none.png does not exist" in summary.rows[2].reason
-    assert memory.cat_file("/out/0/cat.png") == memory.cat_file("/out/photo0000.png")
-    assert len(memory.cat_file("/out/manifest.jsonl").splitlines()) == 6 and memory.exists("/out/review.html")
-    memory.rm_file("/out/1/cat.png")
-    again = run_batch(source, sticker, targets, "memory://out", **options)
-    assert again.kept == 5 and memory.exists("/out/1/cat.png")
-    with pytest.raises(DiftEditError, match="no kind that fsspec knows"):
-        open_output("nonsense://x")
-
-
 def test_names_cannot_leave_the_output_folder(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -233,12 +199,12 @@ def test_names_cannot_leave_the_output_folder(tmp_path):
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_link_in_the_output_folder_is_one_failed_row(scene, model):
+def test_a_link_in_the_output_folder_is_one_failed_row(scene, tiny_model):
     (scene / "photos" / "sub").mkdir()
     variant(9).save(scene / "photos" / "sub" / "cat.png")
     (scene / "out").mkdir()
     (scene / "elsewhere").mkdir()
     (scene / "out" / "sub").symlink_to(scene / "elsewhere")
-    save_job(full_job(scene, model=str(model)), scene / "job.toml")
+    save_job(full_job(scene, model=str(tiny_model)), scene / "job.toml")
     assert main(["run", str(scene / "job.toml"), "--quiet"]) in (1, 2)
     assert not list((scene / "elsewhere").iterdir())

@@ -1,7 +1,5 @@
 """Faults: killed runs, full disks, damaged files, changed targets. After a resume the bytes are those of a calm run."""
 
-import hashlib
-import json
 import multiprocessing
 import os
 import random
@@ -11,70 +9,32 @@ import time
 
 import pytest
 
-import dift_edit as de
-from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model
-from dift_edit.batch import ModelSpec, run_batch
-from dift_edit.edits import Sticker
+from batch_data import SETTINGS, bytes_of, make_scene, picture, run_scene
+from dift_edit.batch import ModelSpec
 from dift_edit.errors import OutputError
-from dift_edit.image_io import load_image
 from dift_edit.journal import Journal
-from dift_edit.settings import BatchSettings, TransferSettings
 
 COUNT = 12
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def tiny(model):
-    return de.load_featurizer(model, **SETTINGS)
-
-
 @pytest.fixture
 def scene(tmp_path):
-    picture(1).save(tmp_path / "source.png")
-    make_sticker(tmp_path / "sticker.png")
-    make_set(tmp_path / "photos", COUNT)
-    return tmp_path
+    return make_scene(tmp_path, COUNT)
 
 
-def go(scene, model, output, *, tell=None, min_confidence=0.0, photos="photos", **batch):
-    source = load_image(scene / "source.png")
-    sticker = Sticker.from_file(scene / "sticker.png", source_size=source.size)
-    transfer = TransferSettings(min_confidence=min_confidence, mirror="never")
-    return run_batch(
-        source, sticker, [scene / photos], scene / output, model=model, transfer=transfer,
-        batch=BatchSettings(preview_size=48, **batch), tell=tell,
-    )  # fmt: skip
-
-
-def run_in_child(scene, model, output):
-    go(scene, ModelSpec(name=str(model), settings=SETTINGS), output)
-
-
-def bytes_of(folder):
-    """Digest of every picture and page, and the rows without their times."""
-    files = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in (".png", ".jpg") and ".dift-edit" not in path.parts
-    }
-    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    return files, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+def run_in_child(scene, tiny_model, output):
+    run_scene(scene, ModelSpec(name=str(tiny_model), settings=SETTINGS), output)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_kill_and_resume_gives_the_bytes_of_a_calm_run(scene, model, tiny):
-    go(scene, tiny, "calm")
+def test_kill_and_resume_gives_the_bytes_of_a_calm_run(scene, tiny_model, tiny):
+    run_scene(scene, tiny, "calm")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dift_edit.batch", "diffusers.models.unets.unet_2d", "batch_data"])
     chance = random.Random(7)
     killed, steps = 0, []
     while killed < 5:
-        child = context.Process(target=run_in_child, args=(scene, model, "out"))
+        child = context.Process(target=run_in_child, args=(scene, tiny_model, "out"))
         child.start()
         journal = scene / "out" / ".dift-edit" / "journal.jsonl"
         # Not before this run has added a row or two, so that the kills fall into the work and not into imports.
@@ -89,30 +49,32 @@ def test_kill_and_resume_gives_the_bytes_of_a_calm_run(scene, model, tiny):
         killed += 1
         steps.append(journal.read_bytes().count(b'"type":"row"'))
     assert killed >= 3 and steps == sorted(steps)  # later runs went on from where the earlier ones were killed
-    summary = go(scene, tiny, "out")
+    summary = run_scene(scene, tiny, "out")
     assert summary.kept >= steps[-1] - 1 and summary.counts["failed"] == 0
     assert bytes_of(scene / "out") == bytes_of(scene / "calm")
     assert not list((scene / "out").rglob("*.tmp"))
 
 
 def test_a_finished_run_does_nothing_and_damage_is_mended(scene, tiny):
-    go(scene, tiny, "out")
+    run_scene(scene, tiny, "out")
     before = bytes_of(scene / "out")
     told = []
-    assert go(scene, tiny, "out", tell=lambda event, **_: told.append(event)).kept == COUNT
+    assert run_scene(scene, tiny, "out", tell=lambda event, **_: told.append(event)).kept == COUNT
     assert "row" not in told
     (scene / "out" / "photo0003.png").write_bytes(b"damaged")
     (scene / "out" / "photo0005.png").unlink()
-    assert go(scene, tiny, "out").kept == COUNT - 2
+    assert run_scene(scene, tiny, "out").kept == COUNT - 2
     assert bytes_of(scene / "out") == before
 
 
 def test_a_changed_target_is_done_again_and_new_ones_are_added(scene, tiny):
-    go(scene, tiny, "out")
+    run_scene(scene, tiny, "out")
     picture(77).save(scene / "photos" / "photo0002.png")
     picture(78).save(scene / "photos" / "new.png")
     done = []
-    summary = go(scene, tiny, "out", tell=lambda event, **data: event == "row" and done.append(data["row"].output))
+    summary = run_scene(
+        scene, tiny, "out", tell=lambda event, **data: event == "row" and done.append(data["row"].output)
+    )
     assert sorted(map(str, done)) == sorted(
         map(str, {row.output for row in summary.rows if "0002" in row.id or "new" in row.id})
     )
@@ -123,42 +85,42 @@ def test_failed_targets_are_tried_again_only_when_asked_or_changed(scene, tiny):
     bad = scene / "photos" / "photo0004.png"
     good = bad.read_bytes()
     bad.write_bytes(b"")
-    assert go(scene, tiny, "out").counts["failed"] == 1
-    assert go(scene, tiny, "out").kept == COUNT
-    assert go(scene, tiny, "out", retry_failed=True).kept == COUNT - 1
+    assert run_scene(scene, tiny, "out").counts["failed"] == 1
+    assert run_scene(scene, tiny, "out").kept == COUNT
+    assert run_scene(scene, tiny, "out", retry_failed=True).kept == COUNT - 1
     bad.write_bytes(good)
-    assert go(scene, tiny, "out").exit_status == 0
+    assert run_scene(scene, tiny, "out").exit_status == 0
 
 
 def test_another_job_is_refused_until_overwrite(scene, tiny):
-    go(scene, tiny, "out")
+    run_scene(scene, tiny, "out")
     with pytest.raises(OutputError, match="another settings"):
-        go(scene, tiny, "out", min_confidence=0.5)
+        run_scene(scene, tiny, "out", min_confidence=0.5)
     with pytest.raises(OutputError, match="holds results already"):
-        go(scene, tiny, "out", resume=False)
+        run_scene(scene, tiny, "out", resume=False)
     before = bytes_of(scene / "out")
-    summary = go(scene, tiny, "out", min_confidence=1.0, overwrite=True)
+    summary = run_scene(scene, tiny, "out", min_confidence=1.0, overwrite=True)
     assert summary.kept == 0 and summary.counts["abstained"] == COUNT
     assert not (scene / "out" / "photo0000.png").exists()
-    go(scene, tiny, "out", overwrite=True)
+    run_scene(scene, tiny, "out", overwrite=True)
     assert bytes_of(scene / "out")[0] == before[0]
 
 
 def test_two_runs_do_not_write_to_one_folder(scene, tiny):
-    go(scene, tiny, "out")
+    run_scene(scene, tiny, "out")
     with Journal(scene / "out" / ".dift-edit" / "journal.jsonl"), pytest.raises(OutputError, match="Another run"):
-        go(scene, tiny, "out")
+        run_scene(scene, tiny, "out")
 
 
 @pytest.mark.parametrize("cut", [1, 7, 30])
 def test_a_torn_or_damaged_journal_costs_only_its_lines(scene, tiny, cut):
-    go(scene, tiny, "out")
+    run_scene(scene, tiny, "out")
     before = bytes_of(scene / "out")
     path = scene / "out" / ".dift-edit" / "journal.jsonl"
     data = path.read_bytes()[:-cut]
     middle = data.index(b'"type":"row"') + 40
     path.write_bytes(data[:middle] + b"?" + data[middle + 1 :])
-    summary = go(scene, tiny, "out")
+    summary = run_scene(scene, tiny, "out")
     assert COUNT - 2 <= summary.kept < COUNT
     assert bytes_of(scene / "out") == before
 
@@ -180,14 +142,14 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_ends_in_one_sentence_and_the_run_goes_on_after(scene, tiny, small_disk):
-    go(scene, tiny, "calm")
+    run_scene(scene, tiny, "calm")
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"0" * 600_000)
     with pytest.raises(OutputError, match="disk") as error:
-        go(scene, tiny, "disk/out")
+        run_scene(scene, tiny, "disk/out")
     assert "free some space" in str(error.value) and "again" in str(error.value)
     assert not list(small_disk.rglob("*.tmp"))
     ballast.unlink()
-    summary = go(scene, tiny, "disk/out")
+    summary = run_scene(scene, tiny, "disk/out")
     assert summary.counts["applied"] == COUNT and 0 < summary.kept < COUNT
     assert bytes_of(small_disk / "out") == bytes_of(scene / "calm")

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model, variant
+from batch_data import SETTINGS, make_scene, rows_of, variant
 from dift_edit.batch import run_job
 from dift_edit.batch.finish import journal_path, write_review
 from dift_edit.cli import main
@@ -63,12 +63,10 @@ def page(browser):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, tiny_model):
     """A run over ordinary, broken and hostile targets."""
-    folder = tmp_path_factory.mktemp("review")
-    picture(1).save(folder / "source.png")
-    make_sticker(folder / "sticker.png")
-    photos = make_set(folder / "photos", 6)
+    folder = make_scene(tmp_path_factory.mktemp("review"), 6)
+    photos = folder / "photos"
     (photos / "broken.png").write_bytes(b"nothing")
     for number, name in enumerate([EVIL, SCRIPT, "@DATA@ @SCRIPT@.png", "x" * 240 + ".png", "日本 é.png"]):
         variant(20 + number).save(photos / name, "PNG")
@@ -76,7 +74,7 @@ def finished(tmp_path_factory):
         variant(30).save(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png"), "PNG")
     job = Job(
         source=str(folder / "source.png"), sticker=str(folder / "sticker.png"), targets=(str(photos),),
-        output=str(folder / "out"), model=str(save_tiny_model(folder / "model")), model_settings=SETTINGS,
+        output=str(folder / "out"), model=str(tiny_model), model_settings=SETTINGS,
         transfer=TransferSettings(min_confidence=0.0, mirror="never"), batch=BatchSettings(preview_size=64),
     )  # fmt: skip
     run_job(job)
@@ -91,10 +89,7 @@ def out(finished, tmp_path):
 
 
 def rows(folder):
-    return {
-        row["id"].rsplit("/", 1)[-1]: row
-        for row in map(json.loads, (folder / "manifest.jsonl").read_text().splitlines())
-    }
+    return {row["id"].rsplit("/", 1)[-1]: row for row in rows_of(folder)}
 
 
 def opened(page, folder):

@@ -7,32 +7,28 @@ import time
 import psutil
 import pytest
 
-from batch_data import SETTINGS, make_set, make_sticker, picture, save_tiny_model
+from batch_data import SETTINGS, bytes_of, make_scene, run_scene
 from dift_edit.batch import ModelSpec
-from test_resume import bytes_of, go
 
 COUNT = 10
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runners")
-    picture(1).save(folder / "source.png")
-    make_sticker(folder / "sticker.png")
-    make_set(folder / "photos", COUNT)
+    folder = make_scene(tmp_path_factory.mktemp("runners"), COUNT)
     (folder / "photos" / "bad.png").write_bytes(b"no picture")
-    save_tiny_model(folder / "model")
     return folder
 
 
 @pytest.fixture(scope="module")
-def calm(scene):
-    go(scene, spec(scene), "calm")
+def spec(tiny_model):
+    return ModelSpec(name=str(tiny_model), settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def calm(scene, spec):
+    run_scene(scene, spec, "calm")
     return bytes_of(scene / "calm")
-
-
-def spec(scene):
-    return ModelSpec(name=str(scene / "model"), settings=SETTINGS)
 
 
 def kill_one_worker_at_the_third_row(words):
@@ -56,19 +52,19 @@ def kill_one_worker_at_the_third_row(words):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_two_processes_one_of_them_killed(scene, calm):
+def test_two_processes_one_of_them_killed(scene, spec, calm):
     tell = kill_one_worker_at_the_third_row(["forkserver", "spawn_main"])
-    summary = go(scene, spec(scene), "two", workers=2, tell=tell)
+    summary = run_scene(scene, spec, "two", workers=2, tell=tell)
     assert tell.victims
     assert summary.counts == {"applied": COUNT, "abstained": 0, "failed": 1}
     assert bytes_of(scene / "two") == calm
 
 
 @pytest.mark.slow
-def test_dask_with_a_worker_killed(scene, calm):
+def test_dask_with_a_worker_killed(scene, spec, calm):
     pytest.importorskip("distributed")
     tell = kill_one_worker_at_the_third_row(["spawn_main", "forkserver"])
-    go(scene, spec(scene), "dask", workers=2, cluster="local", tell=tell)
+    run_scene(scene, spec, "dask", workers=2, cluster="local", tell=tell)
     assert tell.victims
     assert bytes_of(scene / "dask") == calm
 
@@ -78,7 +74,7 @@ def working():
     return {child.pid for child in psutil.Process().children(recursive=True) if child.ppid() != os.getpid()}
 
 
-def test_no_process_is_left_when_a_run_is_stopped(scene):
+def test_no_process_is_left_when_a_run_is_stopped(scene, spec):
     before = working()
     seen = []
 
@@ -88,7 +84,7 @@ def test_no_process_is_left_when_a_run_is_stopped(scene):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(scene, spec(scene), "stopped", workers=2, tell=tell)
+        run_scene(scene, spec, "stopped", workers=2, tell=tell)
     assert len(set(seen)) == 2
     end = time.monotonic() + 10
     while working() - before and time.monotonic() < end:

@@ -93,17 +93,6 @@ def test_bad_lists_are_named(tmp_path, name, content, words):
     assert str(tmp_path / name) in str(error.value) or words == "unique"
 
 
-def test_urls(photos):
-    fsspec = pytest.importorskip("fsspec")
-    memory = fsspec.filesystem("memory")
-    for name in ("/set/a.png", "/set/sub/a.png", "/set/readme.md"):
-        memory.pipe_file(name, b"x")
-    found = collect_targets(["memory://set", f"file://{photos}/top.webp"])
-    assert names(found) == ["a.png", "sub/a.png", "top.webp"]
-    assert [reason for _, reason in found.skipped] == ["it is not an image"]
-    assert names(collect_targets(["memory://set/*/*.png"])) == ["sub/a.png"]
-
-
 def target(name, key=None, group=""):
     return Target(id=key or name, path=name, name=name, group=group)
 
