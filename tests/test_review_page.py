@@ -343,3 +343,50 @@ def test_contact_sheet_and_page_of_an_empty_folder_of_rows(tmp_path):
 def test_previews_are_small(finished):
     for path in (finished / "out" / "review_files").rglob("*.jpg"):
         assert max(PIL.Image.open(path).size) <= 64
+
+
+def test_a_placement_without_a_matrix_is_drawn_as_a_mesh(finished, tiny_model, tmp_path, page):
+    job = Job(
+        source=str(finished / "source.png"), sticker=str(finished / "sticker.png"), output=str(tmp_path / "out"),
+        targets=(str(finished / "photos" / "photo0001.png"),), model=str(tiny_model), model_settings=SETTINGS,
+        transfer=TransferSettings(min_confidence=0.0, mirror="never", engine="mesh"),
+        batch=BatchSettings(preview_size=64),
+    )  # fmt: skip
+    run_job(job)
+    (row,) = rows(tmp_path / "out").values()
+    mesh = np.array(row["mesh"])
+    assert row["matrix"] is None and mesh.shape == (7, 7, 2)
+    np.testing.assert_allclose([mesh[0, 0], mesh[0, -1], mesh[-1, -1], mesh[-1, 0]], row["quad"], atol=1e-5)
+    opened(page, tmp_path / "out")
+    assert page.locator("#mesh").get_attribute("d").count("M") == 14 and not page.locator("#shape").is_visible()
+    page.keyboard.press("o")
+    assert not page.locator("#overlay").is_visible()
+
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_contrast_and_every_picture_words(finished, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    opened(page, finished / "out")
+    page.keyboard.press("a")
+    page.keyboard.press("r")
+    measured = []
+    for words in ("broken", "photo0001", "zzz", ""):
+        page.fill("#search", words)
+        page.locator("#toast:not(.on)").wait_for(state="attached")
+        measured += page.evaluate(CONTRAST)
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    measured += page.evaluate(CONTRAST)
+    assert len(measured) > 100
+    assert [each for each in measured if each[0] < 4.5] == []
+    shown = "[...document.querySelectorAll('img')].filter((image) => image.checkVisibility())"
+    assert page.evaluate(f"{shown}.length") > 3 and page.evaluate(f"{shown}.every((image) => image.alt.length > 3)")
+
+
+def test_find_has_room_for_its_words(finished, page):
+    opened(page, finished / "out")
+    assert page.locator("#search").bounding_box()["width"] >= 200
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280

@@ -13,6 +13,8 @@ from dift_edit.errors import MissingDependencyError
 
 __all__ = ["Row", "manifest_jsonl", "manifest_parquet"]
 
+_LINES = 7
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -33,6 +35,8 @@ class Row:
         Four corners [x, y] in target pixels: top left, top right, bottom right, bottom left of the edit.
     matrix : list or None
         (3, 3) from source to target pixels, row by row, where the engine's result is a matrix.
+    mesh : list or None
+        (7, 7) points [x, y] in target pixels of a lattice over the edit, where the engine's result is no matrix.
     mirrored : bool
         Whether the target shows the object mirrored.
     engine : str
@@ -64,6 +68,7 @@ class Row:
     confidence: float | None = None
     quad: list[list[float]] | None = None
     matrix: list[list[float]] | None = None
+    mesh: list[list[list[float]]] | None = None
     mirrored: bool = False
     engine: str = ""
     model: dict[str, str] = field(default_factory=dict)
@@ -88,22 +93,38 @@ class Row:
         """Plain data for JSON."""
         return asdict(self)
 
-    def with_placement(self, placement: Any) -> "Row":
-        """The row with a placement's quad, matrix, confidence, mirroring and engine, rounded to 1e-6."""
+    def with_placement(self, placement: Any, quad: Any) -> "Row":
+        """The row with a placement's quad, matrix or mesh, confidence, mirroring and engine, rounded to 1e-6.
+
+        Parameters
+        ----------
+        placement : Placement
+            What was found.
+        quad : array_like
+            (4, 2) corners of the edit in source pixels.
+        """
         matrix = placement.matrix
         return replace(
             self,
             quad=_plain(placement.quad),
             matrix=None if matrix is None else np.asarray(matrix, dtype=np.float64).tolist(),
+            mesh=None if matrix is not None else _plain(placement.transform(_lattice(quad)).reshape(_LINES, _LINES, 2)),
             confidence=round(float(placement.confidence), 6),
             mirrored=bool(placement.mirrored),
             engine=str(placement.engine),
         )
 
 
-def _plain(points: Any) -> list[list[float]]:
-    rounded: list[list[float]] = np.round(np.asarray(points, dtype=np.float64), 6).tolist()
-    return rounded
+def _lattice(quad: Any) -> Any:
+    """(49, 2) points over a quad, row by row from its top left corner."""
+    corners = np.asarray(quad, dtype=np.float64)
+    across, down = (axis.ravel()[:, None] for axis in np.meshgrid(*[np.linspace(0, 1, _LINES)] * 2))
+    top, bottom = (corners[i] + across * (corners[k] - corners[i]) for i, k in ((0, 1), (3, 2)))
+    return top + down * (bottom - top)
+
+
+def _plain(points: Any) -> Any:
+    return np.round(np.asarray(points, dtype=np.float64), 6).tolist()
 
 
 def manifest_jsonl(rows: Iterable[Row]) -> bytes:

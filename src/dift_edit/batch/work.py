@@ -200,7 +200,7 @@ class Worker:
         if result is None:
             return row
         row = replace(row, status=result.status, reason=result.reason)
-        return row if result.placement is None else row.with_placement(result.placement)
+        return row if result.placement is None else row.with_placement(result.placement, work.edit.quad)
 
 
 def lost_row(work: Work, target: Target, attempts: int) -> Row:

@@ -213,6 +213,6 @@ def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: R
     return replace(
         row, status="applied", reason="placed by hand", confidence=1.0, engine="pins", output=name,
         size=list(image.size), output_sha256=output_sha256, target_sha256=sha256, matrix=transform.matrix.tolist(),
-        quad=np.round(transform(remake.edit.quad), 6).tolist(),
+        mesh=None, quad=np.round(transform(remake.edit.quad), 6).tolist(),
         mirrored=bool(np.linalg.det(transform.matrix[:2, :2]) < 0),
     )  # fmt: skip

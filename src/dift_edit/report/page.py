@@ -24,6 +24,7 @@ _SHOWN = (
     "reason",
     "confidence",
     "quad",
+    "mesh",
     "mirrored",
     "engine",
     "size",

@@ -123,7 +123,7 @@ function listRow(row, place) {
   if (picture) {
     const image = make("img");
     image.loading = "lazy";
-    image.alt = "";
+    image.alt = `${row.name} ${row.after ? "with the edit" : "without the edit"}`;
     image.src = picture;
     element.append(image);
   } else {
@@ -224,11 +224,18 @@ function outline(row, kept) {
   $("overlay").setAttribute("viewBox", `-0.5 -0.5 ${width} ${height}`);
   $("overlay").setAttribute("preserveAspectRatio", "none");
   $("shape").setAttribute("points", quad.map((point) => point.join(",")).join(" "));
+  const lattice = kept.pins.length ? null : row.mesh;
+  $("shape").toggleAttribute("hidden", Boolean(lattice));
+  $("mesh").setAttribute("d", lattice ? lines(lattice) : "");
   $("shape").setAttribute("class", row.status === "applied" ? "" : "doubt");
   [...$("corners").children].forEach((corner, i) => {
     corner.style.left = `${100 * (quad[i][0] + 0.5) / width}%`;
     corner.style.top = `${100 * (quad[i][1] + 0.5) / height}%`;
   });
+}
+function lines(lattice) {
+  const columns = lattice[0].map((_, i) => lattice.map((points) => points[i]));
+  return [...lattice, ...columns].map((points) => `M${points.map((point) => point.join(" ")).join("L")}`).join("");
 }
 function placed(row, kept) {
   if (kept.pins.length === 4) return kept.pins.map((pin) => pin[1]);
