@@ -17,7 +17,7 @@ from dift_edit.edits import Layers, Redaction, Region, Sticker, save_edit
 from dift_edit.errors import DiftEditError, EditError, OutputError
 from dift_edit.image_io import load_image
 from dift_edit.output_folder import OutputFolder
-from dift_edit.recipe import Job, load_job, save_job
+from dift_edit.recipe import EditFile, Job, load_job, save_job
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets import collect_targets
 
@@ -122,7 +122,7 @@ def test_several_edits_are_layers_also_from_the_command_line(scene, tiny_model):
         "Sticker", "Redaction", "Redaction",
     ]  # fmt: skip
     arguments = [
-        "propagate", job.source, "--sticker", job.sticker, "--edit", job.edits[0], "--edit", job.edits[1], "--opacity",
+        "propagate", job.source, "--sticker", job.sticker, "--edit", job.edits[0].file, "--edit", job.edits[1].file, "--opacity",
         "0.5", "--model", str(tiny_model), "--min-confidence", "0", "-o", job.output, "--no-report", job.source,
     ]  # fmt: skip
     assert main(arguments) == 0
@@ -134,6 +134,41 @@ def test_several_edits_are_layers_also_from_the_command_line(scene, tiny_model):
     assert (np.abs(made - blended).max(axis=2)[changed] <= 2).any()
 
 
+def test_a_layer_may_have_blending_of_its_own(scene, tiny_model, capsys):
+    hide = write_redaction(scene / "hide, then.json")
+    layers = (EditFile(hide), EditFile(hide, Compositing(opacity=0.25, linear_light=True)))
+    job = full_job(scene, edits=layers)
+    save_job(job, scene / "job.toml")
+    text = (scene / "job.toml").read_text()
+    assert text.count("[[edit.layers]]") == 2 and 'file = "hide, then.json"' in text and "opacity = 0.25" in text
+    assert load_job(scene / "job.toml") == job
+    assert job.load_edit(load_image(job.source)).settings == [None, None, layers[1].compositing]
+    alone = full_job(scene, sticker=None, quad=None, edits=layers[1:])
+    assert alone.load_edit(load_image(alone.source)).settings == [layers[1].compositing]
+    arguments = ["propagate", job.source, "--sticker", job.sticker, "-o", job.output, job.source]
+    written = [*arguments, "--save-job", str(scene / "cli.toml")]
+    assert main([*written, "--edit", hide, "--edit", f"{hide},opacity=0.25,linear_light=true"]) == 0
+    assert load_job(scene / "cli.toml").edits == layers
+    for wrong, words in (("opacity=2", "from 0 to 1"), ("opacity=x", "cannot be 'x'"), ("blend=magic", "use one of")):
+        assert main([*written, "--edit", f"{hide},{wrong}"]) == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ('files = ["a"]\n[[edit.layers]]\nfile = "b"', "one of the two"),
+        ("[[edit.layers]]\nopacity = 1.0", "must have  file"),
+        ('[[edit.layers]]\nfile = "b"\nblends = "x"', "unknown key 'blends'"),
+        ('layers = ["b"]', "must be tables"),
+    ],
+)
+def test_bad_layers_are_named(tmp_path, layers, words):
+    (tmp_path / "job.toml").write_text(f'source = "a"\noutput = "o"\n[edit]\n{layers}\n')
+    with pytest.raises(DiftEditError, match=words):
+        load_job(tmp_path / "job.toml")
+
+
 def test_a_target_that_is_not_redacted_is_shouted_about(scene, tiny_model, capsys):
     (scene / "photos" / "torn.png").write_bytes(b"")
     arguments = [
@@ -143,6 +178,8 @@ def test_a_target_that_is_not_redacted_is_shouted_about(scene, tiny_model, capsy
     assert main([*arguments, "--min-confidence", "1", "--quiet"]) == 1
     said = capsys.readouterr().err
     assert "4 of 4 targets were NOT redacted" in said and said.count("NOT redacted: ") == 4
+    assert main(["report", str(scene / "out")]) == 0
+    assert "4 of 4 targets were NOT redacted" in capsys.readouterr().err
     assert b'"redaction":true' in (scene / "out" / "review.html").read_bytes()
     assert main(["run", str(scene / "out" / "job.toml"), "--log-json"]) == 1
     told = json.loads(capsys.readouterr().err.splitlines()[-1])

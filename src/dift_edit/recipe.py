@@ -14,9 +14,25 @@ from dift_edit.files import write_text
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.storage import is_url
 
-__all__ = ["Job", "load_job", "save_job"]
+__all__ = ["EditFile", "Job", "load_job", "save_job"]
 
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class EditFile:
+    """An edit in a file, as a layer of a job.
+
+    Attributes
+    ----------
+    file : str
+        The JSON file of `save_edit`.
+    compositing : Compositing or None
+        How this layer is blended; None takes the job's.
+    """
+
+    file: str
+    compositing: Compositing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +45,9 @@ class Job:
         The picture that the edit was made on.
     sticker, edited : str or None
         The edit: a picture with transparency, or the source after editing. At most one of them.
-    edits : tuple of str
-        JSON files of `save_edit`, for every other kind of edit; put on above it in this order, see `Layers`.
+    edits : tuple of EditFile
+        For every other kind of edit; put on above it in this order, see `Layers`. A plain path stands for one that is
+        blended as the job says.
     at : tuple (x, y, w, h) or None
         Where the sticker lies in the source.
     quad : tuple of four (x, y) or None
@@ -58,7 +75,7 @@ class Job:
     source: str
     sticker: str | None = None
     edited: str | None = None
-    edits: tuple[str, ...] = ()
+    edits: tuple[EditFile, ...] = ()
     at: tuple[float, ...] | None = None
     quad: tuple[tuple[float, float], ...] | None = None
     targets: tuple[str, ...] = ()
@@ -72,6 +89,8 @@ class Job:
     batch: BatchSettings = field(default_factory=BatchSettings)
 
     def __post_init__(self) -> None:
+        layers = tuple(each if isinstance(each, EditFile) else EditFile(each) for each in self.edits)
+        object.__setattr__(self, "edits", layers)
         if self.sticker is not None and self.edited is not None:
             raise EditError("A job has a sticker or an edited source (--sticker, --edited), not both.")
         if self.sticker is None and self.edited is None and not self.edits:
@@ -94,12 +113,14 @@ class Job:
         from dift_edit.edits import Layers, Sticker, edit_from_difference, load_edit
         from dift_edit.image_io import load_image
 
-        layers: list[Any] = [load_edit(path) for path in self.edits]
+        layers: list[Any] = [load_edit(each.file) for each in self.edits]
+        settings = [each.compositing for each in self.edits]
         if self.edited is not None:
             layers.insert(0, edit_from_difference(source, load_image(self.edited)))
         if self.sticker is not None:
             layers.insert(0, Sticker.from_file(self.sticker, at=self.at, quad=self.quad, source_size=source.size))
-        return layers[0] if len(layers) == 1 else Layers(layers)
+        settings = [*[None] * (len(layers) - len(settings)), *settings]
+        return layers[0] if len(layers) == 1 and settings == [None] else Layers(layers, settings)
 
     def moved(self, change: Callable[[str], str]) -> "Job":
         """The job with every path changed by a function."""
@@ -108,7 +129,7 @@ class Job:
             source=change(self.source),
             sticker=self.sticker and change(self.sticker),
             edited=self.edited and change(self.edited),
-            edits=tuple(map(change, self.edits)),
+            edits=tuple(replace(each, file=change(each.file)) for each in self.edits),
             targets=tuple(map(change, self.targets)),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
             output=change(self.output),
@@ -160,7 +181,7 @@ def _job_from(data: dict[str, Any]) -> Job:
     if data.get("version", VERSION) != VERSION:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (_table(data, name) for name in ("edit", "targets", "model"))
-    _check_keys(edit, {"sticker", "edited", "files", "at", "quad"}, "[edit]")
+    _check_keys(edit, {"sticker", "edited", "files", "layers", "at", "quad"}, "[edit]")
     _check_keys(targets, {"paths", "lists"}, "[targets]")
     _check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
@@ -174,7 +195,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         output=data["output"],
         sticker=_text(edit, "sticker"),
         edited=_text(edit, "edited"),
-        edits=_texts(edit, "files"),
+        edits=_edit_files(edit),
         at=_numbers(edit.get("at"), 4, "at"),
         quad=_corners(edit.get("quad")),
         targets=_texts(targets, "paths"),
@@ -186,6 +207,23 @@ def _job_from(data: dict[str, Any]) -> Job:
         compositing=_settings(Compositing, _table(data, "compositing"), "[compositing]"),
         batch=_settings(BatchSettings, _table(data, "batch"), "[batch]"),
     )
+
+
+def _edit_files(edit: dict[str, Any]) -> tuple[EditFile, ...]:
+    """The layers of ``files = […]`` or of ``[[edit.layers]]``."""
+    layers = edit.get("layers", [])
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+        raise DiftEditError("layers must be tables, each under its own [[edit.layers]].")
+    if layers and "files" in edit:
+        raise DiftEditError("[edit] has files and [[edit.layers]]: name all of them in one of the two.")
+    made = []
+    for layer in layers:
+        file = _text(layer, "file")
+        if file is None:
+            raise DiftEditError('[[edit.layers]] must have  file = "…".')
+        blending = {key: value for key, value in layer.items() if key != "file"}
+        made.append(EditFile(file, _settings(Compositing, blending, "[[edit.layers]]") if blending else None))
+    return tuple(made) or tuple(map(EditFile, _texts(edit, "files")))
 
 
 def save_job(job: Job, path: Path | str) -> None:
@@ -219,8 +257,10 @@ def save_job(job: Job, path: Path | str) -> None:
 
 def format_job(job: Job) -> str:
     """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
+    own = any(each.compositing for each in job.edits)
+    files = None if own or not job.edits else [each.file for each in job.edits]
     edit: dict[str, Any] = {
-        "sticker": job.sticker, "edited": job.edited, "files": job.edits or None, "at": job.at, "quad": job.quad,
+        "sticker": job.sticker, "edited": job.edited, "files": files, "at": job.at, "quad": job.quad,
     }  # fmt: skip
     tables = {
         "edit": edit,
@@ -236,6 +276,11 @@ def format_job(job: Job) -> str:
         pairs = [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
         if pairs:
             lines += ["", f"[{name}]", *pairs]
+        for layer in job.edits if own and name == "edit" else ():
+            # all of them, also those at their defaults: a layer without any is blended as the job says
+            blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
+            lines += ["", "[[edit.layers]]", f"file = {_toml(layer.file)}"]
+            lines += [f"{key} = {_toml(value)}" for key, value in blending.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -245,6 +290,10 @@ def _changed(settings: Any) -> dict[str, Any]:
         for item in fields(settings)
         if getattr(settings, item.name) != item.default
     }
+
+
+def _plain_settings(settings: Any) -> dict[str, Any]:
+    return {item.name: getattr(settings, item.name) for item in fields(settings)}
 
 
 def _toml(value: Any) -> str:

@@ -108,13 +108,8 @@ class Teller:
             total = sum(summary.times.values()) or 1.0
             line += "; time: " + ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in summary.times.items())
         self._say(line)
-        exposed = summary.unredacted
-        if exposed:
-            self._say(f"WARNING: {len(exposed)} of {len(summary.rows)} targets were NOT redacted, and have no result:")
-            for row in exposed[:_MOST_SKIPPED]:
-                self._say(f"  NOT redacted: {shown(row.target)} ({shown(row.reason)})")
-            if len(exposed) > _MOST_SKIPPED:
-                self._say(f"  … and {len(exposed) - _MOST_SKIPPED} more, see manifest.jsonl")
+        for line in unredacted_lines(summary.unredacted, len(summary.rows)):
+            self._say(line)
         self._say(f"Results are in {shown(summary.output)}; review them with {shown(summary.output)}/review.html")
 
 
@@ -144,6 +139,17 @@ class JsonTeller(Teller):
 def shown(text: str) -> str:
     """A name fit for a terminal: control characters and bytes that are not text are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def unredacted_lines(exposed: list[Any], total: int) -> list[str]:
+    """What is said about rows that a redaction left as they were; nothing when there are none."""
+    if not exposed:
+        return []
+    lines = [f"WARNING: {len(exposed)} of {total} targets were NOT redacted, and have no result:"]
+    lines += [f"  NOT redacted: {shown(row.target)} ({shown(row.reason)})" for row in exposed[:_MOST_SKIPPED]]
+    if len(exposed) > _MOST_SKIPPED:
+        lines.append(f"  … and {len(exposed) - _MOST_SKIPPED} more, see manifest.jsonl")
+    return lines
 
 
 def dry_run(job: Any) -> int:

@@ -1,6 +1,7 @@
 """``dift-edit propagate``: one edit, many photos."""
 
 import argparse
+from dataclasses import fields
 from typing import Any
 
 HELP = "carry one edit to many photos"
@@ -29,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     edit.add_argument("--edited", metavar="EDITED", help="the source after editing: what changed is the edit")
     edit.add_argument(
-        "--edit", metavar="JSON", action="append", default=[],
-        help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top",
+        "--edit", metavar="JSON[,NAME=VALUE…]", action="append", default=[],
+        help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top; with "
+        "blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
     )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder or URL for the results")
     parser.add_argument(
@@ -71,6 +73,25 @@ def numbers(count: int) -> Any:
     return parse
 
 
+def edit_file(text: str) -> Any:
+    """A layer from ``FILE`` or ``FILE,NAME=VALUE,…`` with names of `Compositing`."""
+    from dift_edit.compositing import Compositing
+    from dift_edit.errors import EditError
+    from dift_edit.recipe import EditFile
+
+    kinds = {item.name: type(item.default) for item in fields(Compositing)}
+    file, values = text, {}
+    while (found := file.rpartition(","))[1] and found[2].partition("=")[0] in kinds and "=" in found[2]:
+        file, (name, _, value) = found[0], found[2].partition("=")
+        try:
+            values[name] = {"true": True, "false": False}[value] if kinds[name] is bool else kinds[name](value)
+        except (ValueError, KeyError) as error:
+            raise EditError(
+                f"--edit {text}: {name} cannot be {value!r}; see the flag --{name} for its values."
+            ) from error
+    return EditFile(file, Compositing(**values) if values else None)
+
+
 def job_from(args: argparse.Namespace) -> Any:
     """The job that the arguments describe."""
     from dift_edit.compositing import Compositing
@@ -82,7 +103,7 @@ def job_from(args: argparse.Namespace) -> Any:
         source=args.source,
         sticker=args.sticker,
         edited=args.edited,
-        edits=tuple(args.edit),
+        edits=tuple(map(edit_file, args.edit)),
         at=args.at,
         quad=quad,
         targets=tuple(args.targets),

@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write manifest, contact sheet and page from the journal."""
-    from dift_edit.batch.finish import journal_path, write_manifest, write_missing_previews, write_review
+    from dift_edit.batch.finish import journal_path, rows_of, write_manifest, write_missing_previews, write_review
+    from dift_edit.cli._batch import unredacted_lines
     from dift_edit.journal import Journal
     from dift_edit.output_folder import open_existing
     from dift_edit.settings import BatchSettings
@@ -27,5 +28,9 @@ def run(args: argparse.Namespace) -> int:
         write_missing_previews(folder, journal, max_pixels=settings.max_pixels, preview_size=settings.preview_size)
         write_manifest(folder, journal)
         write_review(folder, journal)
+        rows = list(rows_of(journal))
+        exposed = [row for row in rows if row.status != "applied"] if journal.job.get("redaction") else []
+    for line in unredacted_lines(exposed, len(rows)):
+        print(line, file=sys.stderr)
     print(f"{folder}/review.html", file=sys.stdout)
     return 0
