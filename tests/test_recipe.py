@@ -122,8 +122,9 @@ def test_several_edits_are_layers_also_from_the_command_line(scene, tiny_model):
         "Sticker", "Redaction", "Redaction",
     ]  # fmt: skip
     arguments = [
-        "propagate", job.source, "--sticker", job.sticker, "--edit", job.edits[0].file, "--edit", job.edits[1].file, "--opacity",
-        "0.5", "--model", str(tiny_model), "--min-confidence", "0", "-o", job.output, "--no-report", job.source,
+        "propagate", job.source, "--sticker", job.sticker, "--edit", job.edits[0].file,
+        "--edit", job.edits[1].file, "--opacity", "0.5",
+        "--model", str(tiny_model), "--min-confidence", "0", "-o", job.output, "--no-report", job.source,
     ]  # fmt: skip
     assert main(arguments) == 0
     made = load_image(scene / "out" / "source.png").pixels.astype(int)

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from batch_data import SETTINGS, bytes_of, make_scene, picture, run_scene
+from batch_data import SETTINGS, bytes_of, make_scene, picture, rows_of, run_scene
 from dift_edit.batch import ModelSpec
+from dift_edit.cli import main
 from dift_edit.errors import OutputError
 from dift_edit.journal import Journal
 
@@ -153,3 +154,46 @@ def test_a_full_disk_ends_in_one_sentence_and_the_run_goes_on_after(scene, tiny,
     summary = run_scene(scene, tiny, "disk/out")
     assert summary.counts["applied"] == COUNT and 0 < summary.kept < COUNT
     assert bytes_of(small_disk / "out") == bytes_of(scene / "calm")
+
+
+def fill(folder, leave=0):
+    """Write until the disk is full, but for some bytes."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"0" * 4096)
+        except OSError:
+            pass
+        file.truncate(max(0, file.tell() - leave))
+    return ballast
+
+
+def test_a_journal_on_a_full_disk_is_one_sentence_and_keeps_what_it_has(small_disk):
+    (small_disk / "out").mkdir()
+    path = small_disk / "out" / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.add({"id": "first"})
+        ballast = fill(small_disk)
+        with pytest.raises(OutputError, match=r"The journal .* cannot be written .*: free some space") as error:
+            for number in range(1000):
+                journal.add({"id": str(number), "note": "x" * 500})
+        assert len(str(error.value).splitlines()) == 1
+        kept = dict(journal.rows)
+        ballast.unlink()
+        journal.add({"id": "last"})
+    with Journal(path) as journal:
+        assert journal.damaged == 0 and journal.rows == {**kept, "last": {"id": "last"}}
+
+
+def test_a_report_on_a_full_disk_is_one_sentence_and_succeeds_after(scene, tiny, small_disk, capsys):
+    run_scene(scene, tiny, "disk/out", report=False)
+    ballast = fill(small_disk)
+    before = rows_of(small_disk / "out")
+    assert main(["report", str(small_disk / "out"), "--preview-size", "48"]) in (1, 2)
+    said = capsys.readouterr().err.strip()
+    assert "disk is full" in said and "free some space" in said and len(said.splitlines()) == 1
+    assert rows_of(small_disk / "out") == before and not list(small_disk.rglob("*.tmp"))
+    ballast.unlink()
+    assert main(["report", str(small_disk / "out"), "--preview-size", "48"]) == 0
+    assert (small_disk / "out" / "review.html").exists() and rows_of(small_disk / "out") == before

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     edit.add_argument("--edited", metavar="EDITED", help="the source after editing: what changed is the edit")
     edit.add_argument(
         "--edit", metavar="JSON[,NAME=VALUE…]", action="append", default=[],
-        help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top; with "
-        "blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
+        help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top; "
+        "with blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
     )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder or URL for the results")
     parser.add_argument(
@@ -79,8 +79,8 @@ def edit_file(text: str) -> Any:
     from dift_edit.errors import EditError
     from dift_edit.recipe import EditFile
 
-    kinds = {item.name: type(item.default) for item in fields(Compositing)}
-    file, values = text, {}
+    kinds: dict[str, Any] = {item.name: type(item.default) for item in fields(Compositing)}
+    file, values = text, dict[str, Any]()
     while (found := file.rpartition(","))[1] and found[2].partition("=")[0] in kinds and "=" in found[2]:
         file, (name, _, value) = found[0], found[2].partition("=")
         try:
