@@ -47,7 +47,7 @@ LEVELS = [
     {"alignment", "cache", "consensus", "correspondence", "evidence", "label_propagation", "output_folder", "sampling"}
     | {"target_lists", "video_io", "viz"},
     {"matching", "warp", "poses", "surface", "targets"},
-    {"compositing", "engines", "confidence", "naming"},
+    {"compositing", "engines", "confidence", "naming", "toml_values"},
     {"edits", "placement", "instances"},
     {"pipeline", "recipe", "tracking"},
     {"report", "samples", "sequence", "evaluation"},

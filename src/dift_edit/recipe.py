@@ -1,10 +1,9 @@
 """A job: what is put on many targets, and how it is done. The command line, the library and the plugin share it."""
 
-import json
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,16 @@ from dift_edit.errors import DiftEditError, EditError
 from dift_edit.files import write_text
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.storage import is_url
+from dift_edit.toml_values import (
+    check_keys,
+    corners_of,
+    numbers_of,
+    settings_of,
+    table_of,
+    text_of,
+    texts_of,
+    toml_value,
+)
 
 __all__ = ["EditFile", "Job", "load_job", "save_job"]
 
@@ -173,39 +182,40 @@ def load_job(path: Path | str) -> Job:
 
 
 def _job_from(data: dict[str, Any]) -> Job:
-    _check_keys(
+    check_keys(
         data,
         {"version", "source", "output", "edit", "targets", "model", "transfer", "compositing", "batch"},
         "the recipe",
     )
     if data.get("version", VERSION) != VERSION:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
-    edit, targets, model = (_table(data, name) for name in ("edit", "targets", "model"))
-    _check_keys(edit, {"sticker", "edited", "files", "layers", "at", "quad"}, "[edit]")
-    _check_keys(targets, {"paths", "lists"}, "[targets]")
-    _check_keys(model, {"name", "device", "settings"}, "[model]")
+    edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
+    check_keys(edit, {"sticker", "edited", "files", "layers", "at", "quad"}, "[edit]")
+    check_keys(targets, {"paths", "lists"}, "[targets]")
+    check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
         if not isinstance(data.get(name), str):
             raise DiftEditError(f'it must have  {name} = "…".')
     settings = {
-        str(key): tuple(value) if isinstance(value, list) else value for key, value in _table(model, "settings").items()
+        str(key): tuple(value) if isinstance(value, list) else value
+        for key, value in table_of(model, "settings").items()
     }
     return Job(
         source=data["source"],
         output=data["output"],
-        sticker=_text(edit, "sticker"),
-        edited=_text(edit, "edited"),
+        sticker=text_of(edit, "sticker"),
+        edited=text_of(edit, "edited"),
         edits=_edit_files(edit),
-        at=_numbers(edit.get("at"), 4, "at"),
-        quad=_corners(edit.get("quad")),
-        targets=_texts(targets, "paths"),
-        lists=_texts(targets, "lists"),
-        model=_text(model, "name") or "mini",
-        device=_text(model, "device") or "cpu",
+        at=numbers_of(edit.get("at"), 4, "at"),
+        quad=corners_of(edit.get("quad")),
+        targets=texts_of(targets, "paths"),
+        lists=texts_of(targets, "lists"),
+        model=text_of(model, "name") or "mini",
+        device=text_of(model, "device") or "cpu",
         model_settings=settings,
-        transfer=_settings(TransferSettings, _table(data, "transfer"), "[transfer]"),
-        compositing=_settings(Compositing, _table(data, "compositing"), "[compositing]"),
-        batch=_settings(BatchSettings, _table(data, "batch"), "[batch]"),
+        transfer=settings_of(TransferSettings, table_of(data, "transfer"), "[transfer]"),
+        compositing=settings_of(Compositing, table_of(data, "compositing"), "[compositing]"),
+        batch=settings_of(BatchSettings, table_of(data, "batch"), "[batch]"),
     )
 
 
@@ -218,12 +228,12 @@ def _edit_files(edit: dict[str, Any]) -> tuple[EditFile, ...]:
         raise DiftEditError("[edit] has files and [[edit.layers]]: name all of them in one of the two.")
     made = []
     for layer in layers:
-        file = _text(layer, "file")
+        file = text_of(layer, "file")
         if file is None:
             raise DiftEditError('[[edit.layers]] must have  file = "…".')
         blending = {key: value for key, value in layer.items() if key != "file"}
-        made.append(EditFile(file, _settings(Compositing, blending, "[[edit.layers]]") if blending else None))
-    return tuple(made) or tuple(map(EditFile, _texts(edit, "files")))
+        made.append(EditFile(file, settings_of(Compositing, blending, "[[edit.layers]]") if blending else None))
+    return tuple(made) or tuple(map(EditFile, texts_of(edit, "files")))
 
 
 def save_job(job: Job, path: Path | str) -> None:
@@ -271,16 +281,16 @@ def format_job(job: Job) -> str:
         "compositing": _changed(job.compositing),
         "batch": _changed(job.batch),
     }
-    lines = [f"version = {VERSION}", f"source = {_toml(job.source)}", f"output = {_toml(job.output)}"]
+    lines = [f"version = {VERSION}", f"source = {toml_value(job.source)}", f"output = {toml_value(job.output)}"]
     for name, table in tables.items():
-        pairs = [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
+        pairs = [f"{key} = {toml_value(value)}" for key, value in table.items() if value is not None]
         if pairs:
             lines += ["", f"[{name}]", *pairs]
         for layer in job.edits if own and name == "edit" else ():
             # all of them, also those at their defaults: a layer without any is blended as the job says
             blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
-            lines += ["", "[[edit.layers]]", f"file = {_toml(layer.file)}"]
-            lines += [f"{key} = {_toml(value)}" for key, value in blending.items()]
+            lines += ["", "[[edit.layers]]", f"file = {toml_value(layer.file)}"]
+            lines += [f"{key} = {toml_value(value)}" for key, value in blending.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -294,83 +304,3 @@ def _changed(settings: Any) -> dict[str, Any]:
 
 def _plain_settings(settings: Any) -> dict[str, Any]:
     return {item.name: getattr(settings, item.name) for item in fields(settings)}
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DiftEditError(
-            f"The path {text!a} is not valid Unicode, so a recipe cannot hold it: rename the file."
-        ) from error
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
-
-
-def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
-    table = data.get(name, {})
-    if not isinstance(table, dict):
-        raise DiftEditError(f"[{name}] must be a table.")
-    return table
-
-
-def _check_keys(table: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise DiftEditError(f"{where} has the unknown key {unknown[0]!r}: use {', '.join(sorted(known))}.")
-
-
-def _text(table: dict[str, Any], key: str) -> str | None:
-    value = table.get(key)
-    if value is not None and not isinstance(value, str):
-        raise DiftEditError(f"{key} must be text, but is {value!r}.")
-    return value
-
-
-def _texts(table: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise DiftEditError(f"{key} must be a list of texts, but is {value!r}.")
-    return tuple(value)
-
-
-def _numbers(value: Any, count: int, key: str) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) != count or not all(_is_number(each) for each in value):
-        raise DiftEditError(f"{key} must be {count} numbers, but is {value!r}.")
-    return tuple(value)
-
-
-def _corners(value: Any) -> tuple[tuple[float, float], ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) != 4:
-        raise DiftEditError(f"quad must be four corners [x, y], but is {value!r}.")
-    return tuple(_numbers(corner, 2, "each corner of quad") for corner in value)  # type: ignore[misc]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _settings(kind: Any, table: dict[str, Any], where: str) -> Any:
-    _check_keys(table, {item.name for item in fields(kind)}, where)
-    for item in fields(kind):
-        value = table.get(item.name)
-        wanted = type(item.default) if item.default is not None else str
-        fits = _is_number(value) if wanted is float else type(value) is wanted
-        if value is not None and not fits:
-            raise DiftEditError(f"{item.name} in {where} must be of the kind {wanted.__name__}, but is {value!r}.")
-    return kind(**table)
-
-
-def plain_job(job: Job) -> dict[str, Any]:
-    """The job as plain data."""
-    return asdict(job)
