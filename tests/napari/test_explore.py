@@ -46,6 +46,7 @@ def test_hover_is_live(bench):
     assert np.allclose(explorer.query[1], (200, 150), atol=2)
 
 
+@pytest.mark.alone
 def test_answers_are_live(bench):
     """Less than 0.1 s for each target, from the click to the points and heat maps on the canvas."""
     explorer = bench.dock.explorer
