@@ -211,6 +211,16 @@ def test_a_converted_folder_has_the_settings_of_adm(featurizer) -> None:
     assert len({featurizer.with_settings(timestep=t).fingerprint for t in (1, 2)}) == 2
 
 
+def test_a_flipped_bit_in_converted_weights_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    folder = convert_adm(checkpoint, tmp_path / "adm", SMALL)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    weights.write_bytes(data)
+    with pytest.raises(ModelError, match=r"diffusion_pytorch_model\.safetensors are damaged"):
+        de.load_featurizer(folder)
+
+
 def test_batches_equal_single_calls(featurizer) -> None:
     images = [picture(), picture((64, 80)), picture((50, 50))]
     for one, other in zip(featurizer.batch(images, seed=2), [featurizer(i, seed=2) for i in images], strict=True):

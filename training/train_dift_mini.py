@@ -36,6 +36,7 @@ from torch import nn
 import dift_edit as de
 from dift_edit.errors import ImageError, ModelError
 from dift_edit.features.base import Featurizer
+from dift_edit.features.weights import write_sums
 from dift_edit.files import write_atomic, write_text
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -309,6 +310,7 @@ def save_model(folder: Path, unet: Any, record: dict[str, Any]) -> None:
     make_scheduler().save_pretrained(folder / "scheduler")
     raw = save({name: value.half().cpu().contiguous() for name, value in unet.state_dict().items()}, {"format": "pt"})
     write_atomic(folder / "unet" / "diffusion_pytorch_model.safetensors", lambda file: file.write(raw))
+    write_sums(folder / "unet")
     write_text(folder / "training.json", json.dumps(record, indent=1) + "\n")
 
 

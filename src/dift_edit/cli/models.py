@@ -5,9 +5,10 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-HELP = "list models and presets; fetch or convert a model; show or empty the feature cache"
+HELP = "list models and presets; fetch, convert or check a model; show or empty the feature cache"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     fetch = actions.add_parser("fetch", help="download a model of the list now")
     fetch.add_argument("name", metavar="MODEL")
+    check = actions.add_parser("check", help="read a model's weights and compare them with their recorded SHA-256")
+    check.add_argument("name", metavar="MODEL", help="a model of the list, or a folder")
     cache = actions.add_parser("cache", help="show how large the feature cache is, or empty it")
     cache.add_argument("--clear", action="store_true", help="remove all features")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
-    actions = {"convert": _convert, "fetch": _fetch, "cache": _cache}
+    actions = {"convert": _convert, "fetch": _fetch, "check": _check, "cache": _cache}
     return actions.get(args.action or "", _list)(args)
 
 
@@ -60,6 +63,23 @@ def _fetch(args: argparse.Namespace) -> int:
     if entry is not None and entry.unet_file:
         print(f"{args.name}: {find_file(entry.unet_id, entry.unet_file)}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from dift_edit.features.registry import MINI
+    from dift_edit.features.sources import find_model
+    from dift_edit.features.weights import damaged_weights
+
+    folder = Path(args.name)
+    if not folder.is_dir():
+        folder = MINI if args.name == "mini" else find_model(args.name, download=False).folder
+    found = damaged_weights(folder)
+    words = {None: "no digest recorded", False: "intact", True: "DAMAGED: fetch it again"}
+    for file, damaged in found.items():
+        print(f"{words[damaged]}: {file}")
+    if not found:
+        print(f"{folder} holds no .safetensors file.")
+    return 1 if not found or any(found.values()) else 0
 
 
 def _cache(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import torch
 
 from dift_edit.errors import ModelError, OutputError
 from dift_edit.features.adm_architecture import AdmArchitecture
+from dift_edit.features.weights import write_sums
 
 __all__ = ["convert_adm", "convert_adm_state", "output_block_name"]
 
@@ -170,6 +171,7 @@ def convert_adm(checkpoint: Path | str, folder: Path | str, architecture: AdmArc
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unet.save_pretrained(temporary / "unet", safe_serialization=True)
+        write_sums(temporary / "unet")
         scheduler.save_pretrained(temporary / "scheduler")
         settings = {
             "short_sides": [2 * architecture.image_size], "square": True, "timestep": 101,
