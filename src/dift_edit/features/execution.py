@@ -74,6 +74,18 @@ class Runtime:
                         block.forward = torch.compile(block.forward, dynamic=False)
 
 
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    # oneDNN, which runs convolutions on CPUs, has no words for it but these.
+    "could not create a primitive",
+    "could not execute a primitive",
+    "could not create a memory",
+)
+
+
 class AdaptiveBatch:
     """Runs samples in the largest batches that fit; the size that fitted is remembered.
 
@@ -138,7 +150,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    return any(words in text for words in _NO_MEMORY)
 
 
 def upcast_attention(network: torch.nn.Module) -> None:
