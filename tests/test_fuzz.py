@@ -12,6 +12,7 @@ import re
 import shutil
 import struct
 import tempfile
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def valid_files():
         "grey.jpg": encoded(rgb.convert("L"), "JPEG"),
         "plain.png": encoded(rgb, "PNG"),
         "alpha.png": encoded(rgba, "PNG"),
+        "alpha-only.png": encoded(
+            PIL.Image.merge("RGBA", [PIL.Image.new("L", rgb.size)] * 3 + [rgba.split()[3]]), "PNG"
+        ),
         "grey-alpha.png": encoded(rgba.convert("LA"), "PNG"),
         "palette.png": encoded(palette, "PNG", transparency=3),
         "bilevel.png": encoded(rgb.convert("1"), "PNG"),
@@ -183,6 +187,32 @@ def test_bombs_are_refused_before_they_are_unpacked(size, folder):
         load_image(folder / "bomb.png")
     if size[0] < 2**31 - 1:
         assert f"{size[0]}×{size[1]}" in str(caught.value) and "--max-pixels" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iCCP", "eXIf"])
+def test_bombs_in_metadata_are_refused_or_left_out(kind, folder):
+    """100 MB of zeros, packed into a hundredth of a megabyte beside a small picture."""
+    packed = zlib.compress(bytes(100_000_000), 9) if kind != "eXIf" else bytes(20_000_000)
+    body = (b"name\0\0" + packed) if kind != "eXIf" else packed
+    chunk = struct.pack(">I", len(body)) + kind.encode() + body + struct.pack(">I", zlib.crc32(kind.encode() + body))
+    data = VALID["plain.png"]
+    path = folder / f"bomb-{kind}.png"
+    path.write_bytes(data[:33] + chunk + data[33:])  # behind the header's chunk
+    tracemalloc.start()
+    try:
+        assert load_image(path).size == (24, 18)
+    except ImageError as error:
+        assert path.name in str(error) and "\n" not in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100_000_000
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (30_000, 2)])
+def test_huge_aspect_ratios_are_read(size, folder):
+    PIL.Image.new("RGB", size, (9, 90, 200)).save(folder / "strip.png")
+    assert load_image(folder / "strip.png").size == size
 
 
 def test_the_limit_can_be_raised_above_pillow_s_own(folder):
