@@ -15,6 +15,7 @@ NEEDED = [
     "dift_edit/py.typed",
     "dift_edit/models/dift-mini/MODEL_CARD.md",
     "dift_edit/models/dift-mini/unet/diffusion_pytorch_model.safetensors",
+    "dift_edit/models/dift-mini/unet/SHA256SUMS",
     "dift_edit/samples/LICENSE.md",
     "napari_dift_edit/__init__.py",
 ]
