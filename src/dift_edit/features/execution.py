@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from dift_edit.errors import ModelError
+from dift_edit.features.winograd import quicken_convolutions
 
 __all__ = ["AdaptiveBatch", "Runtime", "is_out_of_memory", "upcast_attention"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how a network runs. Only `dtype` changes the features (by rounding).
+    """Where and how a network runs. Of these, only `dtype` changes the features noticeably (by rounding).
 
     Attributes
     ----------
@@ -22,7 +23,8 @@ class Runtime:
     dtype : str
         "float32", "bfloat16" or "float16".
     channels_last : bool
-        Memory layout of convolutions; quicker on most devices.
+        Memory layout of convolutions; quicker on most devices. On the CPU, with it, large 3 × 3 convolutions in
+        float32 run by Winograd's method, with about half of the multiplications.
     compile : bool
         Compile the network's blocks with ``torch.compile``: slow at first, then quicker.
     max_batch : int
@@ -59,6 +61,8 @@ class Runtime:
         # Not the method of diffusers' models: it warns whenever a number format is given.
         torch.nn.Module.to(network, device=self.device, dtype=dtype or self.torch_dtype)
         torch.nn.Module.to(network, memory_format=layout)  # type: ignore[call-overload]
+        if self.channels_last and not self.compile:
+            quicken_convolutions(network)
         return network.eval().requires_grad_(False)
 
     def compile_blocks(self, network: torch.nn.Module) -> None:
