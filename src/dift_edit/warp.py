@@ -172,7 +172,8 @@ def warp_layer(
     """
     to_source = np.eye(3) if matrix is None else np.asarray(matrix, dtype=np.float64)
     layer_size = (layer.shape[1], layer.shape[0])
-    box = target_box(transform, corners((0, 0, *layer_size)), size, matrix=to_source)
+    faded = corners((-0.5, -0.5, layer_size[0] + 0.5, layer_size[1] + 0.5))  # where bilinear values reach zero
+    box = target_box(transform, faded, size, matrix=to_source)
     left, top, right, bottom = box
     shape = (bottom - top, right - left, layer.shape[2])
     if 0 in shape:
