@@ -15,13 +15,11 @@ from batch_data import SETTINGS, make_scene, rows_of, variant
 from dift_edit.batch import run_job
 from dift_edit.batch.finish import journal_path, write_review
 from dift_edit.cli import main
-from dift_edit.errors import DiftEditError, GeometryError
 from dift_edit.image_io import load_image
 from dift_edit.journal import Journal
 from dift_edit.manifest import Row
 from dift_edit.output_folder import OutputFolder
-from dift_edit.recipe import Job
-from dift_edit.report.decisions import transform_from_pins
+from dift_edit.recipe import Job, load_job
 from dift_edit.report.page import page_html
 from dift_edit.settings import BatchSettings, TransferSettings
 
@@ -318,19 +316,37 @@ def test_damaged_decisions_are_refused(out, capsys):
     assert (out / "photo0000.png").exists()
 
 
-def test_pins():
-    square = np.array([[0, 0], [10, 0], [10, 10], [0, 10]], dtype=float)
-    bent = square * 2 + [[1, 0], [0, 3], [0, 0], [2, 0]]
-    four = transform_from_pins(np.stack([square, bent], axis=1))
-    np.testing.assert_allclose(four(square), bent, atol=1e-9)
-    two = transform_from_pins([[[0, 0], [5, 5]], [[10, 0], [5, 25]]])
-    np.testing.assert_allclose(two([[10, 10]]), [[-15, 25]], atol=1e-9)
-    one = transform_from_pins([[[10, 0], [7, 7]]], np.diag([2.0, 2.0, 1.0]))
-    np.testing.assert_allclose(one([[10, 0], [20, 0]]), [[7, 7], [27, 7]], atol=1e-9)
-    with pytest.raises(GeometryError, match="One pin"):
-        transform_from_pins([[[0, 0], [5, 5]]])
-    with pytest.raises(DiftEditError, match="crosses itself"):
-        transform_from_pins(np.stack([square, bent[[0, 2, 1, 3]]], axis=1))
+def with_pins(folder, name, pins):
+    path = Path(decisions(folder, **{name: ""}))
+    data = json.loads(path.read_text())
+    data["decisions"][0]["pins"] = pins
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
+def test_fewer_pins_lead_a_new_search(out, capsys):
+    before = rows(out)["photo0002.png"]
+    quad = np.mean(before["quad"], axis=0)
+    source = load_job(out / "job.toml")
+    centre = np.mean(source.load_edit(load_image(source.source)).quad, axis=0)
+    path = with_pins(out, "photo0002", [[centre.tolist(), (quad + [3, -2]).tolist()]])
+    assert main(["apply-review", str(out), path]) == 0
+    row = rows(out)["photo0002.png"]
+    assert row["status"] == "applied" and row["engine"] != "pins" and row["reason"] == "searched again with pins"
+    moved = np.array(row["matrix"]) @ [*centre, 1]
+    np.testing.assert_allclose(moved[:2] / moved[2], quad + [3, -2], atol=0.01)
+    assert row["output_sha256"] == hashlib.sha256((out / "photo0002.png").read_bytes()).hexdigest()
+    assert main(["apply-review", str(out), path]) == 0 and rows(out)["photo0002.png"] == row
+    capsys.readouterr()
+    path = with_pins(out, "photo0003", [[[1, 1], [2, 2]], [[1, 1], [9, 9]]])
+    assert main(["apply-review", str(out), path]) == 1
+    assert "Two pins start at the same place" in capsys.readouterr().err
+
+
+def test_corners_that_cross_are_refused(out, capsys):
+    corners = [[[0, 0], [1, 1]], [[10, 0], [8, 9]], [[10, 10], [9, 1]], [[0, 10], [0, 9]]]
+    assert main(["apply-review", str(out), with_pins(out, "photo0001", corners)]) == 1
+    assert "crosses itself" in capsys.readouterr().err
 
 
 def test_contact_sheet_and_page_of_an_empty_folder_of_rows(tmp_path):

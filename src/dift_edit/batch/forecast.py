@@ -102,7 +102,7 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
     with TemporaryDirectory(prefix="dift-edit-") as folder:
         work = Work(
             source=source, edit=edit, transfer=job.transfer, compositing=job.compositing, output=folder,
-            model=ModelSpec(name=job.model, device=job.device.split(",")[0], settings=job.model_settings),
+            model=ModelSpec.of_job(job),
             max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size if job.batch.report else 0,
         )  # fmt: skip
         worker = Worker(work)

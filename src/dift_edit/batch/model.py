@@ -8,6 +8,7 @@ from typing import Any
 from dift_edit.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.features.registry import load_featurizer
+from dift_edit.recipe import Job
 
 __all__ = ["ModelSpec", "SharedFeaturizer"]
 
@@ -32,6 +33,13 @@ class ModelSpec:
     device: str = "cpu"
     settings: dict[str, Any] = field(default_factory=dict)
     cache: str = ""
+
+    @classmethod
+    def of_job(cls, job: Job, cache: str = "") -> "ModelSpec":
+        """What a recipe names, on the first of its devices."""
+        return cls(
+            name=job.model, device=job.device.split(",")[0].strip() or "cpu", settings=job.model_settings, cache=cache
+        )
 
     def load(self, device: str | None = None) -> Featurizer:
         """The featurizer, on another device if one is named."""

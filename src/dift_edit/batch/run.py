@@ -71,9 +71,7 @@ def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
         edit,
         targets,
         job.output,
-        model=ModelSpec(
-            name=job.model, device=devices[0] if devices else "cpu", settings=job.model_settings, cache=cache
-        ),
+        model=ModelSpec.of_job(job, cache),
         transfer=job.transfer,
         compositing=job.compositing,
         batch=job.batch,

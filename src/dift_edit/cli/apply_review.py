@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from functools import cache
 from typing import Any
 
 HELP = "carry out the decisions made on the review page"
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Move rejected results, put edits with moved corners on again, and write the manifest and the page anew."""
+    """Move rejected results, put edits with pins on again, and write the manifest and the page anew."""
     from dift_edit.batch.finish import journal_path, write_manifest, write_review
     from dift_edit.cli._batch import shown
     from dift_edit.journal import Journal
@@ -40,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _remake(folder: Any) -> Any:
     """Source and edit of the folder's recipe; None where there is none."""
+    from dift_edit.batch.model import ModelSpec
     from dift_edit.image_io import load_image
+    from dift_edit.placement import Placement, locate
     from dift_edit.recipe import load_job
     from dift_edit.report.decisions import Remake
 
@@ -48,7 +51,17 @@ def _remake(folder: Any) -> Any:
         return None
     job = load_job(folder.path("job.toml"))
     source = load_image(job.source)
+    edit = job.load_edit(source)
+    featurizer = cache(ModelSpec.of_job(job).load)  # when it is needed, once
+    transfer = job.transfer
+
+    def search(image: Any, pins: Any) -> Placement:
+        return locate(
+            source, edit.quad, image, featurizer=featurizer(), engine=transfer.engine, mirror=transfer.mirror,
+            seed=transfer.seed, pins=pins,
+        )  # fmt: skip
+
     return Remake(
-        source=source, edit=job.load_edit(source), compositing=job.compositing,
-        max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size,
+        source=source, edit=edit, compositing=job.compositing, locate=search, max_pixels=job.batch.max_pixels,
+        preview_size=job.batch.preview_size,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""What a reviewer decided, carried out: rejected results are moved away, moved corners are applied."""
+"""What a reviewer decided, carried out: rejected results are moved away, pins and moved corners are followed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ import numpy as np
 from dift_edit.coords import as_points
 from dift_edit.edits.base import as_quad
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
-from dift_edit.geometry.base import MatrixTransform
-from dift_edit.geometry.estimate import Correspondences, fit_similarity
+from dift_edit.geometry.base import MatrixTransform, Transform
 from dift_edit.journal import Journal
 from dift_edit.manifest import Row
 from dift_edit.output_folder import OutputFolder
@@ -20,10 +19,11 @@ from dift_edit.report.previews import write_previews
 from dift_edit.storage import read_image
 from dift_edit.warp import quad_matrix
 
-__all__ = ["Decision", "Remake", "apply_decisions", "read_decisions", "transform_from_pins"]
+__all__ = ["Decision", "Remake", "apply_decisions", "read_decisions"]
 
 REJECTED = "rejected/"
 _CHOICES = ("", "accepted", "rejected")
+_CORNERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class Decision:
     decision : {"", "accepted", "rejected"}
     note : str
     pins : tuple of ((x, y), (x, y))
-        Points of the source and where they belong in the target; one to four.
+        Points of the source and where they belong in the target: up to three lead a new search, four are the corners
+        of the edit, moved by hand.
     """
 
     id: str
@@ -48,19 +49,22 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Remake:
-    """What is needed to put an edit on again by hand.
+    """What is needed to put an edit on again.
 
     Attributes
     ----------
     source : Image
     edit : Edit
     compositing : Compositing
+    locate : callable
+        Finds the edit's place in an image with the help of pins: (image, pins) to `Placement`.
     max_pixels, preview_size : int
     """
 
     source: Any
     edit: Any
     compositing: Any
+    locate: Callable[[Any, Any], Any]
     max_pixels: int
     preview_size: int
 
@@ -104,39 +108,9 @@ def _decision(data: Any, path: Path | str) -> Decision:
         made = Decision(id=str(data["id"]), decision=str(data["decision"]), note=str(data["note"]), pins=pins)
     except (KeyError, TypeError, ValueError, GeometryError) as error:
         raise DiftEditError(f"A decision in {path} is damaged ({error}): save the file again from the page.") from error
-    if made.decision not in _CHOICES or len(made.pins) > 4:
+    if made.decision not in _CHOICES or len(made.pins) > _CORNERS:
         raise DiftEditError(f"The decision on {made.id!r} in {path} is not one that the page makes: save it again.")
     return made
-
-
-def transform_from_pins(pins: Any, before: Any = None) -> MatrixTransform:
-    """The transform that brings pinned source points to their places.
-
-    Parameters
-    ----------
-    pins : array_like
-        (N, 2, 2) pairs of (x, y) in source and target pixels. Four give a homography, three and two a similarity,
-        one moves the placement that was found.
-    before : array_like or None
-        (3, 3) the matrix that was found, for one pin.
-
-    Raises
-    ------
-    GeometryError
-        If the pins are degenerate, or one pin has nothing to move.
-    """
-    pairs = np.asarray(pins, dtype=np.float64).reshape(-1, 2, 2)
-    source, target = as_points(pairs[:, 0]), as_points(pairs[:, 1])
-    if len(pairs) == 4:
-        return MatrixTransform(quad_matrix(as_quad(source, "The quad of the edit"), as_quad(target, "The moved quad")))
-    if len(pairs) > 1:
-        return fit_similarity(Correspondences(source, target, np.ones(len(pairs))))
-    if before is None:
-        raise GeometryError("One pin moves a placement, but there is none: give two to four pins.")
-    found = MatrixTransform(np.asarray(before, dtype=np.float64))
-    shift = np.eye(3)
-    shift[:2, 2] = (target - found(source))[0]
-    return found.then(MatrixTransform(shift))
 
 
 def apply_decisions(
@@ -177,7 +151,7 @@ def apply_decisions(
         if made.pins and made.decision != "rejected" and pins != row.pins:
             if remake is None:
                 raise DiftEditError(
-                    f"{row.target} has moved corners, but {folder}/job.toml is not there to put the edit on again."
+                    f"{row.target} has pins, but {folder}/job.toml is not there to put the edit on again."
                 )
             try:
                 row, action = _remade(folder, row, journal.plan[row.id], made, remake), "remade"
@@ -203,16 +177,29 @@ def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row
 
 
 def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:
-    transform = transform_from_pins(made.pins, row.matrix)
     image, sha256 = read_image(row.target, max_pixels=remake.max_pixels)
+    if len(made.pins) == _CORNERS:
+        transform: Transform = _through_corners(made.pins)
+        row = replace(
+            row, reason="placed by hand", confidence=1.0, engine="pins", mesh=None,
+            matrix=transform.matrix.tolist(), quad=np.round(transform(remake.edit.quad), 6).tolist(),
+            mirrored=bool(np.linalg.det(transform.matrix[:2, :2]) < 0),
+        )  # fmt: skip
+    else:
+        placement = remake.locate(image, made.pins)
+        transform = placement.transform
+        row = replace(row, reason="searched again with pins").with_placement(placement, remake.edit.quad)
     result = remake.edit.apply(image, transform, source=remake.source, compositing=remake.compositing)
     output_sha256 = folder.save_image(result, name)
     write_previews(folder, row.id, image, result, remake.preview_size)
     if row.output not in (None, name):
         folder.remove(str(row.output))
     return replace(
-        row, status="applied", reason="placed by hand", confidence=1.0, engine="pins", output=name,
-        size=list(image.size), output_sha256=output_sha256, target_sha256=sha256, matrix=transform.matrix.tolist(),
-        mesh=None, quad=np.round(transform(remake.edit.quad), 6).tolist(),
-        mirrored=bool(np.linalg.det(transform.matrix[:2, :2]) < 0),
-    )  # fmt: skip
+        row, status="applied", output=name, size=list(image.size), output_sha256=output_sha256, target_sha256=sha256
+    )
+
+
+def _through_corners(pins: Any) -> MatrixTransform:
+    """The homography that brings four pinned corners to their places."""
+    source, target = np.asarray(pins, dtype=np.float64).transpose(1, 0, 2)
+    return MatrixTransform(quad_matrix(as_quad(source, "The quad of the edit"), as_quad(target, "The moved quad")))
