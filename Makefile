@@ -14,7 +14,7 @@ demo: install
 	$(BIN)/dift-edit demo -o demo
 
 test: system install
-	$(XVFB) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not alone'
+	$(XVFB) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m 'not alone'
 	$(XVFB) $(BIN)/python -m pytest -m alone
 
 install: $(STAMP)

@@ -79,7 +79,7 @@ def test_cuts_are_the_same_when_tracked_backward(mini) -> None:
     assert track(clip, 39, mini).cuts == [12, 21]
 
 
-@pytest.mark.parametrize(("seed", "grey"), [(1, False), (4, True), (11, True)])
+@pytest.mark.parametrize(("seed", "grey"), [(1, False), (11, True)])
 def test_leaving_the_picture(mini, seed: int, grey: bool) -> None:
     """Without colours, nothing but what the features lead back to tells that the patch is not in the picture."""
     clip = SyntheticClip.drawn(80, seed=seed, size=SMALL, swing=2.2, zoom=0.1, turn=0.15, period=110)

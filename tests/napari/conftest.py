@@ -153,7 +153,7 @@ def open_bench(make_napari_viewer, qtbot):
 
     def make(layers=None, arrange=False):
         viewer = make_napari_viewer(show=True)
-        viewer.window.resize(1500, 950)
+        viewer.window.resize(1000, 800)  # drawn in software here: pixels cost time
         qtbot.waitExposed(viewer.window._qt_window)
         for name, data in (layers or {}).items():
             viewer.add_image(data, name=name)

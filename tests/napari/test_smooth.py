@@ -40,9 +40,25 @@ class Heart:
         )
 
 
+class Changes:
+    """Counts the layers that come, go or get new pixels: what napari then does takes it long, here and without us."""
+
+    def __init__(self, layers):
+        self.count = 0
+        layers.events.inserted.connect(self._inserted)
+        layers.events.removed.connect(self._changed)
+
+    def _inserted(self, event):
+        self.count += 1
+        event.value.events.data.connect(self._changed)
+
+    def _changed(self, _event):
+        self.count += 1
+
+
 @pytest.mark.alone
 def test_window_stays_smooth(bench, sticker):
-    """The work between two beats: half below 50 ms, 95 in 100 below that or half of napari's own worst, made here.
+    """The work between two beats: half below 5 ms; above 50 ms only where napari takes in, draws or drops a layer.
 
     The work is processor time of the window's thread. The longest may be 50 ms more than half as much again as
     napari's own, which varies: each result is a layer that napari inserts.
@@ -57,6 +73,7 @@ def test_window_stays_smooth(bench, sticker):
         bench.qtbot.wait(200)
         bench.viewer.layers.remove(shapes)
         bench.qtbot.wait(200)
+    changes = Changes(bench.viewer.layers)
     with Heart() as heart:
         bench.use(sticker)
         bench.propagate()
@@ -71,7 +88,9 @@ def test_window_stays_smooth(bench, sticker):
             bench.editor.review(bench.key(name), "rejected")
         bench.editor.undo()
         bench.idle()
+    long = sum(gap > 50 for gap in heart.used)
     print(f"\nnapari alone: {plain.words()}\nthe plugin: {heart.words()}")
-    assert np.median(heart.used) < 50
-    assert np.quantile(heart.used, 0.95) < max(50, max(plain.used) / 2)
+    print(f"{long} of {len(heart.used)} above 50 ms; napari changed {changes.count} layers")
+    assert np.median(heart.used) < 5
+    assert long <= 2 * changes.count  # a change, and the drawing after it
     assert max(heart.used) < 50 + 1.5 * max(plain.used)
