@@ -11,7 +11,7 @@ import numpy as np
 from dift_edit.coords import as_points
 from dift_edit.edits.base import as_quad
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
-from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.journal import Journal
 from dift_edit.manifest import Row
 from dift_edit.output_folder import OutputFolder
@@ -179,11 +179,11 @@ def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row
 def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:
     image, sha256 = read_image(row.target, max_pixels=remake.max_pixels)
     if len(made.pins) == _CORNERS:
-        transform: Transform = _through_corners(made.pins)
+        matrix = _corners_matrix(made.pins)
+        transform: Transform = MatrixTransform(matrix)
         row = replace(
-            row, reason="placed by hand", confidence=1.0, engine="pins", mesh=None,
-            matrix=transform.matrix.tolist(), quad=np.round(transform(remake.edit.quad), 6).tolist(),
-            mirrored=bool(np.linalg.det(transform.matrix[:2, :2]) < 0),
+            row, reason="placed by hand", confidence=1.0, engine="pins", mesh=None, matrix=matrix.tolist(),
+            quad=np.round(transform(remake.edit.quad), 6).tolist(), mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
         )  # fmt: skip
     else:
         placement = remake.locate(image, made.pins)
@@ -199,7 +199,7 @@ def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: R
     )
 
 
-def _through_corners(pins: Any) -> MatrixTransform:
-    """The homography that brings four pinned corners to their places."""
+def _corners_matrix(pins: Any) -> Matrix:
+    """The homography (3, 3) that brings four pinned corners to their places."""
     source, target = np.asarray(pins, dtype=np.float64).transpose(1, 0, 2)
-    return MatrixTransform(quad_matrix(as_quad(source, "The quad of the edit"), as_quad(target, "The moved quad")))
+    return quad_matrix(as_quad(source, "The quad of the edit"), as_quad(target, "The moved quad"))
