@@ -93,6 +93,18 @@ def test_points_follow_a_rolled_map(rolled) -> None:
     np.testing.assert_allclose(soft.points[:2], points[:2] + np.array([24, 16]), atol=1e-2)
 
 
+@pytest.mark.parametrize("consensus", [None, 0.0])
+def test_confidence_is_low_on_a_picture_of_something_else(mini, consensus) -> None:
+    data = pytest.importorskip("skimage.data")
+    cat = data.chelsea()
+    points = [[195, 110], [270, 110], [230, 180]]  # the eyes, the nose
+    darker = (np.roll(cat, (12, -18), (0, 1)) * 0.7).astype(np.uint8)
+    same, other = (
+        de.match_points(cat, target, points, featurizer=mini, consensus=consensus) for target in (darker, data.coffee())
+    )
+    assert same.confidence.min() > 0.4 and other.confidence.max() < 0.15
+
+
 def test_confidence_falls_where_the_content_is_gone(rolled) -> None:
     source, target = rolled
     foreign = FeatureMap(smooth(24, 16, 20, seed=9), (160, 128), "f")
