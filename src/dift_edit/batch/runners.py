@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any
 
-from dift_edit.batch.threads import set_arithmetic_threads
+from dift_edit.batch.threads import lanes_of_this_process, set_arithmetic_threads
 from dift_edit.batch.work import Outcome, Work, Worker, lost_row
 from dift_edit.targets import Target
 
@@ -25,8 +25,6 @@ __all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]
 Pair = tuple[Target, str]
 Runner = Callable[[Work, Iterable[Pair]], Generator[Outcome]]
 
-MOST_LANES = 4
-"""How many targets one process has in memory at a time, at most."""
 ATTEMPTS = 3
 """How often a target may lose its worker process before it is given up."""
 
@@ -34,7 +32,7 @@ ATTEMPTS = 3
 def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
     """One model and a few threads, each with a target of its own: one uses the network, the others the other cores."""
     worker = Worker(work)
-    lanes = min(MOST_LANES, _cores() + 1)
+    lanes = lanes_of_this_process()
     waiting = iter(pairs)
     running: deque[Future[Outcome]] = deque()
     with ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads, initargs=(work.threads,)) as threads:
@@ -51,11 +49,6 @@ def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
         finally:
             for pending in running:
                 pending.cancel()
-
-
-def _cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_in_processes(

@@ -1,4 +1,4 @@
-"""One edit to many targets, in memory, one after the other."""
+"""One edit to many targets, in memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dift_edit.batch.model import SharedFeaturizer
-from dift_edit.batch.threads import arithmetic_threads
+from dift_edit.batch.threads import arithmetic_threads, lanes_of_this_process, set_arithmetic_threads
 from dift_edit.compositing import Compositing
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError
@@ -23,8 +23,6 @@ from dift_edit.storage import read_image
 from dift_edit.targets import collect_targets
 
 __all__ = ["propagate"]
-
-_AHEAD = 2
 
 
 def propagate(
@@ -39,8 +37,9 @@ def propagate(
 ) -> Iterator[Transfer]:
     """Carry an edit to many pictures.
 
-    Results come in the order of the targets, each when it is ready; the next targets are read meanwhile, and no more
-    than a few pictures are held. They have the same bits as those of `run_batch`, whatever its number of workers.
+    Results come in the order of the targets, each when it is ready; the next targets are worked on meanwhile, in one
+    thread each, and no more than a few pictures are held. They have the same bits as those of `run_batch`, whatever
+    its number of workers.
 
     Parameters
     ----------
@@ -81,18 +80,22 @@ def propagate(
 
 
 def _stream(run: Callable[[Image], Transfer], targets: Any, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
+    def work(target: Any) -> Transfer:
+        picture = _read(target)
+        return failed(reason=picture) if isinstance(picture, str) else run(picture)
+
     waiting = _expanded([targets] if isinstance(targets, str | Path | Image) else targets)
-    with ThreadPoolExecutor(1) as readers:
-        ahead = deque(readers.submit(_read, each) for each in islice(waiting, _AHEAD))
-        while ahead:
-            picture = ahead.popleft().result()
-            ahead.extend(readers.submit(_read, each) for each in islice(waiting, 1))
-            if isinstance(picture, str):
-                yield failed(reason=picture)
-                continue
-            with arithmetic_threads():
-                result = run(picture)
-            yield result
+    lanes = lanes_of_this_process()
+    with arithmetic_threads(), ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads) as threads:
+        running = deque(threads.submit(work, each) for each in islice(waiting, lanes))
+        try:
+            while running:
+                result = running.popleft().result()
+                running.extend(threads.submit(work, each) for each in islice(waiting, 1))
+                yield result
+        finally:
+            for pending in running:
+                pending.cancel()
 
 
 def _expanded(targets: Iterable[Any]) -> Iterator[Any]:

@@ -1,13 +1,23 @@
-"""One number of arithmetic threads for every runner: the last bits of a sum depend on how it is split."""
+"""Threads of a run. Arithmetic has one number of them in every runner: the last bits of a sum depend on its split."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import cv2
 import torch
 from threadpoolctl import threadpool_limits
 
-__all__ = ["arithmetic_threads", "set_arithmetic_threads"]
+__all__ = ["arithmetic_threads", "lanes_of_this_process", "set_arithmetic_threads"]
+
+MOST_LANES = 4
+"""How many targets one process has in memory at a time, at most."""
+
+
+def lanes_of_this_process() -> int:
+    """How many targets to work on at a time: while one is in the network, the others use the other cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_LANES, cores + 1)
 
 
 def set_arithmetic_threads(count: int = 1) -> None:
