@@ -27,6 +27,14 @@ from dift_edit.files import write_text
 from dift_edit.samples import FOLDER, sample_job
 
 LINES = []
+INTRODUCTION = """# Speed and memory
+
+Written by the command below, in one run on one machine: compare the columns of a row, not rows of different runs. The
+features are those of `mini`. A batch uses one arithmetic thread a picture, so that its bits do not depend on the number
+of workers. Extraction with Stable Diffusion and matching at its size: [performance-features.md](performance-features.md);
+sets of photos: [batch.md](batch.md).
+
+"""
 
 
 def seconds(call, repeats=3):
@@ -136,7 +144,7 @@ def stages(featurizer, source, sticker, target):
     quad = sticker.quad
     row("locate", seconds(lambda: de.locate(source, quad, target, featurizer=featurizer)),
         seconds(lambda: de.locate(source, quad, target, featurizer=featurizer, engine="notebook"), 1),
-        "the released notebook's engine, same features")  # fmt: skip
+        "the released notebook's way, which tries no mirror image and gives no confidence")  # fmt: skip
     from dift_edit.geometry.base import MatrixTransform
 
     large = de.as_image(target.to_pil().resize((4000, 3000)))
@@ -232,7 +240,7 @@ def main():
     say("|---|---|---|---|---|---|---|---|\n" + roofline)
     say(f"\nPeak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB.")
     if args.markdown:
-        write_text(args.markdown, "# Speed and memory\n\n" + "\n".join(LINES) + "\n")
+        write_text(args.markdown, INTRODUCTION + "\n".join(LINES) + "\n")
 
 
 if __name__ == "__main__":
