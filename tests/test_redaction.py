@@ -4,7 +4,7 @@ import struct
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dift_edit.compositing import Compositing
@@ -24,6 +24,7 @@ def secret(rng, size=(120, 100)):
     scale=st.floats(0.3, 3), degrees=st.floats(-180, 180), x=st.floats(-20, 60), y=st.floats(-20, 60),
     mode=st.sampled_from(REDACTION_MODES), dense=st.booleans(),
 )  # fmt: skip
+@example(scale=0.3, degrees=0.0, x=-15.0, y=0.0, mode="fill", dense=False)  # its tip reaches 0.35 of a pixel
 @settings(max_examples=30, deadline=None)
 def test_no_pixel_that_the_region_touches_keeps_any_of_itself(scale, degrees, x, y, mode, dense):
     target = secret(np.random.default_rng(0))
@@ -42,6 +43,13 @@ def test_no_pixel_that_the_region_touches_keeps_any_of_itself(scale, degrees, x,
         noise = result[touched].astype(float) - result[touched].mean(axis=0)
         truth = target.pixels[touched].astype(float) - target.pixels[touched].mean(axis=0)
         assert (noise * truth).mean() / truth.var() < 0.2, "what is left does not follow the hidden pixels"
+
+
+@pytest.mark.parametrize(("x", "first", "end"), [(0, 4, 40), (-20, 0, 20), (-35, 0, 5), (-41, 0, 0)])
+def test_the_margin_is_the_same_where_the_region_lies_beyond_the_edge(rng, x, first, end):
+    edit = Redaction(region=Region.box(12, 20, 20, 40), mode="fill", margin=0.4)
+    hidden = (edit.apply(secret(rng), similarity(x=x)).pixels[40] == 0).all(axis=1)
+    assert np.flatnonzero(hidden).tolist() == list(range(first, end))
 
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate"])

@@ -11,11 +11,12 @@ from PIL import ImageColor
 
 from dift_edit.blending import extend_colors
 from dift_edit.compositing import Compositing, widened, write
-from dift_edit.coords import Points
+from dift_edit.coords import Points, as_points
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import Transform
+from dift_edit.geometry.base import Matrix, Transform
 from dift_edit.image import FileInfo, Image
+from dift_edit.warp import Box
 
 __all__ = ["MAX_CELLS", "REDACTION_MODES", "Redaction", "without_previews"]
 
@@ -92,14 +93,11 @@ class Redaction:
         compositing: Compositing | None = None,
     ) -> Image:
         """Redact a target: see `dift_edit.edits.base.Edit`. The settings do not count."""
-        warped = self.region.warped(transform, target.size)
         clean = replace(target, file=without_previews(target.file))
-        if warped.empty or not warped.values.any():
+        grow = max(2, round(self.margin * _short_side(transform(self.quad), target.size)))
+        hidden, box = self._hidden(transform, target.size, grow)
+        if not hidden.any():
             return clean
-        short = min(warped.values.shape[:2])
-        grow = max(2, round(self.margin * short))
-        box = widened(warped.box, target.size, 0, grow)
-        hidden = _grown(warped.within(box)[..., 0] > 0, grow)
         window = clean.crop(box)
         colors = window.pixels.astype(np.float32) / np.float32(target.full_scale)
         if self.mode == "fill":
@@ -108,6 +106,18 @@ class Redaction:
         else:
             colors = _coarse(colors, hidden, self.cells, smooth=self.mode == "blur")
         return write(clean, box, colors, hidden.astype(np.float32))
+
+    def _hidden(self, transform: Transform, size: tuple[int, int], grow: int) -> tuple[Mask, Box]:
+        """(h, w) what to hide in a box of the target; a region beyond the edge is widened into the picture as well."""
+        frame = grow + 1
+        canvas = size[0] + 2 * frame, size[1] + 2 * frame
+        warped = self.region.warped(_Shifted(transform, 0, frame), canvas)
+        box = widened(warped.box, canvas, 0, grow)
+        hidden = _grown(warped.within(box)[..., 0] > 0, grow)
+        left, top = max(box[0] - frame, 0), max(box[1] - frame, 0)
+        right, bottom = max(left, min(box[2] - frame, size[0])), max(top, min(box[3] - frame, size[1]))
+        x, y = left + frame - box[0], top + frame - box[1]
+        return hidden[y : y + bottom - top, x : x + right - left], (left, top, right, bottom)
 
     def recipe(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
@@ -134,6 +144,38 @@ def without_previews(file: FileInfo | None) -> FileInfo | None:
                 kept[part] = values
         metadata["exif"] = kept.tobytes()
     return replace(file, metadata=metadata)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shifted:
+    """A transform whose points are shifted, by as much along x and y, before and after it."""
+
+    inner: Transform
+    before: int
+    after: int
+
+    @property
+    def matrix(self) -> Matrix | None:
+        inner = self.inner.matrix
+        return None if inner is None else _shift(self.after) @ inner @ _shift(self.before)
+
+    def __call__(self, points: Any) -> Points:
+        moved: Points = self.inner(as_points(points) + self.before) + self.after
+        return moved
+
+    def inverse(self) -> "_Shifted":
+        return _Shifted(self.inner.inverse(), -self.after, -self.before)
+
+
+def _shift(by: int) -> Matrix:
+    return np.array([(1, 0, by), (0, 1, by), (0, 0, 1)], dtype=np.float64)
+
+
+def _short_side(placed: Points, size: tuple[int, int]) -> float:
+    """Of the region as it is placed, also where that is outside the target; at most the target's own."""
+    with np.errstate(invalid="ignore"):
+        short = float(np.ptp(placed, axis=0).min())
+    return min(short if np.isfinite(short) else np.inf, *size)
 
 
 def _grown(mask: Mask, distance: int) -> Mask:
