@@ -1,10 +1,15 @@
 """Fixtures for all tests."""
 
+import contextlib
 import os
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core of its own; read when torch and OpenMP are loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Torch's triton and Mesa's software renderer each bring an LLVM, and the process ends where triton's comes second.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 import numpy as np
 import pytest
