@@ -15,7 +15,9 @@ Discriminatively Trained Part-Based Models, PAMI 2010 (parts displaced from thei
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -113,14 +115,19 @@ class Evidence:
         torch.Tensor
             (N, K) the field where the maps put the points; outside the target at most its mean.
         """
-        maps = torch.as_tensor(matrices, dtype=torch.float32)
-        points = torch.as_tensor(self.points, dtype=torch.float32)
-        mapped = torch.einsum("kij,nj->nki", maps[:, :, :2], points) + maps[:, :, 2]
-        size = torch.tensor(self.target_size, dtype=torch.float32)
-        grid = (mapped + 0.5) / size * 2 - 1
+        scale = 2 / np.asarray(self.target_size)[:, None]  # of pixels to the sampler's −1 … 1
+        maps = np.asarray(matrices) * scale
+        maps[:, :, 2:] += scale / 2 - 1
+        points = np.column_stack([self.points, np.ones(len(self.points))])
+        grid = torch.from_numpy((points @ maps.reshape(-1, 3).T).astype(np.float32)).view(len(points), -1, 2)
         found = F.grid_sample(self.field[:, None], grid[:, None], align_corners=False, padding_mode="border")[:, 0, 0]
-        mean = self.field.flatten(1).mean(1)[:, None]
-        return torch.where((grid.abs() <= 1).all(-1), found, torch.minimum(found, mean))
+        within = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
+        return torch.minimum(found, torch.where(within, torch.inf, self._mean))
+
+    @cached_property
+    def _mean(self) -> torch.Tensor:
+        """(N, 1) of the field."""
+        return self.field.flatten(1).mean(1)[:, None]
 
     def score(self, matrices: Array) -> Array:
         """(K,) weighted mean support of affine maps (K, 2, 3), 0 to about 1."""
@@ -264,20 +271,32 @@ def grid_points(quad: Points, size: tuple[int, int], *, ring: float, across: int
     return points[inside(points, size)]
 
 
+_stretched: WeakKeyDictionary[FeatureMap, torch.Tensor | None] = WeakKeyDictionary()
+"""How unlike the border each cell is: a source's is the same for all targets."""
+
+
 def foreground(features: FeatureMap, points: Points) -> Array:
     """(N,) in [0.1, 1]: 1 − mean of the three highest cosines to border cells, stretched between the deciles."""
-    unit = coarse(features)
-    if min(unit.shape[1:]) < 4:
+    if features not in _stretched:
+        _stretched[features] = _unlike_border(coarse(features))
+    stretched = _stretched[features]
+    if stretched is None:
         return np.ones(len(points))
-    border = torch.cat([unit[:, 0], unit[:, -1], unit[:, :, 0], unit[:, :, -1]], 1)
-    likeness = (unit.flatten(1).T @ border).topk(3, 1).values.mean(1).reshape(unit.shape[1:])
-    unlike = 1 - likeness[1:-1, 1:-1]
-    low, high = torch.quantile(unlike.flatten(), torch.tensor([0.1, 0.9], device=unlike.device))
-    stretched = F.pad(((unlike - low) / (high - low + 1e-6)).clamp(0, 1), (1, 1, 1, 1))
-    grid = to_grid(points, features.image_size).to(unit.device)[None, None]
+    grid = to_grid(points, features.image_size)[None, None]
     found = F.grid_sample(stretched[None, None], grid, align_corners=False, padding_mode="border")[0, 0, 0]
-    weight: Array = found.cpu().numpy().astype(np.float64) * 0.9 + 0.1
+    weight: Array = found.numpy().astype(np.float64) * 0.9 + 0.1
     return weight
+
+
+def _unlike_border(unit: torch.Tensor) -> torch.Tensor | None:
+    """(h, w) in [0, 1] for unit features (C, h, w); None where they are too few to tell."""
+    if min(unit.shape[1:]) < 4:
+        return None
+    border = torch.cat([unit[:, 0], unit[:, -1], unit[:, :, 0], unit[:, :, -1]], 1)
+    likeness = (border.T @ unit.flatten(1)).topk(3, 0).values.mean(0).reshape(unit.shape[1:])
+    unlike = 1 - likeness[1:-1, 1:-1]
+    low, high = torch.quantile(unlike.flatten(), torch.tensor([0.1, 0.9]))
+    return F.pad(((unlike - low) / (high - low + 1e-6)).clamp(0, 1), (1, 1, 1, 1))
 
 
 def masked(mask: Any, points: Points, size: tuple[int, int]) -> Array:
@@ -325,15 +344,16 @@ def _points(quad: Points, size: tuple[int, int], across: int) -> tuple[Points, A
 
 def _rows(table: torch.Tensor, points: Points, size: tuple[int, int], cells: tuple[int, int]) -> torch.Tensor:
     """Rows of a table over the source's cells (h·w, …) at points, bilinear between cells."""
-    width, height = cells
     at = np.clip(rescale_points(points, size, cells), 0, np.array(cells) - 1.0)
     low = np.minimum(at.astype(np.int64), np.maximum(np.array(cells) - 2, 0))
     high = np.minimum(low + 1, np.array(cells) - 1)
-    share = torch.from_numpy((at - low).astype(np.float32))
-    grid = table.reshape(height, width, -1)
-    top = torch.lerp(grid[low[:, 1], low[:, 0]], grid[low[:, 1], high[:, 0]], share[:, :1])
-    bottom = torch.lerp(grid[high[:, 1], low[:, 0]], grid[high[:, 1], high[:, 0]], share[:, :1])
-    return torch.lerp(top, bottom, share[:, 1:])
+    share = at - low
+    (x0, y0), (x1, y1), (u, v) = low.T, high.T, share.T
+    index = np.stack([y0, y0, y1, y1], 1) * cells[0] + np.stack([x0, x1, x0, x1], 1)
+    weights = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], 1)
+    return F.embedding_bag(
+        torch.from_numpy(index), table.contiguous(), per_sample_weights=torch.from_numpy(weights).to(table), mode="sum"
+    )
 
 
 def _mask_cells(mask: Mask, shape: tuple[int, ...]) -> torch.Tensor:
@@ -348,9 +368,14 @@ def _blurred(votes: torch.Tensor, sigma: Array) -> torch.Tensor:
     field = torch.empty_like(votes)
     steps = np.round(np.log2(sigma) * 2) / 2
     for step in np.unique(steps):
-        rows, width = np.flatnonzero(steps == step), float(2**step)
-        radius = max(1, math.ceil(2.5 * width))
-        kernel = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * width**2))
-        across = F.conv2d(F.pad(votes[rows][:, None], (radius, radius, 0, 0)), kernel.view(1, 1, 1, -1))
-        field[rows] = F.conv2d(F.pad(across, (0, 0, radius, radius)), kernel.view(1, 1, -1, 1))[:, 0]
+        rows = np.flatnonzero(steps == step)
+        down, across = (_bell(edge, float(2**step)).to(votes) for edge in votes.shape[1:])
+        field[rows] = down @ (votes[rows] @ across)
     return field
+
+
+def _bell(edge: int, sigma: float) -> torch.Tensor:
+    """(edge, edge) Gaussian of the distance of two cells, cut off at 2.5 σ; its matrix product blurs a row of cells."""
+    cell = torch.arange(edge)
+    distance = (cell[:, None] - cell).abs()
+    return torch.exp(-(distance**2) / (2 * sigma**2)) * (distance <= max(1, math.ceil(2.5 * sigma)))

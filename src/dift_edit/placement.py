@@ -25,6 +25,8 @@ WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence."""
 MIRROR_GAIN, MIRROR_MARGIN = 1.25, 0.03
 """By which factor, and by how much, the mirrored target has to score better: faces look alike from both sides."""
+ON_SURFACE = 0.97
+"""Confidence where the very same surface was found again."""
 BENT = 0.004
 """What a homography leaves over, in sizes of the placed edit, before a surface counts as bent."""
 
@@ -52,7 +54,7 @@ class Placement:
     matches : Correspondences or None
         The weighted pairs that the transform was fitted to.
     signs : Signs or None
-        What the confidence was made from.
+        What the confidence was made from; None where the very same surface was recognised.
     """
 
     quad: Points
@@ -279,20 +281,21 @@ class _View:
 def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> Placement:
     similar = view.similarity
     size = float(min(view.target.image_size))
-    signs = Signs.of(view.evidence, view.near, view.whole, view.back)
-    confidence = probability(signs)
-    pairs = guided_pairs(view.evidence, similar)
+    signs: Signs | None = None
     transform: Transform
     used = engine
-    if engine == "notebook":
-        transform = notebook(view.source, quad, view.target, seed=view.seed)
-    elif surface is not None:
+    if surface is not None:
         used, transform = _on_surface(surface, quad, engine, size)
-        pairs, confidence = surface.pairs, max(confidence, 0.97)
+        pairs, confidence = surface.pairs, ON_SURFACE
     else:
-        used = "similarity" if engine == "auto" else engine
-        transform = MODELS[used](pairs, similar, quad, size, False)
-        confidence *= agreement(transform(quad), similar(quad))
+        signs = Signs.of(view.evidence, view.near, view.whole, view.back)
+        pairs, confidence = guided_pairs(view.evidence, similar), probability(signs)
+        if engine == "notebook":
+            transform = notebook(view.source, quad, view.target, seed=view.seed)
+        else:
+            used = "similarity" if engine == "auto" else engine
+            transform = MODELS[used](pairs, similar, quad, size, False)
+            confidence *= agreement(transform(quad), similar(quad))
     if view.pins is not None:
         transform = hold_pins(transform, view.pins, quad, engine)
         confidence = max(confidence, 0.5 + 0.1 * min(len(view.pins.source), 4))

@@ -191,17 +191,20 @@ class _Draw:
     """Places in the target, drawn from the votes of source points."""
 
     def __init__(self, evidence: Evidence, rng: np.random.Generator, seed: int) -> None:
-        self._sums = evidence.votes.flatten(1).cumsum(1)
+        sums = evidence.votes.flatten(1).double().cumsum(1)
+        first = torch.arange(len(sums))[:, None]
+        self._sums = (first + sums / sums[:, -1:]).flatten().numpy()  # rises from row to row
         self._shape = evidence.votes.shape[1:]
         self._size = evidence.target_size
         self._rng = rng
         self._torch = torch.Generator().manual_seed(seed)
 
     def __call__(self, rows: npt.NDArray[np.int64]) -> Complex:
-        sums = self._sums[torch.from_numpy(rows)]
-        level = torch.rand((len(rows), 1), generator=self._torch) * sums[:, -1:]
         height, width = self._shape
-        cell = torch.searchsorted(sums, level)[:, 0].clamp_max(height * width - 1).numpy()
+        level = torch.rand(len(rows), generator=self._torch).numpy()
+        cell = np.minimum(
+            np.searchsorted(self._sums, rows + level.astype(np.float64)) - rows * (height * width), height * width - 1
+        )
         x, y = cell % width + self._rng.random(len(rows)), cell // width + self._rng.random(len(rows))
         drawn: Complex = x * self._size[0] / width - 0.5 + 1j * (y * self._size[1] / height - 0.5)
         return drawn
@@ -220,8 +223,8 @@ def _overlaps(a: Complex, b: Complex, quad: Points, count: int) -> Array:
     x, y = (
         grid.ravel() for grid in np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]))
     )
-    mapped = a[:count, None] * (x + 1j * y) + b[:count, None]
-    back = (mapped[:, None] - b[:, None]) / a[:, None]
+    turn, shift = a[:count, None] / a, (b[:count, None] - b) / a
+    back = turn[..., None] * (x + 1j * y) + shift[..., None]
     within = (back.real >= low[0]) & (back.real <= high[0]) & (back.imag >= low[1]) & (back.imag <= high[1])
     common = within.mean(-1) * np.abs(a[:count, None]) ** 2
     areas = np.abs(a) ** 2
