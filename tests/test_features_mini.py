@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +42,22 @@ def test_a_hook_gives_what_a_full_forward_computes(mini) -> None:
     assert torch.equal(stopped["up_blocks.1"], seen["full"]) and not later
     with pytest.raises(ModelError, match=r"up_blocks\.9"):
         run_until(mini.unet, ["up_blocks.9"], lambda: None)
+
+
+def test_threads_may_share_a_network(mini, rng: np.random.Generator) -> None:
+    images = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(4)]
+    alone = [mini(image).data for image in images]
+    together = Barrier(2)
+
+    def extract(image):
+        together.wait()
+        return mini(image).data
+
+    with ThreadPoolExecutor(2) as threads:
+        shared = list(threads.map(extract, images))
+    assert mini.parallel >= 1
+    for one, other in zip(alone, shared, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_unknown_models_and_settings_are_named(tmp_path) -> None:

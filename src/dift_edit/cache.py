@@ -313,6 +313,11 @@ class CachedFeaturizer:
         """The weights' identity."""
         return self.featurizer.model
 
+    @property
+    def parallel(self) -> int:
+        """As the featurizer's."""
+        return getattr(self.featurizer, "parallel", 1)
+
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture: from the disk, or made and kept."""
         picture = as_image(image)

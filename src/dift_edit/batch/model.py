@@ -50,8 +50,8 @@ class ModelSpec:
 class SharedFeaturizer:
     """A featurizer for several threads, which computes the source's features once.
 
-    One picture is in the network at a time, because the hooks on a network serve one thread; meanwhile the other
-    threads place, blend and encode.
+    As many pictures are in the network at a time as the featurizer's ``parallel`` says, one where it says nothing;
+    meanwhile the other threads place, blend and encode.
 
     Parameters
     ----------
@@ -65,7 +65,8 @@ class SharedFeaturizer:
         self._featurizer = featurizer
         self._digest = digest
         self._kept: dict[int, FeatureMap] = {}
-        self._lock = threading.Lock()
+        self._source = threading.Lock()
+        self._network = threading.Semaphore(getattr(featurizer, "parallel", 1))
         self._spent = threading.local()
 
     @property
@@ -80,17 +81,18 @@ class SharedFeaturizer:
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture; those of the source are kept."""
-        is_source = getattr(image, "digest", None) == self._digest
-        if is_source and seed in self._kept:
+        if getattr(image, "digest", None) != self._digest:
+            return self._compute(image, seed)
+        with self._source:
+            if seed not in self._kept:
+                self._kept[seed] = self._compute(image, seed)
             return self._kept[seed]
+
+    def _compute(self, image: Any, seed: int) -> FeatureMap:
         asked = time.perf_counter()
-        with self._lock:
+        with self._network:
             begun = time.perf_counter()
-            if is_source and seed in self._kept:
-                return self._kept[seed]
             features = self._featurizer(image, seed=seed)
-            if is_source:
-                self._kept[seed] = features
         self._add(begun - asked, time.perf_counter() - begun)
         return features
 

@@ -1,12 +1,13 @@
 """Threads of a run. Arithmetic has one number of them in every runner: the last bits of a sum depend on its split."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import cv2
 import torch
 from threadpoolctl import threadpool_limits
+
+from dift_edit.features.execution import available_cores
 
 __all__ = ["arithmetic_threads", "lanes_of_this_process", "set_arithmetic_threads"]
 
@@ -16,8 +17,7 @@ MOST_LANES = 4
 
 def lanes_of_this_process() -> int:
     """How many targets to work on at a time: while one is in the network, the others use the other cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_LANES, cores + 1)
+    return min(MOST_LANES, available_cores() + 1)
 
 
 def set_arithmetic_threads(count: int = 1) -> None:

@@ -1,5 +1,6 @@
 """How networks are run: number format, memory layout, compilation, and batches that shrink when memory runs out."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,12 @@ import torch
 from dift_edit.errors import ModelError
 from dift_edit.features.winograd import quicken_convolutions
 
-__all__ = ["AdaptiveBatch", "Runtime", "is_out_of_memory", "upcast_attention"]
+__all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "upcast_attention"]
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Run a stock network only as far as its inner features are needed."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ class _Done(Exception):  # noqa: N818 - a signal, not an error
 
 
 def run_until(network: torch.nn.Module, layers: Sequence[str], call: Callable[[], Any]) -> dict[str, torch.Tensor]:
-    """Outputs of inner modules; what follows the last of them is not run.
+    """Outputs of inner modules; what follows the last of them is not run. Several threads may use one network.
 
     Parameters
     ----------
@@ -39,9 +40,12 @@ def run_until(network: torch.nn.Module, layers: Sequence[str], call: Callable[[]
     """
     outputs: dict[str, torch.Tensor] = {}
     wanted = set(layers)
+    caller = threading.get_ident()
 
     def keep(name: str) -> Callable[[Any, Any, Any], None]:
         def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            if threading.get_ident() != caller:
+                return  # another thread's pass through the same network
             outputs[name] = output[0] if isinstance(output, tuple) else output
             if outputs.keys() == wanted:
                 raise _Done

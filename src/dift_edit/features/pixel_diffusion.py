@@ -12,13 +12,16 @@ import torch.nn.functional as F
 from dift_edit.errors import ModelError
 from dift_edit.features.adm_checkpoint import output_block_name
 from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint, image_seed, make_noise
-from dift_edit.features.execution import AdaptiveBatch, Runtime
+from dift_edit.features.execution import AdaptiveBatch, Runtime, available_cores
 from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
 from dift_edit.image import Image, as_image
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
+
+SMALL = 100_000_000
+"""Weights up to which several passes at a time fit into any memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +191,12 @@ class PixelDiffusionFeaturizer:
     def fingerprint(self) -> str:
         """Digest of weights, settings and number format."""
         return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
+
+    @property
+    def parallel(self) -> int:
+        """How many threads may use it at a time: as many as there are cores for a small network on a CPU, else one."""
+        small = sum(weight.numel() for weight in self.unet.parameters()) <= SMALL
+        return available_cores() if small and self.runtime.device == "cpu" and not self.runtime.compile else 1
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture.
