@@ -1,5 +1,6 @@
 """How networks are run: number format, memory layout, compilation, and batches that shrink when memory runs out."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 from dift_edit.errors import ModelError
+from dift_edit.features.memory import kept_memory
 from dift_edit.features.winograd import quicken_convolutions
 
 __all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "upcast_attention"]
@@ -103,10 +105,13 @@ class AdaptiveBatch:
     ----------
     max_batch : int
         Most samples at once; 0 for no bound.
+    keep_memory : bool
+        Run all batches within `kept_memory`: for large networks on a CPU.
     """
 
-    def __init__(self, max_batch: int = 0) -> None:
+    def __init__(self, max_batch: int = 0, *, keep_memory: bool = False) -> None:
         self.max_batch = max_batch
+        self.keep_memory = keep_memory
 
     def __call__(self, count: int, run: Callable[[slice], Any]) -> Iterator[tuple[slice, Any]]:
         """Run all of `count` samples.
@@ -130,6 +135,10 @@ class AdaptiveBatch:
         ModelError
             If memory does not even suffice for one sample.
         """
+        with kept_memory() if self.keep_memory else contextlib.nullcontext():
+            yield from self._run(count, run)
+
+    def _run(self, count: int, run: Callable[[slice], Any]) -> Iterator[tuple[slice, Any]]:
         start = 0
         while start < count:
             size = min(self.max_batch or count, count - start)

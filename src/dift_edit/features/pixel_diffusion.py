@@ -126,7 +126,9 @@ class PixelDiffusionFeaturizer:
         self.model = model
         self._unshuffle = math.isqrt(max(unet.config.in_channels // 3, 1))
         self._multiple = self._unshuffle * 2 ** (len(unet.config.block_out_channels) - 1)
-        self._batch = AdaptiveBatch(self.runtime.max_batch)
+        on_cpu = self.runtime.device == "cpu"
+        self._small = sum(weight.numel() for weight in unet.parameters()) <= SMALL
+        self._batch = AdaptiveBatch(self.runtime.max_batch, keep_memory=on_cpu and not self._small)
         self._check()
         self.runtime.compile_blocks(self.unet)
 
@@ -195,8 +197,7 @@ class PixelDiffusionFeaturizer:
     @property
     def parallel(self) -> int:
         """How many threads may use it at a time: as many as there are cores for a small network on a CPU, else one."""
-        small = sum(weight.numel() for weight in self.unet.parameters()) <= SMALL
-        return available_cores() if small and self.runtime.device == "cpu" and not self.runtime.compile else 1
+        return available_cores() if self._small and self.runtime.device == "cpu" and not self.runtime.compile else 1
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture.

@@ -1,6 +1,7 @@
 """DIFT features of Stable Diffusion (1.5, 2.1, Turbo, XL) and CleanDIFT, over stock diffusers modules."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ class StableDiffusionFeaturizer:
         self.vae: Any = self.runtime.prepare(vae, dtype=torch.float32)
         self._folder = folder
         self._prompts = {} if prompt_embedding is None else {settings.prompt: prompt_embedding}
-        self._batch = AdaptiveBatch(self.runtime.max_batch)
+        self._batch = AdaptiveBatch(self.runtime.max_batch, keep_memory=self.runtime.device == "cpu")
         self._check()
         if self.runtime.dtype == "float16" and unet.config.get("upcast_attention"):
             upcast_attention(self.unet)
@@ -325,7 +326,7 @@ class StableDiffusionFeaturizer:
             with torch.inference_mode():
                 return self.vae.encode(pixels.to(self.runtime.device, memory_format=layout)).latent_dist
 
-        for _, posterior in AdaptiveBatch(self._batch.max_batch)(len(pictures), run):
+        for _, posterior in copy(self._batch)(len(pictures), run):
             moments += zip(posterior.mean.cpu().split(1), posterior.std.cpu().split(1), strict=True)
         return moments
 

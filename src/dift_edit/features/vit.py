@@ -115,7 +115,7 @@ class VisionTransformerFeaturizer:
         self.settings = settings
         self.model = model
         self._mean, self._std = (torch.tensor(value)[:, None, None] for value in (mean, std))
-        self._batch = AdaptiveBatch(self.runtime.max_batch)
+        self._batch = AdaptiveBatch(self.runtime.max_batch, keep_memory=self.runtime.device == "cpu")
         core = getattr(network, "vision_model", network)
         self._embeddings = core.embeddings
         self._projection = next(part for part in core.embeddings.modules() if isinstance(part, torch.nn.Conv2d))

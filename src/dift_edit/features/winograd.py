@@ -1,7 +1,6 @@
 """3 × 3 convolutions by Winograd's minimal filtering: fewer multiplications, for float32 on CPUs."""
 
 import torch
-import torch.nn.functional as F
 
 __all__ = ["quicken_convolutions"]
 
@@ -28,7 +27,7 @@ _OUTPUT = {
 
 # From how many products of channels on it pays, and up to how many the transformed weights are kept (they are 16/9 or
 # 36/9 as large as the kernel); larger ones are transformed again at each call, which pays from so many positions on.
-_LEAST_CHANNELS, _KEPT_CHANNELS, _LEAST_POSITIONS = 96 * 192, 512 * 256, 4096
+_LEAST_CHANNELS, _KEPT_CHANNELS, _LEAST_POSITIONS = 128 * 128, 512 * 256, 4096
 _LEAST_SIDE, _SIDE_OF_LARGE_TILES = 12, 24
 _TILES_AT_ONCE = 192  # in one matrix product: what lies between the transforms stays in the CPU's cache
 
@@ -76,12 +75,17 @@ def convolve(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, m
     # what is computed in them.
     first, second = x.new_empty(2, a * a * rows * across * channels).unbind()
     third, fourth = x.new_empty(2, a * a * rows * across * out).unbind()
+    padded = x.new_zeros(rows * m + 2, across * m + 2, channels)
+    tiles = padded.unfold(0, a, m).unfold(1, a, m).permute(3, 4, 0, 1, 2)
     y = x.new_empty(count, down, m, across, m, out)
     for picture, result in zip(x.permute(0, 2, 3, 1), y.permute(0, 2, 4, 1, 3, 5), strict=True):
-        padded = F.pad(picture, (0, 0, 1, across * m - width + 1, 1, down * m - height + 1))
-        tiles = padded.unfold(0, a, m).unfold(1, a, m).permute(3, 4, 0, 1, 2)
         for top in range(0, down, rows):
-            strip = tiles[:, :, top : top + rows]
+            inner = picture[max(top * m - 1, 0) : (top + rows) * m + 1]
+            start = int(top == 0)
+            padded[:start] = 0
+            padded[start : start + len(inner), 1 : width + 1] = inner
+            padded[start + len(inner) :] = 0
+            strip = tiles[:, :, : min(rows, down - top)]
             taken = strip.shape[2] * across
             inside, outside = taken * channels, taken * out
             first[: a * a * inside].view(strip.shape).copy_(strip)
