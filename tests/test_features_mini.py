@@ -1,3 +1,4 @@
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -58,6 +59,27 @@ def test_threads_may_share_a_network(mini, rng: np.random.Generator) -> None:
     assert mini.parallel >= 1
     for one, other in zip(alone, shared, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_hooks_hold_when_threads_take_turns_at_any_moment() -> None:
+    network = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(4)))
+    sample = torch.ones(1, 4)
+    with torch.inference_mode():
+        expected = network[:3](sample)
+
+    def use(number: int) -> None:
+        layers = ["1", "2"] if number // 200 % 2 else ["2"]  # some want others than the rest
+        outputs = run_until(network, layers, lambda: network(sample))
+        assert outputs.keys() == set(layers) and torch.equal(outputs["2"], expected)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(use, range(4000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert not any(part._forward_hooks for part in network)
 
 
 def test_unknown_models_and_settings_are_named(tmp_path) -> None:

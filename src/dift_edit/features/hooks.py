@@ -1,10 +1,13 @@
 """Run a stock network only as far as its inner features are needed."""
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from dift_edit.errors import ModelError
 from dift_edit.features.execution import AdaptiveBatch
@@ -39,41 +42,85 @@ def run_until(network: torch.nn.Module, layers: Sequence[str], call: Callable[[]
         If a layer does not exist or is not reached.
     """
     outputs: dict[str, torch.Tensor] = {}
-    wanted = set(layers)
-    caller = threading.get_ident()
-
-    def keep(name: str) -> Callable[[Any, Any, Any], None]:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            if threading.get_ident() != caller:
-                return  # another thread's pass through the same network
-            outputs[name] = output[0] if isinstance(output, tuple) else output
-            if outputs.keys() == wanted:
-                raise _Done
-
-        return hook
-
-    handles = []
+    wanted = frozenset(layers)
     try:
-        for name in wanted:
-            try:
-                module = network.get_submodule(name)
-            except AttributeError as error:
-                raise ModelError(
-                    f"The layer {name!r} does not exist in {type(network).__name__}: use a name such as 'up_blocks.1'."
-                ) from error
-            handles.append(module.register_forward_hook(keep(name)))
-        with torch.inference_mode():
+        with _tapped(network, wanted, outputs), torch.inference_mode():
             call()
     except _Done:
         pass
-    finally:
-        for handle in handles:
-            handle.remove()
     if missing := wanted - outputs.keys():
         raise ModelError(
             f"The layers {sorted(missing)} were not reached by a forward pass of {type(network).__name__}."
         )
     return outputs
+
+
+class _Tap:
+    """The hooks on one network while it is used; its users want the same layers, each in a thread of its own.
+
+    They are put on by the first user and taken off by the last: torch walks over a module's hooks when a pass is left,
+    so they must not change while another thread is in one.
+    """
+
+    def __init__(self) -> None:
+        self.free = threading.Condition()
+        self.layers: frozenset[str] = frozenset()
+        self.users = 0
+        self.outputs: dict[int, dict[str, torch.Tensor]] = {}
+        self.handles: list[RemovableHandle] = []
+
+    def put_on(self, network: torch.nn.Module, layers: frozenset[str]) -> None:
+        modules = {}
+        for name in layers:
+            try:
+                modules[name] = network.get_submodule(name)
+            except AttributeError as error:
+                raise ModelError(
+                    f"The layer {name!r} does not exist in {type(network).__name__}: use a name such as 'up_blocks.1'."
+                ) from error
+        self.layers = layers
+        self.handles = [module.register_forward_hook(self._keep(name)) for name, module in modules.items()]
+
+    def take_off(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _keep(self, name: str) -> Callable[[Any, Any, Any], None]:
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            outputs = self.outputs.get(threading.get_ident())
+            if outputs is None:
+                return  # a pass of somebody who wants nothing
+            outputs[name] = output[0] if isinstance(output, tuple) else output
+            if outputs.keys() == self.layers:
+                raise _Done
+
+        return hook
+
+
+_taps: WeakKeyDictionary[torch.nn.Module, _Tap] = WeakKeyDictionary()
+_taps_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _tapped(network: torch.nn.Module, layers: frozenset[str], outputs: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Let this thread's passes put the outputs of layers into a dict; wait for threads that want others."""
+    with _taps_lock:
+        tap = _taps.setdefault(network, _Tap())
+    with tap.free:
+        tap.free.wait_for(lambda: not tap.users or tap.layers == layers)
+        if not tap.users:
+            tap.put_on(network, layers)
+        tap.users += 1
+        tap.outputs[threading.get_ident()] = outputs
+    try:
+        yield
+    finally:
+        with tap.free:
+            del tap.outputs[threading.get_ident()]
+            tap.users -= 1
+            if not tap.users:
+                tap.take_off()
+                tap.free.notify_all()
 
 
 def mean_outputs(
