@@ -16,7 +16,7 @@ MOST_LANES = 4
 
 
 def lanes_of_this_process() -> int:
-    """How many targets to work on at a time: while one is in the network, the others use the other cores."""
+    """How many targets to work on at a time: one more than there are cores, for the time that files take."""
     return min(MOST_LANES, available_cores() + 1)
 
 

@@ -12,12 +12,21 @@ from dift_edit.errors import ModelError
 from dift_edit.features.memory import kept_memory
 from dift_edit.features.winograd import quicken_convolutions
 
-__all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "upcast_attention"]
+__all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "is_small", "upcast_attention"]
+
+
+SMALL = 100_000_000
+"""Weights up to which a network is small: several of its passes at a time fit into any memory."""
 
 
 def available_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_small(network: torch.nn.Module) -> bool:
+    """Whether a network has few weights, see `SMALL`."""
+    return sum(weight.numel() for weight in network.parameters()) <= SMALL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +81,15 @@ class Runtime:
         if self.channels_last and not self.compile:
             quicken_convolutions(network)
         return network.eval().requires_grad_(False)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is a CPU."""
+        return torch.device(self.device).type == "cpu"
+
+    def batches(self, network: torch.nn.Module) -> "AdaptiveBatch":
+        """How a network's samples are batched; a large one on a CPU keeps memory from layer to layer."""
+        return AdaptiveBatch(self.max_batch, keep_memory=self.on_cpu and not is_small(network))
 
     def compile_blocks(self, network: torch.nn.Module) -> None:
         """Compile the blocks of a U-Net, if that is wanted.

@@ -32,8 +32,8 @@ def kept_memory() -> Iterator[None]:
 
     The GNU C library hands freed blocks of more than 32 MiB back to the system at once, and takes them again for the
     next layer: each of their pages is then cleared again, which can take longer than what is computed in them. Blocks
-    of several threads may overlap. Elsewhere than on Linux with that library, and where the environment tunes its
-    ``malloc``, nothing is changed.
+    of several threads may overlap; in other threads than the main one, tensors of more than 64 MiB gain nothing.
+    Elsewhere than on Linux with that library, and where the environment tunes its ``malloc``, nothing is changed.
     """
     global _users  # noqa: PLW0603 - the process has one allocator
     library = _glibc()

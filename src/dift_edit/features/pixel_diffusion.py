@@ -12,16 +12,13 @@ import torch.nn.functional as F
 from dift_edit.errors import ModelError
 from dift_edit.features.adm_checkpoint import output_block_name
 from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint, image_seed, make_noise
-from dift_edit.features.execution import AdaptiveBatch, Runtime, available_cores
+from dift_edit.features.execution import Runtime, available_cores, is_small
 from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
 from dift_edit.image import Image, as_image
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
-
-SMALL = 100_000_000
-"""Weights up to which several passes at a time fit into any memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +123,7 @@ class PixelDiffusionFeaturizer:
         self.model = model
         self._unshuffle = math.isqrt(max(unet.config.in_channels // 3, 1))
         self._multiple = self._unshuffle * 2 ** (len(unet.config.block_out_channels) - 1)
-        on_cpu = self.runtime.device == "cpu"
-        self._small = sum(weight.numel() for weight in unet.parameters()) <= SMALL
-        self._batch = AdaptiveBatch(self.runtime.max_batch, keep_memory=on_cpu and not self._small)
+        self._batch = self.runtime.batches(self.unet)
         self._check()
         self.runtime.compile_blocks(self.unet)
 
@@ -197,7 +192,8 @@ class PixelDiffusionFeaturizer:
     @property
     def parallel(self) -> int:
         """How many threads may use it at a time: as many as there are cores for a small network on a CPU, else one."""
-        return available_cores() if self._small and self.runtime.device == "cpu" and not self.runtime.compile else 1
+        several = self.runtime.on_cpu and not self.runtime.compile and is_small(self.unet)
+        return available_cores() if several else 1
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture.

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import ModelError
 from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint, image_seed
-from dift_edit.features.execution import AdaptiveBatch, Runtime, upcast_attention
+from dift_edit.features.execution import Runtime, upcast_attention
 from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.prompts import PromptEmbedding, encode_prompt
 from dift_edit.features.sizing import check_size_mode, network_size
@@ -135,7 +135,7 @@ class StableDiffusionFeaturizer:
         self.vae: Any = self.runtime.prepare(vae, dtype=torch.float32)
         self._folder = folder
         self._prompts = {} if prompt_embedding is None else {settings.prompt: prompt_embedding}
-        self._batch = AdaptiveBatch(self.runtime.max_batch, keep_memory=self.runtime.device == "cpu")
+        self._batch = self.runtime.batches(self.unet)
         self._check()
         if self.runtime.dtype == "float16" and unet.config.get("upcast_attention"):
             upcast_attention(self.unet)

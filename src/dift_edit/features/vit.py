@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import MissingDependencyError, ModelError
 from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint
-from dift_edit.features.execution import AdaptiveBatch, Runtime
+from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import quiet_transformers, weights_digest
@@ -115,7 +115,7 @@ class VisionTransformerFeaturizer:
         self.settings = settings
         self.model = model
         self._mean, self._std = (torch.tensor(value)[:, None, None] for value in (mean, std))
-        self._batch = AdaptiveBatch(self.runtime.max_batch, keep_memory=self.runtime.device == "cpu")
+        self._batch = self.runtime.batches(self.network)
         core = getattr(network, "vision_model", network)
         self._embeddings = core.embeddings
         self._projection = next(part for part in core.embeddings.modules() if isinstance(part, torch.nn.Conv2d))
