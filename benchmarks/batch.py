@@ -57,7 +57,7 @@ def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
 
 def command(folder: Path, model: str, output: str, args: argparse.Namespace, *more: str) -> list[str]:
     """``dift-edit run`` with a recipe."""
-    from dift_edit.recipe import Job, save_job
+    from dift_edit.job.recipe import Job, save_job
     from dift_edit.settings import TransferSettings
 
     job = Job(
@@ -145,7 +145,7 @@ def features(args: argparse.Namespace) -> None:
     """What the command cannot do without: pictures decoded and through the network, and nothing else."""
     from dift_edit.batch.threads import set_arithmetic_threads
     from dift_edit.features.registry import load_featurizer
-    from dift_edit.image_io import load_image
+    from dift_edit.imaging.files import load_image
 
     set_arithmetic_threads(1)
     featurizer = load_featurizer(args.model, **model_settings(args))

@@ -1,11 +1,12 @@
-"""Fit the confidence of placements to known ones, and write ``src/dift_edit/confidence.json``.
+"""Fit the confidence of placements to known ones, and write ``src/dift_edit/placement/confidence.json``.
 
     python benchmarks/calibrate_confidence.py ../shared/data/pf_willow [--limit 300] [--warps 48]
 
 Data: edits round PF-WILLOW's keypoints, the same edits looked for in pictures of other kinds (never right), and
 pictures moved by known warps, placed by features alone. Right is an IoU of at least 0.5. The model is a logistic
-regression on the signs of `dift_edit.confidence`, with a small ridge; its quality is measured by leaving out one kind
-of object (as source) at a time, also on targets of the same kind alone: to tell other kinds apart is the easier part.
+regression on the signs of `dift_edit.placement.confidence`, with a small ridge; its quality is measured by leaving out
+one kind of object (as source) at a time, also on targets of the same kind alone: to tell other kinds apart is the
+easier part.
 """
 
 import argparse
@@ -19,13 +20,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from transfer_quality import Features, Task, auroc, coverage, photographs, warps, willow
 
-from dift_edit.confidence import Signs
-from dift_edit.files import write_text
+from dift_edit.atomic_files import write_text
 from dift_edit.geometry.base import quad_iou
-from dift_edit.placement import locate_features
+from dift_edit.placement.confidence import Signs
+from dift_edit.placement.placement import locate_features
 
 NAMES = [item.name for item in fields(Signs)]
-OUTPUT = Path(__file__).parents[1] / "src" / "dift_edit" / "confidence.json"
+OUTPUT = Path(__file__).parents[1] / "src" / "dift_edit" / "placement" / "confidence.json"
 
 
 def samples(root: Path, limit: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -52,10 +52,10 @@ class Dense:
 
 def run(number: int, megapixels: float) -> None:
     """One case."""
-    from dift_edit.compositing import Compositing
     from dift_edit.edits import ColorAdjust, Redaction, Region, Sticker
     from dift_edit.geometry.base import MatrixTransform
-    from dift_edit.image import as_image
+    from dift_edit.imaging.image import as_image
+    from dift_edit.rendering.compositing import Compositing
 
     _name, share, kind, settings = CASES[number]
     height = round((megapixels * 1e6 / 1.5) ** 0.5)

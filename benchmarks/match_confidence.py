@@ -4,7 +4,7 @@
 
 A match counts as right within 0.1 of the longer side of the box of the target's keypoints; on a picture of another kind
 of thing (a car's point on a bottle) none is. Printed for matches that neighbours support and for those taken by
-themselves: the weights of `dift_edit.matching`, the area under the ROC curve, and for each tenth of predicted
+themselves: the weights of `dift_edit.matching.points`, the area under the ROC curve, and for each tenth of predicted
 confidence how often the matches were right. All predictions are for sub-classes of source pictures that were left out
 of the fit.
 """
@@ -18,8 +18,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 import dift_edit as de
-from dift_edit.consensus import consensus
-from dift_edit.matching import match_signs
+from dift_edit.matching.consensus import consensus
+from dift_edit.matching.points import match_signs
 
 
 def collect(root: Path, count: int, model: str, *, together: bool) -> np.ndarray:

@@ -5,8 +5,8 @@
     python benchmarks/matching.py --megapixels 12      # ours alone, its memory beyond that of the two maps
 
 "notebook": features of unit norm are upsampled to every pixel of the target (align_corners=True) and the Euclidean
-distance of each point's feature to all of them is taken. "ours": the same minimum by `dift_edit.nearest`. Each runs in
-a process of its own; the pixels that they find are compared.
+distance of each point's feature to all of them is taken. "ours": the same minimum by `dift_edit.matching.search`. Each
+runs in a process of its own; the pixels that they find are compared.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def notebook(source: FeatureMap, target: FeatureMap, where: np.ndarray) -> np.nd
 
 def ours(source: FeatureMap, target: FeatureMap, where: np.ndarray) -> np.ndarray:
     """The same minimum, without upsampling."""
-    from dift_edit.matching import MatchSettings, _nearest
+    from dift_edit.matching.points import MatchSettings, _nearest
 
     return _nearest(source, target, where, MatchSettings(metric="l2", align_corners=True))[0]
 
@@ -102,7 +102,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def large(args: argparse.Namespace) -> None:
     """A target of many megapixels: time and memory of `match_points` with round trip and confidence."""
-    from dift_edit.matching import match_points
+    from dift_edit.matching.points import match_points
 
     height = round((args.megapixels * 1e6 * 3 / 4) ** 0.5)
     size = (round(height * 4 / 3), height)

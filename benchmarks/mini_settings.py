@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 import dift_edit as de
+from dift_edit.atomic_files import write_text
 from dift_edit.evaluation.keypoint_sets import pf_willow
 from dift_edit.evaluation.metrics import pck_flags
 from dift_edit.features.base import FeatureMap
-from dift_edit.files import write_text
 
 BASE = {"short_sides": (144,), "timestep": 5, "layers": ("up_blocks.0", "up_blocks.1"), "ensemble": 1}
 

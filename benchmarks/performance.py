@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import dift_edit as de
-from dift_edit.files import write_text
+from dift_edit.atomic_files import write_text
 from dift_edit.samples import FOLDER, sample_job
 
 LINES = []
@@ -167,7 +167,8 @@ def stages(featurizer, source, sticker, target):
 
 def clip(featurizer, frames):
     """A clip, against placing the edit on each frame by itself."""
-    from dift_edit.tracking.synthetic import SyntheticClip
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from synthetic_clips import SyntheticClip
 
     made = SyntheticClip.drawn(frames, size=(854, 480))
     pictures = [made.frame(index) for index in range(frames)]

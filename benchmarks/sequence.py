@@ -19,14 +19,16 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 import dift_edit as de
-from dift_edit.clip_job import process_clip
+from dift_edit.clips.io import open_clip, open_writer
+from dift_edit.clips.job import process_clip
+from dift_edit.clips.sequence import render_sequence, track_sequence
+from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.edits import Sticker
-from dift_edit.placement import locate_features
-from dift_edit.sequence import render_sequence, track_sequence
-from dift_edit.tracking.pose import quad_side
-from dift_edit.tracking.synthetic import SyntheticClip
-from dift_edit.video_io import open_clip, open_writer
+from dift_edit.placement.placement import locate_features
+from synthetic_clips import SyntheticClip
 
 QUADS = {
     "swan-head": ("blackswan", (408, 68, 82, 80)),

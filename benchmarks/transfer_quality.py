@@ -26,19 +26,19 @@ from typing import Any
 
 import numpy as np
 
-import dift_edit.evidence
-import dift_edit.poses
-from dift_edit.confidence import Signs
+import dift_edit.placement.similarities
+import dift_edit.placement.votes
+from dift_edit.atomic_files import write_text
 from dift_edit.features.base import FeatureMap
 from dift_edit.features.registry import load_featurizer
-from dift_edit.files import write_text
 from dift_edit.geometry.base import MatrixTransform, quad_folds, quad_iou
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
-from dift_edit.image import Image
-from dift_edit.image_io import load_image
-from dift_edit.placement import Placement, locate_features
-from dift_edit.warp import warp_image
+from dift_edit.imaging.files import load_image
+from dift_edit.imaging.image import Image
+from dift_edit.placement.confidence import Signs
+from dift_edit.placement.placement import Placement, locate_features
+from dift_edit.rendering.warp import warp_image
 
 ENGINES = ("notebook", "similarity", "affine", "homography", "mesh", "spline", "auto")
 
@@ -300,7 +300,12 @@ ABLATIONS: dict[str, dict[str, float]] = {
 def ablate(tasks: list[Task], features: Features) -> dict[str, Outcome]:
     outcomes = {}
     for name, changes in ABLATIONS.items():
-        modules = {k: dift_edit.poses if hasattr(dift_edit.poses, k) else dift_edit.evidence for k in changes}
+        modules = {
+            k: dift_edit.placement.similarities
+            if hasattr(dift_edit.placement.similarities, k)
+            else dift_edit.placement.votes
+            for k in changes
+        }
         before = {key: getattr(modules[key], key) for key in changes}
         try:
             for key, value in changes.items():

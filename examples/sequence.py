@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import dift_edit as de
+from dift_edit.clips.sequence import propagate_sequence
 from dift_edit.samples import FOLDER, sample_job
-from dift_edit.sequence import propagate_sequence
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "sequence-out")
 OUT.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def run_scene(scene, model, output, *, tell=None, min_confidence=0.0, photos="ph
     """`run_batch` over a scene, with the least that settings can ask for."""
     from dift_edit.batch import run_batch
     from dift_edit.edits import Sticker
-    from dift_edit.image_io import load_image
+    from dift_edit.imaging.files import load_image
     from dift_edit.settings import BatchSettings, TransferSettings
 
     source = load_image(scene / "source.png")

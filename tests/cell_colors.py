@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint
-from dift_edit.image import as_image
+from dift_edit.imaging.image import as_image
 
 CELL = 8
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dift_edit.clips.io import open_writer
+from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.edits import Sticker
-from dift_edit.tracking.pose import quad_side
-from dift_edit.tracking.synthetic import SyntheticClip
-from dift_edit.video_io import open_writer
+from synthetic_clips import SyntheticClip
 
 SMALL = (320, 180)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 OUTPUTS = ("out.mp4", "out.gif", "out.webp", "frames")
 COUNT = 26
-PRELOADED = ["dift_edit.clip_job", "dift_edit.features.pixel_diffusion", "diffusers.models.unets.unet_2d", "av"]
+PRELOADED = ["dift_edit.clips.job", "dift_edit.features.pixel_diffusion", "diffusers.models.unets.unet_2d", "av"]
 
 
 def work(source: str, output: str, quad: list[list[float]], ticks) -> None:
@@ -37,8 +37,8 @@ class Killer:
     """Starts runs in forked processes, so that each one is quick to start."""
 
     def __init__(self, folder: Path, *, seed: int = 0) -> None:
-        from dift_edit.tracking.synthetic import SyntheticClip
-        from dift_edit.video_io import open_writer
+        from dift_edit.clips.io import open_writer
+        from synthetic_clips import SyntheticClip
 
         self.folder = folder
         self._rng = np.random.default_rng(seed)

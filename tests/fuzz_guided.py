@@ -32,7 +32,7 @@ def reader(target, folder):
     from dift_edit.edits import CubeLut, load_edit
     from dift_edit.edits.labels_io import read_napari_csv
     from dift_edit.features.adm_checkpoint import convert_adm
-    from dift_edit.targets import collect_targets
+    from dift_edit.targets.collect import collect_targets
 
     return {
         "picture": lambda path: load_image(path, max_pixels=1_000_000),

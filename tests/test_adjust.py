@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dift_edit.compositing import Compositing
 from dift_edit.edits import ColorAdjust, CubeLut, Erase, Region
 from dift_edit.edits.erase import filled
 from dift_edit.errors import EditError
-from dift_edit.image import Image, as_image
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.rendering.compositing import Compositing
 from transforms import similarity
 
 BOX = (20, 15, 30, 20)
@@ -45,7 +45,7 @@ def test_each_parameter_does_what_it_says(rng):
     grey = np.full((4, 4, 3), 0.4, np.float32)
     region = Region.box(*BOX)
     colors = rng.uniform(0.4, 0.55, (8, 8, 3)).astype(np.float32)
-    from dift_edit.color import srgb_to_lab, srgb_to_linear
+    from dift_edit.imaging.color import srgb_to_lab, srgb_to_linear
 
     doubled = ColorAdjust(region=region, exposure=1).adjusted(grey)
     assert np.allclose(srgb_to_linear(doubled), 2 * srgb_to_linear(grey), rtol=1e-3)

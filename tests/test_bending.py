@@ -3,11 +3,11 @@
 import numpy as np
 
 from clip_data import errors, jitter, sticker
+from dift_edit.clips.sequence import SequenceSettings, render_sequence, track_sequence
+from dift_edit.clips.tracking.bending import smooth_offsets
+from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.geometry.mesh import signed_areas
-from dift_edit.sequence import SequenceSettings, render_sequence, track_sequence
-from dift_edit.tracking.bending import smooth_offsets
-from dift_edit.tracking.pose import quad_side
-from dift_edit.tracking.synthetic import SyntheticClip
+from synthetic_clips import SyntheticClip
 
 STEPS = np.linspace(0, 1, 6)
 SHARES = np.stack(np.meshgrid(0.25 + 0.5 * STEPS, 0.2 + 0.6 * STEPS), -1).reshape(-1, 2)

@@ -3,8 +3,8 @@ import pytest
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
-from dift_edit import blending
-from dift_edit.blending import extend_colors, gradient_blend, laplacian_blend, solve_poisson
+from dift_edit.rendering import blending
+from dift_edit.rendering.blending import extend_colors, gradient_blend, laplacian_blend, solve_poisson
 
 
 def disc(height, width, radius, y=None, x=None):

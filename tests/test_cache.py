@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import dift_edit as de
-from dift_edit.cache import CachedFeaturizer, FeatureCache, fit_pca
 from dift_edit.errors import ModelError, OutputError
 from dift_edit.features.base import FeatureMap
+from dift_edit.features.cache import CachedFeaturizer, FeatureCache, fit_pca
 
 
 def feature_map(seed: int = 0, channels: int = 8, fingerprint: str = "f", digest: str = "d") -> FeatureMap:

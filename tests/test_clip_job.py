@@ -11,14 +11,14 @@ import pytest
 from clip_data import SMALL, errors, sticker, write_clip
 from clip_kills import Killer, contents
 from dift_edit.cli import main
-from dift_edit.clip_job import process_clip
+from dift_edit.clips.io import open_clip
+from dift_edit.clips.job import process_clip
+from dift_edit.clips.resume import Scratch
+from dift_edit.clips.sequence import SequenceSettings
+from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.edits import Sticker
 from dift_edit.errors import OutputError
-from dift_edit.scratch import Scratch
-from dift_edit.sequence import SequenceSettings
-from dift_edit.tracking.pose import quad_side
-from dift_edit.tracking.synthetic import SyntheticClip, drawn_texture
-from dift_edit.video_io import open_clip
+from synthetic_clips import SyntheticClip, drawn_texture
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import pytest
 from cell_colors import CellColors, cell_picture
 from clip_data import SMALL, write_clip
 from dift_edit.cli import main
-from dift_edit.clip_labels import process_keypoints, process_labels
+from dift_edit.clips.io import as_clip, open_clip
+from dift_edit.clips.labels import propagate_keypoints, propagate_labels
+from dift_edit.clips.labels.masks import draw_labels, read_mask, write_mask
+from dift_edit.clips.labels_job import process_keypoints, process_labels
 from dift_edit.errors import GeometryError, ImageError, OutputError
 from dift_edit.evaluation.segmentation import region_similarity
-from dift_edit.image import Image
-from dift_edit.label_propagation import propagate_keypoints, propagate_labels
-from dift_edit.label_propagation.masks import draw_labels, read_mask, write_mask
-from dift_edit.tracking.synthetic import SyntheticClip
-from dift_edit.video_io import as_clip, open_clip
+from dift_edit.imaging.image import Image
+from synthetic_clips import SyntheticClip
 
 COUNT, KEY = 9, 3
 EXACT = {"top_k": 1, "radius": 0, "last_frames": 2}

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import lab2rgb, rgb2lab
 
-from dift_edit import color
+from dift_edit.imaging import color
 
 FLOATS = st.floats(0, 1, width=32)
 

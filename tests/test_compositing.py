@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dift_edit.color import linear_to_srgb, srgb_to_linear
-from dift_edit.compositing import Compositing, alpha_over, composite
 from dift_edit.errors import EditError
-from dift_edit.image import Image, as_image
-from dift_edit.warp import Warped
+from dift_edit.imaging.color import linear_to_srgb, srgb_to_linear
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.rendering.compositing import Compositing, alpha_over, composite
+from dift_edit.rendering.warp import Warped
 
 COLORS = st.integers(0, 255)
 

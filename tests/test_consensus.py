@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 import dift_edit as de
-from dift_edit.consensus import consensus
 from dift_edit.features.base import FeatureMap
+from dift_edit.matching.consensus import consensus
 
 
 def smooth_map(rng: np.random.Generator, height: int = 20, width: int = 26) -> torch.Tensor:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import MatrixTransform, quad_folds, quad_iou
 from dift_edit.geometry.estimate import Correspondences, estimate_similarity, fit_similarity
-from dift_edit.placement import check_quad
+from dift_edit.placement.placement import check_quad
 
 SQUARE = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
 

@@ -10,6 +10,7 @@ from scipy.io import savemat
 
 from cell_colors import CellColors, cell_picture
 from dift_edit.cli import main
+from dift_edit.clips.labels.masks import read_mask, write_mask
 from dift_edit.evaluation import (
     BENCHMARKS,
     BenchmarkOptions,
@@ -22,7 +23,6 @@ from dift_edit.evaluation import (
 from dift_edit.evaluation.homographies import load_keypoints
 from dift_edit.evaluation.runner import spread
 from dift_edit.evaluation.tss import read_flow
-from dift_edit.label_propagation.masks import read_mask, write_mask
 
 SHIFT = 16
 

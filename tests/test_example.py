@@ -5,7 +5,6 @@ import PIL.Image
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from dift_edit.compositing import Compositing
 from dift_edit.edits import (
     ColorAdjust,
     Erase,
@@ -17,7 +16,8 @@ from dift_edit.edits import (
     edit_from_difference,
 )
 from dift_edit.errors import EditError
-from dift_edit.image import as_image
+from dift_edit.imaging.image import as_image
+from dift_edit.rendering.compositing import Compositing
 from transforms import similarity
 
 FACE = Region.ellipse(60, 50, 60, 50)

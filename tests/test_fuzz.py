@@ -26,17 +26,17 @@ from hypothesis import strategies as st
 
 from batch_data import picture
 from dift_edit import DiftEditError, Sticker, load_image, load_job, save_image
-from dift_edit.cache import FeatureCache
 from dift_edit.edits import CubeLut, load_edit, save_edit
 from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
 from dift_edit.errors import ImageError, ModelError
 from dift_edit.features.adm_checkpoint import convert_adm
 from dift_edit.features.base import FeatureMap
+from dift_edit.features.cache import FeatureCache
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.image import Image, as_image
-from dift_edit.journal import Journal
-from dift_edit.naming import name_outputs
-from dift_edit.targets import collect_targets
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.results.journal import Journal
+from dift_edit.results.names import name_outputs
+from dift_edit.targets.collect import collect_targets
 
 TIMES = int(os.environ.get("DIFT_EDIT_FUZZ", "1"))
 

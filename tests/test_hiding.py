@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from clip_data import sticker
+from dift_edit.clips.sequence import SequenceSettings, render_sequence, track_sequence
+from dift_edit.clips.tracking.hiding import hidden_map
 from dift_edit.edits import Redaction, Region
 from dift_edit.errors import EditError
-from dift_edit.image import Image
-from dift_edit.sequence import SequenceSettings, render_sequence, track_sequence
-from dift_edit.tracking.hiding import hidden_map
-from dift_edit.tracking.synthetic import SyntheticClip, drawn_texture
+from dift_edit.imaging.image import Image
+from synthetic_clips import SyntheticClip, drawn_texture
 
 COUNT = 36
 

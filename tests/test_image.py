@@ -7,8 +7,8 @@ import pytest
 from PIL import ImageCms, ImageOps
 
 from dift_edit.errors import ImageError, OutputError
-from dift_edit.image import Image, as_image
-from dift_edit.image_io import load_image, save_image
+from dift_edit.imaging.files import load_image, save_image
+from dift_edit.imaging.image import Image, as_image
 
 
 def gradient(width: int = 40, height: int = 30) -> np.ndarray:

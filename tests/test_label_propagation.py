@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from dift_edit.errors import GeometryError
-from dift_edit.features.base import FeatureMap
-from dift_edit.label_propagation import (
+from dift_edit.clips.labels import (
     LabelPropagator,
     PropagationSettings,
     propagate_keypoints,
     propagate_labels,
 )
+from dift_edit.errors import GeometryError
+from dift_edit.features.base import FeatureMap
 
 
 def random_maps(count: int, grid=(9, 7), stride=8, channels=24, seed=0) -> list[FeatureMap]:

@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 
 import dift_edit as de
-from dift_edit import matching, nearest
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap
-from dift_edit.nearest import FullResolutionSearch
+from dift_edit.matching import points as matching
+from dift_edit.matching import search as nearest
+from dift_edit.matching.search import FullResolutionSearch
 
 
 def smooth(channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -148,7 +148,7 @@ def test_features_writes_maps_with_their_settings(tmp_path: Path, capsys: pytest
 
 
 def test_cache_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], mini) -> None:
-    from dift_edit.cache import CachedFeaturizer, FeatureCache
+    from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 
     CachedFeaturizer(mini, FeatureCache())(save_picture(tmp_path / "a.png"))
     assert main(["models", "cache"]) == 0 and str(tmp_path / "cache") in capsys.readouterr().out

@@ -8,10 +8,10 @@ from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.base import MatrixTransform, quad_folds, quad_iou
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
-from dift_edit.image import Image
-from dift_edit.instances import locate_best_view, locate_instances
-from dift_edit.placement import locate, locate_features
-from dift_edit.warp import warp_image
+from dift_edit.imaging.image import Image
+from dift_edit.placement.instances import locate_best_view, locate_instances
+from dift_edit.placement.placement import locate, locate_features
+from dift_edit.rendering.warp import warp_image
 
 QUAD = np.array([[150.0, 70], [290, 70], [290, 200], [150, 200]])  # the astronaut's head
 ENGINES = ["auto", "similarity", "affine", "homography", "mesh", "spline"]

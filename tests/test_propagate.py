@@ -12,7 +12,7 @@ from dift_edit.batch import ModelSpec, propagate, run_batch
 from dift_edit.cli import main
 from dift_edit.edits import Sticker
 from dift_edit.errors import DiftEditError, OutputError
-from dift_edit.image_io import load_image
+from dift_edit.imaging.files import load_image
 from dift_edit.settings import BatchSettings, TransferSettings
 
 FIELDS = {"target", "output", "status", "reason", "confidence", "quad", "matrix", "mirrored", "engine", "model", "seed"}

@@ -12,14 +12,14 @@ from batch_data import SETTINGS, bytes_of, make_scene, variant
 from dift_edit.batch import ModelSpec
 from dift_edit.batch.work import Work, Worker
 from dift_edit.cli import main
-from dift_edit.compositing import Compositing
 from dift_edit.edits import Layers, Redaction, Region, Sticker, save_edit
 from dift_edit.errors import DiftEditError, EditError, OutputError
-from dift_edit.image_io import load_image
-from dift_edit.output_folder import OutputFolder
-from dift_edit.recipe import EditFile, Job, load_job, save_job
+from dift_edit.imaging.files import load_image
+from dift_edit.job.recipe import EditFile, Job, load_job, save_job
+from dift_edit.rendering.compositing import Compositing
+from dift_edit.results.folder import OutputFolder
 from dift_edit.settings import BatchSettings, TransferSettings
-from dift_edit.targets import collect_targets
+from dift_edit.targets.collect import collect_targets
 
 
 @pytest.fixture

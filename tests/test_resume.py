@@ -13,7 +13,7 @@ from batch_data import SETTINGS, bytes_of, make_scene, picture, rows_of, run_sce
 from dift_edit.batch import ModelSpec
 from dift_edit.cli import main
 from dift_edit.errors import OutputError
-from dift_edit.journal import Journal
+from dift_edit.results.journal import Journal
 
 COUNT = 12
 

@@ -15,12 +15,12 @@ from batch_data import SETTINGS, make_scene, rows_of, variant
 from dift_edit.batch import run_job
 from dift_edit.batch.finish import journal_path, write_review
 from dift_edit.cli import main
-from dift_edit.image_io import load_image
-from dift_edit.journal import Journal
-from dift_edit.manifest import Row
-from dift_edit.output_folder import OutputFolder
-from dift_edit.recipe import Job, load_job
+from dift_edit.imaging.files import load_image
+from dift_edit.job.recipe import Job, load_job
 from dift_edit.report.page import page_html
+from dift_edit.results.folder import OutputFolder
+from dift_edit.results.journal import Journal
+from dift_edit.results.manifest import Row
 from dift_edit.settings import BatchSettings, TransferSettings
 
 CHROMIUM = next(

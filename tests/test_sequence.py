@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from clip_data import SMALL, errors, jitter, sticker, write_clip
+from dift_edit.clips.io import open_clip
+from dift_edit.clips.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
+from dift_edit.clips.tracking.pose import map_points, quad_matrices
 from dift_edit.edits import edit_from_difference
 from dift_edit.errors import EditError, OutputError
-from dift_edit.image import Image
-from dift_edit.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
-from dift_edit.tracking.pose import map_points, quad_matrices
-from dift_edit.tracking.synthetic import SyntheticClip
-from dift_edit.video_io import open_clip
+from dift_edit.imaging.image import Image
+from synthetic_clips import SyntheticClip
 
 
 def track(clip, key, mini, quad=None, **settings):
@@ -243,7 +243,7 @@ def test_render_can_start_anywhere(mini) -> None:
 
 
 def test_davis_jitter_is_less_than_half_of_single_frame_placement(shared: Path, mini) -> None:
-    from dift_edit.placement import locate_features
+    from dift_edit.placement.placement import locate_features
 
     clip = open_clip(shared / "sequences" / "davis" / "JPEGImages" / "480p" / "blackswan")
     frames = list(clip.read(0, 8))

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from dift_edit.compositing import Compositing
 from dift_edit.edits import (
     ColorAdjust,
     CubeLut,
@@ -20,7 +19,8 @@ from dift_edit.edits import (
     save_edit,
 )
 from dift_edit.errors import EditError
-from dift_edit.image import Image, as_image
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.rendering.compositing import Compositing
 from test_labels import layer
 from transforms import similarity
 

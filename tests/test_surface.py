@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from skimage import data
 
-from dift_edit.alignment import align
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
-from dift_edit.image import Image
-from dift_edit.instances import locate_instances
-from dift_edit.placement import locate
-from dift_edit.surface import match_surface
-from dift_edit.warp import warp_image
+from dift_edit.imaging.image import Image
+from dift_edit.placement.instances import locate_instances
+from dift_edit.placement.pixel_alignment import align
+from dift_edit.placement.placement import locate
+from dift_edit.placement.same_surface import match_surface
+from dift_edit.rendering.warp import warp_image
 
 QUAD = np.array([[150.0, 70], [290, 70], [290, 200], [150, 200]])
 SIZE = (512, 512)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from batch_data import picture
 from dift_edit.errors import DiftEditError
-from dift_edit.naming import name_outputs, safe_name
-from dift_edit.targets import Target, collect_targets
+from dift_edit.results.names import name_outputs, safe_name
+from dift_edit.targets.collect import Target, collect_targets
 
 
 @pytest.fixture

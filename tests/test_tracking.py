@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from scipy.linalg import solveh_banded
 
-from dift_edit.image import Image
-from dift_edit.tracking.appearance import Template, follow, grey, palette, share_inside
-from dift_edit.tracking.cuts import CutDetector
-from dift_edit.tracking.plot import confidence_plot
-from dift_edit.tracking.pose import fit_pose, map_points, quad_matrices, quad_side, similarity_basis
-from dift_edit.tracking.smoothing import Evidence, _banded, _groups, _normal_equations, _prior, smooth
-from dift_edit.tracking.synthetic import SyntheticClip, drawn_texture
-from dift_edit.tracking.visibility import opacities
+from dift_edit.clips.tracking.appearance import Template, follow, grey, palette, share_inside
+from dift_edit.clips.tracking.cuts import CutDetector
+from dift_edit.clips.tracking.plot import confidence_plot
+from dift_edit.clips.tracking.pose import fit_pose, map_points, quad_matrices, quad_side, similarity_basis
+from dift_edit.clips.tracking.smoothing import Evidence, _banded, _groups, _normal_equations, _prior, smooth
+from dift_edit.clips.tracking.visibility import opacities
+from dift_edit.imaging.image import Image
+from synthetic_clips import SyntheticClip, drawn_texture
 
 QUAD = np.array([[20.0, 30.0], [80.0, 28.0], [84.0, 75.0], [18.0, 70.0]])
 

@@ -14,11 +14,11 @@ from dift_edit.batch import run_batch
 from dift_edit.cli import main
 from dift_edit.edits import Sticker
 from dift_edit.errors import DiftEditError, MissingDependencyError
-from dift_edit.image_io import load_image
-from dift_edit.output_folder import open_output
+from dift_edit.imaging.files import load_image
+from dift_edit.results.folder import open_output
 from dift_edit.settings import BatchSettings, TransferSettings
-from dift_edit.storage import filesystem
-from dift_edit.targets import collect_targets
+from dift_edit.targets.collect import collect_targets
+from dift_edit.targets.storage import filesystem
 
 fsspec = pytest.importorskip("fsspec")
 

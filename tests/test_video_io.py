@@ -5,10 +5,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dift_edit.clips.io import as_clip, iterate_reversed, open_clip, open_writer
 from dift_edit.errors import ImageError, OutputError
-from dift_edit.image import Image
-from dift_edit.tracking.synthetic import drawn_texture
-from dift_edit.video_io import as_clip, iterate_reversed, open_clip, open_writer
+from dift_edit.imaging.image import Image
+from synthetic_clips import drawn_texture
 
 av = pytest.importorskip("av")
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from dift_edit import viz
-from dift_edit.drawing import load_font, wrapped_lines
 from dift_edit.errors import EditError
-from dift_edit.image import as_image
+from dift_edit.imaging.image import as_image
+from dift_edit.viz.primitives import load_font, wrapped_lines
 
 
 def plain(width, height, color=(120, 160, 200)):

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from dift_edit.errors import GeometryError
-from dift_edit.image import as_image
-from dift_edit.warp import Warped, corners, target_box, warp_image, warp_layer
+from dift_edit.imaging.image import as_image
+from dift_edit.rendering.warp import Warped, corners, target_box, warp_image, warp_layer
 from transforms import Dense, MatrixTransform, similarity
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from dift_edit import viz
-from dift_edit.compositing import Compositing
 from dift_edit.edits import (
     ColorAdjust,
     Erase,
@@ -24,8 +23,9 @@ from dift_edit.edits import (
     edit_from_difference,
 )
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.image_io import load_image
-from dift_edit.warp import quad_matrix
+from dift_edit.imaging.files import load_image
+from dift_edit.rendering.compositing import Compositing
+from dift_edit.rendering.warp import quad_matrix
 
 SAMPLES = Path(str(files("dift_edit") / "samples"))
 TARGETS = ("watercolour", "night", "framed")

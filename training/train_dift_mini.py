@@ -34,10 +34,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import dift_edit as de
+from dift_edit.atomic_files import write_atomic, write_text
 from dift_edit.errors import ImageError, ModelError
 from dift_edit.features.base import Featurizer
 from dift_edit.features.weights import write_sums
-from dift_edit.files import write_atomic, write_text
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 BLOCKS = ("up_blocks.0", "up_blocks.1")

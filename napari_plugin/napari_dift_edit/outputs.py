@@ -40,7 +40,7 @@ def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
 def folder(store: "Store", *, path: str, leave_out: list[str]) -> Iterator[Any]:
     """The picture files of a folder."""
     with store.loading():
-        from dift_edit.targets import collect_targets
+        from dift_edit.targets.collect import collect_targets
     yield [target.path for target in collect_targets([path], leave_out=leave_out).targets]
 
 
@@ -61,7 +61,7 @@ def export(
 ) -> Iterator[Any]:
     """Write one target with the edit; with its file's depth and metadata, where it still has that file's pixels."""
     from dift_edit import save_image
-    from dift_edit.placement import locate
+    from dift_edit.placement.placement import locate
 
     image, _, picture = store.need(source, edit["picture"], target)
     if file:
@@ -132,7 +132,7 @@ def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:
 def write_job(store: "Store", *, path: str, job: dict[str, Any]) -> Iterator[Any]:
     """Write the recipe that ``dift-edit run`` reads."""
     with store.loading():
-        from dift_edit.recipe import Job, save_job
+        from dift_edit.job.recipe import Job, save_job
         from dift_edit.settings import TransferSettings
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_job(Job(**{**job, "transfer": TransferSettings(**job["transfer"])}), path)
@@ -158,7 +158,7 @@ def carry_labels(
     size: tuple[int, int],
 ) -> Iterator[Any]:
     """A label picture of the source as it lies in a target: its corner and its labels."""
-    from dift_edit.warp import warp_layer
+    from dift_edit.rendering.warp import warp_layer
 
     image, _ = store.need(source, edit["picture"])
     found = transform_of(store.edit(edit, image), quad, transform)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dift_edit.atomic_files import write_text
 from dift_edit.errors import DiftEditError
-from dift_edit.files import write_text
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.keep import Step, free_name, run_steps

@@ -109,7 +109,7 @@ class Store:
     def matcher(self, model: dict[str, str], source: str, target: str) -> Any:
         """The `PointMatcher` of two pictures; the latest ones are kept, some 30 MB each."""
         with self.loading():
-            from dift_edit.matching import PointMatcher
+            from dift_edit.matching.points import PointMatcher
 
         featurizer = self.featurizer(model)
         first, second = self.need(source, target)
@@ -194,7 +194,7 @@ def explore(
     the median (0) to the most similar one (1).
     """
     with store.loading():
-        from dift_edit.matching import similarity_map
+        from dift_edit.matching.points import similarity_map
 
     for key in targets:
         matcher = store.matcher(model, source, key)
@@ -262,7 +262,7 @@ def sequence(
 ) -> Iterator[Any]:
     """Carry the edit of one frame through a stack: ("track", done, total) while it looks, then one item a frame."""
     with store.loading():
-        from dift_edit.sequence import render_sequence, track_sequence
+        from dift_edit.clips.sequence import render_sequence, track_sequence
 
     image, _, *pictures = store.need(source, edit["picture"], *frames)
     made = store.edit(edit, image)

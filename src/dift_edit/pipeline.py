@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dift_edit.compositing import Compositing
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import GeometryError, ImageError
 from dift_edit.features.base import Featurizer, ModelInfo
-from dift_edit.image import Image, as_image
-from dift_edit.placement import Placement, locate
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.placement.placement import Placement, locate
+from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
 
 __all__ = ["Transfer", "doubt", "transfer"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from dift_edit.placement import locate
+from dift_edit.placement.placement import locate
 
 
 def test_click_shows_matches_and_heat_maps(bench):

@@ -72,7 +72,7 @@ def test_export_keeps_untouched_pixels_and_metadata(open_bench, folder, pictures
 
 def test_recipe_and_command_are_the_command_lines_own(open_bench, folder, sticker, tmp_path):
     from dift_edit.cli import build_parser
-    from dift_edit.recipe import load_job
+    from dift_edit.job.recipe import load_job
 
     bench = open_bench()
     bench.viewer.open([folder / f"{name}.png" for name in ("cat", "mirror")], stack=False)
@@ -175,8 +175,8 @@ def test_damaged_session_is_one_sentence(open_bench, pictures, sticker, tmp_path
 
 def test_recipe_holds_every_kind_of_edit_and_annotations(open_bench, pictures, tmp_path):
     from dift_edit.edits import ColorAdjust, LabelLayer
-    from dift_edit.image_io import load_image
-    from dift_edit.recipe import load_job
+    from dift_edit.imaging.files import load_image
+    from dift_edit.job.recipe import load_job
 
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
     mask = np.zeros((260, 360), np.uint8)

@@ -8,13 +8,13 @@ from pathlib import Path
 import platformdirs
 
 from dift_edit.errors import ImageError, MissingDependencyError, OutputError
-from dift_edit.journal import Journal
-from dift_edit.manifest import Row, manifest_jsonl, manifest_parquet
-from dift_edit.output_folder import OutputFolder
 from dift_edit.report.page import write_page
 from dift_edit.report.previews import preview_name, write_previews
 from dift_edit.report.sheet import write_contact_sheet
-from dift_edit.storage import read_image
+from dift_edit.results.folder import OutputFolder
+from dift_edit.results.journal import Journal
+from dift_edit.results.manifest import Row, manifest_jsonl, manifest_parquet
+from dift_edit.targets.storage import read_image
 
 __all__ = ["journal_path", "rows_of", "write_manifest", "write_missing_previews", "write_review"]
 

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.work import Work, Worker
 from dift_edit.errors import DiftEditError
-from dift_edit.image_io import load_image
-from dift_edit.naming import safe_name
-from dift_edit.recipe import Job
-from dift_edit.storage import local_path
-from dift_edit.targets import Targets, collect_targets
+from dift_edit.imaging.files import load_image
+from dift_edit.job.recipe import Job
+from dift_edit.results.names import safe_name
+from dift_edit.targets.collect import Targets, collect_targets
+from dift_edit.targets.storage import local_path
 
 __all__ = ["Forecast", "forecast"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from dift_edit.features.base import Featurizer
 from dift_edit.features.base import fingerprint as digest_of
-from dift_edit.image import Image
+from dift_edit.imaging.image import Image
 
 __all__ = ["describe", "edit_fingerprint"]
 

@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from dift_edit.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
+from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.registry import load_featurizer
-from dift_edit.recipe import Job
+from dift_edit.job.recipe import Job
 
 __all__ = ["ModelSpec", "SharedFeaturizer"]
 

@@ -3,10 +3,10 @@
 import os
 
 from dift_edit.errors import OutputError
-from dift_edit.manifest import Row
-from dift_edit.output_folder import OutputFolder
-from dift_edit.storage import input_sha256, is_url, local_path
-from dift_edit.targets import Targets
+from dift_edit.results.folder import OutputFolder
+from dift_edit.results.manifest import Row
+from dift_edit.targets.collect import Targets
+from dift_edit.targets.storage import input_sha256, is_url, local_path
 
 __all__ = ["check_free", "still_valid"]
 

@@ -21,17 +21,17 @@ from dift_edit.edits.layers import hides
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.features.base import fingerprint as digest_of
-from dift_edit.image import Image, as_image
-from dift_edit.image_io import load_image
-from dift_edit.journal import Journal
-from dift_edit.manifest import Row
-from dift_edit.naming import name_outputs
-from dift_edit.output_folder import OutputFolder, open_output
-from dift_edit.recipe import Job, save_job
+from dift_edit.imaging.files import load_image
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.job.recipe import Job, save_job
 from dift_edit.report.previews import write_source_preview
+from dift_edit.results.folder import OutputFolder, open_output
+from dift_edit.results.journal import Journal
+from dift_edit.results.manifest import Row
+from dift_edit.results.names import name_outputs
 from dift_edit.settings import BatchSettings
-from dift_edit.storage import local_path
-from dift_edit.targets import Targets, collect_targets
+from dift_edit.targets.collect import Targets, collect_targets
+from dift_edit.targets.storage import local_path
 
 __all__ = ["run_batch", "run_job"]
 
@@ -164,7 +164,7 @@ def _absolute(output: str | Path) -> str:
 
 def _runner(batch: BatchSettings, devices: tuple[str, ...]) -> Runner:
     if batch.cluster:
-        from dift_edit.distributed import run_on_cluster
+        from dift_edit.batch.dask_runner import run_on_cluster
 
         return partial(run_on_cluster, address=batch.cluster, workers=batch.workers)
     workers = max(batch.workers, len(devices))

@@ -18,7 +18,7 @@ from typing import Any
 
 from dift_edit.batch.threads import lanes_of_this_process, set_arithmetic_threads
 from dift_edit.batch.work import Outcome, Work, Worker, lost_row
-from dift_edit.targets import Target
+from dift_edit.targets.collect import Target
 
 __all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]
 

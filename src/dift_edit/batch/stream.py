@@ -11,16 +11,16 @@ from typing import Any
 
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, lanes_of_this_process, set_arithmetic_threads
-from dift_edit.compositing import Compositing
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError
 from dift_edit.features.base import Featurizer
-from dift_edit.image import Image, as_image
-from dift_edit.image_io import DEFAULT_MAX_PIXELS
+from dift_edit.imaging.files import DEFAULT_MAX_PIXELS
+from dift_edit.imaging.image import Image, as_image
 from dift_edit.pipeline import Transfer, transfer
+from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
-from dift_edit.storage import read_image
-from dift_edit.targets import collect_targets
+from dift_edit.targets.collect import collect_targets
+from dift_edit.targets.storage import read_image
 
 __all__ = ["propagate"]
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dift_edit.manifest import Row
+from dift_edit.results.manifest import Row
 
 __all__ = ["Summary", "Tell"]
 

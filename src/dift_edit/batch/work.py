@@ -9,17 +9,17 @@ from typing import Any
 
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
-from dift_edit.compositing import Compositing
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
-from dift_edit.image import Image
-from dift_edit.manifest import Row
-from dift_edit.output_folder import OutputFolder, open_output
+from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer, transfer
+from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
+from dift_edit.results.folder import OutputFolder, open_output
+from dift_edit.results.manifest import Row
 from dift_edit.settings import TransferSettings
-from dift_edit.storage import input_sha256, read_image
-from dift_edit.targets import Target
+from dift_edit.targets.collect import Target
+from dift_edit.targets.storage import input_sha256, read_image
 
 __all__ = ["Item", "Outcome", "Work", "Worker", "lost_row"]
 

@@ -19,9 +19,9 @@ def run(args: argparse.Namespace) -> int:
     """Move rejected results, put edits with pins on again, and write the manifest and the page anew."""
     from dift_edit.batch.finish import journal_path, write_manifest, write_review
     from dift_edit.cli._batch import shown
-    from dift_edit.journal import Journal
-    from dift_edit.output_folder import open_existing
     from dift_edit.report.decisions import apply_decisions, read_decisions
+    from dift_edit.results.folder import open_existing
+    from dift_edit.results.journal import Journal
 
     folder = open_existing(args.output)
     counts: Counter[str] = Counter()
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
 def _remake(folder: Any) -> Any:
     """Source and edit of the folder's recipe; None where there is none."""
     from dift_edit.batch.model import ModelSpec
-    from dift_edit.image_io import load_image
-    from dift_edit.placement import Placement, locate
-    from dift_edit.recipe import load_job
+    from dift_edit.imaging.files import load_image
+    from dift_edit.job.recipe import load_job
+    from dift_edit.placement.placement import Placement, locate
     from dift_edit.report.decisions import Remake
 
     if folder.local is None or not folder.exists("job.toml"):

@@ -54,8 +54,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it, print the table, write the files."""
+    from dift_edit.atomic_files import write_text
     from dift_edit.evaluation import format_table, report_table, run_benchmark
-    from dift_edit.files import write_text
 
     output = Path(args.output)
     kind = {".md": "markdown", ".csv": "csv"}.get(Path(args.table).suffix if args.table else "", "text")

@@ -57,9 +57,9 @@ def _write(image: Path, path: Path, featurizer: Any, args: argparse.Namespace) -
     from safetensors.torch import save
 
     from dift_edit._version import __version__
+    from dift_edit.atomic_files import write_atomic
     from dift_edit.features.presets import PRESETS
-    from dift_edit.files import write_atomic
-    from dift_edit.image import as_image
+    from dift_edit.imaging.image import as_image
 
     picture = as_image(image)
     features = featurizer(picture, seed=args.seed)

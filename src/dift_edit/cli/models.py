@@ -83,7 +83,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _cache(args: argparse.Namespace) -> int:
-    from dift_edit.cache import FeatureCache
+    from dift_edit.features.cache import FeatureCache
 
     cache = FeatureCache()
     if args.clear:

@@ -10,7 +10,7 @@ HELP = "carry one edit to many photos"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a job; the flags of its settings come from their fields."""
     from dift_edit.cli._batch import add_log_arguments
-    from dift_edit.compositing import Compositing
+    from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
 
     parser.add_argument("source", metavar="SOURCE", help="the picture that the edit was made on")
@@ -75,9 +75,9 @@ def numbers(count: int) -> Any:
 
 def edit_file(text: str) -> Any:
     """A layer from ``FILE`` or ``FILE,NAME=VALUE,…`` with names of `Compositing`."""
-    from dift_edit.compositing import Compositing
     from dift_edit.errors import EditError
-    from dift_edit.recipe import EditFile
+    from dift_edit.job.recipe import EditFile
+    from dift_edit.rendering.compositing import Compositing
 
     kinds: dict[str, Any] = {item.name: type(item.default) for item in fields(Compositing)}
     file, values = text, dict[str, Any]()
@@ -94,8 +94,8 @@ def edit_file(text: str) -> Any:
 
 def job_from(args: argparse.Namespace) -> Any:
     """The job that the arguments describe."""
-    from dift_edit.compositing import Compositing
-    from dift_edit.recipe import Job
+    from dift_edit.job.recipe import Job
+    from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, settings_from_arguments
 
     quad = args.quad and tuple((args.quad[i], args.quad[i + 1]) for i in range(0, 8, 2))
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the job, or describe it."""
     from dift_edit.batch import run_job
     from dift_edit.cli._batch import dry_run, run_told
-    from dift_edit.recipe import save_job
+    from dift_edit.job.recipe import save_job
 
     job = job_from(args)
     if args.save_job:

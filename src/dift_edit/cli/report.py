@@ -18,8 +18,8 @@ def run(args: argparse.Namespace) -> int:
     """Write manifest, contact sheet and page from the journal."""
     from dift_edit.batch.finish import journal_path, rows_of, write_manifest, write_missing_previews, write_review
     from dift_edit.cli._batch import unredacted_lines
-    from dift_edit.journal import Journal
-    from dift_edit.output_folder import open_existing
+    from dift_edit.results.folder import open_existing
+    from dift_edit.results.journal import Journal
     from dift_edit.settings import BatchSettings
 
     settings = BatchSettings(preview_size=args.preview_size)

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the jobs one after the other; the worst exit status is returned."""
     from dift_edit.batch import run_job
     from dift_edit.cli._batch import dry_run, run_told
-    from dift_edit.recipe import Job, load_job
+    from dift_edit.job.recipe import Job, load_job
 
     changes = {name: value for name in ("workers", "cluster") if (value := getattr(args, name)) is not None}
     changes |= {name: True for name in ("overwrite", "retry_failed") if getattr(args, name)}

@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print the table and the recommendation, write the heat map."""
+    from dift_edit.atomic_files import write_text
     from dift_edit.cli.evaluate import benchmark_options, make_featurizer, progress_bar
     from dift_edit.evaluation import format_table, load_benchmark
     from dift_edit.evaluation.search import grid_picture, grid_search, recommend
-    from dift_edit.files import write_text
-    from dift_edit.image_io import save_image
+    from dift_edit.imaging.files import save_image
 
     folder = Path(args.output)
     points = grid_search(

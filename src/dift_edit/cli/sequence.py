@@ -10,10 +10,10 @@ HELP = "carry an edit, a mask or keypoints of one frame, or edits of a few, thro
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments; the flags of the settings come from their fields."""
-    from dift_edit.compositing import Compositing
-    from dift_edit.label_propagation import PropagationSettings
+    from dift_edit.clips.labels import PropagationSettings
+    from dift_edit.clips.tracking.settings import SequenceSettings
+    from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import add_settings_arguments
-    from dift_edit.tracking.settings import SequenceSettings
 
     parser.add_argument("clip", metavar="CLIP", help="a folder of frames, a video, a GIF or an animated WebP")
     edit = parser.add_argument_group("the edit (--sticker or --edited; repeat it for several keyframes)")
@@ -66,12 +66,12 @@ def run(args: argparse.Namespace) -> int:
     """Track, render, write; what was tracked stays on the disk until the output is whole."""
     if args.mask or args.points is not None:
         return _run_labels(args)
-    from dift_edit.clip_job import process_clip
-    from dift_edit.compositing import Compositing
+    from dift_edit.clips.io import open_clip
+    from dift_edit.clips.job import process_clip
+    from dift_edit.clips.tracking.settings import SequenceSettings
     from dift_edit.features.registry import load_featurizer
+    from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import settings_from_arguments
-    from dift_edit.tracking.settings import SequenceSettings
-    from dift_edit.video_io import open_clip
 
     clip = open_clip(args.clip, fps=args.fps)
     edit, keyframes = _edits(args, clip)
@@ -91,13 +91,13 @@ def _run_labels(args: argparse.Namespace) -> int:
     """Carry a mask or keypoints."""
     from pathlib import Path
 
-    from dift_edit.clip_labels import process_keypoints, process_labels
+    from dift_edit.clips.io import open_clip
+    from dift_edit.clips.labels import PropagationSettings
+    from dift_edit.clips.labels.masks import read_mask
+    from dift_edit.clips.labels_job import process_keypoints, process_labels
     from dift_edit.errors import EditError
     from dift_edit.features.registry import load_featurizer
-    from dift_edit.label_propagation import PropagationSettings
-    from dift_edit.label_propagation.masks import read_mask
     from dift_edit.settings import settings_from_arguments
-    from dift_edit.video_io import open_clip
 
     if bool(args.mask) + (args.points is not None) + bool(args.sticker or args.edited) > 1:
         raise EditError("Give one of --mask, --points, --sticker and --edited: each is carried by itself.")
@@ -125,7 +125,7 @@ def _edits(args: argparse.Namespace, clip: Any) -> tuple[Any, Any]:
     """The edit or edits, and the keyframes, as `propagate_sequence` takes them."""
     from dift_edit.edits import Sticker, edit_from_difference
     from dift_edit.errors import EditError
-    from dift_edit.image_io import load_image
+    from dift_edit.imaging.files import load_image
 
     given = [*args.sticker, *args.edited]
     if not given or (args.sticker and args.edited):

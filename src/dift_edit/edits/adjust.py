@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageColor
 
-from dift_edit.color import lab_to_srgb, linear_to_srgb, srgb_to_lab, srgb_to_linear
-from dift_edit.compositing import Compositing, feathered, write
-from dift_edit.coords import Points
 from dift_edit.edits.lut import CubeLut
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
-from dift_edit.image import Image
+from dift_edit.geometry.coords import Points
+from dift_edit.imaging.color import lab_to_srgb, linear_to_srgb, srgb_to_lab, srgb_to_linear
+from dift_edit.imaging.image import Image
+from dift_edit.rendering.compositing import Compositing, feathered, write
 
 __all__ = ["ColorAdjust"]
 

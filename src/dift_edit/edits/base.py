@@ -4,12 +4,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from dift_edit.compositing import Compositing, widened
-from dift_edit.coords import Points, as_points
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Transform
-from dift_edit.image import Image
-from dift_edit.warp import Warped, premultiplied, warp_layer
+from dift_edit.geometry.coords import Points, as_points
+from dift_edit.imaging.image import Image
+from dift_edit.rendering.compositing import Compositing, widened
+from dift_edit.rendering.warp import Warped, premultiplied, warp_layer
 
 __all__ = ["Edit", "alpha_box", "as_quad", "check_edit", "source_context"]
 

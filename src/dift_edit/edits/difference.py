@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dift_edit.image import Image
-from dift_edit.warp import premultiplied
+from dift_edit.imaging.image import Image
+from dift_edit.rendering.warp import premultiplied
 
 __all__ = ["changed_area", "noise_threshold", "opaque", "unmixed"]
 

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.blending import extend_colors, gradient_blend
-from dift_edit.compositing import Compositing, feathered, widened, write
-from dift_edit.coords import Points
 from dift_edit.edits.region import Region
 from dift_edit.geometry.base import Transform
-from dift_edit.image import Image
-from dift_edit.warp import premultiplied
+from dift_edit.geometry.coords import Points
+from dift_edit.imaging.image import Image
+from dift_edit.rendering.blending import extend_colors, gradient_blend
+from dift_edit.rendering.compositing import Compositing, feathered, widened, write
+from dift_edit.rendering.warp import premultiplied
 
 __all__ = ["Erase", "filled"]
 

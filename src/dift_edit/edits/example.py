@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dift_edit.blending import solve_poisson
 from dift_edit.edits.adjust import ColorAdjust
 from dift_edit.edits.base import Edit
 from dift_edit.edits.difference import changed_area, noise_threshold, opaque, unmixed
@@ -17,7 +16,8 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
-from dift_edit.image import Image, as_image
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.rendering.blending import solve_poisson
 
 __all__ = ["DIFFERENCE_KINDS", "PaintLayer", "edit_from_difference"]
 

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageColor
 
-from dift_edit.compositing import Compositing, write
-from dift_edit.coords import Points, as_points, inside
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Transform
-from dift_edit.image import Image
-from dift_edit.warp import corners, warp_layer
+from dift_edit.geometry.coords import Points, as_points, inside
+from dift_edit.imaging.image import Image
+from dift_edit.rendering.compositing import Compositing, write
+from dift_edit.rendering.warp import corners, warp_layer
 
 __all__ = ["Keypoints", "LabelLayer", "Polygon", "clip_polygon"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dift_edit.coords import Points
+from dift_edit.atomic_files import write_text
 from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
 from dift_edit.errors import EditError
-from dift_edit.files import write_text
+from dift_edit.geometry.coords import Points
 
 __all__ = ["labels_from_coco", "labels_to_coco", "read_napari_csv", "write_napari_csv"]
 

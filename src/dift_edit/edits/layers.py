@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from dift_edit.compositing import Compositing
-from dift_edit.coords import Points
 from dift_edit.edits.base import Edit
 from dift_edit.edits.redaction import Redaction
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
-from dift_edit.image import Image
+from dift_edit.geometry.coords import Points
+from dift_edit.imaging.image import Image
+from dift_edit.rendering.compositing import Compositing
 
 __all__ = ["Layers", "hides"]
 

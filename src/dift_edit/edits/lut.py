@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from dift_edit.atomic_files import write_text
 from dift_edit.errors import EditError
-from dift_edit.files import write_text
 
 __all__ = ["CubeLut"]
 

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import PIL.Image
 from PIL import ImageColor
 
-from dift_edit.blending import extend_colors
-from dift_edit.compositing import Compositing, widened, write
-from dift_edit.coords import Points, as_points
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Matrix, Transform
-from dift_edit.image import FileInfo, Image
-from dift_edit.warp import Box
+from dift_edit.geometry.coords import Points, as_points
+from dift_edit.imaging.image import FileInfo, Image
+from dift_edit.rendering.blending import extend_colors
+from dift_edit.rendering.compositing import Compositing, widened, write
+from dift_edit.rendering.warp import Box
 
 __all__ = ["MAX_CELLS", "REDACTION_MODES", "Redaction", "without_previews"]
 

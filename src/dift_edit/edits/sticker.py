@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.compositing import Compositing, composite
-from dift_edit.coords import Points
 from dift_edit.edits.base import alpha_box, as_quad, check_edit, source_context
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
-from dift_edit.image import Image, as_image
-from dift_edit.image_io import load_image
-from dift_edit.warp import corners, premultiplied, quad_matrix, warp_layer
+from dift_edit.geometry.coords import Points
+from dift_edit.imaging.files import load_image
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.rendering.compositing import Compositing, composite
+from dift_edit.rendering.warp import corners, premultiplied, quad_matrix, warp_layer
 
 __all__ = ["Sticker"]
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.compositing import Compositing
+from dift_edit.atomic_files import write_atomic, write_text
 from dift_edit.edits.adjust import ColorAdjust
 from dift_edit.edits.base import Edit
 from dift_edit.edits.erase import Erase
@@ -30,8 +30,8 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
-from dift_edit.files import write_atomic, write_text
-from dift_edit.image import Image, as_image
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.rendering.compositing import Compositing
 
 __all__ = ["FORMAT", "VERSION", "edit_from_recipe", "edit_to_recipe", "load_edit", "save_edit"]
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch.nn.functional as F
 
-from dift_edit.coords import Points, to_grid
 from dift_edit.evaluation.options import BenchmarkOptions, DatasetError
 from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.image import Image, as_image
-from dift_edit.matching import MatchSettings, match_points
-from dift_edit.nearest import FullResolutionSearch
+from dift_edit.geometry.coords import Points, to_grid
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.matching.points import MatchSettings, match_points
+from dift_edit.matching.search import FullResolutionSearch
 
 __all__ = [
     "Benchmark",

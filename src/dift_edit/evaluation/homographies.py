@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from dift_edit.coords import Points
 from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Prediction, Score, mean
 from dift_edit.evaluation.metrics import corner_error, homography_accuracy, matching_accuracy
 from dift_edit.features.base import FeatureMap
-from dift_edit.image import as_image
-from dift_edit.matching import MatchSettings, match_mutual
+from dift_edit.geometry.coords import Points
+from dift_edit.imaging.image import as_image
+from dift_edit.matching.points import MatchSettings, match_mutual
 
 __all__ = ["HPATCHES", "HPatchesBenchmark", "load_keypoints"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.coords import Points
 from dift_edit.evaluation.base import Dataset, Item
+from dift_edit.geometry.coords import Points
 
 __all__ = ["CUB", "KEYPOINT_SETS", "PF_PASCAL", "PF_WILLOW", "SPAIR", "KeypointPair"]
 

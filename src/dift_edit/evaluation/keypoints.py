@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.coords import Points
 from dift_edit.errors import GeometryError
 from dift_edit.evaluation.base import (
     BenchmarkOptions,
@@ -20,8 +19,9 @@ from dift_edit.evaluation.base import (
 from dift_edit.evaluation.keypoint_sets import KEYPOINT_SETS, KeypointPair
 from dift_edit.evaluation.metrics import auroc, pck_flags, transfer_iou
 from dift_edit.evaluation.pictures import matches_with_truth
-from dift_edit.image import Image
-from dift_edit.image_io import load_image
+from dift_edit.geometry.coords import Points
+from dift_edit.imaging.files import load_image
+from dift_edit.imaging.image import Image
 
 __all__ = ["ALPHAS", "KeypointBenchmark", "TransferBenchmark"]
 
@@ -137,7 +137,7 @@ class TransferBenchmark(_OnPairs):
 
     def predict(self, item: Item, maps: Maps, folder: Path) -> Prediction:
         """The placement of the source's box, and the source's keypoints carried by it."""
-        from dift_edit.placement import locate_features
+        from dift_edit.placement.placement import locate_features
 
         pair: KeypointPair = item.data
         source, target = (maps(path, category=pair.category) for path in (pair.source, pair.target))

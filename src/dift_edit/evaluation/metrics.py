@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.coords import Points, as_points
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import quad_iou
+from dift_edit.geometry.coords import Points, as_points
 
 __all__ = [
     "auroc",

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageDraw
 
-from dift_edit.coords import Points, rescale_points
-from dift_edit.drawing import at_scale, distinct_colors, painted
 from dift_edit.evaluation.segmentation import boundary, region_similarity
-from dift_edit.image import Image, as_image
-from dift_edit.image_io import load_image
-from dift_edit.viz import contact_sheet, draw_matches
+from dift_edit.geometry.coords import Points, rescale_points
+from dift_edit.imaging.files import load_image
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.viz.draw import contact_sheet, draw_matches
+from dift_edit.viz.primitives import at_scale, distinct_colors, painted
 
 __all__ = ["mask_strip", "matches_with_truth"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dift_edit._version import __version__
+from dift_edit.atomic_files import write_text
 from dift_edit.errors import OutputError
 from dift_edit.evaluation.base import (
     Benchmark,
@@ -27,8 +28,7 @@ from dift_edit.evaluation.keypoints import KeypointBenchmark, TransferBenchmark
 from dift_edit.evaluation.tss import TssBenchmark
 from dift_edit.evaluation.videos import DavisBenchmark, JhmdbBenchmark
 from dift_edit.features.base import Featurizer
-from dift_edit.files import write_text
-from dift_edit.image_io import save_image
+from dift_edit.imaging.files import save_image
 
 __all__ = ["BENCHMARKS", "Report", "load_benchmark", "load_report", "run_benchmark"]
 

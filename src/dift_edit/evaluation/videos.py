@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dift_edit.clips.labels import PropagationSettings, propagate_keypoints, propagate_labels
+from dift_edit.clips.labels.masks import read_mask, write_mask
 from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Prediction, Score, mean
 from dift_edit.evaluation.metrics import pck_flags
 from dift_edit.evaluation.pictures import mask_strip
 from dift_edit.evaluation.segmentation import mean_jf
 from dift_edit.features.base import FeatureMap
-from dift_edit.image import Image
-from dift_edit.label_propagation import PropagationSettings, propagate_keypoints, propagate_labels
-from dift_edit.label_propagation.masks import read_mask, write_mask
+from dift_edit.imaging.image import Image
 
 __all__ = ["DAVIS", "JHMDB", "DavisBenchmark", "JhmdbBenchmark"]
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 
-from dift_edit.coords import Points, to_grid
+from dift_edit.geometry.coords import Points, to_grid
 
 __all__ = ["FeatureMap", "Featurizer", "ModelInfo", "file_sha256", "fingerprint", "image_seed", "make_noise"]
 

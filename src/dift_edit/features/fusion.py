@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import ModelError
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo, fingerprint
-from dift_edit.image import as_image
+from dift_edit.imaging.image import as_image
 
 __all__ = ["FusedFeaturizer"]
 

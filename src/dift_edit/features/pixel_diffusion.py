@@ -16,7 +16,7 @@ from dift_edit.features.execution import Runtime, available_cores, is_small
 from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
-from dift_edit.image import Image, as_image
+from dift_edit.imaging.image import Image, as_image
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
 

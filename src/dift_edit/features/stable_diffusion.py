@@ -16,7 +16,7 @@ from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.prompts import PromptEmbedding, encode_prompt
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
-from dift_edit.image import Image, as_image
+from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import option
 
 __all__ = ["StableDiffusionFeaturizer", "StableDiffusionSettings"]

@@ -20,7 +20,7 @@ from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import quiet_transformers, weights_digest
-from dift_edit.image import Image, as_image
+from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import option
 
 __all__ = ["VIT_TYPES", "VisionTransformerFeaturizer", "VisionTransformerSettings"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from dift_edit.atomic_files import write_text
 from dift_edit.errors import ModelError
 from dift_edit.features.base import file_sha256, fingerprint
-from dift_edit.files import write_text
 
 __all__ = [
     "SUMS",

@@ -6,8 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.coords import Points, as_points
 from dift_edit.errors import GeometryError
+from dift_edit.geometry.coords import Points, as_points
 
 __all__ = ["Matrix", "MatrixTransform", "Transform", "quad_folds", "quad_iou"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.coords import Points
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.coords import Points
 
 __all__ = [
     "Correspondences",

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.coords import Points, as_points
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.geometry.coords import Points, as_points
 
 __all__ = ["PiecewiseAffine", "signed_areas", "triangulate"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
-from dift_edit.coords import Points, as_points
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import Matrix, MatrixTransform
+from dift_edit.geometry.coords import Points, as_points
 
 __all__ = ["ThinPlateSpline", "fit_thin_plate"]
 

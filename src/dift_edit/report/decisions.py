@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from dift_edit.coords import as_points
 from dift_edit.edits.base import as_quad
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
-from dift_edit.journal import Journal
-from dift_edit.manifest import Row
-from dift_edit.output_folder import OutputFolder
+from dift_edit.geometry.coords import as_points
+from dift_edit.rendering.warp import quad_matrix
 from dift_edit.report.previews import write_previews
-from dift_edit.storage import read_image
-from dift_edit.warp import quad_matrix
+from dift_edit.results.folder import OutputFolder
+from dift_edit.results.journal import Journal
+from dift_edit.results.manifest import Row
+from dift_edit.targets.storage import read_image
 
 __all__ = ["Decision", "Remake", "apply_decisions", "read_decisions"]
 

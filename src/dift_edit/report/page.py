@@ -8,9 +8,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from dift_edit.manifest import Row
-from dift_edit.output_folder import OutputFolder
 from dift_edit.report.previews import FOLDER, preview_name
+from dift_edit.results.folder import OutputFolder
+from dift_edit.results.manifest import Row
 
 __all__ = ["PAGE", "SOURCE", "page_html", "write_page"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.image import Image
-from dift_edit.output_folder import OutputFolder
+from dift_edit.imaging.image import Image
+from dift_edit.results.folder import OutputFolder
 
 __all__ = ["preview_name", "write_previews", "write_source_preview"]
 

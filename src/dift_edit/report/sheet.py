@@ -4,11 +4,11 @@ import io
 
 import PIL.Image
 
-from dift_edit.image import as_image
-from dift_edit.manifest import Row
-from dift_edit.output_folder import OutputFolder
+from dift_edit.imaging.image import as_image
 from dift_edit.report.previews import preview_name
-from dift_edit.viz import contact_sheet
+from dift_edit.results.folder import OutputFolder
+from dift_edit.results.manifest import Row
+from dift_edit.viz.draw import contact_sheet
 
 __all__ = ["write_contact_sheet"]
 

@@ -33,9 +33,9 @@ def sample_job(output: Path | str) -> Any:
 
     Returns
     -------
-    dift_edit.recipe.Job
+    dift_edit.job.recipe.Job
     """
-    from dift_edit.recipe import Job
+    from dift_edit.job.recipe import Job
 
     known = samples()
     return Job(

@@ -1,0 +1,130 @@
+"""The same work on a dask cluster: a scheduler's address, or a cluster of this machine."""
+
+import contextlib
+import os
+import pickle
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from dift_edit.batch.runners import ATTEMPTS, Pair
+from dift_edit.batch.work import Outcome, Work, Worker, lost_row
+from dift_edit.errors import DiftEditError, MissingDependencyError
+from dift_edit.targets.collect import Target
+from dift_edit.targets.storage import is_url
+
+__all__ = ["run_on_cluster"]
+
+_ADDRESS_SECONDS = 15
+_LOCAL: Any = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": 0, "silence_logs": "ERROR"}
+
+
+def run_on_cluster(work: Work, pairs: Iterable[Pair], *, address: str, workers: int) -> Generator[Outcome]:
+    """Yield an `Outcome` a target, computed by dask workers; the outputs are written by them.
+
+    A target whose worker dies is given to another one; after three deaths its row says so. The output folder, and the
+    targets, must be reachable under the same paths (or be URLs) from every worker.
+
+    Parameters
+    ----------
+    work : Work
+        What is the same for all targets; it travels to each worker once.
+    pairs : iterable of (Target, name)
+        What is to be done; no more than a few a worker are underway at a time.
+    address : str
+        ``tcp://host:port`` of a scheduler, or "local".
+    workers : int
+        Processes of a local cluster.
+
+    Yields
+    ------
+    Outcome
+
+    Raises
+    ------
+    MissingDependencyError
+        If distributed is not installed.
+    DiftEditError
+        If the scheduler cannot be reached, or a worker cannot be prepared.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise MissingDependencyError("distributed", "distributed", "--cluster") from error
+    waiting = iter(pairs)
+    with _client(address, workers) as client:
+        payload = client.submit(_keep, pickle.dumps(work), key=f"dift-edit-work-{work.job}-{os.getpid()}")
+        running: dict[Any, Target] = {}
+        finished = distributed.as_completed(loop=client.loop)
+
+        def start(count: int) -> None:
+            for target, name in islice(waiting, count):
+                future = client.submit(_process, payload, work.job, _absolute(target), name, pure=False)
+                running[future] = target
+                finished.add(future)
+
+        start(2 * max(workers, sum(client.nthreads().values())))
+        while running:
+            future = next(finished)
+            target = running.pop(future)
+            yield _outcome(future, work, target, distributed.KilledWorker)
+            future.release()
+            start(1)
+
+
+def _outcome(future: Any, work: Work, target: Target, killed: type[BaseException]) -> Outcome:
+    try:
+        outcome: Outcome = future.result()
+    except killed:
+        return Outcome(row=lost_row(work, target, ATTEMPTS))
+    reason = outcome.row.reason.replace(_absolute(target).path, target.path)
+    return replace(outcome, row=replace(outcome.row, target=target.path, reason=reason))
+
+
+def _absolute(target: Target) -> Target:
+    """A worker's current folder may be another one."""
+    return target if is_url(target.path) else replace(target, path=os.path.abspath(target.path))
+
+
+@contextlib.contextmanager
+def _client(address: str, workers: int) -> Iterator[Any]:
+    """A client of the scheduler at an address, or of a new cluster of this machine."""
+    import dask
+    import distributed
+
+    quiet = {"distributed.scheduler.allowed-failures": ATTEMPTS - 1, "distributed.admin.low-level-log-length": 100}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(quiet))
+        if address == "local":
+            cluster = stack.enter_context(distributed.LocalCluster(n_workers=workers, threads_per_worker=1, **_LOCAL))
+            yield stack.enter_context(distributed.Client(cluster, set_as_default=False))
+            return
+        try:
+            client = distributed.Client(address, timeout=_ADDRESS_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise DiftEditError(
+                f"The dask scheduler {address} cannot be reached: start it with  dask scheduler  and give its address, "
+                "or use --cluster local."
+            ) from error
+        yield stack.enter_context(client)
+
+
+def _keep(payload: bytes) -> bytes:
+    """A task that gives the work as bytes; dask makes them again when the worker that holds them dies."""
+    return payload
+
+
+_workers: dict[str, Worker] = {}
+_one_at_a_time = threading.Lock()
+"""A model's hooks serve one thread; workers with several threads gain nothing here."""
+
+
+def _process(payload: bytes, job: str, target: Target, name: str) -> Outcome:
+    """Do one target on a dask worker, with a model that is loaded once."""
+    with _one_at_a_time:
+        if job not in _workers:
+            _workers.clear()
+            _workers[job] = Worker(pickle.loads(payload))
+        return _workers[job].process(target, name)

@@ -1,0 +1,181 @@
+"""A clip in, a clip out: tracking, rendering and writing in one resumable job."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dift_edit.atomic_files import write_text
+from dift_edit.clips.io import Clip, ClipWriter, as_clip, open_writer
+from dift_edit.clips.io.folder import FolderWriter
+from dift_edit.clips.resume import Scratch, fingerprint_in
+from dift_edit.clips.sequence import SequenceTrack, render_sequence, track_sequence
+from dift_edit.clips.tracking.plan import Keyframes
+from dift_edit.clips.tracking.settings import SequenceSettings
+from dift_edit.edits.base import Edit
+from dift_edit.features.base import Featurizer
+from dift_edit.imaging.image import Image
+from dift_edit.rendering.compositing import Compositing
+
+__all__ = ["ClipReport", "process_clip"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipReport:
+    """What became of a clip.
+
+    Attributes
+    ----------
+    output : Path
+        What was written.
+    track : SequenceTrack
+        Where the edit was in every frame.
+    applied : int
+        Frames that got the edit.
+    faded : int
+        Of these, the ones in which it fades.
+    """
+
+    output: Path
+    track: SequenceTrack
+    applied: int
+    faded: int
+
+    def summary(self) -> str:
+        """One line or two in words."""
+        count, cuts = self.track.count, self.track.cuts
+        text = f"The edit is on {self.applied} of {count} frames of {self.output}"
+        if self.faded:
+            text += f" (fading on {self.faded})"
+        if cuts:
+            shown = ", ".join(map(str, cuts[:20])) + ("…" if len(cuts) > 20 else "")
+            text += f"; {len(cuts)} cut{'s' if len(cuts) > 1 else ''} at {shown}"
+        return text + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data: the summary's numbers and one row a frame."""
+        return {
+            "output": str(self.output), "frames": self.track.count, "applied": self.applied, "faded": self.faded,
+            "cuts": self.track.cuts, "keyframes": self.track.keyframes, "model": self.track.model.id,
+            "rows": self.track.rows(),
+        }  # fmt: skip
+
+
+def process_clip(
+    frames: Any,
+    edit: Edit | Mapping[int, Edit],
+    output: Path | str,
+    *,
+    featurizer: Featurizer,
+    keyframes: Keyframes = 0,
+    settings: SequenceSettings | None = None,
+    compositing: Compositing | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    report: bool = True,
+) -> ClipReport:
+    """Carry an edit through a clip and write the result; a killed call goes on where it was and gives the same bytes.
+
+    Parameters
+    ----------
+    frames, edit, featurizer, keyframes, settings, compositing
+        As for `propagate_sequence`.
+    output : path
+        A video (.mp4, .mov, .mkv, .webm), .gif, .webp, or a folder. What was tracked is kept in a hidden folder
+        beside it until it is whole.
+    progress : callable
+        Called with "following" or "writing", frames done, frames to do.
+    report : bool
+        Write ``OUT.sequence.json`` (place and confidence of every frame) and ``OUT.sequence.svg`` (a plot).
+
+    Returns
+    -------
+    ClipReport
+
+    Raises
+    ------
+    DiftEditError
+        If an input is wrong or the output cannot be written.
+    """
+    clip = as_clip(frames)
+    output = Path(output)
+    scratch = Scratch(output)
+    whole = False
+    writer: ClipWriter | None = None
+    try:
+        writer = open_writer(output, clip, scratch=scratch.folder)
+        track = track_sequence(
+            clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=scratch.journal,
+            progress=lambda done, total: progress("following", done, total),
+        )  # fmt: skip
+        written = _written(clip, track, writer, scratch, compositing, lambda done: progress("writing", done, len(clip)))
+        result = _report(written, track)
+        if report:
+            scratch.put(output.with_name(f"{output.name}.sequence.json"), json.dumps(result.to_dict()) + "\n")
+            scratch.put(output.with_name(f"{output.name}.sequence.svg"), track.plot(clip.name))
+        whole = True
+    finally:
+        if writer is not None and not whole:
+            writer.discard()
+        scratch.close(keep=not whole and any(scratch.journal.glob("*.npz")))
+    return result
+
+
+def _written(
+    clip: Clip, track: SequenceTrack, writer: ClipWriter, scratch: Scratch, compositing: Compositing | None,
+    progress: Callable[[int], None],
+) -> Path:  # fmt: skip
+    """Render the frames and write them; into a folder only those that are not there yet."""
+    rendered = _Rendered(scratch.folder, _look(scratch.journal, track, compositing))
+    done = 0
+    if isinstance(writer, FolderWriter):
+        done = rendered.count
+        writer.skip(done)
+    for result in render_sequence(clip, track, compositing=compositing, start=done):
+        assert result.image is not None
+        writer.add(result.image, unchanged=result.opacity == 0)
+        if isinstance(writer, FolderWriter):
+            rendered.note(result.frame + 1)
+        progress(result.frame + 1)
+    return writer.close()
+
+
+def _report(output: Path, track: SequenceTrack) -> ClipReport:
+    opacity = np.array([track.opacity(frame) for frame in range(track.count)])
+    shown = opacity > 0
+    return ClipReport(
+        output=output, track=track, applied=int(shown.sum()), faded=int((shown & (opacity < 1)).sum())
+    )  # fmt: skip
+
+
+class _Rendered:
+    """How many frames of a folder were written with the same look."""
+
+    def __init__(self, folder: Path, look: str) -> None:
+        self._path, self._look = folder / "rendered.json", look
+        try:
+            stored = json.loads(self._path.read_text())
+            self.count = int(stored["count"]) if stored["look"] == look else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            self.count = 0
+
+    def note(self, count: int) -> None:
+        write_text(self._path, json.dumps({"look": self._look, "count": count}))
+
+
+def _look(journal: Path, track: SequenceTrack, compositing: Compositing | None) -> str:
+    """Digest of what is put on the frames, and how: the clip and the settings are in the journal's fingerprint."""
+    parts = [
+        fingerprint_in(journal), [layer.edit.recipe() for layer in track.layers],
+        (compositing or Compositing()).fingerprint(),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Image):
+        return value.digest
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

@@ -1,0 +1,264 @@
+"""Labels and keypoints through a sequence, or through a clip from any of its frames."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dift_edit._version import __version__
+from dift_edit.clips.io import Clip, as_clip, iterate_reversed
+from dift_edit.clips.labels.coding import Labels, check_labels, enlarge, gaussians, peaks, shrink
+from dift_edit.clips.labels.propagator import LabelPropagator, PropagationSettings
+from dift_edit.clips.labels.stored import ScoreStore, open_store
+from dift_edit.errors import GeometryError
+from dift_edit.features.base import FeatureMap, Featurizer, fingerprint
+from dift_edit.geometry.coords import Points, as_points
+from dift_edit.imaging.image import Image
+
+__all__ = ["PropagatedLabels", "propagate_keypoints", "propagate_labels"]
+
+Begin = Callable[[FeatureMap], torch.Tensor]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class PropagatedLabels:
+    """The labels of one frame.
+
+    Attributes
+    ----------
+    labels : ndarray
+        (H, W) with the first frame's values and type; every pixel has the label that won.
+    scores : torch.Tensor
+        (K, h, w) float32 in [0, 1] on the features' grid: how much of each class was found at a cell.
+    classes : tuple of int
+        The K values of the labels, in the scores' order; the smallest one is first.
+    """
+
+    labels: Labels
+    scores: torch.Tensor
+    classes: tuple[int, ...]
+
+
+def propagate_labels(
+    frames: Any,
+    labels: Any,
+    *,
+    featurizer: Featurizer | None = None,
+    settings: PropagationSettings | None = None,
+    frame: int = 0,
+    journal: Path | str | None = None,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+    **options: Any,
+) -> Iterator[PropagatedLabels]:
+    """Carry the labels of one frame to all frames of a sequence.
+
+    Parameters
+    ----------
+    frames : path, Clip, or iterable
+        A clip, see `open_clip`; or the frames in order: `FeatureMap`, or with a `featurizer` pictures, paths or
+        arrays, which are read one at a time.
+    labels : array_like
+        (H, W) integers or bool of one frame, at the picture's size; 0 is usually the background.
+    featurizer : Featurizer, optional
+        Needed where frames are not feature maps.
+    settings : PropagationSettings, optional
+        How labels are carried.
+    frame : int
+        The frame that has the labels; of a clip it may be any (-1 is the last), and they are carried forward and
+        backward from there.
+    journal : path, optional
+        A folder in which a killed run over a clip finds what it did before.
+    seed : int
+        Of the features, where they are made here.
+    progress : callable
+        Called with the frames of a clip that are done and that there are.
+    **options
+        Fields of `PropagationSettings`, over `settings`.
+
+    Yields
+    ------
+    PropagatedLabels
+        One for every frame, in order; that of `frame` has the labels as they were given.
+
+    Raises
+    ------
+    GeometryError
+        If the labels do not have the frame's size or are no integers, or the frames' sizes differ.
+    """
+    settings = replace(settings or PropagationSettings(), **options)
+    given, classes = check_labels(labels)
+
+    def begin(features: FeatureMap) -> torch.Tensor:
+        if given.shape != features.image_size[::-1]:
+            raise GeometryError(
+                f"The labels are {given.shape[1]}×{given.shape[0]} pixels, but the frame is "
+                f"{features.image_size[0]}×{features.image_size[1]}: give labels of the frame's size."
+            )
+        return shrink(given, classes, features, settings.protocol)
+
+    way = _Way(featurizer, settings, seed, frame, journal, progress)
+    for first, size, scores in _carried(frames, begin, way, digest=_digest(given)):
+        winner = None if first else enlarge(scores, size, settings.protocol)
+        named = given if winner is None else np.asarray(classes, dtype=given.dtype)[winner]
+        yield PropagatedLabels(named, scores, classes)
+
+
+def propagate_keypoints(
+    frames: Any,
+    points: Any,
+    *,
+    featurizer: Featurizer | None = None,
+    settings: PropagationSettings | None = None,
+    frame: int = 0,
+    journal: Path | str | None = None,
+    sigma: float = 1.0,
+    peak_cells: int = 5,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+    **options: Any,
+) -> Iterator[Points]:
+    """Carry keypoints of one frame to all frames of a sequence, each as a soft label of Gaussian shape.
+
+    Parameters
+    ----------
+    frames, frame, journal, progress
+        As for `propagate_labels`.
+    points : array_like
+        (N, 2) in pixels of the frame.
+    featurizer : Featurizer, optional
+        Needed where frames are not feature maps.
+    settings : PropagationSettings, optional
+        How labels are carried.
+    sigma : float
+        Of the Gaussians, in cells.
+    peak_cells : int
+        A keypoint of a frame is the mean of so many cells with its highest scores, weighted with them.
+    seed : int
+        Of the features, where they are made here.
+    **options
+        Fields of `PropagationSettings`, over `settings`.
+
+    Yields
+    ------
+    ndarray
+        (N, 2) in pixels for every frame, in order; those of `frame` are the points as they were given.
+
+    Raises
+    ------
+    GeometryError
+        If points are not finite, or the frames' sizes differ.
+    """
+    settings = replace(settings or PropagationSettings(), **options)
+    given = as_points(points)
+    if not sigma > 0 or peak_cells < 1:
+        raise GeometryError("Keypoints need a sigma above 0 and at least one peak cell.")
+    way = _Way(featurizer, settings, seed, frame, journal, progress)
+    begin = lambda features: gaussians(given, features, sigma)  # noqa: E731
+    for first, size, scores in _carried(frames, begin, way, digest=f"{_digest(given)} {sigma}"):
+        yield given if first else peaks(scores, size, peak_cells)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How labels go through a sequence."""
+
+    featurizer: Featurizer | None
+    settings: PropagationSettings
+    seed: int
+    frame: int
+    journal: Path | str | None
+    progress: Progress
+
+    def features(self, frame: Any) -> FeatureMap:
+        """The feature map of a frame."""
+        if isinstance(frame, FeatureMap):
+            return frame
+        if self.featurizer is None:
+            raise GeometryError(
+                "Propagation through pictures needs a featurizer: pass featurizer=load_featurizer('mini'), or pass "
+                "feature maps."
+            )
+        return self.featurizer(frame, seed=self.seed)
+
+
+def _carried(
+    frames: Any, begin: Begin, way: _Way, *, digest: str
+) -> Iterator[tuple[bool, tuple[int, int], torch.Tensor]]:
+    """Of every frame, in order: whether it is the one that has the labels, its size, and its scores."""
+    if isinstance(frames, str | Path | Clip) or way.frame or way.journal:
+        yield from _through_clip(as_clip(frames), begin, way, digest)
+        return
+    propagator: LabelPropagator | None = None
+    for frame in frames:
+        features = way.features(frame)
+        if propagator is None:
+            scores = begin(features)
+            propagator = LabelPropagator(features, scores, way.settings)
+            yield True, features.image_size, scores
+        else:
+            yield False, features.image_size, propagator(features)
+
+
+def _through_clip(
+    clip: Clip, begin: Begin, way: _Way, digest: str
+) -> Iterator[tuple[bool, tuple[int, int], torch.Tensor]]:
+    """Backward from the frame that has the labels first, onto the disk; then all frames in order."""
+    count = len(clip)
+    if not -count <= way.frame < count:
+        raise GeometryError(f"The frame {way.frame} is not in {clip.name}: it has the frames 0 to {count - 1}.")
+    key = way.frame % count
+    features = way.features(next(clip.read(key, key + 1)))
+    first = begin(features)
+    model = way.featurizer.fingerprint if way.featurizer else ""
+    job = fingerprint(
+        __version__, clip.fingerprint() if way.journal else "", count, key, digest, model, way.settings, way.seed
+    )
+    with open_store(way.journal, job) as store:
+        for done, _ in enumerate(_passed(clip, range(key - 1, -1, -1), features, first, way, store), 1):
+            way.progress(done, count)
+        for number in range(key):
+            yield False, clip.size, store.load(number)
+        way.progress(key + 1, count)
+        yield True, clip.size, first
+        for number, scores in _passed(clip, range(key + 1, count), features, first, way, store):
+            way.progress(number + 1, count)
+            yield False, clip.size, scores
+
+
+def _passed(
+    clip: Clip, numbers: range, features: FeatureMap, first: torch.Tensor, way: _Way, store: ScoreStore
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Number and scores of frames in one direction; those that the store has are not made again."""
+    propagator = LabelPropagator(features, first, way.settings)
+    done = next((place for place, number in enumerate(numbers) if number not in store), len(numbers))
+    for number in numbers[:done]:
+        yield number, store.load(number)
+    if done == len(numbers):
+        return
+    recent = numbers[max(0, done - way.settings.last_frames) : done]
+    for number, image in _read(clip, recent):
+        propagator.remember(way.features(image), store.load(number))
+    for number, image in _read(clip, numbers[done:]):
+        scores = propagator(way.features(image))
+        store.save(number, scores)
+        yield number, scores
+
+
+def _read(clip: Clip, numbers: range) -> Iterator[tuple[int, Image]]:
+    """Frames in the order of a range that goes up or down by one."""
+    if not len(numbers):
+        return
+    if numbers.step > 0:
+        yield from zip(numbers, clip.read(numbers[0], numbers[-1] + 1), strict=True)
+    else:
+        yield from iterate_reversed(clip, numbers[-1], numbers[0] + 1)
+
+
+def _digest(values: Labels | Points) -> str:
+    return hashlib.sha256(f"{values.dtype} {values.shape}".encode() + values.tobytes()).hexdigest()

@@ -1,0 +1,172 @@
+"""Masks and keypoints of one frame in, a clip's masks and keypoints out, in one resumable job."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ImageDraw
+
+from dift_edit.clips.io import Clip, as_clip, open_writer
+from dift_edit.clips.labels import PropagationSettings, propagate_keypoints, propagate_labels
+from dift_edit.clips.labels.coding import Labels
+from dift_edit.clips.labels.masks import draw_labels, write_mask
+from dift_edit.clips.resume import Scratch
+from dift_edit.errors import OutputError
+from dift_edit.features.base import Featurizer
+from dift_edit.geometry.coords import Points
+from dift_edit.imaging.image import Image, as_image
+from dift_edit.viz.primitives import distinct_colors, draw_dot, opaque_picture, painted, stroke_width
+
+__all__ = ["draw_points", "process_keypoints", "process_labels"]
+
+Progress = Callable[[str, int, int], None]
+
+
+def process_labels(
+    frames: Any,
+    labels: Any,
+    output: Path | str,
+    *,
+    featurizer: Featurizer,
+    frame: int = 0,
+    settings: PropagationSettings | None = None,
+    seed: int = 0,
+    progress: Progress = lambda stage, done, total: None,
+) -> Path:
+    """Carry a mask of one frame through a clip and write the masks; a killed call goes on where it was.
+
+    Parameters
+    ----------
+    frames, labels, featurizer, frame, settings, seed
+        As for `propagate_labels`.
+    output : path
+        A folder gets one palette PNG for each frame, as DAVIS has them; a video, GIF or WebP shows the masks over the
+        frames.
+    progress : callable
+        Called with "labelling", frames done, frames to do.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    DiftEditError
+        If an input is wrong or the output cannot be written.
+    """
+    clip, output = as_clip(frames), Path(output)
+    if not output.suffix and np.max(labels, initial=0) > 255:
+        raise OutputError("A palette PNG holds the labels 0 to 255, but a larger one was given: number them anew.")
+
+    def write(scratch: Scratch) -> Path:
+        results = propagate_labels(
+            clip, labels, featurizer=featurizer, settings=settings, frame=frame, journal=scratch.journal, seed=seed,
+            progress=lambda done, total: progress("labelling", done, total),
+        )  # fmt: skip
+        masks = (result.labels for result in results)
+        return _drawn(clip, masks, draw_labels, output, scratch) if output.suffix else _masks(clip, masks, output)
+
+    return _resumable(output, write)
+
+
+def process_keypoints(
+    frames: Any,
+    points: Any,
+    output: Path | str,
+    *,
+    featurizer: Featurizer,
+    frame: int = 0,
+    settings: PropagationSettings | None = None,
+    seed: int = 0,
+    progress: Progress = lambda stage, done, total: None,
+) -> Path:
+    """Carry keypoints of one frame through a clip and write them; a killed call goes on where it was.
+
+    Parameters
+    ----------
+    frames, points, featurizer, frame, settings, seed
+        As for `propagate_keypoints`.
+    output : path
+        A ``.json`` file gets the points of every frame; a video, GIF, WebP or folder shows them on the frames, and
+        ``OUT.points.json`` lies beside it.
+    progress : callable
+        Called with "labelling", frames done, frames to do.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    DiftEditError
+        If an input is wrong or the output cannot be written.
+    """
+    clip, output = as_clip(frames), Path(output)
+    only = output.suffix.lower() == ".json"
+
+    def write(scratch: Scratch) -> Path:
+        rows: list[Points] = []
+
+        def kept() -> Iterator[Points]:
+            for found in propagate_keypoints(
+                clip, points, featurizer=featurizer, settings=settings, frame=frame, journal=scratch.journal, seed=seed,
+                progress=lambda done, total: progress("labelling", done, total),
+            ):  # fmt: skip
+                rows.append(found)
+                yield found
+
+        if only:
+            list(kept())
+        else:
+            _drawn(clip, kept(), draw_points, output, scratch)
+        plain = {"frame": frame % len(clip), "points": [np.round(row, 2).tolist() for row in rows]}
+        place = output if only else output.with_name(f"{output.name}.points.json")
+        scratch.put(place, json.dumps(plain) + "\n")
+        return output
+
+    return _resumable(output, write)
+
+
+def draw_points(image: Image, points: Points) -> Image:
+    """A picture with a dot for every point (N, 2), each in a colour of its own."""
+    radius = 1.5 * stroke_width(image.size)
+
+    def paint(draw: ImageDraw.ImageDraw, scale: int) -> None:
+        for point, color in zip(points, distinct_colors(len(points)), strict=True):
+            draw_dot(draw, point, radius, color, scale)
+
+    return as_image(painted(opaque_picture(image), paint))
+
+
+def _resumable(output: Path, write: Callable[[Scratch], Path]) -> Path:
+    scratch = Scratch(output)
+    whole = False
+    try:
+        written = write(scratch)
+        whole = True
+    finally:
+        scratch.close(keep=not whole and any(scratch.journal.glob("*.npy")))
+    return written
+
+
+def _masks(clip: Clip, masks: Iterable[Labels], folder: Path) -> Path:
+    for index, labels in enumerate(masks):
+        write_mask(folder / f"{Path(clip.frame_name(index)).stem}.png", labels)
+    return folder
+
+
+def _drawn(
+    clip: Clip, found: Iterable[Any], draw: Callable[[Image, Any], Image], output: Path, scratch: Scratch
+) -> Path:
+    writer = open_writer(output, clip, scratch=scratch.folder)
+    try:
+        for image, one in zip(clip.read(0, len(clip)), found, strict=True):
+            writer.add(draw(image, one))
+        return writer.close()
+    except BaseException:
+        writer.discard()
+        raise

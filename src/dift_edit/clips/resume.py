@@ -1,0 +1,121 @@
+"""The hidden folder beside an output, in which a killed run finds what it did before."""
+
+import contextlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from dift_edit.atomic_files import lock_file, write_text
+from dift_edit.errors import OutputError
+
+__all__ = ["Scratch", "claim", "fingerprint_in"]
+
+_LABEL = "job.json"
+_HALF_WRITTEN = ".dift-edit-*.tmp"
+
+
+class Scratch:
+    """What a run keeps while its output is not whole; held by one process at a time.
+
+    Everything half-written lies in here, so that a killed run leaves nothing else behind, and the next one clears it
+    away. It is on the same disk as the output: what is whole is renamed into its place.
+
+    Parameters
+    ----------
+    output : Path
+        The file or folder that will be written. A file's folder must exist.
+
+    Attributes
+    ----------
+    folder : Path
+        The hidden folder.
+    journal : Path
+        A folder in it, for what was found.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made, or another run is writing the same output.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.folder = output.parent / f".{output.name}.dift-edit"
+        self.journal = self.folder / "journal"
+        try:
+            self.folder.mkdir(exist_ok=True, parents=not output.suffix)
+            self._lock: Any = (self.folder / "lock").open("a")
+        except FileNotFoundError as error:
+            message = f"The folder {output.parent} does not exist: create it or choose another output path."
+            raise OutputError(message) from error
+        except OSError as error:
+            raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
+        try:
+            lock_file(self._lock)
+        except OSError as error:
+            self._lock.close()
+            raise OutputError(f"Another run is writing {output}: wait for it, or choose another output.") from error
+        half_written = [*self.folder.glob(_HALF_WRITTEN)]
+        if output.is_dir():
+            half_written += output.glob(_HALF_WRITTEN)
+        for path in half_written:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def put(self, path: Path, text: str) -> None:
+        """Write a text to its place beside the output, whole or not at all."""
+        inside = self.folder / path.name
+        write_text(inside, text)
+        inside.replace(path)
+
+    def close(self, *, keep: bool) -> None:
+        """Let go of the folder, and remove it unless what is in it should be kept."""
+        self._lock.close()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def claim(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
+    """Take a folder for one job; what another job left in it is removed.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when it is not there.
+    fingerprint : str
+        Of the job.
+    ours : pattern
+        Names of files that a job leaves, ``job.json`` and half-written ones included.
+
+    Returns
+    -------
+    bool
+        Whether it was this job's already.
+
+    Raises
+    ------
+    OutputError
+        If other files are in it, or it cannot be made.
+    """
+    if fingerprint_in(folder) == fingerprint:
+        return True
+    label = folder / _LABEL
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(not ours.fullmatch(path.name) for path in folder.iterdir()):
+            raise OutputError(f"{folder} holds other files: choose another folder for the journal.")
+        label.unlink(missing_ok=True)  # first, so that nothing of another job is taken for this one's
+        for path in folder.iterdir():
+            path.unlink()
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    write_text(label, json.dumps({"fingerprint": fingerprint}))
+    return False
+
+
+def fingerprint_in(folder: Path) -> str | None:
+    """Of the job that a folder was taken for; None when it was for none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / _LABEL).read_text())["fingerprint"])
+    return None

@@ -1,0 +1,100 @@
+"""Which edits are followed from which keyframes over which frames."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dift_edit.clips.io import Clip
+from dift_edit.clips.tracking.path import Keyframe
+from dift_edit.clips.tracking.pose import map_points, quad_matrices, quad_side
+from dift_edit.edits.base import Edit, as_quad, check_edit
+from dift_edit.errors import EditError
+from dift_edit.geometry.coords import Points
+
+__all__ = ["Keyframes", "Part", "plan_clip"]
+
+Keyframes = int | Mapping[int, Any]
+
+_LEAST_SIDE = 0.09  # of the frame's short side: smaller edits are followed with what is round them
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One edit to follow."""
+
+    edit: Edit
+    source: int
+    quad: Points
+    keyframes: list[Keyframe]
+    span: tuple[int, int]
+    weight: Callable[[int], float]
+
+    @property
+    def passes(self) -> int:
+        """Frames that will be looked at; those between two keyframes twice."""
+        inner = self.keyframes[-1].frame - self.keyframes[0].frame - len(self.keyframes) + 1
+        return self.span[1] - self.span[0] - len(self.keyframes) + max(inner, 0)
+
+
+def plan_clip(clip: Clip, edit: Edit | Mapping[int, Edit], keyframes: Keyframes) -> list[Part]:
+    """Which edits are followed from which keyframes over which frames."""
+    count = len(clip)
+    if isinstance(edit, Mapping):
+        if not edit:
+            raise EditError("No edit was given: name at least one keyframe with its edit.")
+        order = sorted(_frame_number(frame, count) for frame in edit)
+        bounds = [-1, *order, count]
+        parts = []
+        for number, frame in enumerate(order):
+            before = bounds[number] if number else None
+            after = bounds[number + 2] if number + 1 < len(order) else None
+            span = (0 if before is None else before, count if after is None else after + 1)
+            quad = _followed(edit[frame], clip, frame)
+            parts.append(Part(edit[frame], frame, quad, [Keyframe(frame, quad)], span, _tent(before, frame, after)))
+        return parts
+    given = {keyframes: None} if isinstance(keyframes, int) else dict(keyframes)
+    sources = [frame for frame, quad in given.items() if quad is None]
+    if len(sources) != 1:
+        raise EditError(
+            f"Of the keyframes, exactly one is the frame that the edit was made on (None), but {len(sources)} are."
+        )
+    source = _frame_number(sources[0], count)
+    quad = _followed(edit, clip, source)
+    keys = []
+    for frame, corners in sorted(given.items()):
+        number = _frame_number(frame, count)
+        if corners is None:
+            keys.append(Keyframe(number, quad))
+        else:
+            matrix = quad_matrices(edit.quad, as_quad(corners, f"The quad in frame {number}")[None])[0]
+            keys.append(Keyframe(number, np.asarray(map_points(matrix, quad))))
+    return [Part(edit, source, quad, keys, (0, count), lambda _frame: 1.0)]
+
+
+def _frame_number(frame: Any, count: int) -> int:
+    if not isinstance(frame, int | np.integer) or not -count <= frame < count:
+        raise EditError(f"The keyframe {frame!r} is not in the clip: it has the frames 0 to {count - 1}.")
+    return int(frame) % count
+
+
+def _followed(edit: Edit, clip: Clip, frame: int) -> Points:
+    """The quad that is followed: the edit's own, grown where it is too small to be seen again."""
+    check_edit(edit, clip.size, f"The edit of frame {frame}")
+    quad = as_quad(edit.quad)
+    least = _LEAST_SIDE * min(clip.size)
+    middle = quad.mean(0)
+    return np.asarray(middle + (quad - middle) * max(1.0, least / quad_side(quad)))
+
+
+def _tent(before: int | None, key: int, after: int | None) -> Callable[[int], float]:
+    """1 at the keyframe, falling to 0 at the neighbouring ones; 1 to the ends of the clip."""
+
+    def weight(frame: int) -> float:
+        other = before if frame < key else after
+        if other is None or frame == key:
+            return 1.0
+        return max(0.0, 1 - abs(frame - key) / abs(other - key))
+
+    return weight

@@ -1,0 +1,5 @@
+"""Images: pixels as they came, reading and writing of files, colour."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

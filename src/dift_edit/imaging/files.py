@@ -1,0 +1,344 @@
+"""Reading and writing pictures: every turn, profile and depth in; the same format and metadata out."""
+
+import contextlib
+import io
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import PIL.Image
+from PIL import ImageCms, JpegImagePlugin
+
+from dift_edit.atomic_files import write_atomic
+from dift_edit.errors import ImageError, OutputError
+from dift_edit.imaging.image import FileInfo, Image, Pixels, as_image
+
+__all__ = ["DEFAULT_MAX_PIXELS", "OUTPUT_FORMATS", "from_pil", "load_image", "save_image"]
+
+DEFAULT_MAX_PIXELS = 200_000_000
+"""Larger pictures are refused unless the caller raises the limit (decompression bombs)."""
+
+OUTPUT_FORMATS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP",
+    ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF", ".avif": "AVIF",
+}  # fmt: skip
+_NO_ALPHA = {"JPEG", "BMP"}
+_METADATA = {
+    "JPEG": {"exif", "icc_profile", "xmp", "dpi", "qtables", "subsampling"},
+    "PNG": {"exif", "icc_profile", "dpi"},
+    "WEBP": {"exif", "icc_profile", "xmp"},
+    "TIFF": {"exif", "icc_profile", "dpi"},
+    "AVIF": {"exif", "icc_profile", "xmp"},
+}
+_QUALITY: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+    "TIFF": {"compression": "tiff_deflate"},
+}
+_TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
+
+
+def load_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
+    """Read a picture as it is meant to be displayed.
+
+    The EXIF orientation is applied, an embedded colour profile is converted to sRGB, grey, palette and CMYK become
+    RGB, 16 bits a channel stay 16 bits. Of an animation the first frame is read.
+
+    Parameters
+    ----------
+    path : path
+        Any format that Pillow reads.
+    max_pixels : int
+        Refuse larger pictures.
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, empty, not a picture, damaged or too large.
+    """
+    path = Path(path)
+    if "\0" in str(path):
+        raise ImageError(f"The name {str(path)!r} has a NUL character, which no file can have: correct it.")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ImageError(f"{path} is empty (0 bytes): give a complete picture file.")
+            file.seek(0)
+            return _read(file, path, max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist: check the path.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path} is a folder, not a picture: name a file.") from error
+    except PermissionError as error:
+        raise ImageError(f"{path} may not be read: check its permissions.") from error
+    except PIL.UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path} is not a picture in a format that can be read: give a JPEG, PNG, WebP, TIFF…."
+        ) from error
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(f"{path} is larger than {max_pixels} pixels: raise the limit if you trust it.") from error
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{path} needs more memory than there is: shrink it, or lower --max-pixels.") from error
+    except Exception as error:  # whatever a decoder may meet in a damaged file
+        raise ImageError(f"{path} is damaged or incomplete ({_first_line(error)}): replace the file.") from error
+
+
+_PILLOW_LIMIT = threading.Lock()
+
+
+def _open(file: BinaryIO) -> PIL.Image.Image:
+    """A picture's header; without Pillow's own limit, which is lower than ours may be and names no remedy."""
+    with _PILLOW_LIMIT:
+        before, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+        try:
+            return PIL.Image.open(file)
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = before
+
+
+def _read(file: BinaryIO, path: Path, max_pixels: int) -> Image:
+    with _open(file) as opened:
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{path} has {width}×{height} pixels, more than the limit of {max_pixels}: "
+                "shrink it, or raise max_pixels (--max-pixels) if you trust the file."
+            )
+        deep = _deep_pixels(path, opened)
+        if deep is None:
+            opened.load()
+        return from_pil(opened, path=path, deep=deep)
+
+
+def _deep_pixels(path: Path, opened: PIL.Image.Image) -> Pixels | None:
+    """Pixels of a colour picture with more than 8 bits a channel, which Pillow would cut to 8; None for others."""
+    if opened.format not in ("PNG", "TIFF") or opened.mode not in ("RGB", "RGBA", "LA"):
+        return None
+    if opened.format == "PNG":
+        header = path.read_bytes()[:26]
+        if len(header) < 26 or header[24] != 16:
+            return None
+    elif max(opened.tag_v2.get(258, (8,))) != 16:  # type: ignore[attr-defined]
+        return None
+    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16:
+        return None
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return np.asarray(array)
+
+
+def from_pil(picture: PIL.Image.Image, *, path: Path | None = None, deep: Pixels | None = None) -> Image:
+    """A Pillow picture as an `Image`.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        The picture, with its EXIF and profile in ``info``.
+    path : Path, optional
+        Its file; then metadata is kept for writing.
+    deep : ndarray, optional
+        (H, W[, C]) uint16 pixels to use instead of the picture's own.
+
+    Returns
+    -------
+    Image
+    """
+    format_ = "JPEG" if picture.format == "MPO" else (picture.format or "PNG")
+    frames = int(getattr(picture, "n_frames", 1))
+    orientation = _orientation(picture)
+    metadata = _writer_metadata(picture, format_)
+    profile = picture.info.get("icc_profile")
+    converted = None
+    if deep is not None:
+        array = deep
+    elif picture.mode in ("I;16", "I;16B", "I;16L", "I"):
+        array = np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
+    elif picture.mode == "F":
+        array = _from_float(np.asarray(picture), path)
+    else:
+        has_alpha = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+        if picture.mode == "CMYK":
+            metadata.pop("icc_profile", None)
+            picture = _to_srgb(picture, profile, "CMYK") or picture.convert("RGB")
+        picture = picture.convert("RGBA" if has_alpha else "RGB")
+        array = np.array(picture)
+        if "icc_profile" in metadata:
+            srgb = _to_srgb(picture, profile, picture.mode)
+            if srgb is None:
+                metadata.pop("icc_profile")
+            else:
+                converted = np.array(srgb)[..., :3]
+    array = _turn(array, orientation)
+    base = as_image(array)
+    native = None
+    if converted is not None:
+        converted = _turn(converted, orientation)
+        if np.array_equal(converted, base.pixels):
+            converted = None
+        else:
+            native = base.pixels
+    alpha = base.alpha
+    if alpha is not None and (alpha == base.full_scale).all():
+        alpha = None
+    pixels = base.pixels if converted is None else np.ascontiguousarray(converted)
+    info = None
+    if path is not None:
+        info = FileInfo(
+            path=path, format=format_, metadata=metadata, native=native,
+            converted=None if native is None else pixels, frames=frames,
+        )  # fmt: skip
+    return Image(pixels, alpha, info)
+
+
+def _writer_metadata(picture: PIL.Image.Image, format_: str) -> dict[str, Any]:
+    info = picture.info
+    metadata = {key: info[key] for key in ("icc_profile", "dpi") if info.get(key)}
+    with contextlib.suppress(Exception):  # broken EXIF must not lose the picture
+        exif = picture.getexif()
+        exif.pop(0x0112, None)
+        if len(exif):
+            metadata["exif"] = exif.tobytes()
+    if isinstance(info.get("xmp"), bytes) and b"rientation" not in info["xmp"]:
+        metadata["xmp"] = info["xmp"]
+    if format_ == "JPEG" and isinstance(picture, JpegImagePlugin.JpegImageFile) and picture.mode == "RGB":
+        metadata["qtables"] = picture.quantization
+        metadata["subsampling"] = max(JpegImagePlugin.get_sampling(picture), 0)
+    return metadata
+
+
+def _orientation(picture: PIL.Image.Image) -> int:
+    with contextlib.suppress(Exception):
+        return int(picture.getexif().get(0x0112, 1))
+    return 1
+
+
+def _turn(array: Pixels, orientation: int) -> Pixels:
+    if orientation not in _TURNS:
+        return array
+    quarters, mirror = _TURNS[orientation]
+    turned = np.rot90(array, quarters)
+    return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
+
+
+def _from_float(array: Pixels, path: Path | None) -> Pixels:
+    array = np.where(np.isfinite(array), array, 0).astype(np.float32)
+    top = float(array.max(initial=0))
+    if array.min(initial=0) < 0 or top > 1:
+        full = 255.0 if top <= 255 else 65535.0 if top <= 65535 else top
+        array = array / full
+    return np.clip(array, 0, 1)
+
+
+def _to_srgb(picture: PIL.Image.Image, profile: bytes | None, mode: str) -> PIL.Image.Image | None:
+    """The picture converted from its profile to sRGB; None when the profile is unusable."""
+    if not profile:
+        return None
+    try:
+        return ImageCms.profileToProfile(
+            picture, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"),
+            outputMode="RGB" if mode == "CMYK" else mode,
+        )  # fmt: skip
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def save_image(image: Image, path: Path | str) -> Path:
+    """Write a picture under its final name only when it is whole.
+
+    The format follows from the name's ending. Metadata of the file the picture came from (EXIF, colour profile,
+    JPEG tables) is kept as far as the format has a place for it; pixels that were not edited keep their original
+    values, also in a wide-gamut profile.
+
+    Parameters
+    ----------
+    image : Image
+        The picture.
+    path : path
+        Where to write; an ending that cannot be written becomes ``.png``.
+
+    Returns
+    -------
+    Path
+        The path that was written.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    format_ = OUTPUT_FORMATS.get(path.suffix.lower())
+    if format_ is None:
+        path, format_ = path.with_name(path.name + ".png"), "PNG"
+    metadata = dict(image.file.metadata) if image.file else {}
+    pixels = image.pixels
+    alpha = None if format_ in _NO_ALPHA else image.alpha
+    if format_ in _NO_ALPHA and image.alpha is not None:
+        pixels = _over_white(image)
+    profile = metadata.get("icc_profile") if "icc_profile" in _METADATA.get(format_, set()) else None
+    if profile and image.file and image.file.native is not None:
+        pixels = _to_native(image, pixels, profile)
+    if pixels.dtype == np.uint16 and format_ in ("PNG", "TIFF"):
+        data = _encode_16_bit(pixels, alpha, ".png" if format_ == "PNG" else ".tiff", profile)
+        write_atomic(path, lambda file: file.write(data))
+        return path
+    options = {**_QUALITY.get(format_, {}), **{k: v for k, v in metadata.items() if k in _METADATA.get(format_, set())}}
+    if "qtables" in options:
+        options.pop("quality", None)
+    picture = Image(pixels, alpha).to_pil()
+    try:
+        write_atomic(path, lambda file: picture.save(file, format_, **options))
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise OutputError(f"{path} cannot be written as {format_} ({_first_line(error)}): use a .png name.") from error
+    return path
+
+
+def _over_white(image: Image) -> Pixels:
+    assert image.alpha is not None
+    opacity = image.alpha[..., None].astype(np.float32) / image.full_scale
+    mixed = image.pixels * opacity + image.full_scale * (1 - opacity)
+    return (mixed if image.full_scale == 1 else np.round(mixed)).astype(image.pixels.dtype)
+
+
+def _to_native(image: Image, pixels: Pixels, profile: bytes) -> Pixels:
+    """Unedited pixels as they were; edited ones converted from sRGB to the file's own profile."""
+    assert image.file is not None and image.file.native is not None and image.file.converted is not None
+    if pixels.shape != image.file.native.shape or pixels.dtype != np.uint8:
+        return pixels
+    changed = (pixels != image.file.converted).any(axis=2)
+    converted = ImageCms.profileToProfile(
+        PIL.Image.fromarray(pixels), ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    )
+    return np.where(changed[..., None], np.asarray(converted), image.file.native)
+
+
+def _encode_16_bit(pixels: Pixels, alpha: Pixels | None, suffix: str, profile: bytes | None) -> bytes:
+    order = pixels[..., ::-1] if alpha is None else np.concatenate([pixels[..., ::-1], alpha[..., None]], axis=2)
+    done, encoded = cv2.imencode(suffix, np.ascontiguousarray(order))
+    if not done:
+        raise OutputError("The 16-bit picture cannot be encoded: save it as an 8-bit PNG.")
+    data = encoded.tobytes()
+    return _insert_png_profile(data, profile) if profile and suffix == ".png" else data
+
+
+def _insert_png_profile(data: bytes, profile: bytes) -> bytes:
+    """Put an iCCP chunk behind the header (PNG specification, 11.3.2.3)."""
+    import struct
+    import zlib
+
+    body = b"ICC profile\0\0" + zlib.compress(profile)
+    chunk = struct.pack(">I", len(body)) + b"iCCP" + body + struct.pack(">I", zlib.crc32(b"iCCP" + body))
+    return data[:33] + chunk + data[33:]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")

@@ -1,0 +1,11 @@
+from .recipe import EditFile as EditFile
+from .recipe import Job as Job
+from .recipe import load_job as load_job
+from .recipe import save_job as save_job
+
+__all__ = [
+    "EditFile",
+    "Job",
+    "load_job",
+    "save_job",
+]

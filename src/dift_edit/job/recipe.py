@@ -1,0 +1,306 @@
+"""A job: what is put on many targets, and how it is done. The command line, the library and the plugin share it."""
+
+import os
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dift_edit.atomic_files import write_text
+from dift_edit.errors import DiftEditError, EditError
+from dift_edit.job.toml_values import (
+    check_keys,
+    corners_of,
+    numbers_of,
+    settings_of,
+    table_of,
+    text_of,
+    texts_of,
+    toml_value,
+)
+from dift_edit.rendering.compositing import Compositing
+from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.targets.storage import is_url
+
+__all__ = ["EditFile", "Job", "load_job", "save_job"]
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class EditFile:
+    """An edit in a file, as a layer of a job.
+
+    Attributes
+    ----------
+    file : str
+        The JSON file of `save_edit`.
+    compositing : Compositing or None
+        How this layer is blended; None takes the job's.
+    """
+
+    file: str
+    compositing: Compositing | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What ``job.toml`` holds. Paths may be relative to the file; `load_job` makes them usable from here.
+
+    Attributes
+    ----------
+    source : str
+        The picture that the edit was made on.
+    sticker, edited : str or None
+        The edit: a picture with transparency, or the source after editing. At most one of them.
+    edits : tuple of EditFile
+        For every other kind of edit; put on above it in this order, see `Layers`. A plain path stands for one that is
+        blended as the job says.
+    at : tuple (x, y, w, h) or None
+        Where the sticker lies in the source.
+    quad : tuple of four (x, y) or None
+        The same as four corners: top left, top right, bottom right, bottom left.
+    targets : tuple of str
+        Files, folders, patterns, URLs.
+    lists : tuple of str
+        Files that name targets, see `dift_edit.targets.collect.collect_targets`.
+    output : str
+        Folder or URL for the results.
+    model, device : str
+        Arguments of `load_featurizer`; several devices may be given with commas, one process each.
+    model_settings : dict
+        Further arguments of `load_featurizer`.
+    transfer : TransferSettings
+    compositing : Compositing
+    batch : BatchSettings
+
+    Raises
+    ------
+    EditError
+        If there is no edit, a sticker and an edited source, or a sticker with two places.
+    """
+
+    source: str
+    sticker: str | None = None
+    edited: str | None = None
+    edits: tuple[EditFile, ...] = ()
+    at: tuple[float, ...] | None = None
+    quad: tuple[tuple[float, float], ...] | None = None
+    targets: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    output: str
+    model: str = "mini"
+    device: str = "cpu"
+    model_settings: dict[str, Any] = field(default_factory=dict)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    compositing: Compositing = field(default_factory=Compositing)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+
+    def __post_init__(self) -> None:
+        layers = tuple(each if isinstance(each, EditFile) else EditFile(each) for each in self.edits)
+        object.__setattr__(self, "edits", layers)
+        if self.sticker is not None and self.edited is not None:
+            raise EditError("A job has a sticker or an edited source (--sticker, --edited), not both.")
+        if self.sticker is None and self.edited is None and not self.edits:
+            raise EditError(
+                "A job needs one edit: give a sticker, an edited source or a file (--sticker, --edited, --edit)."
+            )
+        if self.sticker is None and (self.at is not None or self.quad is not None):
+            raise EditError("Only a sticker needs a place: --at and --quad go with --sticker.")
+        if self.at is not None and self.quad is not None:
+            raise EditError("A sticker has one place: give at or quad (--at, --quad), not both.")
+
+    def load_edit(self, source: Any) -> Any:
+        """The edit, several as layers, checked against the loaded source.
+
+        Raises
+        ------
+        DiftEditError
+            If it cannot be read or does not fit the source.
+        """
+        from dift_edit.edits import Layers, Sticker, edit_from_difference, load_edit
+        from dift_edit.imaging.files import load_image
+
+        layers: list[Any] = [load_edit(each.file) for each in self.edits]
+        settings = [each.compositing for each in self.edits]
+        if self.edited is not None:
+            layers.insert(0, edit_from_difference(source, load_image(self.edited)))
+        if self.sticker is not None:
+            layers.insert(0, Sticker.from_file(self.sticker, at=self.at, quad=self.quad, source_size=source.size))
+        settings = [*[None] * (len(layers) - len(settings)), *settings]
+        return layers[0] if len(layers) == 1 and settings == [None] else Layers(layers, settings)
+
+    def moved(self, change: Callable[[str], str]) -> "Job":
+        """The job with every path changed by a function."""
+        return replace(
+            self,
+            source=change(self.source),
+            sticker=self.sticker and change(self.sticker),
+            edited=self.edited and change(self.edited),
+            edits=tuple(replace(each, file=change(each.file)) for each in self.edits),
+            targets=tuple(map(change, self.targets)),
+            lists=tuple(path if path == "-" else change(path) for path in self.lists),
+            output=change(self.output),
+        )
+
+
+def load_job(path: Path | str) -> Job:
+    """Read a recipe file.
+
+    Parameters
+    ----------
+    path : path
+        A TOML file; its relative paths are relative to its folder.
+
+    Returns
+    -------
+    Job
+        With paths that can be used from the current folder.
+
+    Raises
+    ------
+    DiftEditError
+        If it cannot be read, is not TOML, or has an unknown or missing key; the sentence names it.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DiftEditError(f"The recipe {path} cannot be read ({error.strerror}): check the path.") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise DiftEditError(f"The recipe {path} is not valid TOML ({error}): correct that line.") from error
+    folder = path.parent
+
+    def here(text: str) -> str:
+        return text if is_url(text) or os.path.isabs(text) else os.path.normpath(folder / text)
+
+    try:
+        return _job_from(data).moved(here)
+    except DiftEditError as error:
+        raise DiftEditError(f"The recipe {path} cannot be used: {error}") from error
+
+
+def _job_from(data: dict[str, Any]) -> Job:
+    check_keys(
+        data,
+        {"version", "source", "output", "edit", "targets", "model", "transfer", "compositing", "batch"},
+        "the recipe",
+    )
+    if data.get("version", VERSION) != VERSION:
+        raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
+    edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
+    check_keys(edit, {"sticker", "edited", "files", "layers", "at", "quad"}, "[edit]")
+    check_keys(targets, {"paths", "lists"}, "[targets]")
+    check_keys(model, {"name", "device", "settings"}, "[model]")
+    for name in ("source", "output"):
+        if not isinstance(data.get(name), str):
+            raise DiftEditError(f'it must have  {name} = "…".')
+    settings = {
+        str(key): tuple(value) if isinstance(value, list) else value
+        for key, value in table_of(model, "settings").items()
+    }
+    return Job(
+        source=data["source"],
+        output=data["output"],
+        sticker=text_of(edit, "sticker"),
+        edited=text_of(edit, "edited"),
+        edits=_edit_files(edit),
+        at=numbers_of(edit.get("at"), 4, "at"),
+        quad=corners_of(edit.get("quad")),
+        targets=texts_of(targets, "paths"),
+        lists=texts_of(targets, "lists"),
+        model=text_of(model, "name") or "mini",
+        device=text_of(model, "device") or "cpu",
+        model_settings=settings,
+        transfer=settings_of(TransferSettings, table_of(data, "transfer"), "[transfer]"),
+        compositing=settings_of(Compositing, table_of(data, "compositing"), "[compositing]"),
+        batch=settings_of(BatchSettings, table_of(data, "batch"), "[batch]"),
+    )
+
+
+def _edit_files(edit: dict[str, Any]) -> tuple[EditFile, ...]:
+    """The layers of ``files = […]`` or of ``[[edit.layers]]``."""
+    layers = edit.get("layers", [])
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+        raise DiftEditError("layers must be tables, each under its own [[edit.layers]].")
+    if layers and "files" in edit:
+        raise DiftEditError("[edit] has files and [[edit.layers]]: name all of them in one of the two.")
+    made = []
+    for layer in layers:
+        file = text_of(layer, "file")
+        if file is None:
+            raise DiftEditError('[[edit.layers]] must have  file = "…".')
+        blending = {key: value for key, value in layer.items() if key != "file"}
+        made.append(EditFile(file, settings_of(Compositing, blending, "[[edit.layers]]") if blending else None))
+    return tuple(made) or tuple(map(EditFile, texts_of(edit, "files")))
+
+
+def save_job(job: Job, path: Path | str) -> None:
+    """Write a recipe file; local paths become relative to its folder where they lie below it.
+
+    Parameters
+    ----------
+    job : Job
+        What to write.
+    path : path
+        The TOML file.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    DiftEditError
+        If a path is not valid Unicode, which TOML cannot hold.
+    """
+    path = Path(path)
+    folder = os.path.abspath(path.parent)
+
+    def there(text: str) -> str:
+        if is_url(text):
+            return text
+        relative = os.path.relpath(os.path.abspath(text), folder)
+        return os.path.abspath(text) if relative.startswith("..") else relative
+
+    write_text(path, format_job(job.moved(there)))
+
+
+def format_job(job: Job) -> str:
+    """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
+    own = any(each.compositing for each in job.edits)
+    files = None if own or not job.edits else [each.file for each in job.edits]
+    edit: dict[str, Any] = {
+        "sticker": job.sticker, "edited": job.edited, "files": files, "at": job.at, "quad": job.quad,
+    }  # fmt: skip
+    tables = {
+        "edit": edit,
+        "targets": {"paths": job.targets or None, "lists": job.lists or None},
+        "model": {"name": job.model, "device": job.device},
+        "model.settings": job.model_settings,
+        "transfer": _changed(job.transfer),
+        "compositing": _changed(job.compositing),
+        "batch": _changed(job.batch),
+    }
+    lines = [f"version = {VERSION}", f"source = {toml_value(job.source)}", f"output = {toml_value(job.output)}"]
+    for name, table in tables.items():
+        pairs = [f"{key} = {toml_value(value)}" for key, value in table.items() if value is not None]
+        if pairs:
+            lines += ["", f"[{name}]", *pairs]
+        for layer in job.edits if own and name == "edit" else ():
+            # all of them, also those at their defaults: a layer without any is blended as the job says
+            blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
+            lines += ["", "[[edit.layers]]", f"file = {toml_value(layer.file)}"]
+            lines += [f"{key} = {toml_value(value)}" for key, value in blending.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _changed(settings: Any) -> dict[str, Any]:
+    return {
+        item.name: getattr(settings, item.name)
+        for item in fields(settings)
+        if getattr(settings, item.name) != item.default
+    }
+
+
+def _plain_settings(settings: Any) -> dict[str, Any]:
+    return {item.name: getattr(settings, item.name) for item in fields(settings)}

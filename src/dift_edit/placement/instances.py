@@ -1,0 +1,116 @@
+"""Several views of one edit, and several instances of the object in one target."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dift_edit.errors import EditError
+from dift_edit.features.base import Featurizer
+from dift_edit.geometry.base import quad_iou
+from dift_edit.imaging.image import as_image
+from dift_edit.placement.placement import Placement, check_quad, locate, locate_features
+
+__all__ = ["locate_best_view", "locate_instances"]
+
+
+def locate_best_view(
+    views: Sequence[tuple[Any, Any]], target: Any, *, featurizer: Featurizer, **options: Any
+) -> tuple[int, Placement]:
+    """Place an edit that was made on several pictures of the object, by the view that fits the target best.
+
+    Parameters
+    ----------
+    views : sequence of (image, quad)
+        The pictures, each with the (4, 2) corners of the edit on it.
+    target : Image, path or array
+        The picture that shall get it.
+    featurizer : Featurizer
+        Gives the features; one that caches saves work here.
+    **options
+        See `locate`.
+
+    Returns
+    -------
+    int
+        Which view.
+    Placement
+        That view's placement, the most confident one.
+
+    Raises
+    ------
+    EditError
+        If there is no view.
+    """
+    if not views:
+        raise EditError("There is no view of the edit: give at least one picture with the edit's quad.")
+    picture = as_image(target)
+    placements = [locate(source, quad, picture, featurizer=featurizer, **options) for source, quad in views]
+    best = max(range(len(views)), key=lambda k: (not placements[k].reason, placements[k].confidence))
+    return best, placements[best]
+
+
+def locate_instances(
+    source: Any,
+    quad: Any,
+    target: Any,
+    *,
+    featurizer: Featurizer,
+    count: int = 10,
+    min_confidence: float = 0.5,
+    seed: int = 0,
+    target_mask: Any = None,
+    surface: bool = True,
+    **options: Any,
+) -> list[Placement]:
+    """Place an edit on every instance of the object in a target.
+
+    After each placement the place is taken out of the target, and the next best one is looked for.
+
+    Parameters
+    ----------
+    source, target : Image, path or array
+        The two pictures.
+    quad : array_like
+        (4, 2) corners of the edit in source pixels.
+    featurizer : Featurizer
+        Gives the features.
+    count : int
+        At most so many.
+    min_confidence : float
+        A placement of less confidence ends the search.
+    seed : int
+        Of everything random.
+    target_mask : array_like, optional
+        (H, W) true where instances may lie.
+    surface : bool
+        Whether to look for the very same surface in the pixels, see `locate`.
+    **options
+        See `locate_features`.
+
+    Returns
+    -------
+    list of Placement
+        In the order found; empty when not even the first is trusted.
+    """
+    first, second = as_image(source), as_image(target)
+    corners = check_quad(quad, first.size)
+    near, far = featurizer(first, seed=seed), featurizer(second, seed=seed)
+    mirrored = second.mirrored()
+    width, height = second.size
+    free = np.ones((height, width), bool) if target_mask is None else np.array(target_mask, dtype=bool)
+    found: list[Placement] = []
+    while len(found) < count and free.any():
+        placement = locate_features(
+            near, corners, far, lambda: featurizer(mirrored, seed=seed), seed=seed, target_mask=free,
+            pictures=(first, second) if surface else None, **options,
+        )  # fmt: skip
+        taken = any(quad_iou(placement.quad, other.quad) > 0.3 for other in found)
+        if placement.reason or placement.confidence < min_confidence or taken:
+            break
+        found.append(placement)
+        covered = np.zeros((height, width), np.uint8)
+        cv2.fillConvexPoly(covered, np.round(placement.quad).astype(np.int32), 1)
+        free &= covered == 0
+    return found

@@ -1,0 +1,233 @@
+"""Which similarities the evidence speaks for: sampled, scored, and the one of greatest expected overlap.
+
+Hypotheses come from pairs of votes and from single votes with a scale and turn drawn from the prior; the best are
+improved by a narrowing random search. Together they sample the posterior over poses. The placement is not the pose of
+highest score but the one whose box is expected to overlap the right one most, and that expectation is the first
+ingredient of the confidence: it is low when other, different poses score nearly as well.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dift_edit.errors import GeometryError
+from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.coords import Points
+from dift_edit.geometry.estimate import Correspondences, fit_similarity
+from dift_edit.placement.votes import Evidence
+
+__all__ = ["Poses", "sample_poses"]
+
+Array = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
+
+TURN_SIGMA, LOG_SCALE_SIGMA = 0.6, 0.7
+PRIOR = 0.05
+"""Score that a pose loses at one (half a squared) standard deviation of the prior on turn and scale."""
+GROWTH = 0.3
+"""Power of the scale that the support is multiplied with: blurred votes favour maps that draw the points together."""
+LARGEST = 3.0
+"""Factor round the expected scale, either way."""
+SHARPNESS = 15.0
+"""Posterior weight is exp(SHARPNESS · score)."""
+_PAIRS, _SINGLES, _BEST, _ROUNDS, _KEPT, _CANDIDATES = 500, 700, 16, 6, 150, 25
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """Similarities q = a·p + b in complex numbers, best first.
+
+    Attributes
+    ----------
+    a, b : ndarray
+        (K,) complex: scale and turn, and the shift in target pixels.
+    scores : ndarray
+        (K,) support by the evidence, with the prior.
+    quad : ndarray
+        (4, 2) the edit's corners in source pixels.
+    """
+
+    a: Complex
+    b: Complex
+    scores: Array
+    quad: Points
+
+    @cached_property
+    def matrices(self) -> Array:
+        """(K, 2, 3)."""
+        return _matrices(self.a, self.b)
+
+    def transform(self, index: int) -> MatrixTransform:
+        """One of them."""
+        return MatrixTransform(np.concatenate([self.matrices[index], [[0, 0, 1]]]))
+
+    @cached_property
+    def expected(self) -> tuple[int, float]:
+        """The pose of greatest expected overlap with the right one, and that overlap."""
+        count = min(_CANDIDATES, len(self.a))
+        overlap = _overlaps(self.a, self.b, self.quad, count)
+        spread = self._distances(count=len(self.a))
+        weights = np.exp(SHARPNESS * (self.scores - self.scores[0])) / (spread < 0.15).sum(1)
+        weights /= weights.sum()
+        expected = overlap @ weights
+        best = int(expected.argmax())
+        return best, float(expected[best])
+
+    def _distances(self, count: int) -> Array:
+        """(count, K) root mean square distance of the mapped corners, in sizes of the best quad."""
+        corners = self.quad[:, 0] + 1j * self.quad[:, 1]
+        mapped = self.a[:, None] * corners + self.b[:, None]
+        extent = abs(self.a[0]) * math.sqrt(float(np.prod(np.ptp(self.quad, axis=0))))
+        distances: Array = np.sqrt((np.abs(mapped[:count, None] - mapped) ** 2).mean(-1)) / extent
+        return distances
+
+
+def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, seed: int = 0) -> Poses:
+    """Sample similarities that the evidence speaks for.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        The votes.
+    pins : Correspondences, optional
+        Pairs that must hold: one fixes the shift, two or more fix the similarity.
+    seed : int
+        Of the samples.
+
+    Returns
+    -------
+    Poses
+        The best of all tried, best first.
+
+    Raises
+    ------
+    GeometryError
+        If no pose within the limits can be formed.
+    """
+    search = _Search(evidence, pins)
+    if pins is not None and len(pins.source) > 1:
+        matrix = fit_similarity(pins).matrix
+        a, b = np.array([complex(matrix[0, 0], matrix[1, 0])]), np.array([complex(matrix[0, 2], matrix[1, 2])])
+        return Poses(a, b, search.score(a, b), evidence.quad)
+    rng = np.random.default_rng(seed)
+    a, b = search.hypotheses(rng, seed)
+    if not len(a):
+        raise GeometryError("The matches agree on no placement.")
+    scores = search.score(a, b)
+    pool = [(a, b, scores)]
+    best = np.argsort(-scores)[:_BEST]
+    a, b, scores = a[best], b[best], scores[best]
+    for turn in range(_ROUNDS):
+        near_a, near_b = search.near(rng, a, b, 0.65**turn)
+        near_scores = search.score(near_a, near_b)
+        pool.append((near_a, near_b, near_scores))
+        a, b = np.append(a, near_a), np.append(b, near_b)
+        scores = np.append(scores, near_scores)
+        best = np.argsort(-scores)[: max(4, _BEST - 3 * turn)]
+        a, b, scores = a[best], b[best], scores[best]
+    a, b = np.concatenate([part[0] for part in pool]), np.concatenate([part[1] for part in pool])
+    scores = np.concatenate([part[2] for part in pool])
+    best = np.argsort(-scores, kind="stable")[:_KEPT]
+    return Poses(a[best], b[best], scores[best], evidence.quad)
+
+
+class _Search:
+    def __init__(self, evidence: Evidence, pins: Correspondences | None) -> None:
+        self.evidence = evidence
+        self.points = evidence.points[:, 0] + 1j * evidence.points[:, 1]
+        self.centre = complex(*evidence.quad.mean(0))
+        self.pin = None
+        if pins is not None and len(pins.source) == 1:
+            self.pin = complex(*pins.source[0]), complex(*pins.target[0])
+
+    def score(self, a: Complex, b: Complex) -> Array:
+        """Support with the prior on the pose."""
+        grow = np.log(np.abs(a) / self.evidence.expected_scale)
+        prior = (np.angle(a) / TURN_SIGMA) ** 2 + (grow / LOG_SCALE_SIGMA) ** 2
+        score: Array = self.evidence.score(_matrices(a, b)) * np.exp(GROWTH * grow) - PRIOR * prior / 2
+        return score
+
+    def hypotheses(self, rng: np.random.Generator, seed: int) -> tuple[Complex, Complex]:
+        evidence, points = self.evidence, self.points
+        draw = _Draw(evidence, rng, seed)
+        i, j = rng.choice(len(points), (2, 2 * _PAIRS), p=evidence.weights)
+        far = np.abs(points[i] - points[j]) > 0.3 * evidence.extent
+        i, j = i[far], j[far]
+        at_i, at_j = draw(i), draw(j)
+        if self.pin is not None:
+            points_j = np.full(len(j), self.pin[0])
+            at_j = np.full(len(j), self.pin[1])
+        else:
+            points_j = points[j]
+        span = points[i] - points_j
+        span = np.where(np.abs(span) < 1e-6, np.inf, span)
+        a = (at_i - at_j) / span
+        sane = (np.abs(a) > evidence.expected_scale / LARGEST) & (np.abs(a) < evidence.expected_scale * LARGEST)
+        sane &= np.abs(np.angle(a)) < 1.6
+        a, b = a[sane], (at_i - a * points[i])[sane]
+        i = rng.choice(len(points), _SINGLES, p=evidence.weights)
+        drawn = np.exp(rng.normal(0, 0.5, _SINGLES) + 1j * rng.normal(0, 0.4, _SINGLES))
+        single = evidence.expected_scale * drawn
+        a = np.concatenate([a, single])
+        return a, self._pinned(a, np.concatenate([b, draw(i) - single * points[i]]))
+
+    def near(self, rng: np.random.Generator, a: Complex, b: Complex, width: float) -> tuple[Complex, Complex]:
+        """Six neighbours of each pose, turned and scaled about the edit's centre."""
+        a, b = np.repeat(a, 6), np.repeat(b, 6)
+        step = width * 0.06 * min(self.evidence.target_size)
+        centre = a * self.centre + b + step * (rng.normal(size=len(a)) + 1j * rng.normal(size=len(a)))
+        a = a * np.exp(0.2 * width * (rng.normal(size=len(a)) + 1j * rng.normal(size=len(a))))
+        return a, self._pinned(a, centre - a * self.centre)
+
+    def _pinned(self, a: Complex, b: Complex) -> Complex:
+        return b if self.pin is None else self.pin[1] - a * self.pin[0]
+
+
+class _Draw:
+    """Places in the target, drawn from the votes of source points."""
+
+    def __init__(self, evidence: Evidence, rng: np.random.Generator, seed: int) -> None:
+        sums = evidence.votes.flatten(1).double().cumsum(1)
+        first = torch.arange(len(sums))[:, None]
+        self._sums = (first + sums / sums[:, -1:]).flatten().numpy()  # rises from row to row
+        self._shape = evidence.votes.shape[1:]
+        self._size = evidence.target_size
+        self._rng = rng
+        self._torch = torch.Generator().manual_seed(seed)
+
+    def __call__(self, rows: npt.NDArray[np.int64]) -> Complex:
+        height, width = self._shape
+        level = torch.rand(len(rows), generator=self._torch).numpy()
+        cell = np.minimum(
+            np.searchsorted(self._sums, rows + level.astype(np.float64)) - rows * (height * width), height * width - 1
+        )
+        x, y = cell % width + self._rng.random(len(rows)), cell // width + self._rng.random(len(rows))
+        drawn: Complex = x * self._size[0] / width - 0.5 + 1j * (y * self._size[1] / height - 0.5)
+        return drawn
+
+
+def _matrices(a: Complex, b: Complex) -> Array:
+    """(K, 2, 3)."""
+    rows = [np.stack([a.real, -a.imag, b.real], -1), np.stack([a.imag, a.real, b.imag], -1)]
+    return np.stack(rows, -2)
+
+
+def _overlaps(a: Complex, b: Complex, quad: Points, count: int) -> Array:
+    """(count, K) IoU of the mapped boxes of the first similarities with all, by counting a lattice of points."""
+    low, high = quad.min(0), quad.max(0)
+    steps = (np.arange(9) + 0.5) / 9
+    x, y = (
+        grid.ravel() for grid in np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]))
+    )
+    turn, shift = a[:count, None] / a, (b[:count, None] - b) / a
+    back = turn[..., None] * (x + 1j * y) + shift[..., None]
+    within = (back.real >= low[0]) & (back.real <= high[0]) & (back.imag >= low[1]) & (back.imag <= high[1])
+    common = within.mean(-1) * np.abs(a[:count, None]) ** 2
+    areas = np.abs(a) ** 2
+    common = np.minimum(common, np.minimum(areas[:count, None], areas))
+    overlaps: Array = common / np.maximum(areas[:count, None] + areas - common, 1e-300)
+    return overlaps

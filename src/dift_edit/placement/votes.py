@@ -1,0 +1,381 @@
+"""Where each part of an edit and of its surroundings may lie in a target: the evidence that a placement is judged by.
+
+A point of the source does not vote for its single best match. It spreads one vote over the whole target, in
+proportion to how exclusively source point and target cell choose each other (a softmax over the target times a
+softmax over the source). A placement's score is the sum of the votes that lie where it maps the points. Votes are
+blurred by as much as parts of other individuals are displaced, and more for points far from the edit; those weigh
+less. So a placement is judged by all matches at once, not by those that happen to win.
+
+References
+----------
+Cho et al., Unsupervised Object Discovery and Localization in the Wild, CVPR 2015 (Hough matching: offsets are voted
+for). Sun et al., LoFTR, CVPR 2021, equation 1 (the dual softmax). Felzenszwalb et al., Object Detection with
+Discriminatively Trained Part-Based Models, PAMI 2010 (parts displaced from their anchors).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from dift_edit.errors import GeometryError
+from dift_edit.features.base import FeatureMap
+from dift_edit.geometry.coords import Points, inside, rescale_points, to_grid
+
+__all__ = ["Affinity", "Evidence", "foreground", "gather_evidence", "grid_points", "masked"]
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+TEMPERATURE = 0.05
+"""Of both softmaxes over cosine similarities."""
+TOLERANCE = 0.06
+"""Standard deviation of a part's displacement, in short sides of the target."""
+TOLERANCE_GROWTH = 0.07
+"""What is added to it per distance from the edit."""
+REACH = 0.4
+"""Distance from the edit, in units of its size, at which a point weighs 1/e."""
+RING = 0.5
+"""Width of the finely sampled ring round the edit, in units of its longer side."""
+ACROSS, ACROSS_PICTURE = 8, 12
+"""Points across the edit's and the picture's longer side."""
+MAX_CELLS = 2400
+"""Cells of a map; finer maps are averaged down to it for the votes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Votes of source points for places in a target.
+
+    Attributes
+    ----------
+    quad : ndarray
+        (4, 2) the edit's corners in source pixels.
+    points : ndarray
+        (N, 2) source pixels: the edit, its surroundings and, coarsely, the whole picture.
+    mass : ndarray
+        (N,) what each point weighs wherever the edit is: the area that it stands for times its foreground.
+    weights : ndarray
+        (N,) with sum 1: the mass, falling off with the distance from the edit.
+    distance : ndarray
+        (N,) source pixels from the edit's box; 0 inside.
+    votes : torch.Tensor
+        (N, H, W) each with sum 1; none where the target is masked.
+    field : torch.Tensor
+        (N, H, W) blurred votes; 1 is a vote for a single cell, at that cell.
+    source_size, target_size : (W, H)
+        Of the pictures in pixels.
+    """
+
+    quad: Points
+    points: Points
+    mass: Array
+    weights: Array
+    distance: Array
+    votes: torch.Tensor
+    field: torch.Tensor
+    source_size: tuple[int, int]
+    target_size: tuple[int, int]
+
+    @property
+    def extent(self) -> float:
+        """Geometric mean of the sides of the edit's box, in source pixels."""
+        return float(np.sqrt(np.prod(np.ptp(self.quad, axis=0))))
+
+    @property
+    def entropy(self) -> float:
+        """How spread the votes of the edit's own points are: 0 when each is for a single cell, 1 when for all alike."""
+        own = np.flatnonzero(self.distance == 0)
+        own = own if len(own) else np.arange(len(self.points))
+        votes = self.votes[torch.from_numpy(own)].flatten(1)
+        spread = -(votes * votes.clamp_min(1e-12).log()).sum(1).numpy() / math.log(max(votes.shape[1], 2))
+        return float(spread @ self.mass[own] / self.mass[own].sum())
+
+    @property
+    def expected_scale(self) -> float:
+        """Scale at which both pictures would show the object equally large."""
+        return min(self.target_size) / min(self.source_size)
+
+    def support(self, matrices: Array) -> torch.Tensor:
+        """How strongly each point's vote supports affine maps.
+
+        Parameters
+        ----------
+        matrices : ndarray
+            (K, 2, 3) source pixels → target pixels.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, K) the field where the maps put the points; outside the target at most its mean.
+        """
+        scale = 2 / np.asarray(self.target_size)[:, None]  # of pixels to the sampler's −1 … 1
+        maps = np.asarray(matrices) * scale
+        maps[:, :, 2:] += scale / 2 - 1
+        points = np.column_stack([self.points, np.ones(len(self.points))])
+        grid = torch.from_numpy((points @ maps.reshape(-1, 3).T).astype(np.float32)).view(len(points), -1, 2)
+        found = F.grid_sample(self.field[:, None], grid[:, None], align_corners=False, padding_mode="border")[:, 0, 0]
+        within = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
+        return torch.minimum(found, torch.where(within, torch.inf, self._mean))
+
+    @cached_property
+    def _mean(self) -> torch.Tensor:
+        """(N, 1) of the field."""
+        return self.field.flatten(1).mean(1)[:, None]
+
+    def score(self, matrices: Array) -> Array:
+        """(K,) weighted mean support of affine maps (K, 2, 3), 0 to about 1."""
+        weights = torch.as_tensor(self.weights, dtype=torch.float32)
+        score: Array = (self.support(matrices) * weights[:, None]).sum(0).numpy().astype(np.float64)
+        return score
+
+    def within(self, reach: float | None = None) -> "Evidence":
+        """The same votes, weighted by another reach (default: `REACH`)."""
+        reach = REACH if reach is None else reach
+        weights = self.mass * np.exp(-self.distance / (reach * self.extent))
+        keep = np.flatnonzero(weights > 1e-4 * weights.max())
+        return Evidence(
+            self.quad, self.points[keep], self.mass[keep], weights[keep] / weights[keep].sum(), self.distance[keep],
+            self.votes[keep], self.field[keep], self.source_size, self.target_size,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Affinity:
+    """Cosine similarities of all cells of two pictures, over `TEMPERATURE`.
+
+    Attributes
+    ----------
+    table : torch.Tensor
+        (h·w, H·W).
+    source_cells, target_cells : (w, h)
+        Cells across and down.
+    """
+
+    table: torch.Tensor
+    source_cells: tuple[int, int]
+    target_cells: tuple[int, int]
+
+    @classmethod
+    def of(cls, source: FeatureMap, target: FeatureMap) -> "Affinity":
+        """Of two pictures; maps of many cells are averaged down, see `MAX_CELLS`."""
+        near, far = coarse(source), coarse(target)
+        table = (near.flatten(1) / TEMPERATURE).T @ far.flatten(1)
+        return cls(table, (near.shape[2], near.shape[1]), (far.shape[2], far.shape[1]))
+
+    def reversed(self) -> "Affinity":
+        """With source and target exchanged."""
+        return Affinity(self.table.T, self.target_cells, self.source_cells)
+
+    def votes(self, points: Points, size: tuple[int, int]) -> torch.Tensor:
+        """(N, H, W) for points of a source of a size: the softmax over the target times that over the source."""
+        rows = _rows(self.table, points, size, self.source_cells)
+        width, height = self.target_cells
+        return torch.softmax(2 * rows - torch.logsumexp(self.table, 0), 1).reshape(-1, height, width)
+
+
+def gather_evidence(
+    source: FeatureMap,
+    quad: Points,
+    target: FeatureMap,
+    *,
+    source_mask: Mask | None = None,
+    target_mask: Mask | None = None,
+    across: int = ACROSS,
+    reach: float = REACH,
+    affinity: Affinity | None = None,
+) -> Evidence:
+    """Collect the votes for an edit.
+
+    Parameters
+    ----------
+    source, target : FeatureMap
+        Features of the two pictures by the same featurizer.
+    quad : ndarray
+        (4, 2) the edit's corners in source pixels.
+    source_mask, target_mask : ndarray, optional
+        (H, W) bool of the pictures' sizes: where the source may be used; where in the target matches may lie.
+    across : int
+        Points across the edit's longer side.
+    reach : float
+        How far points outside the edit count, see `REACH`.
+    affinity : Affinity, optional
+        Of the two pictures, if it is known already.
+
+    Returns
+    -------
+    Evidence
+
+    Raises
+    ------
+    GeometryError
+        If a mask leaves nothing.
+    """
+    points, share = _points(quad, source.image_size, across)
+    low, high = quad.min(0), quad.max(0)
+    extent = float(np.sqrt(np.prod(high - low)))
+    distance = np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0), axis=1)
+    mass = share * foreground(source, points)
+    if source_mask is not None:
+        mass = mass * masked(source_mask, points, source.image_size)
+    weights = mass * np.exp(-distance / (reach * extent))
+    keep = weights > 1e-4 * weights.max(initial=0)
+    if not weights[keep].sum() > 0:
+        raise GeometryError("The source mask leaves nothing of the edit's surroundings: enlarge it.")
+    points, mass, distance = points[keep], mass[keep], distance[keep]
+    weights = weights[keep] / weights[keep].sum()
+    votes = (affinity or Affinity.of(source, target)).votes(points, source.image_size)
+    if target_mask is not None:
+        votes = votes * _mask_cells(target_mask, votes.shape[-2:]).to(votes)
+        left = votes.sum((1, 2), keepdim=True)
+        if not left.sum() > 0:
+            raise GeometryError("The target mask leaves no place for the edit: enlarge it.")
+        votes = votes / left.clamp_min(1e-6)
+    cells = min(votes.shape[-2:])
+    scale = min(target.image_size) / min(source.image_size)
+    sigma = cells * (TOLERANCE + TOLERANCE_GROWTH * distance * scale / min(target.image_size))
+    field = _blurred(votes, sigma)
+    return Evidence(quad, points, mass, weights, distance, votes, field, source.image_size, target.image_size)
+
+
+def grid_points(quad: Points, size: tuple[int, int], *, ring: float, across: int) -> Points:
+    """A regular grid of points over the bounding box of a quad and a ring of context round it.
+
+    Parameters
+    ----------
+    quad : ndarray
+        (4, 2) in pixels.
+    size : (W, H)
+        Size of the picture; points outside are left out.
+    ring : float
+        Width of the ring in units of the box's longer side.
+    across : int
+        Points across the longer side.
+
+    Returns
+    -------
+    ndarray
+        (N, 2).
+    """
+    low, high = quad.min(0), quad.max(0)
+    longer = float((high - low).max())
+    step, margin = longer / across, ring * longer
+    x, y = (np.arange(low[k] - margin + step / 2, high[k] + margin, step) for k in (0, 1))
+    points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    return points[inside(points, size)]
+
+
+_stretched: WeakKeyDictionary[FeatureMap, torch.Tensor | None] = WeakKeyDictionary()
+"""How unlike the border each cell is: a source's is the same for all targets."""
+
+
+def foreground(features: FeatureMap, points: Points) -> Array:
+    """(N,) in [0.1, 1]: 1 − mean of the three highest cosines to border cells, stretched between the deciles."""
+    if features not in _stretched:
+        _stretched[features] = _unlike_border(coarse(features))
+    stretched = _stretched[features]
+    if stretched is None:
+        return np.ones(len(points))
+    grid = to_grid(points, features.image_size)[None, None]
+    found = F.grid_sample(stretched[None, None], grid, align_corners=False, padding_mode="border")[0, 0, 0]
+    weight: Array = found.numpy().astype(np.float64) * 0.9 + 0.1
+    return weight
+
+
+def _unlike_border(unit: torch.Tensor) -> torch.Tensor | None:
+    """(h, w) in [0, 1] for unit features (C, h, w); None where they are too few to tell."""
+    if min(unit.shape[1:]) < 4:
+        return None
+    border = torch.cat([unit[:, 0], unit[:, -1], unit[:, :, 0], unit[:, :, -1]], 1)
+    likeness = (border.T @ unit.flatten(1)).topk(3, 0).values.mean(0).reshape(unit.shape[1:])
+    unlike = 1 - likeness[1:-1, 1:-1]
+    low, high = torch.quantile(unlike.flatten(), torch.tensor([0.1, 0.9]))
+    return F.pad(((unlike - low) / (high - low + 1e-6)).clamp(0, 1), (1, 1, 1, 1))
+
+
+def masked(mask: Any, points: Points, size: tuple[int, int]) -> Array:
+    """(N,) 1 where a mask of a picture holds, else 0.
+
+    Raises
+    ------
+    GeometryError
+        If the mask has not the picture's size.
+    """
+    array = np.asarray(mask)
+    if array.shape != (size[1], size[0]):
+        raise GeometryError(
+            f"A mask must have its picture's size, {size[0]}×{size[1]}, but is an array of {array.shape}."
+        )
+    x, y = np.clip(np.round(points), 0, np.asarray(size) - 1).astype(np.int64).T
+    held: Array = array[y, x].astype(bool).astype(np.float64)
+    return held
+
+
+def coarse(features: FeatureMap) -> torch.Tensor:
+    """(C, h, w) unit features on the CPU, averaged down to at most `MAX_CELLS` cells."""
+    unit = features.unit
+    shrink = math.sqrt(MAX_CELLS / (unit.shape[1] * unit.shape[2]))
+    if shrink < 1:
+        size = [max(1, round(edge * shrink)) for edge in unit.shape[1:]]
+        unit = F.normalize(F.interpolate(unit[None], size=size, mode="area"), dim=1)[0]
+    return unit.cpu()
+
+
+def _points(quad: Points, size: tuple[int, int], across: int) -> tuple[Points, Array]:
+    """The points, and the area in source pixels that each stands for."""
+    low, high = quad.min(0), quad.max(0)
+    longer = float((high - low).max())
+    fine = grid_points(quad, size, ring=RING, across=across)
+    whole = np.array([(0, 0), (size[0] - 1, 0), (size[0] - 1, size[1] - 1), (0, size[1] - 1)], dtype=np.float64)
+    wide = grid_points(whole, size, ring=0, across=ACROSS_PICTURE)
+    margin = RING * longer
+    wide = wide[((wide < low - margin) | (wide > high + margin)).any(1)]
+    areas = np.concatenate([
+        np.full(len(fine), (longer / across) ** 2), np.full(len(wide), (max(size) / ACROSS_PICTURE) ** 2),
+    ])  # fmt: skip
+    return np.concatenate([fine, wide]), areas
+
+
+def _rows(table: torch.Tensor, points: Points, size: tuple[int, int], cells: tuple[int, int]) -> torch.Tensor:
+    """Rows of a table over the source's cells (h·w, …) at points, bilinear between cells."""
+    at = np.clip(rescale_points(points, size, cells), 0, np.array(cells) - 1.0)
+    low = np.minimum(at.astype(np.int64), np.maximum(np.array(cells) - 2, 0))
+    high = np.minimum(low + 1, np.array(cells) - 1)
+    share = at - low
+    (x0, y0), (x1, y1), (u, v) = low.T, high.T, share.T
+    index = np.stack([y0, y0, y1, y1], 1) * cells[0] + np.stack([x0, x1, x0, x1], 1)
+    weights = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], 1)
+    return F.embedding_bag(
+        torch.from_numpy(index), table.contiguous(), per_sample_weights=torch.from_numpy(weights).to(table), mode="sum"
+    )
+
+
+def _mask_cells(mask: Mask, shape: tuple[int, ...]) -> torch.Tensor:
+    """(H, W) share of each cell that the mask covers."""
+    return F.interpolate(torch.from_numpy(np.asarray(mask, dtype=np.float32))[None, None], size=shape, mode="area")[
+        0, 0
+    ]
+
+
+def _blurred(votes: torch.Tensor, sigma: Array) -> torch.Tensor:
+    """Votes blurred by (N,) cells, rounded to half octaves; a vote for a single cell gives 1 there."""
+    field = torch.empty_like(votes)
+    steps = np.round(np.log2(sigma) * 2) / 2
+    for step in np.unique(steps):
+        rows = np.flatnonzero(steps == step)
+        down, across = (_bell(edge, float(2**step)).to(votes) for edge in votes.shape[1:])
+        field[rows] = down @ (votes[rows] @ across)
+    return field
+
+
+def _bell(edge: int, sigma: float) -> torch.Tensor:
+    """(edge, edge) Gaussian of the distance of two cells, cut off at 2.5 σ; its matrix product blurs a row of cells."""
+    cell = torch.arange(edge)
+    distance = (cell[:, None] - cell).abs()
+    return torch.exp(-(distance**2) / (2 * sigma**2)) * (distance <= max(1, math.ceil(2.5 * sigma)))

@@ -1,0 +1,5 @@
+from .manifest import Row as Row
+
+__all__ = [
+    "Row",
+]

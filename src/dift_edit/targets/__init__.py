@@ -1,0 +1,5 @@
+"""Targets: what is given, found in folders, listed in files or lies elsewhere."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

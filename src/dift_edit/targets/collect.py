@@ -1,0 +1,209 @@
+"""Which pictures an edit goes to."""
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from dift_edit.errors import DiftEditError
+from dift_edit.imaging.files import OUTPUT_FORMATS
+from dift_edit.targets.lists import read_target_list
+from dift_edit.targets.storage import filesystem, is_url, local_path
+
+__all__ = ["Target", "Targets", "collect_targets"]
+
+IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
+    ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".dib", ".ico", ".psd", ".apng", ".mpo",
+}  # fmt: skip
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One picture that an edit shall go to.
+
+    Attributes
+    ----------
+    id : str
+        Stable name of the row: from a manifest, else the path as given.
+    path : str
+        Local path, or URL.
+    name : str
+        Relative path that the result takes, as far as it is free and harmless.
+    group : str
+        Name of the folder that `name` is relative to; tells equal names apart.
+    """
+
+    id: str
+    path: str
+    name: str
+    group: str = ""
+
+
+@dataclass
+class Targets:
+    """What `collect_targets` found.
+
+    Attributes
+    ----------
+    targets : list of Target
+        In a stable order, no file twice.
+    skipped : list of (path, reason)
+        Files that are not pictures, and folders that cannot be read.
+    """
+
+    targets: list[Target] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(self.targets)
+
+
+def collect_targets(
+    paths: Iterable[str | Path], *, lists: Iterable[str | Path] = (), leave_out: Iterable[str | Path] = ()
+) -> Targets:
+    """Find the target pictures.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files, folders (searched with their sub-folders, hidden files left out), glob patterns, fsspec URLs.
+        A named file that does not exist stays a target, so that its row can say so.
+    lists : iterable of path
+        Files that name targets: ``.txt`` (one path, pattern or URL a line; "-" for standard input), ``.csv``,
+        ``.jsonl`` or ``.parquet`` with a column ``path`` and, if wished, ``id`` and ``output``. Relative paths are
+        relative to the list's folder.
+    leave_out : iterable of path
+        Files and folders that are no targets when a folder or pattern contains them: the output folder, the edited
+        source, the sticker.
+
+    Returns
+    -------
+    Targets
+
+    Raises
+    ------
+    DiftEditError
+        If a list cannot be read, or gives one id to two targets.
+    """
+    collector = _Collector({os.path.realpath(path) for path in leave_out if not is_url(str(path))})
+    for path in paths:
+        collector.add(os.fspath(path))
+    for listed in lists:
+        for entry in read_target_list(os.fspath(listed)):
+            collector.add(**entry)
+    return Targets(collector.targets, collector.skipped)
+
+
+class _Collector:
+    def __init__(self, leave_out: set[str]) -> None:
+        self.targets: list[Target] = []
+        self.skipped: list[tuple[str, str]] = []
+        self._leave_out = leave_out
+        self._ids: dict[str, str] = {}
+        self._seen: set[str] = set()
+
+    def add(self, path: str, id: str | None = None, output: str | None = None) -> None:
+        local = local_path(path)
+        if local is None:
+            self._add_url(path, id, output)
+            return
+        text = os.fspath(local)
+        if os.path.isdir(text):
+            for name in self._walk(text):
+                self._file(os.path.join(text, name), name, os.path.basename(os.path.abspath(text)), searched=True)
+        elif not os.path.lexists(text) and glob.has_magic(text):
+            self._glob(text)
+        else:
+            self._file(
+                os.path.normpath(text), output or os.path.basename(text),
+                os.path.basename(os.path.dirname(os.path.abspath(text))), id=id,
+            )  # fmt: skip
+
+    def _glob(self, pattern: str) -> None:
+        found = sorted(glob.glob(pattern, recursive=True))
+        parts = Path(pattern).parts
+        fixed = os.path.join("", *parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+        if not found:
+            self._append(Target(id=pattern, path=pattern, name=os.path.basename(pattern)))
+        for path in found:
+            if os.path.isdir(path):
+                if "**" not in pattern:
+                    self.add(path)
+            else:
+                self._file(
+                    path, os.path.relpath(path, fixed or "."), os.path.basename(os.path.abspath(fixed)), searched=True
+                )
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        def unreadable(error: OSError) -> None:
+            self.skipped.append((str(error.filename), f"the folder cannot be read ({error.strerror})"))
+
+        for here, folders, files in os.walk(folder, onerror=unreadable):
+            folders[:] = sorted(
+                name for name in folders
+                if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) not in self._leave_out
+            )  # fmt: skip
+            for name in sorted(files):
+                if not name.startswith("."):
+                    yield os.path.relpath(os.path.join(here, name), folder)
+
+    def _file(self, path: str, name: str, group: str, *, id: str | None = None, searched: bool = False) -> None:
+        if searched and os.path.realpath(path) in self._leave_out:
+            self.skipped.append((path, "it belongs to the edit itself"))
+        elif (reason := _not_an_image(path)) is not None:
+            self.skipped.append((path, reason))
+        else:
+            self._append(Target(id=id or path, path=path, name=name.replace(os.sep, "/"), group=group))
+
+    def _add_url(self, url: str, id: str | None, output: str | None) -> None:
+        file_system, path = filesystem(url)
+        base = path.rstrip("/")
+        if glob.has_magic(path):
+            found = sorted(file_system.glob(path))
+            base = re.split(r"/[^/]*[*?\[]", path, maxsplit=1)[0]
+        elif not url.startswith("http") and file_system.isdir(path):
+            found = sorted(file_system.find(path))
+        else:
+            self._append(Target(id=id or url, path=url, name=output or PurePosixPath(base).name, group=""))
+            return
+        for each in found:
+            full = file_system.unstrip_protocol(each)
+            if PurePosixPath(each).suffix.lower() in IMAGE_SUFFIXES:
+                name = each[len(base) :].lstrip("/") if each.startswith(base) else PurePosixPath(each).name
+                self._append(Target(id=full, path=full, name=name, group=PurePosixPath(base).name))
+            elif not file_system.isdir(each):
+                self.skipped.append((full, "it is not an image"))
+
+    def _append(self, target: Target) -> None:
+        known = self._ids.get(target.id)
+        if known == target.path or (target.id == target.path and _canonical(target.path) in self._seen):
+            return
+        if known is not None:
+            raise DiftEditError(
+                f"The id {target.id!r} stands for two targets, {known} and {target.path}: make the ids unique."
+            )
+        self._ids[target.id] = target.path
+        self._seen.add(_canonical(target.path))
+        self.targets.append(target)
+
+
+def _canonical(path: str) -> str:
+    return path if is_url(path) else os.path.abspath(path)
+
+
+def _not_an_image(path: str) -> str | None:
+    """Why a file is not taken for a picture; None when it is one by its name or its first bytes."""
+    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES or not os.path.isfile(path):
+        return None if not os.path.exists(path) or os.path.isfile(path) else "it is not a file"
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+    except OSError:
+        head = b""
+    return None if head.startswith(_MAGIC) and (head[:4] != b"RIFF" or head[8:] == b"WEBP") else "it is not an image"
