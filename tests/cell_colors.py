@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint
+from dift_edit.features.base import FeatureMap, ModelInfo
 from dift_edit.imaging.image import as_image
+from dift_edit.settings import fingerprint
 
 CELL = 8
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dift_edit.errors import EditError
+from dift_edit.errors import SettingsError
 from dift_edit.imaging.color import linear_to_srgb, srgb_to_linear
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.compositing import Compositing, alpha_over, composite
@@ -98,7 +98,7 @@ def test_feather_softens_inward_only():
 def test_settings_are_checked_and_have_a_fingerprint():
     assert Compositing().fingerprint() == Compositing().fingerprint() != Compositing(opacity=0.5).fingerprint()
     for bad in ({"blend": "nope"}, {"opacity": 1.5}, {"opacity": float("nan")}, {"resampling": "x"}, {"feather": -1}):
-        with pytest.raises(EditError, match=next(iter(bad))):
+        with pytest.raises(SettingsError, match=next(iter(bad))):
             Compositing(**bad)
 
 

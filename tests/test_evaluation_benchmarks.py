@@ -11,10 +11,10 @@ from scipy.io import savemat
 from cell_colors import CellColors, cell_picture
 from dift_edit.cli import main
 from dift_edit.clips.labels.masks import read_mask, write_mask
+from dift_edit.errors import DatasetError
 from dift_edit.evaluation import (
     BENCHMARKS,
     BenchmarkOptions,
-    DatasetError,
     compare_reports,
     load_benchmark,
     load_report,

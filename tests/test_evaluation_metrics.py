@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from dift_edit.errors import GeometryError, ImageError
+from dift_edit.errors import DatasetError, GeometryError, ImageError
 from dift_edit.evaluation import (
-    DatasetError,
     bootstrap_difference,
     contour_accuracy,
     corner_error,

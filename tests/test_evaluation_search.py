@@ -6,8 +6,8 @@ import torch
 
 from cell_colors import cell_picture
 from dift_edit.cli import main
-from dift_edit.errors import ModelError
-from dift_edit.evaluation import DatasetError, grid_search
+from dift_edit.errors import DatasetError, ModelError
+from dift_edit.evaluation import grid_search
 from dift_edit.evaluation.search import GridPoint, ReplayNetwork, _changes, grid_picture, recommend
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import as_image

@@ -8,7 +8,7 @@ from dift_edit.clips.labels import (
     propagate_keypoints,
     propagate_labels,
 )
-from dift_edit.errors import GeometryError
+from dift_edit.errors import GeometryError, SettingsError
 from dift_edit.features.base import FeatureMap
 
 
@@ -107,7 +107,7 @@ def test_wrong_input_is_named() -> None:
         next(propagate_labels([np.zeros((8, 8, 3), np.uint8)], np.zeros((8, 8), int)))
     with pytest.raises(GeometryError, match="one size"):
         list(propagate_labels([maps[0], random_maps(1, (5, 5))[0]], np.zeros((56, 72), int)))
-    with pytest.raises(GeometryError, match="top_k"):
+    with pytest.raises(SettingsError, match="top_k"):
         PropagationSettings(top_k=0)
-    with pytest.raises(GeometryError, match="protocol"):
+    with pytest.raises(SettingsError, match="protocol"):
         PropagationSettings(protocol="other")

@@ -1,6 +1,20 @@
-"""Exceptions. Each message is one sentence that says what is wrong with which input, and what to do."""
+"""Exceptions. Each message is one sentence that says what is wrong with which input, and what to do.
+
+::
+
+    DiftEditError
+    ├── ImageError               an image cannot be read
+    ├── EditError                an edit is not usable as given
+    ├── SettingsError            a setting is not one of its choices or out of its range
+    ├── GeometryError            points or transforms are degenerate
+    ├── ModelError               a model cannot be found, read, verified or run
+    ├── DatasetError             a data set of a benchmark is incomplete
+    ├── OutputError              a result cannot be written
+    └── MissingDependencyError   an optional package is needed
+"""
 
 __all__ = [
+    "DatasetError",
     "DiftEditError",
     "EditError",
     "GeometryError",
@@ -8,6 +22,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "OutputError",
+    "SettingsError",
 ]
 
 
@@ -23,12 +38,20 @@ class EditError(DiftEditError):
     """An edit (sticker, quad, recipe, mask) is not usable as given."""
 
 
+class SettingsError(DiftEditError):
+    """A setting is not one of its choices or out of its range."""
+
+
 class GeometryError(DiftEditError):
     """Points or transforms are degenerate: too few, collinear, not finite, not invertible."""
 
 
 class ModelError(DiftEditError):
     """A model cannot be found, read, verified or run."""
+
+
+class DatasetError(DiftEditError):
+    """A data set is incomplete or not in its official layout."""
 
 
 class OutputError(DiftEditError):

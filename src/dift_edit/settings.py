@@ -1,84 +1,124 @@
-"""Settings of one transfer, shared by the library, the command line and the plugin, so that defaults cannot drift."""
+"""Settings: one dataclass field gives the default, the check, the flag and its help, so that none of them can drift."""
 
 import argparse
-from dataclasses import MISSING, dataclass, field, fields
+import hashlib
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from dift_edit.errors import EditError
+from dift_edit.errors import SettingsError
 
 __all__ = [
-    "BatchSettings",
     "ENGINES",
     "MIRRORS",
+    "BatchSettings",
+    "Settings",
     "TransferSettings",
     "add_settings_arguments",
+    "fingerprint",
     "option",
     "settings_from_arguments",
 ]
 
-Settings = TypeVar("Settings")
-
 ENGINES = ("auto", "similarity", "affine", "homography", "mesh", "spline", "notebook")
 MIRRORS = ("auto", "never", "always")
 
+S = TypeVar("S", bound="Settings")
+
 
 def option(default: Any, help_: str, **more: Any) -> Any:
-    """A field of a settings dataclass that becomes a flag; `more` may give ``choices`` and ``metavar``."""
+    """A field of a settings dataclass.
+
+    Parameters
+    ----------
+    default : Any
+        Its default.
+    help_ : str
+        What it does; the help of its flag.
+    **more
+        ``choices``: the values that it may have. ``limits=(low, high)``: the least and greatest number, None where
+        there is no end. ``above``: the number must be greater than this. ``metavar``: of its flag.
+    """
     return field(default=default, metadata={"help": help_, **more})
 
 
-@dataclass(frozen=True, kw_only=True)
-class TransferSettings:
-    """How an edit is placed in a target.
+def fingerprint(*parts: Any) -> str:
+    """A short digest of settings: dataclasses, strings, numbers, lists and dicts of them.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class Settings:
+    """Base of all settings: frozen dataclasses whose fields are made by `option`.
 
     Raises
     ------
-    EditError
+    SettingsError
         If a value is not one of its choices or out of its range.
     """
 
-    engine: str = option("auto", "how the placement is estimated", choices=ENGINES)
-    mirror: str = option("auto", "whether the target may show the object mirrored", choices=MIRRORS)
-    min_confidence: float = option(0.3, "abstain below this probability that the placement is right, 0 to 1")
-    seed: int = option(0, "seed of everything random")
-
     def __post_init__(self) -> None:
-        for item in fields(self):
-            choices = item.metadata.get("choices")
-            if choices and getattr(self, item.name) not in choices:
-                raise EditError(
-                    f"The setting {item.name} is {getattr(self, item.name)!r}: use one of {', '.join(choices)}."
-                )
-        if not 0 <= self.min_confidence <= 1:
-            raise EditError(f"The setting min_confidence is {self.min_confidence}: use a number from 0 to 1.")
+        for item in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            value = getattr(self, item.name)
+            if value is None and type(None) in get_args(item.type):
+                continue
+            for one in value if isinstance(value, tuple) else (value,):
+                _check(item.name, one, item.metadata)
+
+    def fingerprint(self) -> str:
+        """Digest of all settings (16 hexadecimal digits)."""
+        return fingerprint(type(self).__name__, self)
+
+
+def _check(name: str, value: Any, metadata: Any) -> None:
+    choices, above = metadata.get("choices"), metadata.get("above")
+    low, high = metadata.get("limits", (None, None))
+    if choices and value not in choices:
+        raise SettingsError(f"The setting {name} is {value!r}: use one of {', '.join(map(str, choices))}.")
+    if low is None and high is None and above is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = number and (low is None or value >= low) and (high is None or value <= high)
+    if not fits or (above is not None and not value > above):
+        if above is not None:
+            wanted = f"a number above {above:g}"
+        elif high is None:
+            wanted = f"{low:g} or more"
+        else:
+            wanted = f"a number from {low:g} to {high:g}"
+        raise SettingsError(f"The setting {name} is {value!r}: use {wanted}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSettings:
-    """How a set of targets is worked through; nothing here changes a result's bytes.
+class TransferSettings(Settings):
+    """How an edit is placed in a target."""
 
-    Raises
-    ------
-    EditError
-        If a number is out of its range.
-    """
+    engine: str = option("auto", "how the placement is estimated", choices=ENGINES)
+    mirror: str = option("auto", "whether the target may show the object mirrored", choices=MIRRORS)
+    min_confidence: float = option(
+        0.3, "abstain below this probability that the placement is right, 0 to 1", limits=(0, 1)
+    )
+    seed: int = option(0, "random seed")
 
-    workers: int = option(1, "number of processes")
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings(Settings):
+    """How a set of targets is worked through; nothing here changes a result's bytes."""
+
+    workers: int = option(1, "number of processes", limits=(1, None))
     cluster: str | None = option(None, "address of a dask scheduler, or 'local' for a dask cluster of this machine")
     resume: bool = option(True, "continue when the output folder holds a part of this job; otherwise refuse")
     overwrite: bool = option(False, "do everything again, replacing the results that an earlier run left")
     retry_failed: bool = option(False, "try targets again that failed in an earlier run")
     report: bool = option(True, "make the review page and its previews")
-    preview_size: int = option(640, "longest side of the page's previews in pixels")
-    max_pixels: int = option(200_000_000, "refuse targets with more pixels")
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise EditError(f"The setting workers is {self.workers}: use 1 or more.")
-        if not 16 <= self.preview_size <= 4096:
-            raise EditError(f"The setting preview_size is {self.preview_size}: use a number from 16 to 4096.")
-        if self.max_pixels < 1:
-            raise EditError(f"The setting max_pixels is {self.max_pixels}: use 1 or more.")
+    preview_size: int = option(640, "longest side of the page's previews in pixels", limits=(16, 4096))
+    max_pixels: int = option(200_000_000, "refuse targets with more pixels", limits=(1, None))
 
 
 def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -> None:
@@ -99,7 +139,7 @@ def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -
         parser.add_argument(f"--{item.name.replace('_', '-')}", **options)
 
 
-def settings_from_arguments(args: argparse.Namespace, settings: type[Settings]) -> Settings:
+def settings_from_arguments(args: argparse.Namespace, settings: type[S]) -> S:
     """The settings that the flags of `add_settings_arguments` gave."""
     names = [item.name for item in fields(settings) if "help" in item.metadata]  # type: ignore[arg-type]
     return settings(**{name: getattr(args, name) for name in names})

@@ -4,8 +4,8 @@ import hashlib
 from typing import Any
 
 from dift_edit.features.base import Featurizer
-from dift_edit.features.base import fingerprint as digest_of
 from dift_edit.imaging.image import Image
+from dift_edit.settings import fingerprint as digest_of
 
 __all__ = ["describe", "edit_fingerprint"]
 

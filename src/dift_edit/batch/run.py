@@ -20,7 +20,6 @@ from dift_edit.batch.work import Outcome, Work
 from dift_edit.edits.layers import hides
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
-from dift_edit.features.base import fingerprint as digest_of
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.job.recipe import Job, save_job
@@ -30,6 +29,7 @@ from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
 from dift_edit.results.names import name_outputs
 from dift_edit.settings import BatchSettings
+from dift_edit.settings import fingerprint as digest_of
 from dift_edit.targets.collect import Targets, collect_targets
 from dift_edit.targets.storage import local_path
 

@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """Run what is not there yet and print one table; models that cannot be had are named in it."""
     from dift_edit.atomic_files import write_text
     from dift_edit.cli.evaluate import benchmark_options, make_featurizer, progress_bar
-    from dift_edit.errors import ModelError, OutputError
-    from dift_edit.evaluation import DatasetError, compare_reports, format_table, load_report, run_benchmark
+    from dift_edit.errors import DatasetError, ModelError, OutputError
+    from dift_edit.evaluation import compare_reports, format_table, load_report, run_benchmark
 
     folder = Path(args.output)
     try:

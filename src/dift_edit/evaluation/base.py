@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch.nn.functional as F
 
-from dift_edit.evaluation.options import BenchmarkOptions, DatasetError
+from dift_edit.errors import DatasetError
+from dift_edit.evaluation.options import BenchmarkOptions
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.coords import Points, to_grid
 from dift_edit.imaging.image import Image, as_image

@@ -2,18 +2,13 @@
 
 from dataclasses import dataclass
 
-from dift_edit.errors import DiftEditError
-from dift_edit.settings import option
+from dift_edit.settings import Settings, option
 
-__all__ = ["BenchmarkOptions", "DatasetError"]
-
-
-class DatasetError(DiftEditError):
-    """A data set is incomplete or not in its official layout."""
+__all__ = ["BenchmarkOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
+class BenchmarkOptions(Settings):
     """How a benchmark is run; what does not apply to a benchmark is ignored by it.
 
     Attributes
@@ -29,13 +24,15 @@ class BenchmarkOptions:
     metric: str = option("cosine", "how features are compared", choices=("cosine", "l2"))
     threshold: str = option("box", "what PCK thresholds are relative to", choices=("box", "image"))
     consensus: float = option(
-        0.0, "width in short sides of the neighbourhood that has to agree; 0: plain nearest neighbour"
+        0.0,
+        "width in short sides of the neighbourhood that has to agree; 0: plain nearest neighbour",
+        limits=(0, 1),
     )
-    pairs: int = option(10000, "cub: number of random pairs")
+    pairs: int = option(10000, "cub: number of random pairs", limits=(1, None))
     keypoints: str = option("sift", "hpatches: sift, grid, or the suffix of keypoint files (1.ppm.SUFFIX)")
     estimator: str = option("ransac", "hpatches: robust estimator", choices=("ransac", "lmeds", "magsac"))
     pixels: float = option(3.0, "hpatches: inlier threshold of the estimator in pixels")
-    step: int = option(4, "tss: every so many pixels in x and y are matched; 1: all")
+    step: int = option(4, "tss: every so many pixels in x and y are matched; 1: all", limits=(1, None))
     temperature: float = option(0.2, "davis, jhmdb: temperature of the label propagation")
     top_k: int = option(15, "davis, jhmdb: cells whose labels are averaged")
     last_frames: int = option(28, "davis, jhmdb: last frames that are looked at")
@@ -43,11 +40,3 @@ class BenchmarkOptions:
     dataset: str = option("pf-willow", "transfer: keypoint data set")
     engine: str = option("auto", "transfer: how a placement is estimated")
     mirror: str = option("auto", "transfer: mirror test", choices=("auto", "never", "always"))
-
-    def __post_init__(self) -> None:
-        for name, item in type(self).__dataclass_fields__.items():
-            choices = item.metadata.get("choices")
-            if choices and getattr(self, name) not in choices:
-                raise DatasetError(f"The option {name} is {getattr(self, name)!r}: use one of {', '.join(choices)}.")
-        if self.pairs < 1 or self.step < 1 or not 0 <= self.consensus <= 1:
-            raise DatasetError("The options pairs and step must be at least 1, and consensus from 0 to 1.")

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from dift_edit.atomic_files import write_text
-from dift_edit.errors import ModelError
-from dift_edit.evaluation.base import BenchmarkOptions, DatasetError, Maps
+from dift_edit.errors import DatasetError, ModelError
+from dift_edit.evaluation.base import BenchmarkOptions, Maps
 from dift_edit.evaluation.runner import load_benchmark, spread, tabulate
 from dift_edit.features.hooks import run_until
 from dift_edit.imaging.image import Image

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 
-from dift_edit.evaluation.base import DatasetError
+from dift_edit.errors import DatasetError
 from dift_edit.evaluation.runner import Report
 
 __all__ = ["Difference", "bootstrap_difference", "compare_reports", "format_table", "report_table"]
@@ -106,13 +107,18 @@ def bootstrap_difference(
     if len(first) != len(second) or not len(first):
         raise DatasetError(f"A paired comparison needs the same items, but got {len(first)} and {len(second)} scores.")
     gaps = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    chunk = max(1, 2_000_000 // len(gaps))
-    for start in range(0, resamples, chunk):
-        stop = min(start + chunk, resamples)
-        means[start:stop] = gaps[rng.integers(0, len(gaps), (stop - start, len(gaps)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    if np.ptp(gaps) == 0:  # each resampled set has the same mean
+        gap = float(gaps[0])
+        return Difference(gap, gap, gap, 1.0 if gap == 0 else 2 / (resamples + 1), len(gaps))
+    result = scipy.stats.bootstrap(
+        (gaps,),
+        np.mean,
+        n_resamples=resamples,
+        method="percentile",
+        batch=max(1, 2_000_000 // len(gaps)),
+        rng=np.random.default_rng(seed),
+    )
+    means, (low, high) = result.bootstrap_distribution, result.confidence_interval
     tail = min((means <= 0).sum(), (means >= 0).sum()) + 1
     return Difference(float(gaps.mean()), float(low), float(high), min(1.0, 2 * tail / (resamples + 1)), len(gaps))
 

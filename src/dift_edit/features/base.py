@@ -1,8 +1,7 @@
 """What every featurizer shares: the map it returns, its identity, and its noise."""
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 
 from dift_edit.geometry.coords import Points, to_grid
 
-__all__ = ["FeatureMap", "Featurizer", "ModelInfo", "file_sha256", "fingerprint", "image_seed", "make_noise"]
+__all__ = ["FeatureMap", "Featurizer", "ModelInfo", "file_sha256", "image_seed", "make_noise"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +100,6 @@ class Featurizer(Protocol):
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of an image or a path."""
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short digest of settings: dataclasses, strings, numbers, lists and dicts of them.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def image_seed(digest: str, seed: int) -> int:

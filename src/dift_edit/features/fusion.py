@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.errors import ModelError
-from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo, fingerprint
+from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.imaging.image import as_image
+from dift_edit.settings import fingerprint
 
 __all__ = ["FusedFeaturizer"]
 

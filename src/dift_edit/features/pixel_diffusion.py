@@ -11,12 +11,13 @@ import torch.nn.functional as F
 
 from dift_edit.errors import ModelError
 from dift_edit.features.adm_checkpoint import output_block_name
-from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint, image_seed, make_noise
+from dift_edit.features.base import FeatureMap, ModelInfo, image_seed, make_noise
 from dift_edit.features.execution import Runtime, available_cores, is_small
 from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
 from dift_edit.imaging.image import Image, as_image
+from dift_edit.settings import fingerprint
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from dift_edit.features.base import fingerprint
+from dift_edit.settings import fingerprint
 
 __all__ = ["PRESETS", "Preset"]
 

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.errors import ModelError
-from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint, image_seed
+from dift_edit.features.base import FeatureMap, ModelInfo, image_seed
 from dift_edit.features.execution import Runtime, upcast_attention
 from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.prompts import PromptEmbedding, encode_prompt
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.settings import option
+from dift_edit.settings import fingerprint, option
 
 __all__ = ["StableDiffusionFeaturizer", "StableDiffusionSettings"]
 

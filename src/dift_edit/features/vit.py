@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.errors import MissingDependencyError, ModelError
-from dift_edit.features.base import FeatureMap, ModelInfo, fingerprint
+from dift_edit.features.base import FeatureMap, ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import quiet_transformers, weights_digest
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.settings import option
+from dift_edit.settings import fingerprint, option
 
 __all__ = ["VIT_TYPES", "VisionTransformerFeaturizer", "VisionTransformerSettings"]
 

@@ -10,7 +10,8 @@ import torch
 
 from dift_edit.atomic_files import write_text
 from dift_edit.errors import ModelError
-from dift_edit.features.base import file_sha256, fingerprint
+from dift_edit.features.base import file_sha256
+from dift_edit.settings import fingerprint
 
 __all__ = [
     "SUMS",

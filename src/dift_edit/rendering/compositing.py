@@ -4,14 +4,12 @@ The layer is first fitted to the target (light, shade, palette, texture: all off
 (premultiplied alpha-over, Laplacian or gradient-domain blend). Pixels that it does not reach keep their exact values.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.errors import EditError
-from dift_edit.features.base import fingerprint
 from dift_edit.imaging.color import (
     illuminant_gain,
     illumination_gain,
@@ -25,7 +23,7 @@ from dift_edit.imaging.image import Image, Pixels
 from dift_edit.rendering.blending import extend_colors, gradient_blend, laplacian_blend
 from dift_edit.rendering.resample import in_threads
 from dift_edit.rendering.warp import RESAMPLINGS, Box, Warped, premultiplied
-from dift_edit.settings import option
+from dift_edit.settings import Settings, option
 
 __all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
 
@@ -37,14 +35,8 @@ _STRIP = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compositing:
-    """How an edit is put on a target.
-
-    Raises
-    ------
-    EditError
-        If a value is not one of its choices or out of its range.
-    """
+class Compositing(Settings):
+    """How an edit is put on a target."""
 
     blend: str = option("over", "how the edit is joined with the target", choices=BLENDS)
     opacity: float = option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
@@ -55,20 +47,6 @@ class Compositing:
     texture: float = option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
     linear_light: bool = option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
     resampling: str = option("bilinear", "how the edit is resampled", choices=RESAMPLINGS)
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value, choices, limits = getattr(self, item.name), item.metadata.get("choices"), item.metadata.get("limits")
-            if choices and value not in choices:
-                raise EditError(f"The setting {item.name} is {value!r}: use one of {', '.join(choices)}.")
-            if limits and not limits[0] <= value <= limits[1]:
-                raise EditError(
-                    f"The setting {item.name} is {value}: use a number from {limits[0]:g} to {limits[1]:g}."
-                )
-
-    def fingerprint(self) -> str:
-        """Digest of all settings (16 hexadecimal digits)."""
-        return fingerprint(self)
 
 
 def alpha_over(

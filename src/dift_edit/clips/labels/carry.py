@@ -15,9 +15,10 @@ from dift_edit.clips.labels.coding import Labels, check_labels, enlarge, gaussia
 from dift_edit.clips.labels.propagator import LabelPropagator, PropagationSettings
 from dift_edit.clips.labels.stored import ScoreStore, open_store
 from dift_edit.errors import GeometryError
-from dift_edit.features.base import FeatureMap, Featurizer, fingerprint
+from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.coords import Points, as_points
 from dift_edit.imaging.image import Image
+from dift_edit.settings import fingerprint
 
 __all__ = ["PropagatedLabels", "propagate_keypoints", "propagate_labels"]
 

@@ -7,7 +7,7 @@ import torch
 
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap
-from dift_edit.settings import option
+from dift_edit.settings import Settings, option
 
 __all__ = ["PROTOCOLS", "LabelPropagator", "PropagationSettings"]
 
@@ -17,7 +17,7 @@ _TILE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class PropagationSettings:
+class PropagationSettings(Settings):
     """How labels are carried; the defaults are those of DIFT's DAVIS evaluation with Stable Diffusion.
 
     Attributes
@@ -28,26 +28,15 @@ class PropagationSettings:
         from the features' grid enlarged to the network's size. "corrected" shrinks by area and compares the
         classes' unstretched scores, enlarged bilinearly between pixel centres to the picture's own size.
 
-    Raises
-    ------
-    GeometryError
-        If a value is not one of its choices or out of its range.
     """
 
-    temperature: float = option(0.2, "of the affinities: weight = exp(cosine / temperature)")
-    top_k: int = option(15, "number of cells whose labels are averaged")
-    last_frames: int = option(28, "number of last frames that are looked at, besides the first")
-    radius: int = option(15, "cells farther than this from a cell, in x or y, are not looked at; 0: no limit")
+    temperature: float = option(0.2, "of the affinities: weight = exp(cosine / temperature)", above=0)
+    top_k: int = option(15, "number of cells whose labels are averaged", limits=(1, None))
+    last_frames: int = option(28, "number of last frames that are looked at, besides the first", limits=(0, None))
+    radius: int = option(
+        15, "cells farther than this from a cell, in x or y, are not looked at; 0: no limit", limits=(0, None)
+    )
     protocol: str = option("corrected", "as the released evaluation, or without its shortcuts", choices=PROTOCOLS)
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise GeometryError(f"The protocol is {self.protocol!r}: use one of {', '.join(PROTOCOLS)}.")
-        if not self.temperature > 0 or self.top_k < 1 or self.last_frames < 0 or self.radius < 0:
-            raise GeometryError(
-                "Label propagation needs a temperature above 0, top_k of at least 1, "
-                "and last_frames and radius not below 0."
-            )
 
 
 class LabelPropagator:
