@@ -383,7 +383,7 @@ def search(template: Template, like: Points, picture: Grey) -> list[Points]:
         (4, 2) corners: from local features (Lowe 2004), which know turn and scale, and from plain correlation at
         the expected turn and scale.
     """
-    guesses = (_by_local_features(template, picture), _bycorrelation(template, like, picture))
+    guesses = (_by_local_features(template, picture), _by_correlation(template, like, picture))
     return [guess for guess in guesses if guess is not None]
 
 
@@ -408,7 +408,8 @@ def _by_local_features(template: Template, picture: Grey) -> Points | None:
     return guess if 0.2 < quad_side(guess) / side < 5 else None
 
 
-def _bycorrelation(template: Template, like: Points, picture: Grey) -> Points | None:
+def _by_correlation(template: Template, like: Points, picture: Grey) -> Points | None:
+    """The place of greatest correlation at the expected turn and scale."""
     shrink = float(np.clip(quad_side(like) / 24, 1, 4))
     height, width = picture.shape
     small = cv2.resize(picture, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA)

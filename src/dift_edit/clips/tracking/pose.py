@@ -34,15 +34,12 @@ class PoseFit:
         (4, 2) pixels.
     information : ndarray
         (8, 8) inverse covariance of the corner coordinates x0, y0, x1, … in pixels⁻².
-    inliers : ndarray
-        (N,) bool: the pairs that agree.
     noise : float
         Robust standard deviation in pixels of what the pairs that agree are off.
     """
 
     corners: Points
     information: Floats
-    inliers: npt.NDArray[np.bool_]
     noise: float
 
 
@@ -187,7 +184,7 @@ def fit_pose(
     spread = np.linalg.svd(source[good] - source[good].mean(0), compute_uv=False) / np.sqrt(good.sum())
     if spread[0] < 0.05 * quad_side(quad) or not np.isfinite(corners).all():
         return None
-    return PoseFit(corners, information, good, noise)
+    return PoseFit(corners, information, noise)
 
 
 def _linearised(quad: Points, corners: Points, points: Points) -> tuple[Floats, Floats]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dift_edit.clips.tracking.appearance import Sighting, Template, follow, grey, palette, search, working_size
 from dift_edit.clips.tracking.cuts import CutDetector
 from dift_edit.clips.tracking.finder import Finder
-from dift_edit.clips.tracking.pose import quad_side
+from dift_edit.clips.tracking.pose import PoseFit, quad_side
 from dift_edit.geometry.coords import Points, rescale_points
 from dift_edit.imaging.image import Image
 
@@ -25,6 +25,7 @@ _CONFIRMED = 0.6  # share of the patch that must look right to call it found
 _TRUSTED = 0.5  # confidence of features that is enough without a look that fits
 _COLORS, _OTHER = 0.45, 0.25  # shared colours of a place that may be the patch, and of one that is something else
 _LOOKS = (2, 6)  # frames after a loss in which features look, beside those at the stride
+_LOST_STRIDE = 12  # frames between looks of features for a lost patch when they do not look regularly
 _SAME = 0.6  # of the quad's side: features that are farther off contradict
 _SEARCH = 2  # frames between two searches for a lost patch
 _RENEW = 8  # frames between two recent templates
@@ -205,7 +206,7 @@ class Tracker:
                 sighting = follow(self._key, guess, picture, warp=True, levels=3)
                 if sighting is not None and sighting.seen > _CONFIRMED:
                     return "key", sighting, True, 0.0
-        if self._lost in _LOOKS or self._lost % (self._stride or 12) == 0:
+        if self._lost in _LOOKS or self._lost % (self._stride or _LOST_STRIDE) == 0:
             self._since_features = 0
             place = self._find(image)
             if place is not None and place.confidence > 0.3:
@@ -262,7 +263,7 @@ class Tracker:
             return self._observation(
                 index, np.zeros((8, 8)), None, last, seen=0.0, confidence=0.0, anchor="none", cut=cut, jump=False
             )
-        self._corners = found.pose.corners if anchor == "key" else self._sober(found.pose.corners)
+        self._corners = found.pose.corners if anchor == "key" else self._regularised(found.pose.corners)
         if jump and not cut and np.linalg.norm(self._corners - predicted, axis=1).max() < 0.5 * quad_side(last):
             jump = False  # near enough to be smoothed over
         if jump or self._lost:
@@ -290,7 +291,7 @@ class Tracker:
             anchor=anchor, cut=cut, jump=jump,
         )  # fmt: skip
 
-    def _sober(self, corners: Points) -> Points:
+    def _regularised(self, corners: Points) -> Points:
         """Take back some of a shape that does not rest on the keyframe: it wanders off otherwise."""
         quad = self._key.corners
         source, target = quad - quad.mean(0), corners - corners.mean(0)
@@ -298,8 +299,8 @@ class Tracker:
         turned = (np.vdot(z, w) / np.vdot(z, z)) * z
         similar = np.stack([turned.real, turned.imag], 1)
         affine = source @ np.linalg.lstsq(source, target, rcond=None)[0]
-        sober: Points = corners - _TAME * (affine - similar) - _TAME_TAPER * (target - affine)
-        return sober
+        regularised: Points = corners - _TAME * (affine - similar) - _TAME_TAPER * (target - affine)
+        return regularised
 
     def _observation(
         self, index: int, information: npt.NDArray[np.float64], chain: Sighting | None, last: Points, *,
@@ -343,7 +344,5 @@ class Tracker:
 
 def _coarse(corners: Points) -> Sighting:
     """A place found by features alone."""
-    from dift_edit.clips.tracking.pose import PoseFit
-
     information = np.eye(8) / (_FEATURE_NOISE * quad_side(corners)) ** 2
-    return Sighting(PoseFit(corners, information, np.zeros(0, bool), 0.0), 0.0)
+    return Sighting(PoseFit(corners, information, 0.0), 0.0)
