@@ -30,7 +30,6 @@ def test_pose_is_found_among_outliers(rng) -> None:
     fit = fit_pose(QUAD, QUAD, source, target, np.ones(120))
     assert fit is not None
     assert np.abs(fit.corners - truth).max() < 0.25
-    assert fit.inliers[40:].mean() > 0.95 and fit.inliers[:40].mean() < 0.2
     assert fit_pose(QUAD, QUAD, source[:5], target[:5], np.ones(5)) is None
 
 

@@ -3,10 +3,11 @@
 import argparse
 import hashlib
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
+from dift_edit.types import Engine, Mirror
 
 __all__ = [
     "ENGINES",
@@ -15,13 +16,14 @@ __all__ = [
     "Settings",
     "TransferSettings",
     "add_settings_arguments",
+    "choices_of",
     "fingerprint",
     "option",
     "settings_from_arguments",
 ]
 
-ENGINES = ("auto", "similarity", "affine", "homography", "mesh", "spline", "notebook")
-MIRRORS = ("auto", "never", "always")
+ENGINES = get_args(Engine)
+MIRRORS = get_args(Mirror)
 
 S = TypeVar("S", bound="Settings")
 
@@ -36,8 +38,9 @@ def option(default: Any, help_: str, **more: Any) -> Any:
     help_ : str
         What it does; the help of its flag.
     **more
-        ``choices``: the values that it may have. ``limits=(low, high)``: the least and greatest number, None where
-        there is no end. ``above``: the number must be greater than this. ``metavar``: of its flag.
+        ``choices``: the values that it may have, where its type is not a Literal of them. ``limits=(low, high)``: the
+        least and greatest number, None where there is no end. ``above``: the number must be greater than this.
+        ``metavar``: of its flag.
     """
     return field(default=default, metadata={"help": help_, **more})
 
@@ -69,15 +72,22 @@ class Settings:
             if value is None and type(None) in get_args(item.type):
                 continue
             for one in value if isinstance(value, tuple) else (value,):
-                _check(item.name, one, item.metadata)
+                _check(item, one)
 
     def fingerprint(self) -> str:
         """Digest of all settings (16 hexadecimal digits)."""
         return fingerprint(type(self).__name__, self)
 
 
-def _check(name: str, value: Any, metadata: Any) -> None:
-    choices, above = metadata.get("choices"), metadata.get("above")
+def choices_of(item: Field[Any]) -> tuple[Any, ...]:
+    """The values that a field made by `option` may have; empty when it is not a choice."""
+    literal = get_args(item.type) if get_origin(item.type) is Literal else ()
+    return tuple(item.metadata.get("choices", literal))
+
+
+def _check(item: Field[Any], value: Any) -> None:
+    name, metadata = item.name, item.metadata
+    choices, above = choices_of(item), metadata.get("above")
     low, high = metadata.get("limits", (None, None))
     if choices and value not in choices:
         raise SettingsError(f"The setting {name} is {value!r}: use one of {', '.join(map(str, choices))}.")
@@ -99,8 +109,8 @@ def _check(name: str, value: Any, metadata: Any) -> None:
 class TransferSettings(Settings):
     """How an edit is placed in a target."""
 
-    engine: str = option("auto", "how the placement is estimated", choices=ENGINES)
-    mirror: str = option("auto", "whether the target may show the object mirrored", choices=MIRRORS)
+    engine: Engine = option("auto", "how the placement is estimated")
+    mirror: Mirror = option("auto", "whether the target may show the object mirrored")
     min_confidence: float = option(
         0.3, "abstain below this probability that the placement is right, 0 to 1", limits=(0, 1)
     )
@@ -127,14 +137,15 @@ def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -
     for item in fields(settings):
         if "help" not in item.metadata or item.default is MISSING:
             continue
-        kind = next((part for part in get_args(hints[item.name]) if part is not type(None)), hints[item.name])
         options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: %(default)s)"}
+        kind, choices = hints[item.name], choices_of(item)
+        kind = type(choices[0]) if choices else next((part for part in get_args(kind) if part is not type(None)), kind)
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
             options["type"] = kind
-            options["choices"] = item.metadata.get("choices")
-            if not options["choices"]:
+            options["choices"] = choices or None
+            if not choices:
                 options["metavar"] = item.metadata.get("metavar", item.name.upper())
         parser.add_argument(f"--{item.name.replace('_', '-')}", **options)
 

@@ -39,6 +39,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
     group = parser.add_argument_group("how the benchmark is run")
     from dift_edit.evaluation.options import BenchmarkOptions
+    from dift_edit.settings import choices_of
 
     for item in fields(BenchmarkOptions):
         # No default here, so that a preset's value can be told from one that was asked for.
@@ -46,8 +47,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{item.name.replace('_', '-')}",
             type=type(item.default),
-            choices=item.metadata.get("choices"),
-            metavar=None if item.metadata.get("choices") else item.name.upper(),
+            choices=choices_of(item) or None,
+            metavar=None if choices_of(item) else item.name.upper(),
             help=f"{item.metadata['help']} (default: {shown})",
         )
 

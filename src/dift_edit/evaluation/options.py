@@ -1,8 +1,10 @@
 """How a benchmark is run. This module imports nothing heavy: the command line makes its flags from it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dift_edit.settings import Settings, option
+from dift_edit.types import Engine, Mirror
 
 __all__ = ["BenchmarkOptions"]
 
@@ -19,8 +21,9 @@ class BenchmarkOptions(Settings):
     """
 
     split: str = option("", "part of the data set; empty: its usual test part")
-    protocol: str = option("released", "the released scripts' conventions, or without their flaws",
-                            choices=("released", "corrected"))  # fmt: skip
+    protocol: Literal["released", "corrected"] = option(
+        "released", "the released scripts' conventions, or without their flaws"
+    )
     metric: str = option("cosine", "how features are compared", choices=("cosine", "l2"))
     threshold: str = option("box", "what PCK thresholds are relative to", choices=("box", "image"))
     consensus: float = option(
@@ -38,5 +41,5 @@ class BenchmarkOptions(Settings):
     last_frames: int = option(28, "davis, jhmdb: last frames that are looked at")
     radius: int = option(15, "davis, jhmdb: reach in cells; 0: no limit")
     dataset: str = option("pf-willow", "transfer: keypoint data set")
-    engine: str = option("auto", "transfer: how a placement is estimated")
-    mirror: str = option("auto", "transfer: mirror test", choices=("auto", "never", "always"))
+    engine: Engine = option("auto", "transfer: how a placement is estimated")
+    mirror: Mirror = option("auto", "transfer: mirror test")

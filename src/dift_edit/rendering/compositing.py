@@ -5,6 +5,7 @@ The layer is first fitted to the target (light, shade, palette, texture: all off
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -22,14 +23,15 @@ from dift_edit.imaging.color import (
 from dift_edit.imaging.image import Image, Pixels
 from dift_edit.rendering.blending import extend_colors, gradient_blend, laplacian_blend
 from dift_edit.rendering.resample import in_threads
-from dift_edit.rendering.warp import RESAMPLINGS, Box, Warped, premultiplied
+from dift_edit.rendering.warp import Box, Warped, premultiplied
 from dift_edit.settings import Settings, option
+from dift_edit.types import Blend, Resampling
 
 __all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
 
 Floats = npt.NDArray[np.float32]
 
-BLENDS = ("over", "laplacian", "poisson", "poisson-mixed")
+BLENDS = get_args(Blend)
 _STRIP = 1 << 20
 """Pixels blended at once."""
 
@@ -38,7 +40,7 @@ _STRIP = 1 << 20
 class Compositing(Settings):
     """How an edit is put on a target."""
 
-    blend: str = option("over", "how the edit is joined with the target", choices=BLENDS)
+    blend: Blend = option("over", "how the edit is joined with the target")
     opacity: float = option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
     feather: float = option(0.0, "width of a soft inner edge in target pixels", limits=(0.0, 1e4))
     match_color: float = option(0.0, "fit the edit's brightness and tint to the target's, 0 to 1", limits=(0.0, 1.0))
@@ -46,7 +48,7 @@ class Compositing(Settings):
     palette: float = option(0.0, "move the edit's colours towards the target's palette, 0 to 1", limits=(0.0, 1.0))
     texture: float = option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
     linear_light: bool = option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
-    resampling: str = option("bilinear", "how the edit is resampled", choices=RESAMPLINGS)
+    resampling: Resampling = option("bilinear", "how the edit is resampled")
 
 
 def alpha_over(

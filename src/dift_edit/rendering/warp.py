@@ -7,6 +7,7 @@ layer shrinks it is low-passed first. Only the touched box of the target is ever
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from dift_edit.geometry.base import Matrix, Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.resample import Box, Level, Sampler, in_threads, low_passed, project, sample
+from dift_edit.types import Resampling
 
 __all__ = [
     "RESAMPLINGS",
@@ -31,7 +33,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 
-RESAMPLINGS = ("bilinear", "bicubic", "nearest")
+RESAMPLINGS = get_args(Resampling)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -9,9 +10,8 @@ from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap
 from dift_edit.settings import Settings, option
 
-__all__ = ["PROTOCOLS", "LabelPropagator", "PropagationSettings"]
+__all__ = ["LabelPropagator", "PropagationSettings"]
 
-PROTOCOLS = ("released", "corrected")
 _TILE = 16
 """Side in cells of the tiles in which affinities are computed."""
 
@@ -36,7 +36,9 @@ class PropagationSettings(Settings):
     radius: int = option(
         15, "cells farther than this from a cell, in x or y, are not looked at; 0: no limit", limits=(0, None)
     )
-    protocol: str = option("corrected", "as the released evaluation, or without its shortcuts", choices=PROTOCOLS)
+    protocol: Literal["released", "corrected"] = option(
+        "corrected", "as the released evaluation, or without its shortcuts"
+    )
 
 
 class LabelPropagator:

@@ -1,8 +1,10 @@
 """Settings of a run over a clip."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from dift_edit.settings import MIRRORS, Settings, option
+from dift_edit.settings import Settings, option
+from dift_edit.types import Mirror
 
 __all__ = ["SequenceSettings"]
 
@@ -20,16 +22,12 @@ class SequenceSettings(Settings):
     min_seen: float = option(0.5, "hide the edit when less than this share of its place looks right", limits=(0, 1))
     min_confidence: float = option(0.3, "hide the edit below this confidence", limits=(0, 1))
     fade: int = option(4, "frames that the edit takes to fade out and to come back", limits=(0, 1000))
-    engine: str = option(
-        "homography",
-        "whether the edit moves as a plane, or bends with what it is on",
-        choices=("homography", "mesh"),
+    engine: Literal["homography", "mesh"] = option(
+        "homography", "whether the edit moves as a plane, or bends with what it is on"
     )
-    occlusion: str = option(
-        "whole",
-        "whether the edit fades as a whole when something hides it, or is also cut off where it is hidden",
-        choices=("whole", "parts"),
+    occlusion: Literal["whole", "parts"] = option(
+        "whole", "whether the edit fades as a whole when something hides it, or is also cut off where it is hidden"
     )
     smooth: bool = option(True, "smooth the movement in time")
-    mirror: str = option("never", "whether features may find the object mirrored (slower)", choices=MIRRORS)
+    mirror: Mirror = option("never", "whether features may find the object mirrored (slower)")
     seed: int = option(0, "random seed")

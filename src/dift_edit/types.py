@@ -1,0 +1,38 @@
+"""Types of what public functions take: images, points and quads in their usual forms, and the words of settings."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import PIL.Image
+    import torch
+
+    from dift_edit.imaging.image import Image
+
+__all__ = ["Blend", "Engine", "ImageLike", "Mirror", "PointsLike", "QuadLike", "Resampling", "Status"]
+
+ImageLike: TypeAlias = Union["Image", str, os.PathLike[str], "PIL.Image.Image", "torch.Tensor", "npt.NDArray[Any]"]
+"""An `Image`, the path of a file, a Pillow image, a tensor (C, H, W), or an array (H, W), (H, W, 3) or (H, W, 4)."""
+
+PointsLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[float]]]
+"""(N, 2) points (x, y) in pixels of the image as displayed; pixel centres are whole numbers."""
+
+QuadLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[float]]]
+"""(4, 2) corners (x, y) in pixels: top left, top right, bottom right, bottom left of the edit."""
+
+Engine: TypeAlias = Literal["auto", "similarity", "affine", "homography", "mesh", "spline", "notebook"]
+"""How a placement is estimated."""
+
+Mirror: TypeAlias = Literal["auto", "never", "always"]
+"""Whether the target may show the object mirrored."""
+
+Status: TypeAlias = Literal["applied", "abstained", "failed"]
+"""Result of one target."""
+
+Blend: TypeAlias = Literal["over", "laplacian", "poisson", "poisson-mixed"]
+"""How an edit is joined with the target."""
+
+Resampling: TypeAlias = Literal["bilinear", "bicubic", "nearest"]
+"""How an edit is resampled."""
