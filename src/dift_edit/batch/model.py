@@ -36,10 +36,11 @@ class ModelSpec:
 
     @classmethod
     def of_job(cls, job: Job, cache: str = "") -> "ModelSpec":
-        """What a recipe names, on the first of its devices."""
-        return cls(
-            name=job.model, device=job.device.split(",")[0].strip() or "cpu", settings=job.model_settings, cache=cache
-        )
+        """What a recipe names, on the first of its devices; the number format is one for all of them."""
+        devices = [part.strip() for part in job.device.split(",") if part.strip()] or ["cpu"]
+        kinds = {device.partition(":")[0] for device in devices}
+        settings = job.model_settings if len(kinds) == 1 else {"dtype": "float32", **job.model_settings}
+        return cls(name=job.model, device=devices[0], settings=settings, cache=cache)
 
     def load(self, device: str | None = None) -> Featurizer:
         """The featurizer, on another device if one is named."""

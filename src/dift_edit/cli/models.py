@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from dift_edit.features.adm_architecture import AdmArchitecture
 
     parser.add_argument("--json", action="store_true", help="print everything as JSON, presets with all values")
+    parser.add_argument(
+        "--why", metavar="MODEL", help="say how a model of the list, or a folder, runs on the device, and why so"
+    )
+    parser.add_argument("--device", default="cpu", help="for --why: cpu, cuda, … (default: %(default)s)")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     convert = actions.add_parser("convert", help="turn a .pt file of guided-diffusion (ADM) into a model folder")
     convert.add_argument("checkpoint", metavar="FILE", help="say, 256x256_diffusion_uncond.pt")
@@ -36,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
+    if args.why:
+        return _why(args)
     actions = {"convert": _convert, "fetch": _fetch, "check": _check, "cache": _cache}
     return actions.get(args.action or "", _list)(args)
 
@@ -90,6 +96,29 @@ def _cache(args: argparse.Namespace) -> int:
         print(f"{cache.clear()} feature maps removed from {cache.folder}")
     else:
         print(f"{cache.folder}: {cache.size() / 1e6:.1f} MB of at most {cache.max_bytes / 1e9:.1f} GB")
+    return 0
+
+
+def _why(args: argparse.Namespace) -> int:
+    from dift_edit.errors import ModelError
+    from dift_edit.features.catalog import MODELS
+    from dift_edit.features.device_defaults import device_defaults, folder_is_small
+    from dift_edit.features.execution import SMALL
+    from dift_edit.features.registry import MINI
+
+    folder = MINI if args.why == "mini" else Path(args.why)
+    if folder.is_dir():
+        small = folder_is_small(folder)
+    elif args.why in MODELS:
+        small = MODELS[args.why].gigabytes * 1e9 <= 4 * SMALL
+    else:
+        raise ModelError(f"There is no model {args.why!r}: use one of {', '.join(MODELS)}, or the path of a folder.")
+    chosen = device_defaults(args.device, small=small)
+    print(f"{args.why} on {args.device}, a {'small' if small else 'large'} network:")
+    for name, value in chosen.settings.items():
+        print(f"  {name} = {value}")
+    print(chosen.why)
+    print("Each can be set by its name: load_featurizer(…, dtype=…), or in a recipe's [model.settings].")
     return 0
 
 

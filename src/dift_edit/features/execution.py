@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from dift_edit.features.winograd import quicken_convolutions
 
 __all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "is_small", "upcast_attention"]
 
+
+NUMBER_FORMATS = ("float32", "tf32", "bfloat16", "float16")
 
 SMALL = 100_000_000
 """Weights up to which a network is small: several of its passes at a time fit into any memory."""
@@ -38,7 +41,9 @@ class Runtime:
     device : str
         "cpu", "cuda", "cuda:1", "mps".
     dtype : str
-        "float32", "bfloat16" or "float16".
+        "float32", "bfloat16" or "float16"; or "tf32": float32 whose matrix products and convolutions may round their
+        operands to 11 bits, which NVIDIA's GPUs from Ampere on do much quicker. "float32" never does, also where
+        torch's own settings would allow it.
     channels_last : bool
         Memory layout of convolutions; quicker on most devices. On the CPU, with it, large 3 × 3 convolutions in
         float32 run by Winograd's method, with about half of the multiplications.
@@ -55,8 +60,8 @@ class Runtime:
     max_batch: int = 0
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ModelError(f"The number format is {self.dtype!r}: use float32, bfloat16 or float16.")
+        if self.dtype not in NUMBER_FORMATS:
+            raise ModelError(f"The number format is {self.dtype!r}: use float32, tf32, bfloat16 or float16.")
         try:
             device = torch.device(self.device)
         except RuntimeError as error:
@@ -69,8 +74,21 @@ class Runtime:
     @property
     def torch_dtype(self) -> torch.dtype:
         """The number format."""
-        dtype: torch.dtype = getattr(torch, self.dtype)
+        dtype: torch.dtype = torch.float32 if self.dtype == "tf32" else getattr(torch, self.dtype)
         return dtype
+
+    @property
+    def exact(self) -> bool:
+        """Whether float32 has to be float32 inside of matrix products, too."""
+        return self.dtype == "float32"
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[None]:
+        """A block within which CUDA computes products in float32 as exactly as `dtype` says.
+
+        torch keeps this setting once a process, and by default rounds the operands of convolutions. So on a GPU one
+        thread at a time runs a network; on other devices the block does nothing.
+        """
+        return _tf32(not self.exact) if self.on_cuda else contextlib.nullcontext()
 
     def prepare(self, network: torch.nn.Module, *, dtype: torch.dtype | None = None) -> torch.nn.Module:
         """Move a network to the device, in the format and layout, frozen and in evaluation mode."""
@@ -78,7 +96,7 @@ class Runtime:
         # Not the method of diffusers' models: it warns whenever a number format is given.
         torch.nn.Module.to(network, device=self.device, dtype=dtype or self.torch_dtype)
         torch.nn.Module.to(network, memory_format=layout)  # type: ignore[call-overload]
-        if self.channels_last and not self.compile:
+        if self.channels_last and self.on_cpu and not self.compile:
             quicken_convolutions(network)
         return network.eval().requires_grad_(False)
 
@@ -87,21 +105,52 @@ class Runtime:
         """Whether the device is a CPU."""
         return torch.device(self.device).type == "cpu"
 
+    @property
+    def on_cuda(self) -> bool:
+        """Whether the device is a GPU of NVIDIA's, or one of AMD's under the same name."""
+        return torch.device(self.device).type == "cuda"
+
     def batches(self, network: torch.nn.Module) -> "AdaptiveBatch":
         """How a network's samples are batched; a large one on a CPU keeps memory from layer to layer."""
         return AdaptiveBatch(self.max_batch, keep_memory=self.on_cpu and not is_small(network))
 
-    def compile_blocks(self, network: torch.nn.Module) -> None:
-        """Compile the blocks of a U-Net, if that is wanted.
+    def compile_blocks(self, network: torch.nn.Module, layers: Sequence[str] = ()) -> None:
+        """Compile the blocks of a U-Net or of a VAE's encoder, if that is wanted.
 
         The blocks' ``forward`` is compiled, not the whole network: hooks on the blocks stay outside of compiled code.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            Has ``down_blocks``, ``mid_block`` or ``up_blocks``.
+        layers : sequence of str
+            Modules whose outputs are wanted: a block that has one of them inside stays as it is.
         """
-        if self.compile:
-            for name in ("down_blocks", "mid_block", "up_blocks"):
-                part = getattr(network, name, None)
-                for block in part if isinstance(part, torch.nn.ModuleList) else [part]:
-                    if block is not None:
-                        block.forward = torch.compile(block.forward, dynamic=False)
+        if not self.compile:
+            return
+        for kind in ("down_blocks", "mid_block", "up_blocks"):
+            part = getattr(network, kind, None)
+            several = isinstance(part, torch.nn.ModuleList)
+            for name, block in part.named_children() if several else [("", part)]:  # type: ignore[union-attr]
+                inner = f"{kind}.{name}." if several else f"{kind}."
+                if block is not None and not any(layer.startswith(inner) for layer in layers):
+                    block.forward = torch.compile(block.forward, dynamic=False)
+
+
+_precision = threading.RLock()
+
+
+@contextlib.contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Allow or forbid rounding to TF32 in matrix products and convolutions, for one thread at a time."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    with _precision:
+        before = products.allow_tf32, convolutions.allow_tf32
+        products.allow_tf32 = convolutions.allow_tf32 = allowed
+        try:
+            yield
+        finally:
+            products.allow_tf32, convolutions.allow_tf32 = before
 
 
 _NO_MEMORY = (
@@ -109,6 +158,7 @@ _NO_MEMORY = (
     "can't allocate memory",
     "not enough memory",
     "bad_alloc",
+    "alloc_failed",  # cuBLAS and cuDNN
     # oneDNN, which runs convolutions on CPUs, has no words for it but these.
     "could not create a primitive",
     "could not execute a primitive",
@@ -194,7 +244,8 @@ def upcast_attention(network: torch.nn.Module) -> None:
     """Let all attention layers of a diffusers network compare queries and keys in float32.
 
     The attention logits of Stable Diffusion 2.1 exceed the range of float16. The layers' projections stay in the
-    network's format; their outputs are cast, and the result is cast back before the output projection.
+    network's format; their outputs are cast, and the result is cast back before the output projection. CUDA does not
+    need it: its kernels keep the logits of attention in float32.
     """
 
     def widen(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:

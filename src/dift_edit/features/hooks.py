@@ -148,10 +148,11 @@ def mean_outputs(
         Layer name → (n, C, h, w) float32.
     """
     sums: dict[str, torch.Tensor] = {}
-    owners = torch.arange(len(inputs)) // draws
     for part, outputs in batch(len(inputs), lambda part: run(inputs[part])):
         for name, output in outputs.items():
             if name not in sums:
                 sums[name] = torch.zeros((len(inputs) // draws, *output.shape[1:]), device=output.device)
-            sums[name].index_add_(0, owners[part].to(output.device), output.float())
+            # One after another: index_add_ takes them in any order on a GPU, which changes the last bits.
+            for index, draw in zip(range(part.start, part.stop), output, strict=True):
+                sums[name][index // draws] += draw.float()
     return {name: total / draws for name, total in sums.items()}

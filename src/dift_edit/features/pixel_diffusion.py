@@ -126,7 +126,7 @@ class PixelDiffusionFeaturizer:
         self._multiple = self._unshuffle * 2 ** (len(unet.config.block_out_channels) - 1)
         self._batch = self.runtime.batches(self.unet)
         self._check()
-        self.runtime.compile_blocks(self.unet)
+        self.runtime.compile_blocks(self.unet, self._layers)
 
     @classmethod
     def from_pretrained(
@@ -294,7 +294,8 @@ class PixelDiffusionFeaturizer:
         def run(part: torch.Tensor) -> dict[str, torch.Tensor]:
             sample = part.to(self.runtime.device, self.runtime.torch_dtype, memory_format=layout)
             timestep = torch.full((len(sample),), self.settings.timestep, dtype=torch.long, device=sample.device)
-            return run_until(self.unet, self._layers, lambda: self.unet(sample, timestep))
+            with self.runtime.arithmetic():
+                return run_until(self.unet, self._layers, lambda: self.unet(sample, timestep))
 
         noisy = torch.cat([item.noisy for item in inputs])
         outputs = mean_outputs(noisy, len(inputs[0].noisy) // views, self._batch, run)

@@ -8,6 +8,7 @@ from typing import Any
 from dift_edit.errors import ModelError
 from dift_edit.features.base import Featurizer
 from dift_edit.features.catalog import MODELS, ModelEntry
+from dift_edit.features.device_defaults import device_defaults, folder_is_small
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.presets import PRESETS
 from dift_edit.features.sources import find_file, find_model
@@ -55,7 +56,8 @@ def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **setting
         "cpu", "cuda", "mps", ….
     **settings
         Override the featurizer's settings (see `PixelDiffusionSettings`, `StableDiffusionSettings`,
-        `VisionTransformerSettings`) or how it runs (`Runtime`).
+        `VisionTransformerSettings`) or how it runs (`Runtime`); of the latter, what is not given follows the device,
+        see `dift_edit.features.device_defaults`.
 
     Returns
     -------
@@ -90,10 +92,10 @@ def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **setting
 
 def _from_catalog(name: str, options: dict[str, Any]) -> Featurizer:
     entry: ModelEntry = MODELS[name]
-    options = {**entry.settings, **options}
     if name == "mini":
-        return _pixel(MINI, name="dift-mini", **options)
+        return _pixel(MINI, name="dift-mini", **_on_device(MINI, {**entry.settings, **options}))
     found = find_model(name)
+    options = _on_device(found.folder, {**entry.settings, **options})
     if entry.unet_file:
         options["unet_weights"] = find_file(entry.unet_id, entry.unet_file)
     return FEATURIZERS[entry.kind](found.folder, name=found.id, revision=found.revision, **options)
@@ -113,6 +115,7 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> Featurizer:
             options = {**json.loads(usual.read_text()), **options}
         except (OSError, ValueError) as error:
             raise ModelError(f"{usual} cannot be read: repair or remove it.") from error
+    options = _on_device(folder, options)
     if config == whole:
         return _vit(folder, **options)
     kinds = {"UNet2DModel": _pixel, "UNet2DConditionModel": _latent}
@@ -120,3 +123,8 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> Featurizer:
     if kind not in kinds:
         raise ModelError(f"{folder} holds a {kind}, which is not supported.")
     return kinds[kind](folder, **options)
+
+
+def _on_device(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Options, with what the device suggests for this network where they say nothing."""
+    return {**device_defaults(options["device"], small=folder_is_small(folder)).settings, **options}

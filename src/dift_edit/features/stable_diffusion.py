@@ -137,9 +137,10 @@ class StableDiffusionFeaturizer:
         self._prompts = {} if prompt_embedding is None else {settings.prompt: prompt_embedding}
         self._batch = self.runtime.batches(self.unet)
         self._check()
-        if self.runtime.dtype == "float16" and unet.config.get("upcast_attention"):
+        if self.runtime.dtype == "float16" and not self.runtime.on_cuda and unet.config.get("upcast_attention"):
             upcast_attention(self.unet)
         self.runtime.compile_blocks(self.unet)
+        self.runtime.compile_blocks(vae.encoder)
 
     @classmethod
     def from_pretrained(
@@ -323,7 +324,7 @@ class StableDiffusionFeaturizer:
         def run(part: slice) -> Any:
             pixels = torch.stack([picture.resized(size, exact=True) for picture in pictures[part]]) * 2 - 1
             layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
-            with torch.inference_mode():
+            with torch.inference_mode(), self.runtime.arithmetic():
                 return self.vae.encode(pixels.to(self.runtime.device, memory_format=layout)).latent_dist
 
         for _, posterior in copy(self._batch)(len(pictures), run):
@@ -365,11 +366,12 @@ class StableDiffusionFeaturizer:
             given = {key: value.expand(len(sample), *value.shape[1:]) for key, value in condition.items()}
             states = given.pop("encoder_hidden_states")
             timestep = torch.tensor(settings.timestep, device=sample.device)
-            return run_until(
-                self.unet,
-                names,
-                lambda: self.unet(sample, timestep, encoder_hidden_states=states, added_cond_kwargs=given or None),
-            )
+            with self.runtime.arithmetic():
+                return run_until(
+                    self.unet,
+                    names,
+                    lambda: self.unet(sample, timestep, encoder_hidden_states=states, added_cond_kwargs=given or None),
+                )
 
         outputs = mean_outputs(inputs, draws, self._batch, run)
         means = [outputs[name].contiguous() for name in names]

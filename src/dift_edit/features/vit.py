@@ -230,7 +230,8 @@ class VisionTransformerFeaturizer:
         pixels = torch.stack([picture.resized(size) for picture in pictures[part]])
         pixels = F.pad((pixels - self._mean) / self._std, (before, after, before, after), mode="replicate")
         pixels = pixels.to(self.runtime.device, self.runtime.torch_dtype)
-        outputs = run_until(self.network, [self._layer], lambda: self.network(pixels, **self._options))
+        with self.runtime.arithmetic():
+            outputs = run_until(self.network, [self._layer], lambda: self.network(pixels, **self._options))
         # The class token and registers come first.
         return outputs[self._layer][:, -(size[0] // self.stride) * (size[1] // self.stride) :]
 

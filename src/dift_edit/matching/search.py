@@ -26,6 +26,8 @@ __all__ = ["METRICS", "FullResolutionSearch"]
 METRICS = ("cosine", "l2")
 BUDGET = 1 << 22
 """Most numbers in one temporary array (16 MiB of float32)."""
+GPU_BUDGET = 1 << 25
+"""The same on a GPU: many small steps take it longer than few large ones (128 MiB)."""
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """(down, right) of the four cells around a pixel."""
 
@@ -96,6 +98,7 @@ class FullResolutionSearch:
         self.size = (int(size[0]), int(size[1]))
         channels, height, width = data.shape
         self.shape = (height, width)
+        self._budget = BUDGET if data.device.type == "cpu" else GPU_BUDGET
         self._cells = data.detach().float().reshape(channels, -1)
         self._across = _Axis.make(self.size[0], width, align_corners, data.device)
         self._down = _Axis.make(self.size[1], height, align_corners, data.device)
@@ -115,7 +118,7 @@ class FullResolutionSearch:
     def _corner_gram(self, data: torch.Tensor) -> torch.Tensor:
         """(4, 4, h·w) dot products of the four cells with one another, summed over slices of channels."""
         gram = data.new_zeros(4, 4, data[0].numel())
-        for part in torch.split(data, max(1, BUDGET // data[0].numel())):
+        for part in torch.split(data, max(1, self._budget // data[0].numel())):
             corners = self._corners(part)
             gram[0, 0] += torch.linalg.vecdot(corners[0], corners[0], dim=0)
             for i, j in ((0, 1), (0, 2), (0, 3), (1, 2)):
@@ -201,7 +204,7 @@ class FullResolutionSearch:
             (N,) float64.
         """
         # Smaller slices than memory allows: they stay in the processor's cache.
-        chunk = max(1, BUDGET // 4 // self._cells.shape[1])
+        chunk = max(1, self._budget // 4 // self._cells.shape[1])
         parts = torch.split(queries.to(self._cells), chunk) if len(queries) else ()
         found = [self._search(part) for part in parts]
         points = np.concatenate([np.zeros((0, 2)), *(points for points, _ in found)])
@@ -235,7 +238,7 @@ class FullResolutionSearch:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Best value and flat pixel index of pairs of query and cell, a bounded number at a time."""
         rows, columns = self._down.fraction.shape[1], self._across.fraction.shape[1]
-        chunk = max(1, BUDGET // (rows * columns))
+        chunk = max(1, self._budget // (rows * columns))
         values, slots = [], []
         for part_query, part_cell in zip(torch.split(query, chunk), torch.split(cell, chunk), strict=True):
             value, slot = self._inside(dots, part_query, part_cell)

@@ -153,7 +153,7 @@ class Affinity:
     Attributes
     ----------
     table : torch.Tensor
-        (h·w, H·W).
+        (h·w, H·W), on the device of the target's features: it is large, and what is taken from it is not.
     source_cells, target_cells : (w, h)
         Cells across and down.
     """
@@ -165,7 +165,8 @@ class Affinity:
     @classmethod
     def of(cls, source: FeatureMap, target: FeatureMap) -> "Affinity":
         """Of two pictures; maps of many cells are averaged down, see `MAX_CELLS`."""
-        near, far = coarse(source), coarse(target)
+        near, far = _coarse(source), _coarse(target)
+        near = near.to(far.device)
         table = (near.flatten(1) / TEMPERATURE).T @ far.flatten(1)
         return cls(table, (near.shape[2], near.shape[1]), (far.shape[2], far.shape[1]))
 
@@ -174,10 +175,13 @@ class Affinity:
         return Affinity(self.table.T, self.target_cells, self.source_cells)
 
     def votes(self, points: Points, size: tuple[int, int]) -> torch.Tensor:
-        """(N, H, W) for points of a source of a size: the softmax over the target times that over the source."""
+        """(N, H, W) for points of a source of a size: the softmax over the target times that over the source.
+
+        On the CPU, whatever the device of the features.
+        """
         rows = _rows(self.table, points, size, self.source_cells)
         width, height = self.target_cells
-        return torch.softmax(2 * rows - torch.logsumexp(self.table, 0), 1).reshape(-1, height, width)
+        return torch.softmax(2 * rows - torch.logsumexp(self.table, 0), 1).reshape(-1, height, width).cpu()
 
 
 def gather_evidence(
@@ -319,12 +323,17 @@ def masked(mask: Any, points: Points, size: tuple[int, int]) -> Array:
 
 def coarse(features: FeatureMap) -> torch.Tensor:
     """(C, h, w) unit features on the CPU, averaged down to at most `MAX_CELLS` cells."""
+    return _coarse(features).cpu()
+
+
+def _coarse(features: FeatureMap) -> torch.Tensor:
+    """The same on the features' own device."""
     unit = features.unit
     shrink = math.sqrt(MAX_CELLS / (unit.shape[1] * unit.shape[2]))
     if shrink < 1:
         size = [max(1, round(edge * shrink)) for edge in unit.shape[1:]]
         unit = F.normalize(F.interpolate(unit[None], size=size, mode="area"), dim=1)[0]
-    return unit.cpu()
+    return unit
 
 
 def _points(quad: Points, size: tuple[int, int], across: int) -> tuple[Points, Array]:
@@ -352,7 +361,10 @@ def _rows(table: torch.Tensor, points: Points, size: tuple[int, int], cells: tup
     index = np.stack([y0, y0, y1, y1], 1) * cells[0] + np.stack([x0, x1, x0, x1], 1)
     weights = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], 1)
     return F.embedding_bag(
-        torch.from_numpy(index), table.contiguous(), per_sample_weights=torch.from_numpy(weights).to(table), mode="sum"
+        torch.from_numpy(index).to(table.device),
+        table.contiguous(),
+        per_sample_weights=torch.from_numpy(weights).to(table),
+        mode="sum",
     )
 
 
