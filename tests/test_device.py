@@ -12,7 +12,7 @@ from dift_edit.cli import main
 from dift_edit.features.device_defaults import DEVICE_DEFAULTS, device_defaults
 from dift_edit.features.execution import AdaptiveBatch, Runtime, _tf32
 from dift_edit.features.hooks import mean_outputs
-from dift_edit.recipe import Job
+from dift_edit.job.recipe import Job
 
 
 def tf32() -> tuple[bool, bool]:
