@@ -52,10 +52,10 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> int:
     from dift_edit.features.catalog import MODELS
-    from dift_edit.features.sources import find_file, find_model
+    from dift_edit.features.sources import embedded_folders, find_file, find_model
 
-    if args.name == "mini":
-        print("mini is part of the package.")
+    if embedded_folders(args.name):
+        print(f"{args.name} is part of the package.")
         return 0
     found = find_model(args.name)
     print(f"{args.name}: {found.id} {found.revision} in {found.folder}")
@@ -66,19 +66,18 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from dift_edit.features.registry import MINI
-    from dift_edit.features.sources import find_model
+    from dift_edit.features.sources import embedded_folders, find_model
     from dift_edit.features.weights import damaged_weights
 
-    folder = Path(args.name)
-    if not folder.is_dir():
-        folder = MINI if args.name == "mini" else find_model(args.name, download=False).folder
-    found = damaged_weights(folder)
+    folders = [Path(args.name)]
+    if not folders[0].is_dir():
+        folders = embedded_folders(args.name) or [find_model(args.name, download=False).folder]
+    found = {file: damaged for folder in folders for file, damaged in damaged_weights(folder).items()}
     words = {None: "no digest recorded", False: "intact", True: "DAMAGED: fetch it again"}
     for file, damaged in found.items():
         print(f"{words[damaged]}: {file}")
     if not found:
-        print(f"{folder} holds no .safetensors file.")
+        print(f"{folders[0]} holds no .safetensors file.")
     return 1 if not found or any(found.values()) else 0
 
 
@@ -120,11 +119,13 @@ def _list(args: argparse.Namespace) -> int:
 def _model(name: str) -> dict[str, Any]:
     """What is known of a model, as plain data."""
     from dift_edit.features.catalog import MODELS
-    from dift_edit.features.sources import cached_bytes
+    from dift_edit.features.sources import cached_bytes, embedded_folders
 
     entry = MODELS[name]
-    size = cached_bytes(name)
-    here = "in the package" if name == "mini" else f"{size / 1e9:.2g} GB" if size else "no"
+    here = "in the package"
+    if not embedded_folders(name):
+        size = cached_bytes(name)
+        here = f"{size / 1e9:.2g} GB" if size else "no"
     return {
         "name": name, "kind": entry.kind, "here": here, "gigabytes": entry.gigabytes, "licence": entry.licence,
         "needs": entry.needs, "ids": list(entry.ids), "settings": dict(entry.settings),
