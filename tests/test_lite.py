@@ -194,3 +194,36 @@ def test_a_fusion_is_the_weighted_mean_of_cosines(mini, lite, dift_mini) -> None
     torch.testing.assert_close(data.T @ data, expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(ModelError, match="no setting 'colour'"):
         de.load_featurizer("mini", colour=1)
+
+
+def test_the_middle_of_what_a_cell_sees_is_known() -> None:
+    """The gradient of a cell of a network of equal weights has its centre of mass where `offsets` says."""
+    network = EfficientNetLite(SMALL, stem=4, ratio=2)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.fill_(1e-3)
+    pixels = torch.full((1, 3, 96, 96), 0.5, requires_grad=True)
+    for block in (0, 2, 4):
+        (output,) = network(pixels, (block,))
+        stride, cell = network.strides[block], 48 // network.strides[block]
+        (gradient,) = torch.autograd.grad(output[0, :, cell, cell].sum(), pixels)
+        mass = gradient[0].sum(0)
+        places = torch.arange(96.0)
+        seen = (float((mass.sum(0) * places).sum() / mass.sum()), float((mass.sum(1) * places).sum() / mass.sum()))
+        middle = (cell + 0.5) * stride - 0.5
+        assert seen == pytest.approx((middle + network.offsets[block],) * 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("blocks", [(14,), (19,), (14, 19)])
+def test_features_lie_where_the_picture_has_them(lite, blocks) -> None:
+    """Matches of a photograph with its mirror image are off to no side; cells that look aside would be, by 16 pixels."""
+    from skimage import data
+
+    image = de.Image(data.astronaut())
+    featurizer = lite.with_settings(blocks=blocks)
+    points = np.stack(np.meshgrid(np.arange(130.0, 400, 30), np.arange(130.0, 400, 30)), -1).reshape(-1, 2)
+    found = de.match_points(featurizer(image), featurizer(image.mirrored()), points, consensus=0.0).points
+    errors = found - (points * [-1, 1] + [511, 0])
+    near = np.linalg.norm(errors, axis=1) < 50
+    assert near.mean() > 0.7
+    assert np.abs(np.median(errors[near], axis=0)).max() < 5

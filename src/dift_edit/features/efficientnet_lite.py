@@ -65,8 +65,9 @@ class _Block(nn.Module):
         self.project = nn.Conv2d(hidden, stage.channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = x if self.expand is None else F.relu6(self.expand(x))
-        inner = F.relu6(self.depthwise(F.pad(inner, self.pad) if any(self.pad) else inner))
+        # In place: clearing new memory for each layer would cost a third of the time.
+        inner = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        inner = F.relu6(self.depthwise(F.pad(inner, self.pad) if any(self.pad) else inner), inplace=True)
         y: torch.Tensor = self.project(inner)
         return x + y if self.adds else y
 
@@ -82,6 +83,13 @@ class EfficientNetLite(nn.Module):
         Channels of the first convolution, 3 × 3 with stride 2.
     ratio : int
         How many times as many channels a block has inside.
+
+    Attributes
+    ----------
+    strides : list of int
+        Of each block's output, in pixels of the picture.
+    offsets : list of float
+        By how many pixels the middle of what a cell sees lies to the right of, and below, the cell's own middle.
     """
 
     def __init__(self, stages: Sequence[Stage] = STAGES, *, stem: int = 32, ratio: int = 6) -> None:
@@ -89,12 +97,16 @@ class EfficientNetLite(nn.Module):
         self.stem = nn.Conv2d(3, stem, 3, 2)
         self.blocks = nn.ModuleList()
         self.strides: list[int] = []
-        inputs, stride = stem, 2
+        self.offsets: list[float] = []
+        inputs, stride, offset = stem, 2, 0.5
         for number, stage in enumerate(stages):
-            stride *= 1 if stage.padding is None else 2
+            if stage.padding is not None:
+                offset += (stage.kernel // 2 - stage.padding[0] - 0.5) * stride
+                stride *= 2
             for index in range(stage.blocks):
                 self.blocks.append(_Block(inputs, stage, first=index == 0, ratio=ratio if number else 1))
                 self.strides.append(stride)
+                self.offsets.append(offset)
                 inputs = stage.channels
 
     def forward(self, pixels: torch.Tensor, blocks: Sequence[int]) -> list[torch.Tensor]:
@@ -112,7 +124,7 @@ class EfficientNetLite(nn.Module):
         list of torch.Tensor
             (B, C, ⌈H / stride⌉, ⌈W / stride⌉) of each, see `strides`.
         """
-        x, outputs = F.relu6(self.stem(F.pad(pixels, (0, 1, 0, 1)))), {}
+        x, outputs = F.relu6(self.stem(F.pad(pixels, (0, 1, 0, 1))), inplace=True), {}
         for number in range(max(blocks) + 1):
             x = outputs[number] = self.blocks[number](x)
         return [outputs[number] for number in blocks]

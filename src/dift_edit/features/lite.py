@@ -20,6 +20,10 @@ from dift_edit.settings import option
 
 __all__ = ["LiteFeaturizer", "LiteSettings"]
 
+_LEARNED = {14: -5.1, 19: -6.3}
+"""By how many pixels the trained kernels look further to the left and up than the middle of what they see: half of how
+far photographs and their mirrored and upside-down images were matched beside each other, at 320 and at 384 pixels."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LiteSettings:
@@ -32,8 +36,8 @@ class LiteSettings:
     size_mode : str
         "square", "short" or "none", see `network_size`.
     blocks : tuple of int
-        Numbers of the blocks, 0 to 19, whose outputs are taken. Each gets unit norm, is brought to the finest grid
-        and put beside the others.
+        Numbers of the blocks, 0 to 19, whose outputs are taken. Each gets unit norm, is sampled at the middles of the
+        finest grid's cells and put beside the others.
     flip : bool
         Average with the features of the mirrored picture.
     """
@@ -186,19 +190,23 @@ class LiteFeaturizer:
         return torch.cat(maps, 1)
 
     def _views(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """Unit features of each block on the finest grid, cropped to the pictures' area."""
-        width, height = pixels.shape[-1], pixels.shape[-2]
+        """Unit features of each block at the middles of the finest grid's cells."""
+        stride, (height, width) = self._stride, pixels.shape[-2:]
         # Whole cells of the coarsest block, so that the grids of all blocks cover the same area.
         padded = F.pad(pixels, (0, -width % self._multiple, 0, -height % self._multiple), mode="replicate")
         layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
         sample = padded.to(self.runtime.device, self.runtime.torch_dtype, memory_format=layout)
         with torch.inference_mode():
             outputs = self.network(sample, self.settings.blocks)
-        fine = (padded.shape[-2] // self._stride, padded.shape[-1] // self._stride)
         maps = []
-        for output in outputs:
+        for output, block in zip(outputs, self.settings.blocks, strict=True):
+            shift = self.network.offsets[block] + _LEARNED.get(block, 0.0)
+            axes = []
+            for edge, cells in ((width, output.shape[-1]), (height, output.shape[-2])):
+                middles = (torch.arange(edge // stride) + 0.5) * stride - shift
+                axes.append(2 * middles / (cells * self.network.strides[block]) - 1)
+            grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).expand(len(output), -1, -1, -1)
             unit = F.normalize(output.float(), dim=1)
-            if unit.shape[-2:] != fine:
-                unit = F.normalize(F.interpolate(unit, size=fine, mode="bilinear", align_corners=False), dim=1)
-            maps.append(unit[..., : height // self._stride, : width // self._stride])
+            sampled = F.grid_sample(unit, grid.to(unit), padding_mode="border", align_corners=False)
+            maps.append(F.normalize(sampled, dim=1))
         return maps
