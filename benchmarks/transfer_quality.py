@@ -54,6 +54,7 @@ class Task:
     truth: np.ndarray
     points: np.ndarray
     moved: np.ndarray
+    every: tuple[np.ndarray, np.ndarray] | None = None  # all points of an annotated pair, in source and target
 
 
 @dataclass
@@ -110,7 +111,7 @@ def _boxed(
     if (high - low).min() >= 8:
         quad = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
         truth = fit_similarity(Correspondences(p[chosen], q[chosen], np.ones(count)))(quad)
-        yield Task(group, first, second, quad, truth, p[chosen], q[chosen])
+        yield Task(group, first, second, quad, truth, p[chosen], q[chosen], (p, q))
 
 
 def photographs(root: Path | None) -> list[Image]:

@@ -27,10 +27,22 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def mini():
-    """The embedded model."""
+    """The embedded default: both networks, fused."""
     from dift_edit.features.registry import load_featurizer
 
     return load_featurizer("mini")
+
+
+@pytest.fixture(scope="session")
+def dift_mini(mini):
+    """The embedded diffusion network alone."""
+    return next(part for part in mini.featurizers if part.model.id == "dift-mini")
+
+
+@pytest.fixture(scope="session")
+def lite(mini):
+    """The embedded classifier's network alone."""
+    return next(part for part in mini.featurizers if part.model.id == "lite")
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,11 @@ from dift_edit.imaging.image import as_image
 from test_evaluation_benchmarks import spair_root
 
 
-def test_replayed_blocks_equal_blocks_of_their_own(mini) -> None:
+def test_replayed_blocks_equal_blocks_of_their_own(dift_mini) -> None:
     picture = as_image(cell_picture(size=(128, 64)))
-    replayed = _changes(mini, (0, 1, 2), 64, 2, 20)
+    replayed = _changes(dift_mini, (0, 1), 64, 2, 20)
     for block, featurizer in replayed.items():
-        alone = mini.with_settings(
+        alone = dift_mini.with_settings(
             layers=(f"up_blocks.{block}",), timestep=20, ensemble=2, short_sides=(64,),
             floor_to=replayed[0].settings.floor_to,
         )  # fmt: skip
@@ -26,23 +26,23 @@ def test_replayed_blocks_equal_blocks_of_their_own(mini) -> None:
         assert torch.equal(featurizer(picture).data, alone(picture).data)
     network = replayed[0].unet
     assert isinstance(network, ReplayNetwork) and network.passes == 1
-    assert mini.unet is not network
+    assert dift_mini.unet is not network
 
 
-def test_search_is_resumed_and_equals_evaluate(mini, tmp_path: Path) -> None:
+def test_search_is_resumed_and_equals_evaluate(dift_mini, tmp_path: Path) -> None:
     root = spair_root(tmp_path / "s")
     settings = {"sizes": (64,), "folder": tmp_path / "out"}
-    points = grid_search("spair", root, mini, timesteps=(5, 40), blocks=(0, 1), **settings)
+    points = grid_search("spair", root, dift_mini, timesteps=(5, 40), blocks=(0, 1), **settings)
     assert [(p.timestep, p.block) for p in points] == [(5, 0), (5, 1), (40, 0), (40, 1)]
     calls = []
-    handle = mini.unet.register_forward_hook(lambda *_: calls.append(1))
-    again = grid_search("spair", root, mini, timesteps=(5, 40), blocks=(0, 1), **settings)
+    handle = dift_mini.unet.register_forward_hook(lambda *_: calls.append(1))
+    again = grid_search("spair", root, dift_mini, timesteps=(5, 40), blocks=(0, 1), **settings)
     handle.remove()
     assert again == points and not calls
     with pytest.raises(DatasetError, match="seed"):
-        grid_search("spair", root, mini, timesteps=(5,), blocks=(0,), seed=1, **settings)
+        grid_search("spair", root, dift_mini, timesteps=(5,), blocks=(0,), seed=1, **settings)
     with pytest.raises(ModelError, match="up blocks"):
-        grid_search("spair", root, mini, timesteps=(5,), blocks=(9,), **settings)
+        grid_search("spair", root, dift_mini, timesteps=(5,), blocks=(9,), **settings)
 
 
 def test_picture_and_recommendation() -> None:

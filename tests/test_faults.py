@@ -16,7 +16,7 @@ from batch_data import picture, save_tiny_model
 from dift_edit.cli import main
 from dift_edit.errors import ModelError
 from dift_edit.features.execution import is_out_of_memory
-from dift_edit.features.registry import MINI
+from dift_edit.features.sources import EMBEDDED
 from dift_edit.features.weights import SUMS, weights_digest, write_sums
 
 WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"
@@ -26,7 +26,7 @@ import resource
 from pathlib import Path
 import numpy as np, torch
 import dift_edit as de
-featurizer = de.load_featurizer("mini", ensemble=8, short_sides=(64,))
+featurizer = de.load_featurizer("dift-mini", ensemble=8, short_sides=(64,))
 picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
 sizes = []
 def need_a_gibibyte_a_sample(module, args):
@@ -100,10 +100,10 @@ def test_a_flipped_bit_in_weights_is_named(share, model, capsys):
 
 
 def test_the_embedded_model_records_its_digest(tmp_path):
-    assert weights_digest(MINI / "unet") == (MINI / "unet" / SUMS).read_text().split()[0]
+    assert weights_digest(EMBEDDED / "dift-mini/unet") == (EMBEDDED / "dift-mini/unet" / SUMS).read_text().split()[0]
     copy = tmp_path / "mini"
-    shutil.copytree(MINI, copy)
-    flip(copy / WEIGHTS)
+    shutil.copytree(EMBEDDED / "dift-mini", copy)
+    flip(next(copy.rglob("*.safetensors")))
     with pytest.raises(ModelError, match="damaged"):
         de.load_featurizer(copy)
 

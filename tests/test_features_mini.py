@@ -29,23 +29,37 @@ def test_same_seed_same_features_whatever_came_before(mini, rng: np.random.Gener
     assert not torch.equal(once, mini(first, seed=4).data)
 
 
-def test_a_hook_gives_what_a_full_forward_computes(mini) -> None:
-    sample = torch.randn(1, 12, 32, 32, generator=torch.Generator().manual_seed(0))
+def test_a_hook_gives_what_a_full_forward_computes(tiny) -> None:
+    network = tiny.unet
+    last = len(network.up_blocks) - 1
+    assert last > 0
+    sample = torch.randn(1, network.config.in_channels, 32, 32, generator=torch.Generator().manual_seed(0))
     seen = {}
-    handle = mini.unet.up_blocks[1].register_forward_hook(lambda m, i, o: seen.update(full=o))
+    handle = network.up_blocks[0].register_forward_hook(lambda m, i, o: seen.update(full=o))
     with torch.inference_mode():
-        mini.unet(sample, 5)
+        network(sample, 5)
     handle.remove()
     later = []
-    handle = mini.unet.up_blocks[2].register_forward_hook(lambda m, i, o: later.append(o))
-    stopped = run_until(mini.unet, ["up_blocks.0", "up_blocks.1"], lambda: mini.unet(sample, 5))
+    handle = network.up_blocks[1].register_forward_hook(lambda m, i, o: later.append(o))
+    stopped = run_until(network, ["mid_block", "up_blocks.0"], lambda: network(sample, 5))
     handle.remove()
-    assert torch.equal(stopped["up_blocks.1"], seen["full"]) and not later
+    assert torch.equal(stopped["up_blocks.0"], seen["full"]) and not later
     with pytest.raises(ModelError, match=r"up_blocks\.9"):
-        run_until(mini.unet, ["up_blocks.9"], lambda: None)
+        run_until(network, ["up_blocks.9"], lambda: None)
 
 
-def test_threads_may_share_a_network(mini, rng: np.random.Generator) -> None:
+def test_the_embedded_network_is_a_stock_one_without_the_blocks_that_are_never_run(dift_mini) -> None:
+    from diffusers import UNet2DModel
+
+    assert type(dift_mini.unet) is UNet2DModel and len(dift_mini.unet.up_blocks) == 2
+    assert not list(dift_mini.unet.conv_out.parameters())
+    with pytest.raises(ModelError, match=r"up_blocks\.2"):
+        dift_mini.with_settings(layers=("up_blocks.2",))(np.zeros((40, 40, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["mini", "lite", "dift_mini"])
+def test_threads_may_share_a_network(name: str, request, rng: np.random.Generator) -> None:
+    mini = request.getfixturevalue(name)
     images = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(4)]
     alone = [mini(image).data for image in images]
     together = Barrier(2)

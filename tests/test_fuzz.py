@@ -535,11 +535,11 @@ def test_damaged_cache_entries_are_made_again(folder, data):
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "json"])
 def test_damaged_weights_are_named(damage, folder):
     from dift_edit import load_featurizer
-    from dift_edit.features.registry import MINI
+    from dift_edit.features.sources import EMBEDDED
 
     model = folder / f"mini-{damage}"
-    shutil.copytree(MINI, model)
-    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    shutil.copytree(EMBEDDED / "dift-mini", model)
+    (weights,) = (model / "unet").glob("*.safetensors")
     data = weights.read_bytes()
     if damage == "json":
         (model / "unet" / "config.json").write_text("{}")

@@ -11,13 +11,18 @@ from dift_edit.cli import build_parser, main
 from dift_edit.errors import ModelError
 from dift_edit.features import sources
 from dift_edit.features.catalog import MODELS
+from dift_edit.features.lite import LiteSettings
 from dift_edit.features.pixel_diffusion import PixelDiffusionSettings
 from dift_edit.features.presets import PRESETS
 from dift_edit.features.stable_diffusion import StableDiffusionSettings
 from dift_edit.features.vit import VisionTransformerSettings
 from test_adm import SMALL, random_checkpoint
 
-SETTINGS = {"pixel": PixelDiffusionSettings, "latent": StableDiffusionSettings, "vit": VisionTransformerSettings}
+SETTINGS = {
+    "pixel": PixelDiffusionSettings, "latent": StableDiffusionSettings, "vit": VisionTransformerSettings,
+    "lite": LiteSettings,
+}  # fmt: skip
+EMBEDDED = ("mini", "lite", "dift-mini")
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +44,12 @@ def save_picture(path: Path, seed: int = 0) -> Path:
 @pytest.mark.parametrize("name", MODELS)
 def test_settings_of_the_catalogue_exist(name: str) -> None:
     entry = MODELS[name]
-    SETTINGS[entry.kind](**entry.settings)
-    assert entry.licence and (entry.ids or name in ("mini", "adm"))
+    if entry.kind == "fusion":
+        parts = sources.fusion_parts(name)
+        assert len(parts) > 1 and all(part in MODELS and weight > 0 for part, weight in parts)
+    else:
+        SETTINGS[entry.kind](**entry.settings)
+    assert entry.licence and (entry.ids or name in (*EMBEDDED, "adm"))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -142,7 +151,7 @@ def test_features_writes_maps_with_their_settings(tmp_path: Path, capsys: pytest
         metadata = file.metadata()
         torch.testing.assert_close(file.get_tensor("features"), expected.data.half())
     assert metadata["fingerprint"] == expected.fingerprint and json.loads(metadata["image_size"]) == [60, 40]
-    assert json.loads(metadata["settings"])["timestep"] == 30 and len(json.loads(metadata["model"])["sha256"]) == 64
+    assert json.loads(metadata["settings"])["dift-mini"]["timestep"] == 30 and json.loads(metadata["model"])["sha256"]
     assert main(["features", str(first), "-o", str(out), "--set", "timestep"]) == 2
     assert "NAME=VALUE" in capsys.readouterr().err
 

@@ -54,7 +54,7 @@ def test_a_few_steps_make_a_model_that_loads(script, photos: Path, teacher: Path
     record = json.loads((out / "training.json").read_text())
     assert record["steps"] == 6 and record["photos"] == 6 and np.isfinite(list(record["losses"].values())).all()
     mini = Path(de.__file__).parent / "models" / "dift-mini"
-    files = {str(path.relative_to(mini)) for path in mini.rglob("*") if path.suffix != ".md"}
+    files = {str(path.relative_to(mini)).replace(".int8", "") for path in mini.rglob("*") if path.suffix != ".md"}
     assert files == {str(path.relative_to(out)) for path in out.rglob("*")} & files
     featurizer = de.load_featurizer(out, short_sides=32)
     features = featurizer(photos / "0.png")

@@ -86,11 +86,11 @@ def test_fusion_averages_cosines(folders, mini) -> None:
     both = FusedFeaturizer([mini, parts[0]])
     assert both(image).grid_size == mini(image).grid_size
     torch.testing.assert_close(both.batch([image])[0].data, both(image).data, rtol=1e-4, atol=1e-5)
-    assert both.model.id.startswith("dift-mini+") and both.fingerprint != fused.fingerprint
+    assert both.model.id.startswith(mini.model.id) and both.fingerprint != fused.fingerprint
     assert isinstance(fused, de.Featurizer)
     with pytest.raises(ModelError, match="positive"):
         FusedFeaturizer(parts, [1, 0])
-    assert de.load_featurizer(f"mini+{folders['vit']}").model.id == f"dift-mini+{folders['vit']}"
+    assert de.load_featurizer(f"lite+{folders['vit']}").model.id == f"lite+{folders['vit']}"
 
 
 def test_errors_are_sentences(folders, tmp_path: Path) -> None:

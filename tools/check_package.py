@@ -9,13 +9,16 @@ import time
 import zipfile
 from pathlib import Path
 
-LIMIT = 100e6
+LIMIT = 40e6
 REPOSITORY = Path(__file__).parents[1]
 NEEDED = [
     "dift_edit/py.typed",
     "dift_edit/models/dift-mini/MODEL_CARD.md",
-    "dift_edit/models/dift-mini/unet/diffusion_pytorch_model.safetensors",
+    "dift_edit/models/dift-mini/unet/diffusion_pytorch_model.int8.safetensors",
     "dift_edit/models/dift-mini/unet/SHA256SUMS",
+    "dift_edit/models/lite/MODEL_CARD.md",
+    "dift_edit/models/lite/model.int8.safetensors",
+    "dift_edit/models/lite/SHA256SUMS",
     "dift_edit/samples/LICENSE.md",
     "napari_dift_edit/__init__.py",
 ]

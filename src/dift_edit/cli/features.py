@@ -64,14 +64,15 @@ def _write(image: Path, path: Path, featurizer: Any, args: argparse.Namespace) -
     picture = as_image(image)
     features = featurizer(picture, seed=args.seed)
     preset = PRESETS.get(args.model)
-    settings = getattr(featurizer, "settings", None)
+    parts = getattr(featurizer, "featurizers", [featurizer])
+    settings = {part.model.id: vars(part.settings) for part in parts}
     metadata = {
         "image": str(image),
         "image_digest": picture.digest,
         "image_size": json.dumps(features.image_size),
         "fingerprint": features.fingerprint,
         "model": json.dumps(vars(featurizer.model)),
-        "settings": json.dumps(vars(settings) if settings is not None else {}, default=str),
+        "settings": json.dumps(settings, default=str),
         "preset": json.dumps({"name": preset.name, "version": preset.version} if preset else None),
         "seed": str(args.seed),
         "dift_edit": __version__,

@@ -58,10 +58,10 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> int:
     from dift_edit.features.catalog import MODELS
-    from dift_edit.features.sources import find_file, find_model
+    from dift_edit.features.sources import embedded_folders, find_file, find_model
 
-    if args.name == "mini":
-        print("mini is part of the package.")
+    if embedded_folders(args.name):
+        print(f"{args.name} is part of the package.")
         return 0
     found = find_model(args.name)
     print(f"{args.name}: {found.id} {found.revision} in {found.folder}")
@@ -72,19 +72,18 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from dift_edit.features.registry import MINI
-    from dift_edit.features.sources import find_model
+    from dift_edit.features.sources import embedded_folders, find_model
     from dift_edit.features.weights import damaged_weights
 
-    folder = Path(args.name)
-    if not folder.is_dir():
-        folder = MINI if args.name == "mini" else find_model(args.name, download=False).folder
-    found = damaged_weights(folder)
+    folders = [Path(args.name)]
+    if not folders[0].is_dir():
+        folders = embedded_folders(args.name) or [find_model(args.name, download=False).folder]
+    found = {file: damaged for folder in folders for file, damaged in damaged_weights(folder).items()}
     words = {None: "no digest recorded", False: "intact", True: "DAMAGED: fetch it again"}
     for file, damaged in found.items():
         print(f"{words[damaged]}: {file}")
     if not found:
-        print(f"{folder} holds no .safetensors file.")
+        print(f"{folders[0]} holds no .safetensors file.")
     return 1 if not found or any(found.values()) else 0
 
 
@@ -104,20 +103,21 @@ def _why(args: argparse.Namespace) -> int:
     from dift_edit.features.catalog import MODELS
     from dift_edit.features.device_defaults import device_defaults, folder_is_small
     from dift_edit.features.execution import SMALL
-    from dift_edit.features.registry import MINI
+    from dift_edit.features.sources import EMBEDDED, fusion_parts
 
-    folder = MINI if args.why == "mini" else Path(args.why)
-    if folder.is_dir():
-        small = folder_is_small(folder)
-    elif args.why in MODELS:
-        small = MODELS[args.why].gigabytes * 1e9 <= 4 * SMALL
-    else:
-        raise ModelError(f"There is no model {args.why!r}: use one of {', '.join(MODELS)}, or the path of a folder.")
-    chosen = device_defaults(args.device, small=small)
-    print(f"{args.why} on {args.device}, a {'small' if small else 'large'} network:")
-    for name, value in chosen.settings.items():
-        print(f"  {name} = {value}")
-    print(chosen.why)
+    for name, _ in fusion_parts(args.why):
+        folder = EMBEDDED / name if (EMBEDDED / name).is_dir() else Path(name)
+        if folder.is_dir():
+            small = folder_is_small(folder)
+        elif name in MODELS:
+            small = MODELS[name].gigabytes * 1e9 <= 4 * SMALL
+        else:
+            raise ModelError(f"There is no model {name!r}: use one of {', '.join(MODELS)}, or the path of a folder.")
+        chosen = device_defaults(args.device, small=small)
+        print(f"{name} on {args.device}, a {'small' if small else 'large'} network:")
+        for setting, value in chosen.settings.items():
+            print(f"  {setting} = {value}")
+        print(chosen.why)
     print("Each can be set by its name: load_featurizer(…, dtype=…), or in a recipe's [model.settings].")
     return 0
 
@@ -149,11 +149,13 @@ def _list(args: argparse.Namespace) -> int:
 def _model(name: str) -> dict[str, Any]:
     """What is known of a model, as plain data."""
     from dift_edit.features.catalog import MODELS
-    from dift_edit.features.sources import cached_bytes
+    from dift_edit.features.sources import cached_bytes, embedded_folders
 
     entry = MODELS[name]
-    size = cached_bytes(name)
-    here = "in the package" if name == "mini" else f"{size / 1e9:.2g} GB" if size else "no"
+    here = "in the package"
+    if not embedded_folders(name):
+        size = cached_bytes(name)
+        here = f"{size / 1e9:.2g} GB" if size else "no"
     return {
         "name": name, "kind": entry.kind, "here": here, "gigabytes": entry.gigabytes, "licence": entry.licence,
         "needs": entry.needs, "ids": list(entry.ids), "settings": dict(entry.settings),

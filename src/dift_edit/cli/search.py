@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the benchmark, the model and the grid."""
     parser.add_argument("--benchmark", choices=NAMES, required=True, metavar="B", help=", ".join(NAMES))
     add_run_arguments(parser)
-    parser.add_argument("--model", default="mini", help="a diffusion model or its folder (default: %(default)s)")
+    parser.add_argument("--model", default="dift-mini", help="a diffusion model or its folder (default: %(default)s)")
     parser.add_argument("--timesteps", type=int, nargs="+", required=True, metavar="T", help="timesteps")
     parser.add_argument(
         "--blocks", type=int, nargs="+", required=True, metavar="N", help="blocks of the way up, from 0"

@@ -89,8 +89,8 @@ def _changes(featurizer: Any, blocks: Sequence[int], size: int, ensemble: int, t
     """Block → featurizer; all share one network and see inputs of one size."""
     settings = getattr(featurizer, "settings", None)
     if not hasattr(featurizer, "with_settings") or not hasattr(settings, "timestep"):
-        raise ModelError("A grid search needs a diffusion model, such as mini, adm or sd21.")
-    count = len(featurizer.unet.config.block_out_channels)
+        raise ModelError("A grid search needs a diffusion model, such as dift-mini, adm or sd21.")
+    count = len(featurizer.unet.up_blocks)
     if bad := [block for block in blocks if not 0 <= block < count]:
         raise ModelError(f"The up blocks {bad} do not exist in this model: use 0 to {count - 1}.")
     latent = hasattr(settings, "up_block")

@@ -26,8 +26,8 @@ from dift_edit.settings import fingerprint
 
 __all__ = ["CachedFeaturizer", "FeatureCache", "Pca", "default_cache_folder", "fit_pca"]
 
-FORMAT = "2"
-"""Part of every key: raise it when files would be read differently."""
+FORMAT = "3"
+"""Part of every key: raise it when files would be read differently, or pictures are resampled differently."""
 STALE_SECONDS = 3600
 """Temporary files of a killed writer are removed after this time."""
 

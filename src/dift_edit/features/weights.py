@@ -1,14 +1,14 @@
-"""Weights on the disk: loading parts of a diffusers folder, and their digests."""
+"""Weights on the disk: loading parts of a diffusers folder, 8-bit weights, and digests."""
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dift_edit.atomic_files import write_text
+from dift_edit.atomic_files import write_atomic, write_text
 from dift_edit.errors import ModelError
 from dift_edit.features.base import file_sha256
 from dift_edit.settings import fingerprint
@@ -18,13 +18,94 @@ __all__ = [
     "damaged_weights",
     "load_diffusers_part",
     "load_state_file",
+    "quantized",
     "quiet_transformers",
+    "read_weights",
+    "restored",
     "weights_digest",
+    "write_int8",
     "write_sums",
 ]
 
 SUMS = "SHA256SUMS"
 """File beside weights with their digests, as ``sha256sum`` writes it (``sha256sum -c SHA256SUMS`` checks it too)."""
+
+
+INT8 = ".int8."
+"""Part of a file's name that says that its matrices and kernels are stored as 8-bit integers with scales."""
+_SCALE = "_scale"
+_LEAST_INPUTS, _LEAST_WEIGHTS = 64, 16384
+
+
+def quantized(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as 8-bit integers, symmetric about 0, with a scale per output channel.
+
+    Parameters
+    ----------
+    state : mapping
+        Name → tensor, the first axis of which counts the output channels.
+
+    Returns
+    -------
+    dict
+        Name → int8 tensor, and name + "_scale" → (output channels,) float32: the weight is their product. Small
+        tensors (biases, norms, depthwise and early convolutions) are float16: they weigh little, and rounding errors
+        do not average out where a channel has few inputs.
+    """
+    stored: dict[str, torch.Tensor] = {}
+    for name, value in state.items():
+        if value.ndim < 2 or value[0].numel() < _LEAST_INPUTS or value.numel() < _LEAST_WEIGHTS:
+            stored[name] = value.half()
+            continue
+        rows = value.float().flatten(1)
+        scale = rows.abs().amax(1).clamp_min(1e-12) / 127
+        stored[name] = torch.round(rows / scale[:, None]).to(torch.int8).reshape(value.shape)
+        stored[name + _SCALE] = scale
+    return stored
+
+
+def restored(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights that `quantized` stored, as float32; tensors that are not int8 stay as they are.
+
+    Raises
+    ------
+    ModelError
+        If a scale is missing or has another length than its weight.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for name, value in stored.items():
+        if value.dtype == torch.int8:
+            scale = stored.get(name + _SCALE)
+            if scale is None or scale.shape != value.shape[:1]:
+                raise ModelError(f"the scales {name + _SCALE} are missing or of another length")
+            state[name] = value.float() * scale.view(-1, *[1] * (value.ndim - 1))
+        elif not (name.endswith(_SCALE) and name.removesuffix(_SCALE) in stored):
+            state[name] = value
+    return state
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """The weights of a safetensors file, 8-bit ones times their scales.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        return restored(load_file(file))
+    except Exception as error:  # safetensors and the system have errors of their own
+        raise ModelError(f"The weights in {file} cannot be read ({_reason(error)}): restore the file.") from error
+
+
+def write_int8(state: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Write weights as `quantized` makes them; `file` appears when it is whole."""
+    from safetensors.torch import save
+
+    raw = save({name: value.contiguous() for name, value in quantized(state).items()}, {"format": "pt"})
+    write_atomic(file, lambda out: out.write(raw))
 
 
 def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -45,6 +126,8 @@ def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.f
         If the folder is not such a folder or its weights cannot be read.
     """
     files = weight_files(folder)
+    if INT8 in files[0].name:
+        return _load_int8_part(kind, folder, files[0], dtype)
     plain = any(".fp16." not in file.name for file in files)
     try:
         return kind.from_pretrained(
@@ -52,8 +135,37 @@ def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.f
             variant=None if plain else "fp16",
         )  # fmt: skip
     except Exception as error:  # each library underneath has errors of its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
+        raise ModelError(f"The model in {folder} cannot be loaded ({_reason(error)}): restore its files.") from error
+
+
+def _load_int8_part(kind: Any, folder: Path, file: Path, dtype: torch.dtype) -> Any:
+    """A diffusers model with 8-bit weights. Those of the last blocks may be missing, and then so are the blocks."""
+    state = {name: value.to(dtype) for name, value in read_weights(file).items()}
+    try:
+        with torch.device("meta"):  # no weights are made up that would be replaced at once
+            network = kind.from_config(kind.load_config(folder, local_files_only=True))
+        drop_unused_blocks(network, state)
+        network.load_state_dict(state, assign=True)
+    except Exception as error:  # diffusers and torch have errors of their own
+        raise ModelError(f"The model in {folder} cannot be loaded ({_reason(error)}): restore its files.") from error
+    return network
+
+
+def drop_unused_blocks(network: Any, names: Iterable[str]) -> None:
+    """Take from a U-Net the end that some weights do not cover: last blocks of the way up, and the output.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A U-Net of diffusers.
+    names : iterable of str
+        Of the weights.
+    """
+    names = set(names)
+    kept = {name.split(".")[1] for name in names if name.startswith("up_blocks.")}
+    del network.up_blocks[len(kept) :]
+    if "conv_out.weight" not in names:
+        network.conv_norm_out = network.conv_out = torch.nn.Identity()
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -65,10 +177,10 @@ def weight_files(folder: Path) -> list[Path]:
         If there are none.
     """
     files = sorted(folder.glob("*.safetensors"))
-    plain = [file for file in files if ".fp16." not in file.name]
     if not files:
         raise ModelError(f"{folder} holds no .safetensors file: give a model folder in the diffusers layout.")
-    return plain or files
+    plain = [file for file in files if ".fp16." not in file.name and INT8 not in file.name]
+    return plain or [file for file in files if ".fp16." in file.name] or files
 
 
 def weights_digest(folder: Path) -> str:
@@ -155,16 +267,19 @@ def load_state_file(network: torch.nn.Module, file: Path) -> str:
     ModelError
         If the file cannot be read or belongs to another network.
     """
-    from safetensors.torch import load_file
-
+    state = read_weights(file)
     try:
-        network.load_state_dict(load_file(file))
-    except Exception as error:  # safetensors, the system and torch have errors of their own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        network.load_state_dict(state)
+    except RuntimeError as error:
         raise ModelError(
-            f"The weights in {file} do not fit {type(network).__name__} ({reason}): give the file made for this model."
+            f"The weights in {file} do not fit {type(network).__name__} ({_reason(error)}): give the file made for "
+            "this model."
         ) from error
     return _digest(file)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -135,23 +136,38 @@ class Image:
         size : (W, H)
             New size; the aspect ratio is not kept by itself.
         exact : bool
-            Resample in one step, as published protocols do; without, pictures much larger than the new size are
-            halved first, which is quicker.
+            Resample in one step, as published protocols do; without, pictures more than six times as large as the
+            new size are halved first. The halves are kept, so that several networks share them.
 
         Returns
         -------
         torch.Tensor
             (3, H, W) float32 in [0, 1].
         """
+        width, height = (int(edge) for edge in size)
+        excess = min(self.size[0] / width, self.size[1] / height) / 3
+        times = 0 if exact else int(math.log2(max(excess, 1)))
+        picture = self._halved(times)
+        if picture.size != (width, height):
+            # What was halved several times may be a fraction of a pixel wider than its last whole pixel.
+            box = (0, 0, self.size[0] / 2**times, self.size[1] / 2**times)
+            picture = picture.resize((width, height), PIL.Image.Resampling.BICUBIC, box=box)
+        return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).astype(np.float32)) / 255
+
+    def _halved(self, times: int) -> PIL.Image.Image:
+        """The picture over white, halved so many times (means of 2 × 2 pixels)."""
+        if times:
+            known = self._halves.get(times)
+            return known or self._halves.setdefault(times, self._halved(times - 1).reduce(2))
         picture = self.to_pil()
         if picture.mode == "RGBA":
             white = PIL.Image.new("RGBA", picture.size, "white")
             picture = PIL.Image.alpha_composite(white, picture).convert("RGB")
-        if picture.size != tuple(size):
-            picture = picture.resize(
-                (int(size[0]), int(size[1])), PIL.Image.Resampling.BICUBIC, reducing_gap=None if exact else 3.0
-            )
-        return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).astype(np.float32)) / 255
+        return picture
+
+    @cached_property
+    def _halves(self) -> dict[int, PIL.Image.Image]:
+        return {}
 
     def mirrored(self) -> "Image":
         """The picture reflected left to right."""
