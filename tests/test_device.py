@@ -10,31 +10,32 @@ from batch_data import picture, save_tiny_model
 from dift_edit.batch.model import ModelSpec
 from dift_edit.cli import main
 from dift_edit.features.device_defaults import DEVICE_DEFAULTS, device_defaults
-from dift_edit.features.execution import AdaptiveBatch, Runtime, _tf32
+from dift_edit.features.execution import AdaptiveBatch, Runtime, _products
 from dift_edit.features.hooks import mean_outputs
 from dift_edit.job.recipe import Job
 
 
-def tf32() -> tuple[bool, bool]:
-    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+def product_settings() -> tuple[bool, bool, bool]:
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    return products.allow_tf32, convolutions.allow_tf32, convolutions.enabled
 
 
 def test_float32_is_exact_and_the_users_setting_comes_back() -> None:
-    before = tf32()
-    for allowed in (False, True):
-        with pytest.raises(ZeroDivisionError), _tf32(allowed):
-            assert tf32() == (allowed, allowed)
-            with _tf32(not allowed):
-                assert tf32() == (not allowed, not allowed)
-            assert tf32() == (allowed, allowed)
+    before = product_settings()
+    for tf32 in (False, True):
+        with pytest.raises(ZeroDivisionError), _products(tf32=tf32, cudnn=True):
+            assert product_settings() == (tf32, tf32, True)
+            with _products(tf32=not tf32, cudnn=False):
+                assert product_settings() == (not tf32, not tf32, False)
+            assert product_settings() == (tf32, tf32, True)
             raise ZeroDivisionError
-        assert tf32() == before
+        assert product_settings() == before
 
 
 def test_a_processor_keeps_torchs_settings() -> None:
-    before = tf32()
-    with Runtime(dtype="tf32").arithmetic():
-        assert tf32() == before
+    before = product_settings()
+    with Runtime(dtype="tf32").arithmetic(torch.nn.Linear(1, 1)):
+        assert product_settings() == before
     assert Runtime(dtype="tf32").torch_dtype == torch.float32 and Runtime().exact and not Runtime(dtype="tf32").exact
 
 

@@ -196,7 +196,7 @@ class LiteFeaturizer:
         padded = F.pad(pixels, (0, -width % self._multiple, 0, -height % self._multiple), mode="replicate")
         layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
         sample = padded.to(self.runtime.device, self.runtime.torch_dtype, memory_format=layout)
-        with torch.inference_mode(), self.runtime.arithmetic():
+        with torch.inference_mode(), self.runtime.arithmetic(self.network):
             outputs = self.network(sample, self.settings.blocks)
         maps = []
         for output, block in zip(outputs, self.settings.blocks, strict=True):

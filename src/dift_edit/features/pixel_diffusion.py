@@ -294,7 +294,7 @@ class PixelDiffusionFeaturizer:
         def run(part: torch.Tensor) -> dict[str, torch.Tensor]:
             sample = part.to(self.runtime.device, self.runtime.torch_dtype, memory_format=layout)
             timestep = torch.full((len(sample),), self.settings.timestep, dtype=torch.long, device=sample.device)
-            with self.runtime.arithmetic():
+            with self.runtime.arithmetic(self.unet):
                 return run_until(self.unet, self._layers, lambda: self.unet(sample, timestep))
 
         noisy = torch.cat([item.noisy for item in inputs])

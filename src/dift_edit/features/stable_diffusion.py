@@ -324,7 +324,7 @@ class StableDiffusionFeaturizer:
         def run(part: slice) -> Any:
             pixels = torch.stack([picture.resized(size, exact=True) for picture in pictures[part]]) * 2 - 1
             layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
-            with torch.inference_mode(), self.runtime.arithmetic():
+            with torch.inference_mode(), self.runtime.arithmetic(self.vae):
                 return self.vae.encode(pixels.to(self.runtime.device, memory_format=layout)).latent_dist
 
         for _, posterior in copy(self._batch)(len(pictures), run):
@@ -366,7 +366,7 @@ class StableDiffusionFeaturizer:
             given = {key: value.expand(len(sample), *value.shape[1:]) for key, value in condition.items()}
             states = given.pop("encoder_hidden_states")
             timestep = torch.tensor(settings.timestep, device=sample.device)
-            with self.runtime.arithmetic():
+            with self.runtime.arithmetic(self.unet):
                 return run_until(
                     self.unet,
                     names,

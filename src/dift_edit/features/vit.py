@@ -230,7 +230,7 @@ class VisionTransformerFeaturizer:
         pixels = torch.stack([picture.resized(size) for picture in pictures[part]])
         pixels = F.pad((pixels - self._mean) / self._std, (before, after, before, after), mode="replicate")
         pixels = pixels.to(self.runtime.device, self.runtime.torch_dtype)
-        with self.runtime.arithmetic():
+        with self.runtime.arithmetic(self.network):
             outputs = run_until(self.network, [self._layer], lambda: self.network(pixels, **self._options))
         # The class token and registers come first.
         return outputs[self._layer][:, -(size[0] // self.stride) * (size[1] // self.stride) :]
