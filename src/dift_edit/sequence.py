@@ -18,9 +18,10 @@ import numpy as np
 from dift_edit._version import __version__
 from dift_edit.compositing import Compositing
 from dift_edit.edits.base import Edit
-from dift_edit.edits.layers import hides
+from dift_edit.edits.layers import hides, reaching
 from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
+from dift_edit.geometry.base import Transform
 from dift_edit.image import Image
 from dift_edit.pipeline import Transfer
 from dift_edit.placement import Placement
@@ -213,29 +214,42 @@ def _composed(
 ) -> tuple[Image, float]:
     """The frame with its edits, each in its share, and the opacity of all together."""
     mixed: Any = None
+    whole: Image | None = None
     total = 0.0
+    hiding: list[tuple[Edit, Transform, Image]] = []
     for layer in track.layers:
         index = layer.index(frame)
         share = 0.0 if index is None else layer.weight(frame) * float(layer.path.opacity[index])
         if index is None or share <= 0:
             continue
         transform = layer.transform(frame)
-        put = layer.edit.apply(image, transform, source=sources[layer.source], compositing=compositing)
+        edit = reaching(layer.edit, transform, image.size)
+        if edit is None:
+            continue
+        if hides(edit):  # never by half: what fades still shows what it hides
+            hiding.append((edit, transform, sources[layer.source]))
+            continue
+        put = edit.apply(image, transform, source=sources[layer.source], compositing=compositing)
         hidden = layer.hidden.at(index, transform, image.size) if layer.hidden and frame != layer.source else None
         if share == 1.0 and hidden is None:
-            return put, 1.0
+            whole, total = put, 1.0
+            continue
         change = (put.pixels.astype(np.float32) - image.pixels) * np.float32(share)
         if hidden is not None:
             left, top, right, bottom = hidden.box
             change[top:bottom, left:right] *= 1 - hidden.values
         mixed = change if mixed is None else mixed + change
         total += share
-    if mixed is None:
-        return image, 0.0
-    pixels = image.pixels + mixed
-    if image.pixels.dtype != np.float32:
-        pixels = np.clip(np.round(pixels), 0, image.full_scale)
-    return image.with_pixels(pixels.astype(image.pixels.dtype), image.alpha), min(total, 1.0)
+    if whole is not None:
+        image = whole
+    elif mixed is not None:
+        pixels = image.pixels + mixed
+        if image.pixels.dtype != np.float32:
+            pixels = np.clip(np.round(pixels), 0, image.full_scale)
+        image = image.with_pixels(pixels.astype(image.pixels.dtype), image.alpha, (mixed != 0).any(axis=2))
+    for edit, transform, source in hiding:
+        image, total = edit.apply(image, transform, source=source, compositing=compositing), 1.0
+    return image, min(total, 1.0)
 
 
 def _why_hidden(path: Path, index: int, settings: SequenceSettings) -> str:

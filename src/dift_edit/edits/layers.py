@@ -13,7 +13,7 @@ from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.image import Image
 
-__all__ = ["Layers", "hides"]
+__all__ = ["Layers", "hides", "reaching"]
 
 
 class Layers:
@@ -70,3 +70,29 @@ class Layers:
 def hides(edit: Edit) -> bool:
     """Whether an edit, or a layer of it, is a redaction: a target without it still shows what should be hidden."""
     return any(map(hides, edit.edits)) if isinstance(edit, Layers) else isinstance(edit, Redaction)
+
+
+def reaching(edit: Edit, transform: Transform, size: tuple[int, int]) -> Edit | None:
+    """An edit without the redactions that lie outside a frame: in a clip their object may have left it.
+
+    Parameters
+    ----------
+    edit : Edit
+        The edit.
+    transform : Transform
+        Source pixels to the frame's.
+    size : (W, H)
+        The frame's.
+
+    Returns
+    -------
+    Edit or None
+        None when nothing is left.
+    """
+    if isinstance(edit, Redaction):
+        return edit if edit.reaches(transform, size) else None
+    if not hides(edit) or not isinstance(edit, Layers):
+        return edit
+    kept = [(reaching(part, transform, size), given) for part, given in zip(edit.edits, edit.settings, strict=True)]
+    found = [(part, given) for part, given in kept if part is not None]
+    return Layers([part for part, _ in found], [given for _, given in found]) if found else None

@@ -6,7 +6,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 from PIL import ImageColor
 
 from dift_edit.blending import extend_colors
@@ -15,10 +14,11 @@ from dift_edit.coords import Points, as_points
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Matrix, Transform
-from dift_edit.image import FileInfo, Image
+from dift_edit.image import Image
+from dift_edit.metadata import stripped
 from dift_edit.warp import Box
 
-__all__ = ["MAX_CELLS", "REDACTION_MODES", "Redaction", "without_previews"]
+__all__ = ["MAX_CELLS", "REDACTION_MODES", "Redaction"]
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -26,9 +26,6 @@ Mask = npt.NDArray[np.bool_]
 REDACTION_MODES = ("blur", "pixelate", "fill")
 MAX_CELLS = 8
 """More cells along the longer side than this can give a face away."""
-_MAKER_NOTE = 0x927C
-_PARTS = (0x8769, 0x8825)
-"""The parts of EXIF that are kept: camera settings and position. The thumbnail's is not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,8 +54,8 @@ class Redaction:
     Notes
     -----
     Every pixel that the region touches, also by its antialiased edge, is replaced whole; the opacity, feather and
-    blend settings do not apply. The result's EXIF has no thumbnail and no maker note, and XMP is dropped, because
-    these may hold a preview of the picture as it was.
+    blend settings do not apply. Of the file's metadata only a list of known numbers and dates is kept (see
+    `dift_edit.metadata.stripped`), because everything else may show or tell what the picture showed.
     """
 
     region: Region
@@ -92,12 +89,20 @@ class Redaction:
         source: Image | None = None,
         compositing: Compositing | None = None,
     ) -> Image:
-        """Redact a target: see `dift_edit.edits.base.Edit`. The settings do not count."""
-        clean = replace(target, file=without_previews(target.file))
-        grow = max(2, round(self.margin * _short_side(transform(self.quad), target.size)))
-        hidden, box = self._hidden(transform, target.size, grow)
+        """Redact a target: see `dift_edit.edits.base.Edit`. The settings do not count.
+
+        Raises
+        ------
+        EditError
+            If no pixel of the target lies in the region: nothing would be hidden.
+        """
+        clean = replace(target, file=stripped(target.file))
+        hidden, box = self._hidden(transform, target.size)
         if not hidden.any():
-            return clean
+            raise EditError(
+                f"The region to hide lies outside {target.name}, so nothing was hidden in it: correct the placement, "
+                "or look whether there is anything to hide."
+            )
         window = clean.crop(box)
         colors = window.pixels.astype(np.float32) / np.float32(target.full_scale)
         if self.mode == "fill":
@@ -107,8 +112,13 @@ class Redaction:
             colors = _coarse(colors, hidden, self.cells, smooth=self.mode == "blur")
         return write(clean, box, colors, hidden.astype(np.float32))
 
-    def _hidden(self, transform: Transform, size: tuple[int, int], grow: int) -> tuple[Mask, Box]:
+    def reaches(self, transform: Transform, size: tuple[int, int]) -> bool:
+        """Whether any pixel of a target of `size` (W, H) lies in the region."""
+        return bool(self._hidden(transform, size)[0].any())
+
+    def _hidden(self, transform: Transform, size: tuple[int, int]) -> tuple[Mask, Box]:
         """(h, w) what to hide in a box of the target; a region beyond the edge is widened into the picture as well."""
+        grow = max(2, round(self.margin * _short_side(transform(self.quad), size)))
         frame = grow + 1
         canvas = size[0] + 2 * frame, size[1] + 2 * frame
         warped = self.region.warped(_Shifted(transform, 0, frame), canvas)
@@ -125,25 +135,6 @@ class Redaction:
             "type": "redaction", "region": self.region, "mode": self.mode, "cells": self.cells,
             "color": self.color, "margin": self.margin,
         }  # fmt: skip
-
-
-def without_previews(file: FileInfo | None) -> FileInfo | None:
-    """The file information without anything that may show the picture as it was."""
-    if file is None:
-        return None
-    metadata = {key: value for key, value in file.metadata.items() if key != "xmp"}
-    if "exif" in metadata:
-        exif, kept = PIL.Image.Exif(), PIL.Image.Exif()
-        exif.load(metadata.pop("exif"))
-        for tag, value in exif.items():
-            if tag not in _PARTS and not (isinstance(value, bytes) and len(value) > 256):
-                kept[tag] = value
-        for part in _PARTS:
-            values = {tag: value for tag, value in exif.get_ifd(part).items() if tag not in (_MAKER_NOTE, *_PARTS)}
-            if values:
-                kept[part] = values
-        metadata["exif"] = kept.tobytes()
-    return replace(file, metadata=metadata)
 
 
 @dataclass(frozen=True, eq=False)
