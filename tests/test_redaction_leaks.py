@@ -3,12 +3,16 @@
 import io
 import json
 import struct
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batch_data import make_scene, rows_of
 from color_profiles import WIDE, table_profile, wide_profile
@@ -16,8 +20,8 @@ from dift_edit import propagate
 from dift_edit.batch.finish import journal_path
 from dift_edit.cli import main
 from dift_edit.compositing import Compositing
-from dift_edit.edits import Layers, Redaction, Region, Sticker, edit_from_recipe, edit_to_recipe, save_edit
-from dift_edit.edits.redaction import REDACTION_MODES
+from dift_edit.edits import Erase, Layers, Redaction, Region, Sticker, edit_from_recipe, edit_to_recipe, save_edit
+from dift_edit.edits.redaction import MIN_CELL, REDACTION_MODES
 from dift_edit.errors import EditError, OutputError
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.image import as_image
@@ -27,6 +31,7 @@ from dift_edit.metadata import KEPT_EXIF, KEPT_IMAGE
 from dift_edit.output_folder import OutputFolder
 from dift_edit.pipeline import transfer
 from dift_edit.profiles import rebuilt_profile
+from leak_cases import EDITS, INPUTS, LOSSY, Case, drawn, leaks, profiles_of
 from transforms import similarity
 
 SECRET = "SECRET-4711"
@@ -75,6 +80,76 @@ def test_native_values_are_not_restored_under_a_redaction(tmp_path, name, mode, 
         files.append(redacted(path, tmp_path / f"{red}{mode}{suffix}", mode).read_bytes())
         assert (load_image(path).pixels == load_image(tmp_path / "255.png").pixels).all()
     assert files[0] == files[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), edit=st.sampled_from(EDITS), kind=st.sampled_from(INPUTS + LOSSY), seed=st.integers(0, 10**6))
+def test_nothing_of_what_is_hidden_is_in_the_file(data, edit, kind, seed):
+    """Whatever the format, the mode, the profile, the region and the transform."""
+    case = drawn(kind, edit, data.draw(st.sampled_from(profiles_of(kind))), seed)
+    with tempfile.TemporaryDirectory() as folder:
+        assert leaks(case, Path(folder)) == [], case
+
+
+@pytest.mark.parametrize("kind", INPUTS + LOSSY)
+def test_nothing_of_what_is_hidden_is_in_the_file_of_any_kind(tmp_path, kind):
+    for edit in EDITS:
+        case = Case(kind, profiles_of(kind)[-2 % len(profiles_of(kind))], edit, output=".png")
+        assert leaks(case, tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", INPUTS + LOSSY)
+def test_the_test_for_leaks_finds_what_another_edit_leaves(tmp_path, monkeypatch, kind):
+    """The same pictures with an edit that hides nothing."""
+    patch = Sticker(as_image(np.zeros((4, 4, 3), np.uint8)), Region.box(1, 1, 4, 4).quad)
+    monkeypatch.setattr(Case, "made", lambda case: (patch, Compositing()))
+    monkeypatch.setattr("leak_cases.hidden_mask", lambda case: np.ones((128, 176), bool))
+    found = leaks(Case(kind, edit="fill", output=".png"), tmp_path)
+    assert "the result depends on what is hidden" in found
+    if kind.startswith(("png", "jpeg", "webp", "avif", "mpo")) and "16" not in kind:
+        assert {"a piece of a preview", "the text", "the position"} <= set(found)
+
+
+def test_an_erasure_does_not_copy_from_its_own_region(rng):
+    """Also where the search for a patch works at a coarser scale, and in alpha."""
+    region = Region.box(100, 80, 90, 60)
+    results = []
+    for _ in range(2):
+        pixels = np.random.default_rng(1).integers(0, 256, (240, 300, 4), dtype=np.uint8)
+        pixels[80:140, 100:190] = rng.integers(0, 256, (60, 90, 4))
+        results.append(np.asarray(Erase(region).apply(as_image(pixels), similarity())))
+    assert np.array_equal(*results)
+    with pytest.raises(EditError, match="nothing was erased"):
+        Erase(region).apply(as_image(pixels), AWAY)
+    with pytest.raises(EditError, match="covers all"):
+        Erase(Region.box(-5, -5, 400, 300)).apply(as_image(pixels), similarity())
+
+
+def test_small_regions_keep_fewer_cells(rng):
+    target = as_image(rng.integers(0, 256, (96, 160, 3), dtype=np.uint8))
+    for side in (6, 12, 30):
+        most = max(1, (side + 6) // MIN_CELL) ** 2  # widened by two pixels and the antialiased edge
+        edit = Redaction(region=Region.box(30, 30, side, side), mode="pixelate", cells=8, margin=0)
+        result = edit.apply(target, similarity()).pixels
+        changed = (result != target.pixels).any(axis=2)
+        assert len(np.unique(result[changed], axis=0)) <= most
+
+
+def test_redactions_that_keep_means_say_so(tmp_path, tiny):
+    from dift_edit.batch import run_batch
+    from dift_edit.settings import BatchSettings, TransferSettings
+
+    region = Region.box(16, 12, 16, 16)
+    kinds = [Redaction(region=region, mode=mode, cells=cells) for mode in REDACTION_MODES for cells in (1, 5)]
+    assert [bool(edit.caution) for edit in kinds] == [False, True, False, True, False, False]
+    scene, told = make_scene(tmp_path, 1), []
+    for number, edit in enumerate((Layers([kinds[1], kinds[3]]), kinds[5])):
+        run_batch(
+            load_image(scene / "source.png"), edit, [scene / "photos"], scene / f"out{number}", model=tiny,
+            transfer=TransferSettings(min_confidence=0.0), batch=BatchSettings(preview_size=16),
+            tell=lambda event, **data: told.append(data["text"]) if event == "note" else None,
+        )  # fmt: skip
+    assert told == [kinds[1].caution] and "trying out guesses" in told[0]
 
 
 def test_pixels_beside_a_redaction_keep_their_native_values(tmp_path):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -215,6 +215,7 @@ def _composed(
     """The frame with its edits, each in its share, and the opacity of all together."""
     mixed: Any = None
     whole: Image | None = None
+    like, written = image, image.written
     total = 0.0
     hiding: list[tuple[Edit, Transform, Image]] = []
     for layer in track.layers:
@@ -231,6 +232,10 @@ def _composed(
             continue
         put = edit.apply(image, transform, source=sources[layer.source], compositing=compositing)
         hidden = layer.hidden.at(index, transform, image.size) if layer.hidden and frame != layer.source else None
+        if put.file is not image.file:  # what was erased must not stay in the metadata
+            like = put
+        if put.written is not None:
+            written = put.written if written is None else written | put.written
         if share == 1.0 and hidden is None:
             whole, total = put, 1.0
             continue
@@ -246,7 +251,7 @@ def _composed(
         pixels = image.pixels + mixed
         if image.pixels.dtype != np.float32:
             pixels = np.clip(np.round(pixels), 0, image.full_scale)
-        image = image.with_pixels(pixels.astype(image.pixels.dtype), image.alpha, (mixed != 0).any(axis=2))
+        image = replace(like, pixels=pixels.astype(image.pixels.dtype), alpha=image.alpha, written=written)
     for edit, transform, source in hiding:
         image, total = edit.apply(image, transform, source=source, compositing=compositing), 1.0
     return image, min(total, 1.0)

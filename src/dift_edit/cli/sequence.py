@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         return _run_labels(args)
     from dift_edit.clip_job import process_clip
     from dift_edit.compositing import Compositing
+    from dift_edit.edits.layers import cautions
     from dift_edit.features.registry import load_featurizer
     from dift_edit.settings import settings_from_arguments
     from dift_edit.tracking.settings import SequenceSettings
@@ -75,6 +76,10 @@ def run(args: argparse.Namespace) -> int:
 
     clip = open_clip(args.clip, fps=args.fps)
     edit, keyframes = _edits(args, clip)
+    if not args.quiet:
+        for part in edit.values() if isinstance(edit, dict) else [edit]:
+            for text in cautions(part):
+                print(text, file=sys.stderr)
     report = process_clip(
         clip, edit, args.output,
         featurizer=load_featurizer(args.model, device=args.device), keyframes=keyframes,

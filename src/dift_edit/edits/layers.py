@@ -8,12 +8,13 @@ import numpy as np
 from dift_edit.compositing import Compositing
 from dift_edit.coords import Points
 from dift_edit.edits.base import Edit
+from dift_edit.edits.erase import Erase
 from dift_edit.edits.redaction import Redaction
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.image import Image
 
-__all__ = ["Layers", "hides", "reaching"]
+__all__ = ["Layers", "cautions", "hides", "reaching"]
 
 
 class Layers:
@@ -72,8 +73,15 @@ def hides(edit: Edit) -> bool:
     return any(map(hides, edit.edits)) if isinstance(edit, Layers) else isinstance(edit, Redaction)
 
 
+def cautions(edit: Edit) -> list[str]:
+    """What the redactions of an edit do not hold against, in sentences."""
+    if isinstance(edit, Layers):
+        return list(dict.fromkeys(text for part in edit.edits for text in cautions(part)))
+    return [edit.caution] if isinstance(edit, Redaction) and edit.caution else []
+
+
 def reaching(edit: Edit, transform: Transform, size: tuple[int, int]) -> Edit | None:
-    """An edit without the redactions that lie outside a frame: in a clip their object may have left it.
+    """An edit without the redactions and erasures that lie outside a frame: in a clip their object may have left it.
 
     Parameters
     ----------
@@ -89,9 +97,9 @@ def reaching(edit: Edit, transform: Transform, size: tuple[int, int]) -> Edit | 
     Edit or None
         None when nothing is left.
     """
-    if isinstance(edit, Redaction):
+    if isinstance(edit, Redaction | Erase):
         return edit if edit.reaches(transform, size) else None
-    if not hides(edit) or not isinstance(edit, Layers):
+    if not isinstance(edit, Layers):
         return edit
     kept = [(reaching(part, transform, size), given) for part, given in zip(edit.edits, edit.settings, strict=True)]
     found = [(part, given) for part, given in kept if part is not None]

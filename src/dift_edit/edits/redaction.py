@@ -14,18 +14,21 @@ from dift_edit.coords import Points, as_points
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Matrix, Transform
-from dift_edit.image import Image
+from dift_edit.image import Image, Pixels
 from dift_edit.metadata import stripped
 from dift_edit.warp import Box
 
-__all__ = ["MAX_CELLS", "REDACTION_MODES", "Redaction"]
+__all__ = ["MAX_CELLS", "MIN_CELL", "REDACTION_MODES", "Redaction", "cells_of"]
 
 Floats = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
 REDACTION_MODES = ("blur", "pixelate", "fill")
 MAX_CELLS = 8
 """More cells along the longer side than this can give a face away."""
+MIN_CELL = 8
+"""Pixels of the target along a cell's side, at least: smaller ones keep small print readable by eye."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,8 +42,9 @@ class Redaction:
     mode : {"blur", "pixelate", "fill"}
         Squares of one colour; the same with smooth transitions; or one given colour.
     cells : int
-        How many squares along the region's longer side remain, at most `MAX_CELLS`: the strength follows the
-        region's size in each target. "blur" holds no more than these squares either, so it cannot be sharpened back.
+        How many squares along the region's longer side remain, at most `MAX_CELLS`, and fewer where one would be
+        smaller than `MIN_CELL` pixels: the strength follows the region's size in each target. "blur" holds no more
+        than these squares either, so it cannot be sharpened back.
     color : str
         For "fill": a colour name or ``#rrggbb``.
     margin : float
@@ -56,6 +60,14 @@ class Redaction:
     Every pixel that the region touches, also by its antialiased edge, is replaced whole; the opacity, feather and
     blend settings do not apply. Of the file's metadata only a list of known numbers and dates is kept (see
     `dift_edit.metadata.stripped`), because everything else may show or tell what the picture showed.
+
+    "fill" leaves nothing of what it hides. The means of "pixelate" and "blur" hide it from eyes, but not from somebody
+    who can try out guesses (see `caution`).
+
+    References
+    ----------
+    Hill et al., "On the (In)effectiveness of Mosaicing and Blurring as Tools for Document Redaction", 2016; McPherson
+    et al., "Defeating Image Obfuscation with Deep Learning", 2016.
     """
 
     region: Region
@@ -75,6 +87,16 @@ class Redaction:
             ImageColor.getrgb(self.color)
         except (ValueError, AttributeError) as error:
             raise EditError(f"{self.color!r} is not a colour: use a name such as 'black', or #rrggbb.") from error
+
+    @property
+    def caution(self) -> str:
+        """What this redaction does not hold against, in a sentence; empty where its result keeps nothing but a mean."""
+        if self.mode == "fill" or self.cells == 1:
+            return ""
+        return (
+            f"The redaction keeps the means of up to {self.cells} cells a side, from which text, plates and faces can "
+            'be found again by trying out guesses: use mode "fill", or cells 1, where that matters.'
+        )
 
     @property
     def quad(self) -> Points:
@@ -109,7 +131,7 @@ class Redaction:
             colors = np.empty_like(colors)
             colors[:] = np.array(ImageColor.getrgb(self.color)[:3], np.float32) / 255
         else:
-            colors = _coarse(colors, hidden, self.cells, smooth=self.mode == "blur")
+            colors = _coarse(colors, window.pixels, hidden, self.cells, smooth=self.mode == "blur")
         return write(clean, box, colors, hidden.astype(np.float32))
 
     def reaches(self, transform: Transform, size: tuple[int, int]) -> bool:
@@ -174,17 +196,42 @@ def _grown(mask: Mask, distance: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel)) > 0
 
 
-def _coarse(colors: Floats, hidden: Mask, cells: int, *, smooth: bool) -> Floats:
-    """Means over square cells that lie evenly over the hidden part; only its own pixels count."""
+def cells_of(hidden: Mask, cells: int) -> tuple[IntArray, int, int]:
+    """Square cells that lie evenly over the hidden part.
+
+    Parameters
+    ----------
+    hidden : ndarray
+        (h, w) bool.
+    cells : int
+        Along the longer side; fewer where a cell would be smaller than `MIN_CELL` pixels.
+
+    Returns
+    -------
+    cell : ndarray
+        (N,) the number, row by row, of the cell of every hidden pixel, in the order of ``np.nonzero``.
+    down, across : int
+        How many cells there are.
+    """
     rows, columns = np.nonzero(hidden)
     top, left = rows.min(), columns.min()
     height, width = rows.max() + 1 - top, columns.max() + 1 - left
-    side = max(height, width) / cells
+    longest = max(height, width)
+    side = longest / min(cells, max(1, longest // MIN_CELL))
     down, across = max(1, round(height / side)), max(1, round(width / side))
-    cell = ((rows - top) * down // height) * across + (columns - left) * across // width
+    return ((rows - top) * down // height) * across + (columns - left) * across // width, down, across
+
+
+def _coarse(colors: Floats, pixels: Pixels, hidden: Mask, cells: int, *, smooth: bool) -> Floats:
+    """Means over cells; only the hidden part's own pixels count. Sums of whole numbers are exact in any order."""
+    rows, columns = np.nonzero(hidden)
+    top, left = rows.min(), columns.min()
+    height, width = rows.max() + 1 - top, columns.max() + 1 - left
+    cell, down, across = cells_of(hidden, cells)
     count = np.bincount(cell, minlength=down * across)
-    sums = [np.bincount(cell, colors[rows, columns, channel], down * across) for channel in range(3)]
-    means = (np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]).astype(np.float32)
+    sums = [np.bincount(cell, pixels[rows, columns, channel], down * across) for channel in range(3)]
+    full = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
+    means = (np.stack(sums, axis=1) / (full * np.maximum(count, 1)[:, None])).astype(np.float32)
     result = colors.copy()
     if not smooth:
         result[rows, columns] = means[cell]

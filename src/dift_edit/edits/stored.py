@@ -222,7 +222,7 @@ def _array(value: Any, folder: Path | None) -> Array:
 
 def _region(value: Plain, folder: Path | None) -> Region:
     weight = _array(value["weight"], folder)
-    full = 255 if weight.dtype == np.uint8 else 1
+    full = 255 if weight.dtype.kind in "iu" else 1  # small masks are lists of whole numbers
     x, y = value["origin"]
     quad = as_quad(value["quad"], "The quad of the region")
     weight = weight.astype(np.float32) / np.float32(full)
