@@ -15,11 +15,11 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
-from leak_cases import EDITS, INPUTS, LOSSY, drawn, leaks, profiles_of
 
 from dift_edit.edits import Redaction, Region
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.image import as_image
+from leak_cases import EDITS, INPUTS, LOSSY, drawn, leaks, profiles_of
 
 STRENGTHS = (1, 2, 3, 5, 8)
 NOISE = 4.0

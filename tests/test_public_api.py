@@ -40,9 +40,9 @@ NAMES = [
 ]  # fmt: skip
 
 LEVELS = [
-    {"_version", "errors"},
+    {"_version", "errors", "profiles"},
     {"coords", "files", "settings", "journal", "manifest", "nearest", "scratch", "blending", "color"},
-    {"image", "image_io"},
+    {"image", "image_io", "metadata"},
     {"features", "geometry", "storage", "drawing"},
     {"alignment", "cache", "consensus", "correspondence", "evidence", "label_propagation", "output_folder", "sampling"}
     | {"target_lists", "video_io", "viz"},

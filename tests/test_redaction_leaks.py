@@ -417,3 +417,38 @@ def test_every_error_of_an_encoder_is_a_failed_row(tmp_path, tiny, monkeypatch):
                 batch=BatchSettings(preview_size=16),
             )  # fmt: skip
         assert summary.counts == {"applied": 2, "abstained": 0, "failed": 1} and len(summary.unredacted) == 1
+
+
+def composed(image, edits, opacity, transform=None):
+    """One frame of a clip on which every edit has this opacity."""
+    from types import SimpleNamespace
+
+    from dift_edit.sequence import _composed
+
+    layers = [
+        SimpleNamespace(
+            edit=edit, source=0, index=lambda frame: 0, weight=lambda frame: 1.0, hidden=None,
+            path=SimpleNamespace(opacity=[opacity]), transform=lambda frame: transform or similarity(),
+        )
+        for edit in edits
+    ]  # fmt: skip
+    return _composed(SimpleNamespace(layers=layers), 0, image, {0: image}, None)
+
+
+def test_in_a_clip_a_redaction_never_fades(tmp_path, rng):
+    pixels = rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=full_exif(preview(rng), SECRET))
+    image = load_image(tmp_path / "a.png")
+    hide, patch = Redaction(region=Region.box(*BOX), mode="fill"), np.full((36, 120, 3), 255, np.uint8)
+    sticker = Sticker(as_image(patch), Region.box(*BOX).quad)
+    x, y, width, height = BOX
+    for edits in ([hide], [hide, sticker], [sticker, Layers([hide])], [Layers([sticker, hide])]):
+        result, opacity = composed(image, edits, 0.2)
+        assert opacity == 1.0 and (result.pixels[y : y + height, x : x + width] == 0).all()
+        assert SECRET.encode() not in everywhere(save_image(result, tmp_path / "b.png").read_bytes())
+    gone, opacity = composed(image, [hide], 1.0, AWAY)
+    assert opacity == 0.0 and np.array_equal(gone.pixels, pixels), "its object has left the frame"
+    both, opacity = composed(image, [Layers([hide, Redaction(region=Region.box(9000, 0, 9, 9))])], 1.0)
+    assert opacity == 1.0 and (both.pixels[y : y + height, x : x + width] == 0).all()
+    faded, _ = composed(image, [Erase(Region.box(*BOX))], 0.5)
+    assert SECRET.encode() not in everywhere(save_image(faded, tmp_path / "c.png").read_bytes())
