@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from dift_edit.edits.base import Edit, check_edit
-from dift_edit.errors import GeometryError, ImageError
+from dift_edit.errors import EditError, GeometryError, ImageError
 from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.placement.placement import Placement, locate
@@ -105,8 +105,11 @@ def transfer(
             **located,
         )
         reason = doubt(placement, settings.min_confidence)
-        image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
     except (ImageError, GeometryError) as error:
+        return made(status="failed", reason=str(error), seconds=time.perf_counter() - start)
+    try:
+        image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
+    except (EditError, ImageError, GeometryError) as error:
         return made(status="failed", reason=str(error), seconds=time.perf_counter() - start)
     status = "abstained" if reason else "applied"
     seconds = time.perf_counter() - start

@@ -17,7 +17,7 @@ from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_pro
 from dift_edit.batch.summary import Summary, Tell
 from dift_edit.batch.threads import arithmetic_threads
 from dift_edit.batch.work import Outcome, Work
-from dift_edit.edits.layers import hides
+from dift_edit.edits.layers import cautions, hides
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import load_image
@@ -191,6 +191,8 @@ class _Run:
         self.tell("planned", total=len(self.targets), kept=self.summary.kept, todo=len(todo), job=self.work.job)
         if self.journal.damaged:
             self.tell("note", text=f"{self.journal.damaged} damaged lines of the journal were left out.")
+        for text in cautions(self.work.edit):
+            self.tell("note", text=text)
         try:
             with contextlib.closing(runner(self.work, todo)) as outcomes:
                 for outcome in outcomes:

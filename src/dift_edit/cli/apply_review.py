@@ -18,10 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Move rejected results, put edits with pins on again, and write the manifest and the page anew."""
     from dift_edit.batch.finish import journal_path, write_manifest, write_review
-    from dift_edit.cli._batch import shown
+    from dift_edit.cli._batch import shown, unredacted_lines
     from dift_edit.report.decisions import apply_decisions, read_decisions
     from dift_edit.results.folder import open_existing
     from dift_edit.results.journal import Journal
+    from dift_edit.results.manifest import Row
 
     folder = open_existing(args.output)
     counts: Counter[str] = Counter()
@@ -35,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{shown(row.target)}: {shown(action)}", file=sys.stderr)
         write_manifest(folder, journal)
         write_review(folder, journal)
+        rows = [Row.from_dict(row) for row in journal.rows.values()]
+        exposed = [row for row in rows if row.status != "applied"] if journal.job.get("redaction") else []
+    for line in unredacted_lines(exposed, len(rows)):
+        print(line, file=sys.stderr)
     print(", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no decisions")
     return 1 if counts["not remade"] else 0
 

@@ -69,12 +69,17 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.clips.io import open_clip
     from dift_edit.clips.job import process_clip
     from dift_edit.clips.tracking.settings import SequenceSettings
+    from dift_edit.edits.layers import cautions
     from dift_edit.features.registry import load_featurizer
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import settings_from_arguments
 
     clip = open_clip(args.clip, fps=args.fps)
     edit, keyframes = _edits(args, clip)
+    if not args.quiet:
+        for part in edit.values() if isinstance(edit, dict) else [edit]:
+            for text in cautions(part):
+                print(text, file=sys.stderr)
     report = process_clip(
         clip, edit, args.output,
         featurizer=load_featurizer(args.model, device=args.device), keyframes=keyframes,

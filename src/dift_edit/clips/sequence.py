@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -26,9 +26,10 @@ from dift_edit.clips.tracking.plan import Keyframes, Part, plan_clip
 from dift_edit.clips.tracking.settings import SequenceSettings
 from dift_edit.clips.tracking.track import Layer, SequenceTrack
 from dift_edit.edits.base import Edit
-from dift_edit.edits.layers import hides
+from dift_edit.edits.layers import hides, reaching
 from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
+from dift_edit.geometry.base import Transform
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer
 from dift_edit.placement.placement import Placement
@@ -213,29 +214,47 @@ def _composed(
 ) -> tuple[Image, float]:
     """The frame with its edits, each in its share, and the opacity of all together."""
     mixed: Any = None
+    whole: Image | None = None
+    like, written = image, image.written
     total = 0.0
+    hiding: list[tuple[Edit, Transform, Image]] = []
     for layer in track.layers:
         index = layer.index(frame)
         share = 0.0 if index is None else layer.weight(frame) * float(layer.path.opacity[index])
         if index is None or share <= 0:
             continue
         transform = layer.transform(frame)
-        put = layer.edit.apply(image, transform, source=sources[layer.source], compositing=compositing)
+        edit = reaching(layer.edit, transform, image.size)
+        if edit is None:
+            continue
+        if hides(edit):  # never by half: what fades still shows what it hides
+            hiding.append((edit, transform, sources[layer.source]))
+            continue
+        put = edit.apply(image, transform, source=sources[layer.source], compositing=compositing)
         hidden = layer.hidden.at(index, transform, image.size) if layer.hidden and frame != layer.source else None
+        if put.file is not image.file:  # what was erased must not stay in the metadata
+            like = put
+        if put.written is not None:
+            written = put.written if written is None else written | put.written
         if share == 1.0 and hidden is None:
-            return put, 1.0
+            whole, total = put, 1.0
+            continue
         change = (put.pixels.astype(np.float32) - image.pixels) * np.float32(share)
         if hidden is not None:
             left, top, right, bottom = hidden.box
             change[top:bottom, left:right] *= 1 - hidden.values
         mixed = change if mixed is None else mixed + change
         total += share
-    if mixed is None:
-        return image, 0.0
-    pixels = image.pixels + mixed
-    if image.pixels.dtype != np.float32:
-        pixels = np.clip(np.round(pixels), 0, image.full_scale)
-    return image.with_pixels(pixels.astype(image.pixels.dtype), image.alpha), min(total, 1.0)
+    if whole is not None:
+        image = whole
+    elif mixed is not None:
+        pixels = image.pixels + mixed
+        if image.pixels.dtype != np.float32:
+            pixels = np.clip(np.round(pixels), 0, image.full_scale)
+        image = replace(like, pixels=pixels.astype(image.pixels.dtype), alpha=image.alpha, written=written)
+    for edit, transform, source in hiding:
+        image, total = edit.apply(image, transform, source=source, compositing=compositing), 1.0
+    return image, min(total, 1.0)
 
 
 def _why_hidden(path: Path, index: int, settings: SequenceSettings) -> str:

@@ -1,6 +1,6 @@
 """Taking something out: the region is filled from the target's own surroundings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.edits.region import Region
+from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.metadata import stripped
 from dift_edit.rendering.blending import extend_colors, gradient_blend
 from dift_edit.rendering.compositing import Compositing, feathered, widened, write
 from dift_edit.rendering.warp import premultiplied
@@ -37,6 +39,10 @@ class Erase:
     -----
     The patch whose surroundings look most like the region's is copied from elsewhere in the target and joined in the
     gradient domain. That is right for walls, sky, fur, grass; it does not invent an object that was hidden.
+
+    What fills the region does not depend on what it showed, neither in colour nor in alpha, and of the file's metadata
+    only what `dift_edit.imaging.metadata.stripped` lists is kept. But an opacity below 1, a feather and the region's own soft
+    edge let what was there show through: to hide something for good use `Redaction`.
     """
 
     region: Region
@@ -54,21 +60,49 @@ class Erase:
         source: Image | None = None,
         compositing: Compositing | None = None,
     ) -> Image:
-        """Fill the region on a target: see `dift_edit.edits.base.Edit`. Of the settings, opacity and feather count."""
+        """Fill the region on a target: see `dift_edit.edits.base.Edit`. Of the settings, opacity and feather count.
+
+        Raises
+        ------
+        EditError
+            If the region lies outside the target, or covers all of it.
+        """
         settings = compositing or Compositing()
+        target = replace(target, file=stripped(target.file))
         warped = self.region.warped(transform, target.size)
         if warped.empty or not warped.values.any():
-            return target
+            raise EditError(
+                f"The region to erase lies outside {target.name}, so nothing was erased in it: correct the placement, "
+                "or look whether there is anything to erase."
+            )
         side = max(warped.values.shape[:2])
         box = widened(warped.box, target.size, 0, max(16, 3 * side))
         weight = warped.within(box)[..., 0]
+        known = weight <= 0
+        if not known.any():
+            raise EditError(f"The region covers all of {target.name}, so there is nothing to fill it from: mark less.")
         below = target.crop(box)
-        base = extend_colors(premultiplied(below)) if below.alpha is not None else premultiplied(below)[..., :3]
-        result = filled(base, weight > 0)
+        base = below.pixels.astype(np.float32) / np.float32(target.full_scale)
+        around = premultiplied(below) * known[..., None]  # what is in the region must not colour its surroundings
+        result = filled(base if below.alpha is None else extend_colors(around), ~known)
         if settings.feather:
             weight = weight * feathered(weight, settings.feather)
         weight = weight * np.float32(settings.opacity)
-        return write(target, box, base + weight[..., None] * (result - base), weight, keep_alpha=True)
+        mixed = base * (1 - weight[..., None]) + result * weight[..., None]  # exactly the result where the weight is 1
+        made = write(target, box, mixed, weight, keep_alpha=True)
+        if made.alpha is None or below.alpha is None:
+            return made
+        given = below.alpha.astype(np.float32) / np.float32(target.full_scale)
+        spread = extend_colors(np.dstack([given * known, known.astype(np.float32)]))[..., 0]
+        scaled = np.clip(given * (1 - weight) + spread * weight, 0, 1) * np.float32(target.full_scale)
+        alpha = made.alpha.copy()
+        window = alpha[box[1] : box[3], box[0] : box[2]]
+        np.copyto(window, (scaled if target.full_scale == 1 else np.rint(scaled)).astype(alpha.dtype), where=weight > 0)
+        return replace(made, alpha=alpha)
+
+    def reaches(self, transform: Transform, size: tuple[int, int]) -> bool:
+        """Whether any pixel of a target of `size` (W, H) lies in the region."""
+        return bool(self.region.warped(transform, size).values.any())
 
     def recipe(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
@@ -83,7 +117,7 @@ def filled(base: Floats, hole: Mask) -> Floats:
     base : ndarray
         (h, w, 3) sRGB; what it shows in the hole does not count.
     hole : ndarray
-        (h, w) bool.
+        (h, w) bool; not everywhere.
 
     Returns
     -------
@@ -95,10 +129,9 @@ def filled(base: Floats, hole: Mask) -> Floats:
     Hays and Efros, "Scene Completion Using Millions of Photographs", 2007, section 5 (the best-fitting whole patch,
     joined by Poisson blending); here the patches are the picture's own.
     """
-    if hole.all():
-        return base.copy()
     known = np.where(hole, 0, 1).astype(np.float32)[..., None]
     guess = extend_colors(np.concatenate([base * known, known], axis=2))
+    base = np.where(hole[..., None], guess, base)
     shift = _best_shift(base, hole)
     if shift is not None:
         dx, dy = shift

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dift_edit.edits.base import Edit
+from dift_edit.edits.erase import Erase
 from dift_edit.edits.redaction import Redaction
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
@@ -13,7 +14,7 @@ from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 
-__all__ = ["Layers", "hides"]
+__all__ = ["Layers", "cautions", "hides", "reaching"]
 
 
 class Layers:
@@ -70,3 +71,36 @@ class Layers:
 def hides(edit: Edit) -> bool:
     """Whether an edit, or a layer of it, is a redaction: a target without it still shows what should be hidden."""
     return any(map(hides, edit.edits)) if isinstance(edit, Layers) else isinstance(edit, Redaction)
+
+
+def cautions(edit: Edit) -> list[str]:
+    """What the redactions of an edit do not hold against, in sentences."""
+    if isinstance(edit, Layers):
+        return list(dict.fromkeys(text for part in edit.edits for text in cautions(part)))
+    return [edit.caution] if isinstance(edit, Redaction) and edit.caution else []
+
+
+def reaching(edit: Edit, transform: Transform, size: tuple[int, int]) -> Edit | None:
+    """An edit without the redactions and erasures that lie outside a frame: in a clip their object may have left it.
+
+    Parameters
+    ----------
+    edit : Edit
+        The edit.
+    transform : Transform
+        Source pixels to the frame's.
+    size : (W, H)
+        The frame's.
+
+    Returns
+    -------
+    Edit or None
+        None when nothing is left.
+    """
+    if isinstance(edit, Redaction | Erase):
+        return edit if edit.reaches(transform, size) else None
+    if not isinstance(edit, Layers):
+        return edit
+    kept = [(reaching(part, transform, size), given) for part, given in zip(edit.edits, edit.settings, strict=True)]
+    found = [(part, given) for part, given in kept if part is not None]
+    return Layers([part for part, _ in found], [given for _, given in found]) if found else None

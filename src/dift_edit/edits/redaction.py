@@ -6,29 +6,29 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 from PIL import ImageColor
 
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Matrix, Transform
 from dift_edit.geometry.coords import Points, as_points
-from dift_edit.imaging.image import FileInfo, Image
+from dift_edit.imaging.image import Image, Pixels
+from dift_edit.imaging.metadata import stripped
 from dift_edit.rendering.blending import extend_colors
 from dift_edit.rendering.compositing import Compositing, widened, write
 from dift_edit.rendering.warp import Box
 
-__all__ = ["MAX_CELLS", "REDACTION_MODES", "Redaction", "without_previews"]
+__all__ = ["MAX_CELLS", "MIN_CELL", "REDACTION_MODES", "Redaction", "cells_of"]
 
 Floats = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
 REDACTION_MODES = ("blur", "pixelate", "fill")
 MAX_CELLS = 8
 """More cells along the longer side than this can give a face away."""
-_MAKER_NOTE = 0x927C
-_PARTS = (0x8769, 0x8825)
-"""The parts of EXIF that are kept: camera settings and position. The thumbnail's is not."""
+MIN_CELL = 8
+"""Pixels of the target along a cell's side, at least: smaller ones keep small print readable by eye."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,8 +42,9 @@ class Redaction:
     mode : {"blur", "pixelate", "fill"}
         Squares of one colour; the same with smooth transitions; or one given colour.
     cells : int
-        How many squares along the region's longer side remain, at most `MAX_CELLS`: the strength follows the
-        region's size in each target. "blur" holds no more than these squares either, so it cannot be sharpened back.
+        How many squares along the region's longer side remain, at most `MAX_CELLS`, and fewer where one would be
+        smaller than `MIN_CELL` pixels: the strength follows the region's size in each target. "blur" holds no more
+        than these squares either, so it cannot be sharpened back.
     color : str
         For "fill": a colour name or ``#rrggbb``.
     margin : float
@@ -57,8 +58,16 @@ class Redaction:
     Notes
     -----
     Every pixel that the region touches, also by its antialiased edge, is replaced whole; the opacity, feather and
-    blend settings do not apply. The result's EXIF has no thumbnail and no maker note, and XMP is dropped, because
-    these may hold a preview of the picture as it was.
+    blend settings do not apply. Of the file's metadata only a list of known numbers and dates is kept (see
+    `dift_edit.imaging.metadata.stripped`), because everything else may show or tell what the picture showed.
+
+    "fill" leaves nothing of what it hides. The means of "pixelate" and "blur" hide it from eyes, but not from somebody
+    who can try out guesses (see `caution`).
+
+    References
+    ----------
+    Hill et al., "On the (In)effectiveness of Mosaicing and Blurring as Tools for Document Redaction", 2016; McPherson
+    et al., "Defeating Image Obfuscation with Deep Learning", 2016.
     """
 
     region: Region
@@ -80,6 +89,16 @@ class Redaction:
             raise EditError(f"{self.color!r} is not a colour: use a name such as 'black', or #rrggbb.") from error
 
     @property
+    def caution(self) -> str:
+        """What this redaction does not hold against, in a sentence; empty where its result keeps nothing but a mean."""
+        if self.mode == "fill" or self.cells == 1:
+            return ""
+        return (
+            f"The redaction keeps the means of up to {self.cells} cells a side, from which text, plates and faces can "
+            'be found again by trying out guesses: use mode "fill", or cells 1, where that matters.'
+        )
+
+    @property
     def quad(self) -> Points:
         """(4, 2) corners of the region in source pixels."""
         return self.region.quad
@@ -92,23 +111,36 @@ class Redaction:
         source: Image | None = None,
         compositing: Compositing | None = None,
     ) -> Image:
-        """Redact a target: see `dift_edit.edits.base.Edit`. The settings do not count."""
-        clean = replace(target, file=without_previews(target.file))
-        grow = max(2, round(self.margin * _short_side(transform(self.quad), target.size)))
-        hidden, box = self._hidden(transform, target.size, grow)
+        """Redact a target: see `dift_edit.edits.base.Edit`. The settings do not count.
+
+        Raises
+        ------
+        EditError
+            If no pixel of the target lies in the region: nothing would be hidden.
+        """
+        clean = replace(target, file=stripped(target.file))
+        hidden, box = self._hidden(transform, target.size)
         if not hidden.any():
-            return clean
+            raise EditError(
+                f"The region to hide lies outside {target.name}, so nothing was hidden in it: correct the placement, "
+                "or look whether there is anything to hide."
+            )
         window = clean.crop(box)
         colors = window.pixels.astype(np.float32) / np.float32(target.full_scale)
         if self.mode == "fill":
             colors = np.empty_like(colors)
             colors[:] = np.array(ImageColor.getrgb(self.color)[:3], np.float32) / 255
         else:
-            colors = _coarse(colors, hidden, self.cells, smooth=self.mode == "blur")
+            colors = _coarse(colors, window.pixels, hidden, self.cells, smooth=self.mode == "blur")
         return write(clean, box, colors, hidden.astype(np.float32))
 
-    def _hidden(self, transform: Transform, size: tuple[int, int], grow: int) -> tuple[Mask, Box]:
+    def reaches(self, transform: Transform, size: tuple[int, int]) -> bool:
+        """Whether any pixel of a target of `size` (W, H) lies in the region."""
+        return bool(self._hidden(transform, size)[0].any())
+
+    def _hidden(self, transform: Transform, size: tuple[int, int]) -> tuple[Mask, Box]:
         """(h, w) what to hide in a box of the target; a region beyond the edge is widened into the picture as well."""
+        grow = max(2, round(self.margin * _short_side(transform(self.quad), size)))
         frame = grow + 1
         canvas = size[0] + 2 * frame, size[1] + 2 * frame
         warped = self.region.warped(_Shifted(transform, 0, frame), canvas)
@@ -125,25 +157,6 @@ class Redaction:
             "type": "redaction", "region": self.region, "mode": self.mode, "cells": self.cells,
             "color": self.color, "margin": self.margin,
         }  # fmt: skip
-
-
-def without_previews(file: FileInfo | None) -> FileInfo | None:
-    """The file information without anything that may show the picture as it was."""
-    if file is None:
-        return None
-    metadata = {key: value for key, value in file.metadata.items() if key != "xmp"}
-    if "exif" in metadata:
-        exif, kept = PIL.Image.Exif(), PIL.Image.Exif()
-        exif.load(metadata.pop("exif"))
-        for tag, value in exif.items():
-            if tag not in _PARTS and not (isinstance(value, bytes) and len(value) > 256):
-                kept[tag] = value
-        for part in _PARTS:
-            values = {tag: value for tag, value in exif.get_ifd(part).items() if tag not in (_MAKER_NOTE, *_PARTS)}
-            if values:
-                kept[part] = values
-        metadata["exif"] = kept.tobytes()
-    return replace(file, metadata=metadata)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,17 +196,42 @@ def _grown(mask: Mask, distance: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel)) > 0
 
 
-def _coarse(colors: Floats, hidden: Mask, cells: int, *, smooth: bool) -> Floats:
-    """Means over square cells that lie evenly over the hidden part; only its own pixels count."""
+def cells_of(hidden: Mask, cells: int) -> tuple[IntArray, int, int]:
+    """Square cells that lie evenly over the hidden part.
+
+    Parameters
+    ----------
+    hidden : ndarray
+        (h, w) bool.
+    cells : int
+        Along the longer side; fewer where a cell would be smaller than `MIN_CELL` pixels.
+
+    Returns
+    -------
+    cell : ndarray
+        (N,) the number, row by row, of the cell of every hidden pixel, in the order of ``np.nonzero``.
+    down, across : int
+        How many cells there are.
+    """
     rows, columns = np.nonzero(hidden)
     top, left = rows.min(), columns.min()
     height, width = rows.max() + 1 - top, columns.max() + 1 - left
-    side = max(height, width) / cells
+    longest = max(height, width)
+    side = longest / min(cells, max(1, longest // MIN_CELL))
     down, across = max(1, round(height / side)), max(1, round(width / side))
-    cell = ((rows - top) * down // height) * across + (columns - left) * across // width
+    return ((rows - top) * down // height) * across + (columns - left) * across // width, down, across
+
+
+def _coarse(colors: Floats, pixels: Pixels, hidden: Mask, cells: int, *, smooth: bool) -> Floats:
+    """Means over cells; only the hidden part's own pixels count. Sums of whole numbers are exact in any order."""
+    rows, columns = np.nonzero(hidden)
+    top, left = rows.min(), columns.min()
+    height, width = rows.max() + 1 - top, columns.max() + 1 - left
+    cell, down, across = cells_of(hidden, cells)
     count = np.bincount(cell, minlength=down * across)
-    sums = [np.bincount(cell, colors[rows, columns, channel], down * across) for channel in range(3)]
-    means = (np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]).astype(np.float32)
+    sums = [np.bincount(cell, pixels[rows, columns, channel], down * across) for channel in range(3)]
+    full = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
+    means = (np.stack(sums, axis=1) / (full * np.maximum(count, 1)[:, None])).astype(np.float32)
     result = colors.copy()
     if not smooth:
         result[rows, columns] = means[cell]

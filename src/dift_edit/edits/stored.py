@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dift_edit.atomic_files import write_atomic, write_text
 from dift_edit.edits.adjust import ColorAdjust
-from dift_edit.edits.base import Edit
+from dift_edit.edits.base import Edit, as_quad
 from dift_edit.edits.erase import Erase
 from dift_edit.edits.example import PaintLayer
 from dift_edit.edits.labels import LabelLayer
@@ -222,10 +222,26 @@ def _array(value: Any, folder: Path | None) -> Array:
 
 def _region(value: Plain, folder: Path | None) -> Region:
     weight = _array(value["weight"], folder)
-    full = 255 if weight.dtype == np.uint8 else 1
+    full = 255 if weight.dtype.kind in "iu" else 1  # small masks are lists of whole numbers
     x, y = value["origin"]
-    quad = np.asarray(value["quad"], dtype=np.float64)
-    return Region(weight.astype(np.float32) / np.float32(full), (int(x), int(y)), quad, bool(value["everywhere"]))
+    quad = as_quad(value["quad"], "The quad of the region")
+    weight = weight.astype(np.float32) / np.float32(full)
+    if weight.ndim != 2 or not np.isfinite(weight).all() or weight.min(initial=0) < 0 or weight.max(initial=0) > 1:
+        raise EditError("the mask of its region must be (h, w) numbers from 0 to 1: write the recipe again.")
+    everywhere = bool(value["everywhere"])
+    if not everywhere and not _lies_in(weight, (int(x), int(y)), quad):
+        raise EditError("the mask of its region does not lie where its quad does: write the recipe again.")
+    return Region(weight, (int(x), int(y)), quad, everywhere)
+
+
+def _lies_in(weight: Array, origin: tuple[int, int], quad: Array) -> bool:
+    """Whether a mask and its quad cover the same place, to two pixels."""
+    rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
+    if len(rows) == 0:
+        return False
+    low, high = quad.min(axis=0) - origin, quad.max(axis=0) - origin
+    differences = (low[0] - columns[0], low[1] - rows[0], high[0] - columns[-1], high[1] - rows[-1])
+    return float(np.abs(differences).max()) <= 2
 
 
 def _lut(value: Plain, folder: Path | None) -> CubeLut:

@@ -37,6 +37,7 @@ _QUALITY: dict[str, dict[str, Any]] = {
     "WEBP": {"quality": 95},
     "TIFF": {"compression": "tiff_deflate"},
 }
+_IFDS = (0x8769, 0x8825, 0xA005)
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
@@ -182,7 +183,7 @@ def from_pil(picture: PIL.Image.Image, *, path: Path | None = None, deep: Pixels
     native = None
     if converted is not None:
         converted = _turn(converted, orientation)
-        if np.array_equal(converted, base.pixels):
+        if np.array_equal(converted, base.pixels) and _is_srgb(profile):
             converted = None
         else:
             native = base.pixels
@@ -251,12 +252,21 @@ def _to_srgb(picture: PIL.Image.Image, profile: bytes | None, mode: str) -> PIL.
         return None
 
 
+def _is_srgb(profile: bytes | None) -> bool:
+    """Whether a profile leaves colours spread over the whole cube as they are, to one level of 255."""
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    found = _to_srgb(PIL.Image.fromarray(cube), profile, "RGB")
+    return found is not None and int(np.abs(np.asarray(found).astype(int) - cube).max()) <= 1
+
+
 def save_image(image: Image, path: Path | str) -> Path:
     """Write a picture under its final name only when it is whole.
 
     The format follows from the name's ending. Metadata of the file the picture came from (EXIF, colour profile,
     JPEG tables) is kept as far as the format has a place for it; pixels that were not edited keep their original
-    values, also in a wide-gamut profile.
+    values, also in a wide-gamut profile. A profile that cannot be converted to is left out: then all is in sRGB. A TIFF
+    with an Exif or GPS part is not compressed, because libtiff cannot write these.
 
     Parameters
     ----------
@@ -273,9 +283,22 @@ def save_image(image: Image, path: Path | str) -> Path:
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the picture cannot be encoded or the file not be written.
     """
     path = Path(path)
+    try:
+        return _save(image, path)
+    except OutputError:
+        raise
+    except MemoryError as error:
+        raise OutputError(f"{path} needs more memory to be written than there is: use a smaller picture.") from error
+    except Exception as error:  # whatever an encoder may find in a picture or its metadata
+        raise OutputError(
+            f"{path} cannot be written ({type(error).__name__}: {_first_line(error)}): use a .png name."
+        ) from error
+
+
+def _save(image: Image, path: Path) -> Path:
     format_ = OUTPUT_FORMATS.get(path.suffix.lower())
     if format_ is None:
         path, format_ = path.with_name(path.name + ".png"), "PNG"
@@ -286,7 +309,10 @@ def save_image(image: Image, path: Path | str) -> Path:
         pixels = _over_white(image)
     profile = metadata.get("icc_profile") if "icc_profile" in _METADATA.get(format_, set()) else None
     if profile and image.file and image.file.native is not None:
-        pixels = _to_native(image, pixels, profile)
+        native = _to_native(image, pixels, profile)
+        if native is None:
+            metadata.pop("icc_profile")
+        pixels = pixels if native is None else native
     if pixels.dtype == np.uint16 and format_ in ("PNG", "TIFF"):
         data = _encode_16_bit(pixels, alpha, ".png" if format_ == "PNG" else ".tiff", profile)
         write_atomic(path, lambda file: file.write(data))
@@ -294,12 +320,20 @@ def save_image(image: Image, path: Path | str) -> Path:
     options = {**_QUALITY.get(format_, {}), **{k: v for k, v in metadata.items() if k in _METADATA.get(format_, set())}}
     if "qtables" in options:
         options.pop("quality", None)
+    if format_ == "TIFF" and _has_parts(options.get("exif")):
+        options["compression"] = "raw"
     picture = Image(pixels, alpha).to_pil()
-    try:
-        write_atomic(path, lambda file: picture.save(file, format_, **options))
-    except (ValueError, TypeError, SyntaxError) as error:
-        raise OutputError(f"{path} cannot be written as {format_} ({_first_line(error)}): use a .png name.") from error
+    write_atomic(path, lambda file: picture.save(file, format_, **options))
     return path
+
+
+def _has_parts(exif: bytes | None) -> bool:
+    """Whether there are IFDs beside the first, which Pillow's own TIFF writer can write, but not libtiff."""
+    if not exif:
+        return False
+    found = PIL.Image.Exif()
+    found.load(exif)
+    return any(part in found for part in _IFDS)
 
 
 def _over_white(image: Image) -> Pixels:
@@ -309,15 +343,20 @@ def _over_white(image: Image) -> Pixels:
     return (mixed if image.full_scale == 1 else np.round(mixed)).astype(image.pixels.dtype)
 
 
-def _to_native(image: Image, pixels: Pixels, profile: bytes) -> Pixels:
-    """Unedited pixels as they were; edited ones converted from sRGB to the file's own profile."""
+def _to_native(image: Image, pixels: Pixels, profile: bytes) -> Pixels | None:
+    """Unedited pixels as they were, edited ones converted to the file's own profile; None if it cannot be inverted."""
     assert image.file is not None and image.file.native is not None and image.file.converted is not None
     if pixels.shape != image.file.native.shape or pixels.dtype != np.uint8:
         return pixels
     changed = (pixels != image.file.converted).any(axis=2)
-    converted = ImageCms.profileToProfile(
-        PIL.Image.fromarray(pixels), ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    )
+    if image.written is not None:
+        changed |= image.written  # colours outside sRGB may equal the edit's own after conversion
+    try:
+        converted = ImageCms.profileToProfile(
+            PIL.Image.fromarray(pixels), ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
     return np.where(changed[..., None], np.asarray(converted), image.file.native)
 
 

@@ -39,7 +39,8 @@ class FileInfo:
         ``xmp``, ``dpi``, and for JPEG ``qtables`` and ``subsampling``.
     native, converted : ndarray or None
         For a picture with another colour profile than sRGB: its pixels in that profile and after conversion.
-        Pixels that are not edited are written back from `native`, without loss of gamut.
+        Pixels that are not edited are written back from `native`, without loss of gamut; edited ones never are
+        (see `Image.written`).
     frames : int
         Number of frames; only the first is loaded.
     """
@@ -64,6 +65,10 @@ class Image:
         (H, W) of the same type; None when the picture is opaque.
     file : FileInfo or None
         Where it came from.
+    written : ndarray or None
+        (H, W) bool: the pixels that an edit set, whatever they equal. They are never written back from the file's
+        native pixels: a colour outside sRGB and the edit's own may both be clipped to one value. None when there are
+        none, and for pictures without native pixels.
 
     Raises
     ------
@@ -74,6 +79,7 @@ class Image:
     pixels: Pixels
     alpha: Pixels | None = None
     file: FileInfo | None = None
+    written: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype.name not in _FULL:
@@ -89,6 +95,8 @@ class Image:
             self.alpha.shape != self.pixels.shape[:2] or self.alpha.dtype != self.pixels.dtype
         ):
             raise ImageError(f"The alpha channel of {self.name} must have the size and type of its pixels.")
+        if self.written is not None and (self.written.shape != self.pixels.shape[:2] or self.written.dtype != np.bool_):
+            raise ImageError(f"The mask of the written pixels of {self.name} must be (H, W) bool, of its pixels' size.")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -182,9 +190,25 @@ class Image:
         window = (slice(top, bottom), slice(left, right))
         return Image(self.pixels[window], None if self.alpha is None else self.alpha[window])
 
-    def with_pixels(self, pixels: Pixels, alpha: Pixels | None) -> "Image":
-        """Another content with the same file information (to write a result as its target came)."""
-        return replace(self, pixels=pixels, alpha=alpha)
+    def with_pixels(
+        self, pixels: Pixels, alpha: Pixels | None, written: npt.NDArray[np.bool_] | None = None
+    ) -> "Image":
+        """Another content with the same file information (to write a result as its target came).
+
+        Parameters
+        ----------
+        pixels, alpha : ndarray
+            As of every `Image`.
+        written : ndarray, optional
+            (H, W) bool: which pixels were set; None when it may be any.
+        """
+        if self.file is None or self.file.native is None:
+            return replace(self, pixels=pixels, alpha=alpha, written=None)
+        if written is None:
+            written = np.ones(pixels.shape[:2], bool)
+        elif self.written is not None:
+            written = written | self.written
+        return replace(self, pixels=pixels, alpha=alpha, written=written)
 
     def save(self, path: Path | str) -> Path:
         """Write it: see `dift_edit.imaging.files.save_image`."""

@@ -234,7 +234,7 @@ def write(
         alpha = alpha if in_place else alpha.copy()
         below = alpha[window].astype(np.float32) / np.float32(target.full_scale)
         np.copyto(alpha[window], _typed(coverage + below * (1 - coverage), target), where=touched)
-    return target.with_pixels(pixels, alpha)
+    return target.with_pixels(pixels, alpha, _placed(touched, box, target))
 
 
 def feathered(alpha: Floats, width: float) -> Floats:
@@ -290,7 +290,17 @@ def put(target: Image, box: Box, values: Floats, *, linear_light: bool = False) 
             np.copyto(alpha[window], _typed(total, target), where=touched)
 
     in_threads(mix, range(0, bottom - top, rows))
-    return target.with_pixels(pixels, alpha)
+    return target.with_pixels(pixels, alpha, _placed(values[..., 3] > 0, box, target))
+
+
+def _placed(touched: npt.NDArray[np.bool_], box: Box, like: Image) -> npt.NDArray[np.bool_] | None:
+    """(H, W) of the picture's size: a mask of a box in its place; None where nobody needs it."""
+    if like.file is None or like.file.native is None:
+        return None
+    left, top, right, bottom = box
+    mask = np.zeros(like.pixels.shape[:2], bool)
+    mask[top:bottom, left:right] = touched
+    return mask
 
 
 def _typed(values: Floats, like: Image) -> Pixels:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dift_edit.edits.base import as_quad
+from dift_edit.edits.layers import hides
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import as_points
@@ -134,7 +135,8 @@ def apply_decisions(
     row : Row
         The new row.
     action : str
-        "accepted", "rejected", "remade", "noted", or "not remade: …" with the reason; then the row stays as it was.
+        "accepted", "rejected", "remade", "noted", or "not remade: …" with the reason; then the row stays as it was, but
+        a redaction's row fails and loses its result, which the reviewer found in the wrong place.
 
     Raises
     ------
@@ -155,7 +157,12 @@ def apply_decisions(
                 )
             try:
                 row, action = _remade(folder, row, journal.plan[row.id], made, remake), "remade"
-            except (ImageError, EditError, GeometryError) as error:
+            except (ImageError, EditError, GeometryError, OutputError) as error:
+                if isinstance(error.__cause__, OSError) and isinstance(error, OutputError):
+                    raise  # the folder cannot be written to: the next target would fail in the same way
+                if hides(remake.edit) and isinstance(error, EditError | GeometryError):
+                    row = _withdrawn(folder, row, str(error))
+                    journal.add(row.to_dict())
                 yield row, f"not remade: {error}"
                 continue
         row = _placed(folder, row, journal.plan[row.id], rejected=made.decision == "rejected")
@@ -174,6 +181,13 @@ def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row
     elif folder.sha256(wanted) != row.output_sha256:  # else a killed run moved it
         raise OutputError(f"The result {row.output} is not in {folder} any more: run the job again to make it.")
     return replace(row, output=wanted)
+
+
+def _withdrawn(folder: OutputFolder, row: Row, reason: str) -> Row:
+    """A redaction that could not be moved to where the reviewer wants it."""
+    if row.output is not None and folder.exists(row.output):
+        folder.remove(row.output)
+    return replace(row, status="failed", reason=reason, confidence=0.0, output=None, output_sha256=None)
 
 
 def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:

@@ -93,7 +93,7 @@ def draw_labels(image: Image, labels: Labels, *, strength: float = 0.5) -> Image
     if image.pixels.dtype != np.float32:
         pixels = np.round(pixels)
     mixed = np.where((labels != 0)[..., None], pixels, image.pixels).astype(image.pixels.dtype)
-    return image.with_pixels(mixed, image.alpha)
+    return image.with_pixels(mixed, image.alpha, labels != 0)
 
 
 def _palette() -> npt.NDArray[np.uint8]:

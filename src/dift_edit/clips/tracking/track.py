@@ -13,6 +13,7 @@ from dift_edit.clips.tracking.plot import confidence_plot
 from dift_edit.clips.tracking.pose import quad_matrices
 from dift_edit.clips.tracking.settings import SequenceSettings
 from dift_edit.edits.base import Edit
+from dift_edit.edits.layers import hides
 from dift_edit.errors import DiftEditError
 from dift_edit.features.base import ModelInfo
 from dift_edit.geometry.base import MatrixTransform, Transform
@@ -105,12 +106,12 @@ class SequenceTrack:
         return self.leading(frame)[0].transform(frame)
 
     def opacity(self, frame: int) -> float:
-        """How strongly the edit is on a frame, all edits together, 0 to 1."""
-        shares = [
-            layer.weight(frame) * float(layer.path.opacity[index])
-            for layer in self.layers
-            if (index := layer.index(frame)) is not None
-        ]
+        """How strongly the edit is on a frame, all edits together, 0 to 1; what hides something never fades."""
+        shares = []
+        for layer in self.layers:
+            if (index := layer.index(frame)) is not None:
+                share = layer.weight(frame) * float(layer.path.opacity[index])
+                shares.append(float(share > 0) if hides(layer.edit) else share)
         return min(sum(shares), 1.0)
 
     def rows(self) -> list[dict[str, Any]]:
