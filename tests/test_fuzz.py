@@ -29,7 +29,7 @@ from dift_edit import DiftEditError, Sticker, load_image, load_job, save_image
 from dift_edit.cache import FeatureCache
 from dift_edit.edits import CubeLut, load_edit, save_edit
 from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
-from dift_edit.errors import ImageError, ModelError
+from dift_edit.errors import ImageError, ModelError, OutputError
 from dift_edit.features.adm_checkpoint import convert_adm
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.base import MatrixTransform
@@ -397,11 +397,17 @@ def test_damaged_journals(folder, data):
     with Journal(path) as journal:
         journal.set_job({"a": 1})
         journal.set_plan({"x": "x.png", "y": "y.png"})
-        journal.add({"id": "x", "status": "applied"})
-    path.write_bytes(data.draw(damaged(path.read_bytes())))
-    with Journal(path) as journal:
+        journal.add({"id": "x", "target": "x.png", "status": "applied", "output": "x.png"})
+    content = data.draw(damaged(path.read_bytes()))
+    path.write_bytes(content)
+    try:
+        journal = Journal(path)
+    except OutputError as error:
+        assert "not written by dift-edit" in str(error) and path.read_bytes() == content
+        return
+    with journal:
         assert set(journal.rows) <= {"x"} and set(journal.plan) <= {"x", "y"}
-        journal.add({"id": "z", "status": "failed"})
+        journal.add({"id": "z", "target": "z.png", "status": "failed"})
     with Journal(path) as journal:
         assert "z" in journal.rows
 

@@ -12,7 +12,7 @@ import numpy as np
 from dift_edit.compositing import Compositing
 from dift_edit.edits.base import Edit
 from dift_edit.features.base import Featurizer
-from dift_edit.files import write_text
+from dift_edit.files import parse_json, read_regular, write_text
 from dift_edit.image import Image
 from dift_edit.scratch import Scratch, fingerprint_in
 from dift_edit.sequence import SequenceTrack, render_sequence, track_sequence
@@ -157,9 +157,9 @@ class _Rendered:
     def __init__(self, folder: Path, look: str) -> None:
         self._path, self._look = folder / "rendered.json", look
         try:
-            stored = json.loads(self._path.read_text())
-            self.count = int(stored["count"]) if stored["look"] == look else 0
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = parse_json(read_regular(self._path))
+            self.count = max(int(stored["count"]), 0) if stored["look"] == look else 0
+        except (OSError, OverflowError, ValueError, KeyError, TypeError):
             self.count = 0
 
     def note(self, count: int) -> None:

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from dift_edit.errors import DiftEditError, MissingDependencyError
+from dift_edit.files import parse_json
 from dift_edit.storage import filesystem, is_url, local_path
 
 __all__ = ["read_target_list"]
@@ -49,7 +49,7 @@ def read_target_list(path: str) -> Iterator[dict[str, Any]]:
         if suffix == ".parquet":
             rows = _parquet_rows(data)
         elif suffix in (".jsonl", ".ndjson"):
-            rows = [json.loads(line) for line in data.decode().splitlines() if line.strip()]
+            rows = [parse_json(line) for line in data.decode().splitlines() if line.strip()]
         elif suffix in (".csv", ".tsv"):
             text = io.StringIO(data.decode("utf-8-sig"), newline="")
             rows = list(csv.DictReader(text, delimiter="\t" if suffix == ".tsv" else ","))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from dift_edit.coords import Points
 from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
 from dift_edit.errors import EditError
-from dift_edit.files import write_text
+from dift_edit.files import parse_json, write_text
 
 __all__ = ["labels_from_coco", "labels_to_coco", "read_napari_csv", "write_napari_csv"]
 
@@ -138,7 +137,7 @@ def _coco(coco: Any) -> tuple[dict[str, Any], str]:
     if isinstance(coco, str | Path):
         name = str(coco)
         try:
-            coco = json.loads(Path(coco).read_text("utf-8"))
+            coco = parse_json(Path(coco).read_text("utf-8"))
         except FileNotFoundError as error:
             raise EditError(f"{name} does not exist: check the path of the annotations.") from error
         except (OSError, ValueError) as error:

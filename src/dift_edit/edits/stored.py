@@ -30,7 +30,7 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
-from dift_edit.files import write_atomic, write_text
+from dift_edit.files import parse_json, write_atomic, write_text
 from dift_edit.image import Image, as_image
 
 __all__ = ["FORMAT", "VERSION", "edit_from_recipe", "edit_to_recipe", "load_edit", "save_edit"]
@@ -111,7 +111,7 @@ def load_edit(path: Path | str) -> Edit:
     """
     path = Path(path)
     try:
-        recipe = json.loads(path.read_text("utf-8"))
+        recipe = parse_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise EditError(f"{path} does not exist: check the path of the edit.") from error
     except (OSError, ValueError) as error:
