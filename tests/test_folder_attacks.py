@@ -1,26 +1,37 @@
 """Output folders that somebody else prepared, and what may not lie in one that is given away."""
 
 import hashlib
+import io
 import json
 import os
+import re
+import shutil
+import struct
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from batch_data import make_scene, rows_of, variant
+import dift_edit.tracking.journal as clip
+from batch_data import make_scene, picture, rows_of, variant
+from dift_edit import storage
 from dift_edit.batch import run_batch
 from dift_edit.batch.finish import journal_path
 from dift_edit.cli import main
 from dift_edit.edits import Redaction, Region, save_edit
-from dift_edit.errors import OutputError
+from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.files import Lock
+from dift_edit.image import as_image
 from dift_edit.image_io import load_image
 from dift_edit.journal import Journal
 from dift_edit.output_folder import OutputFolder
+from dift_edit.scratch import Scratch, claim
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets import collect_targets
+from dift_edit.tracking.tracker import Tracker
 
 COUNT = 3
 needs_links = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs as POSIX has them")
@@ -323,3 +334,276 @@ def test_overwrite_does_not_remove_a_file_that_no_run_made(scene, tiny):
     (scene / "photos" / "photo0000.png").write_bytes(b"no picture")
     assert redact(scene, tiny, overwrite=True).counts["failed"] == 1
     assert (scene / "out" / "photo0000.png").read_bytes() == b"theirs"
+
+
+DEEP = 100_000
+NESTED = {
+    "edit.json": '{"format": "dift-edit edit", "x": ' + "[" * DEEP + "]" * DEEP + "}",
+    "list.jsonl": '{"path": ' + '{"a":' * DEEP + "1" + "}" * DEEP + "}\n",
+    "job.toml": "x = " + "[" * DEEP + "]" * DEEP + "\n",
+    "keys.toml": ".".join("a" * DEEP) + " = 1\n",
+    "hundred.toml": "x = " + "[" * 100 + "]" * 100 + "\n",
+    "decisions.json": "[" * DEEP,
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_nesting_without_end_is_a_sentence(name, scene, tiny_model, capsys):
+    """Of an edit, a list of targets, a job and decisions; RecursionError before."""
+    path = scene / name
+    path.write_text(NESTED[name])
+    source, sticker, out = (str(scene / name) for name in ("source.png", "sticker.png", "out"))
+    words = {
+        "edit.json": ["propagate", source, "--edit", str(path), str(scene / "photos"), "-o", out],
+        "list.jsonl": [
+            "propagate",
+            source,
+            "--sticker",
+            str(scene / "sticker.png"),
+            "--targets-from",
+            str(path),
+            "-o",
+            out,
+        ],
+        "decisions.json": ["apply-review", out, str(path)],
+    }.get(name, ["run", str(path)])
+    if name == "decisions.json":
+        assert call_propagate(scene, tiny_model) == 0
+        capsys.readouterr()
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert name in said and len(said.splitlines()) == 1 and len(said) < 400, said
+
+
+@pytest.mark.parametrize("pages", [20_000])
+def test_a_tiff_of_very_many_pages_is_read_in_the_time_of_a_few(pages, tmp_path):
+    """Only the first page is read, so they are not counted: that took time with the square of their number."""
+    times = {}
+    for count in (20, pages):
+        path = tmp_path / f"{count}.tif"
+        path.write_bytes(many_pages(count))
+        start = time.process_time()
+        assert load_image(path).size == (4, 4)
+        times[count] = time.process_time() - start
+    assert times[pages] < 20 * times[20] + 0.3
+
+
+def many_pages(count):
+    """A TIFF of grey pages with 4 × 4 pixels, all of them the same strip."""
+    names = [(256, 4), (257, 4), (258, 8), (259, 1), (262, 1), (273, 0), (277, 1), (278, 4), (279, 16)]
+    size = 2 + 12 * len(names) + 4
+    tags = [(tag, 8 + count * size if tag == 273 else value) for tag, value in names]
+    page = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    ends = [struct.pack("<I", 8 + number * size if number < count else 0) for number in range(1, count + 1)]
+    return b"II*\0\x08\0\0\0" + b"".join(page + end for end in ends) + bytes(range(16))
+
+
+def lines_of(scene):
+    return (scene / "out" / ".dift-edit" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def write_lines(scene, lines):
+    (scene / "out" / ".dift-edit" / "journal.jsonl").write_bytes(b"".join(lines))
+
+
+def checked(record):
+    body = json.dumps(record).encode()
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+@pytest.mark.parametrize("kind", [b'"type":"job"', b'"type":"plan"', b'"type":"row"'])
+@pytest.mark.parametrize("damage", ["cut", "merged", "gone"])
+def test_a_damaged_middle_line_of_the_journal_is_recovered_from_the_rows(kind, damage, scene, tiny):
+    """A plan's line made everything "not made by this job" before; a job's line, "cannot be continued"."""
+    redact(scene, tiny)
+    before = {path: path.read_bytes() for path in pictures_below(scene / "out") if "sheet" not in path.name}
+    lines = lines_of(scene)
+    at = next(number for number, line in enumerate(lines) if kind in line)
+    if damage == "cut":
+        lines[at] = lines[at][:20] + lines[at][30:]
+    elif damage == "merged":  # its end and the line break are lost
+        lines[at] = lines[at][:-20]
+    else:
+        del lines[at]
+    write_lines(scene, lines)
+    summary = redact(scene, tiny)
+    assert summary.counts["applied"] == COUNT and summary.kept >= COUNT - 1
+    assert {path: path.read_bytes() for path in before} == before
+    write_lines(scene, lines)
+    assert main(["report", str(scene / "out")]) == 0
+    assert len(list((scene / "out").rglob("*-before.jpg"))) == 0
+
+
+SHAPES = [
+    [], 1, None, {}, {"type": "row"}, {"type": "row", "row": []}, {"type": "row", "row": {"id": "x"}},
+    {"type": "row", "row": {"id": ["x"], "target": "x", "status": "applied"}},
+    {"type": "row", "row": {"id": "x", "target": "x.png", "status": "applied", "output": "../../x.png"}},
+    {"type": "row", "row": {"id": "x", "target": "x.png", "status": "applied", "output": "/etc/passwd"}},
+    {"type": "row", "row": {"id": "x", "target": "x.png", "status": "applied", "output": ".dift-edit/journal.jsonl"}},
+    {"type": "row", "row": {"id": "x", "target": "x.png", "status": "applied", "size": ["a", "b"]}},
+    {"type": "row", "row": {"id": "x", "target": "x.png", "status": "applied", "quad": [[1, 2]]}},
+    {"type": "row", "row": {"id": "x", "target": "x.png", "status": "applied", "confidence": "high"}},
+    {"type": "plan", "id": "x", "output": "../x"}, {"type": "plan", "id": {}, "output": "x"}, {"type": "plan"},
+    {"type": "job", "job": []}, {"type": "job", "job": {"fingerprint": []}}, {"type": "job"}, {"type": "other"},
+]  # fmt: skip
+
+
+def test_lines_of_a_wrong_shape_are_left_out(scene, tiny, capsys):
+    """With a checksum that is right: TypeError before. Also where they name results outside the folder."""
+    redact(scene, tiny)
+    before = {path: path.read_bytes() for path in pictures_below(scene / "out")}
+    lines = lines_of(scene)
+    extra = [checked(shape) for shape in SHAPES]
+    write_lines(scene, [*extra, *lines[:3], *extra, *lines[3:], *extra])
+    told = []
+    summary = redact(scene, tiny, tell=lambda event, **data: event == "note" and told.append(data["text"]))
+    assert summary.kept == COUNT and f"{3 * len(SHAPES)} damaged lines" in told[0]
+    assert {path: path.read_bytes() for path in pictures_below(scene / "out")} == before
+    assert main(["report", str(scene / "out")]) == 0 and main(["report", str(scene / "out")]) == 0
+
+
+@pytest.mark.parametrize("kind", ["replaced", "written", "back again"])
+def test_a_target_that_changes_while_it_is_read_never_gets_the_digest_of_another(kind, tmp_path, monkeypatch):
+    """The digest is of the bytes that were decoded; where the file does not come to rest, a sentence says so."""
+    path = tmp_path / "photo.png"
+    first, second = (png(variant(number)) for number in (1, 2))
+    path.write_bytes(first)
+    changes = iter([second, first] if kind == "back again" else [second])
+
+    def slow(place, **options):
+        image = load_image(place, **options)
+        for data in changes:
+            other = tmp_path / "other"
+            other.write_bytes(data)
+            if kind == "written":
+                path.write_bytes(data)
+            else:
+                other.replace(path)
+        return image
+
+    monkeypatch.setattr(storage, "load_image", slow)
+    image, digest = storage.read_image(str(path), max_pixels=10**6)
+    decoded = {
+        hashlib.sha256(data).hexdigest(): np.asarray(PIL.Image.open(io.BytesIO(data))) for data in (first, second)
+    }
+    np.testing.assert_array_equal(decoded[digest], image.pixels)
+    number = iter(range(99))
+
+    def restless(place, **options):
+        image = load_image(place, **options)
+        path.write_bytes(png(variant(next(number))))
+        return image
+
+    monkeypatch.setattr(storage, "load_image", restless)
+    with pytest.raises(DiftEditError, match=r"photo\.png was changed while it was read"):
+        storage.read_image(str(path), max_pixels=10**6)
+
+
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@needs_links
+def test_a_target_that_became_a_pipe_or_a_device_is_a_failed_row(scene, tiny):
+    targets = collect_targets([scene / "photos"])
+    (scene / "photos" / "photo0000.png").unlink()
+    os.mkfifo(scene / "photos" / "photo0000.png")
+    (scene / "photos" / "photo0001.png").unlink()
+    (scene / "photos" / "photo0001.png").symlink_to("/dev/zero")
+    summary = run_batch(
+        load_image(scene / "source.png"), Redaction(region=Region.box(8, 8, 32, 24), mode="fill"), targets,
+        scene / "out", model=tiny, transfer=TransferSettings(min_confidence=0.0, mirror="never"),
+        batch=BatchSettings(preview_size=48),
+    )  # fmt: skip
+    assert [row.status for row in summary.rows] == ["failed", "failed", "applied"]
+    assert "no regular file" in summary.rows[0].reason
+
+
+@needs_links
+@pytest.mark.parametrize("file", ["0-3-on.jsonl", "0-3-on.npz"])
+@pytest.mark.parametrize("kind", ["link", "fifo", "foreign"])
+def test_the_journal_of_a_clip_is_not_written_through(file, kind, tmp_path):
+    """What lies in its folder under its names: neither truncated nor read, and a pipe does not stop the run."""
+    victim = tmp_path / "notes.txt"
+    victim.write_text("somebody's notes\n" * 300)
+    before = victim.read_bytes()
+    folder = tmp_path / "journal"
+    assert not clip.Journal(folder, "job").resumed
+    if kind == "foreign":
+        os.link(victim, folder / file)
+    else:
+        place(folder / file, kind, victim)
+    tracker = Tracker(as_image(picture(1, (96, 80))), np.array([[10.0, 10], [50, 10], [50, 40], [10, 40]]), no_finder)
+    frames = lambda done: ((i, as_image(picture(1, (96, 80)))) for i in range(1 + done, 4))  # noqa: E731
+    passes = clip.Journal(folder, "job").track("0-3-on", tracker, 3, frames)
+    if kind == "foreign" and file.endswith(".npz"):
+        assert len(list(passes)) == 3
+    else:
+        with pytest.raises(OutputError, match=f"{file} (cannot be used|was not written by dift-edit)"):
+            list(passes)
+    assert victim.read_bytes() == before
+
+
+def no_finder(*_words, **_more):
+    return None
+
+
+@needs_links
+@pytest.mark.parametrize("name", [".out.gif.dift-edit", ".out.gif.dift-edit/journal", ".out.gif.dift-edit/lock"])
+def test_a_linked_folder_of_a_clip_is_refused(name, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "job.json").write_text("{}")
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "theirs")
+    with pytest.raises(OutputError, match="link"):
+        made = Scratch(tmp_path / "out.gif")
+        claim(made.journal, "job", re.compile(r"job\.json"))
+    assert (tmp_path / "theirs" / "job.json").read_text() == "{}"
+
+
+def test_manifests_and_lists_cannot_lead_out_of_the_folder(scene, tiny_model):
+    outputs = ["../escaped.png", "/tmp/escaped.png", "a/../../escaped.png", "..\\escaped.png", "rejected/../../e.png",
+               ".dift-edit/journal.jsonl", "review.html", "review_files/x.png", "\0.png", "a\n.png"]  # fmt: skip
+    rows = [{"path": f"photos/x{i}.png", "id": f"{i}", "output": output} for i, output in enumerate(outputs)]
+    for i in range(len(outputs)):
+        variant(i).save(scene / "photos" / f"x{i}.png")
+    (scene / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outside = sorted(path for path in scene.rglob("*"))
+    words = ["propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), "--min-confidence", "0"]
+    words += ["--targets-from", str(scene / "list.jsonl"), "--model", str(tiny_model), "-o", str(scene / "out")]
+    assert main([*words, "--mirror", "never"]) == 0
+    assert sorted(path for path in scene.rglob("*") if not path.is_relative_to(scene / "out")) == outside
+    assert not Path("/tmp/escaped.png").exists()
+    named = [row["output"] for row in rows_of(scene / "out")]
+    assert len(set(named)) == len(outputs) and all((scene / "out" / name).is_file() for name in named)
+
+
+def test_a_folder_that_vanishes_ends_the_run_in_a_sentence_and_leaves_nothing_half(scene, tiny):
+    def vanish(event, **_data):
+        if event == "row":
+            shutil.rmtree(scene / "out", ignore_errors=True)
+
+    with pytest.raises(OutputError, match=r"journal\.jsonl was removed during the run"):
+        redact(scene, tiny, tell=vanish)
+    assert not (scene / "out" / "manifest.jsonl").exists() and not list(scene.rglob("*.tmp"))
+    assert redact(scene, tiny, overwrite=True).counts["applied"] == COUNT
+
+
+def test_a_clock_that_was_set_back_changes_nothing(scene, tiny, monkeypatch):
+    redact(scene, tiny)
+    for path in scene.rglob("*"):
+        os.utime(path, (2**31, 2**31), follow_symlinks=False)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert redact(scene, tiny).kept == COUNT
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_a_sentence(scene, tiny):
+    redact(scene, tiny)
+    for path in [scene / "out", *(scene / "out").rglob("*")]:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    with pytest.raises(OutputError, match="rights"):
+        redact(scene, tiny, overwrite=True)

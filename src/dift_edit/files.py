@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 import tomllib
 import uuid
@@ -24,6 +25,7 @@ __all__ = [
     "NotRegularError",
     "open_regular",
     "parse_json",
+    "parse_object",
     "parse_toml",
     "read_regular",
     "write_atomic",
@@ -179,14 +181,28 @@ def parse_json(data: bytes | str) -> Any:
         raise ValueError(_TOO_DEEP) from error
 
 
+def parse_object(data: bytes | str) -> dict[str, Any]:
+    """The object of a JSON text; raises ValueError as `parse_json`, and where it is something else."""
+    value = parse_json(data)
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    return value
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML text; raises ValueError as `parse_json`."""
+    bare = _COMMENT.sub("", _STRING.sub("q", text))
+    if any(len(words.split(".")) > MOST_NESTED for words in _NOT_A_KEY.split(bare)):
+        raise ValueError(_TOO_DEEP)  # tomllib would take memory with the square of a dotted key's length
     try:
         return dict(_shallow(tomllib.loads(text)))
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
 
 
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
+_COMMENT = re.compile(r"#.*")
+_NOT_A_KEY = re.compile(r"[^\w\-. \t]+|\.\.+")
 _TOO_DEEP = f"lists or tables lie more than {MOST_NESTED} deep in each other"
 
 

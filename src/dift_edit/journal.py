@@ -146,6 +146,8 @@ class Journal:
     def _append(self, record: dict[str, Any], *, sync: bool = False) -> None:
         body = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode()
         line = b"%08x %s\n" % (zlib.crc32(body), body)
+        if not self.is_in_place:
+            raise OutputError(f"The journal {self.path} was removed during the run: run the same command again.")
         start = os.fstat(self._file.fileno()).st_size
         try:
             written = 0
@@ -160,6 +162,11 @@ class Journal:
                 "the same command again."
             ) from error
         self._take(record)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file still has a name: somebody may have removed the folder."""
+        return os.fstat(self._file.fileno()).st_nlink > 0
 
     def sync(self) -> None:
         """Bring everything to the disk."""

@@ -198,7 +198,8 @@ class _Run:
                     self._take(outcome, len(todo))
         except BaseException:
             with contextlib.suppress(OutputError):
-                write_manifest(self.folder, self.journal)
+                if self.journal.is_in_place:
+                    write_manifest(self.folder, self.journal)
             raise
         write_manifest(self.folder, self.journal)
         ids = [target.id for target in self.targets]

@@ -1,6 +1,5 @@
 """Featurizers by name: models of the catalogue, presets, folders, and fusions of them."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from dift_edit.features.catalog import MODELS, ModelEntry
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.presets import PRESETS
 from dift_edit.features.sources import find_file, find_model
+from dift_edit.files import parse_object
 
 __all__ = ["FEATURIZERS", "load_featurizer"]
 
@@ -104,13 +104,13 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> Featurizer:
     unet, whole = folder / "unet" / "config.json", folder / "config.json"
     config = unet if unet.is_file() else whole
     try:
-        content = json.loads(config.read_text())
+        content = parse_object(config.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not a model folder: {unet} cannot be read.") from error
     usual = folder / "featurizer.json"
     if usual.is_file():
         try:
-            options = {**json.loads(usual.read_text()), **options}
+            options = {**parse_object(usual.read_text()), **options}
         except (OSError, ValueError) as error:
             raise ModelError(f"{usual} cannot be read: repair or remove it.") from error
     if config == whole:

@@ -16,6 +16,7 @@ from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.prompts import PromptEmbedding, encode_prompt
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
+from dift_edit.files import parse_object
 from dift_edit.image import Image, as_image
 from dift_edit.settings import option
 
@@ -410,11 +411,9 @@ def _as_batch(tensor: torch.Tensor | None, name: str) -> torch.Tensor | None:
 
 def _config(folder: Path) -> dict[str, Any]:
     """The scheduler's configuration; only its betas matter, so that any kind of scheduler will do."""
-    import json
-
     path = folder / "scheduler" / "scheduler_config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config = parse_object(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read: give a diffusers folder that has unet/, vae/ and scheduler/."

@@ -4,7 +4,6 @@ Stock transformers classes with hooks; pictures are normalised here, so that tor
 """
 
 import inspect
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +19,7 @@ from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
 from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import quiet_transformers, weights_digest
+from dift_edit.files import parse_object
 from dift_edit.image import Image, as_image
 from dift_edit.settings import option
 
@@ -269,7 +269,7 @@ class VisionTransformerFeaturizer:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = parse_object(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: give a model folder in the layout of transformers.") from error
     return content
