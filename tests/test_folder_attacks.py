@@ -359,7 +359,7 @@ def test_nesting_without_end_is_a_sentence(name, scene, tiny_model, capsys):
             "propagate",
             source,
             "--sticker",
-            str(scene / "sticker.png"),
+            sticker,
             "--targets-from",
             str(path),
             "-o",
