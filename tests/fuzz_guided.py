@@ -162,7 +162,7 @@ def seeds(target):
     records = [{"type": "job", "job": {}}, {"type": "plan", "id": "x", "output": "x.png"}, {"type": "row", "row": row}]
     more = {
         "coco": lambda: test_fuzz.COCO,
-        "targets-txt": lambda: test_fuzz.LISTS["list.txt"],
+        "targets-txt": lambda: b"a.jpg\n# note\nb.jpg\n",
         "targets-parquet": parquet,
         "journal": lambda: b"".join(map(test_fuzz.checked_line, records)),
         "journal-records": lambda: b"\n".join(json.dumps(record).encode() for record in records),

@@ -58,9 +58,8 @@ def read_target_list(path: str) -> Iterator[dict[str, Any]]:
             lines = [os.fsdecode(line.rstrip(b"\r")) for line in data.split(separator)]
             rows = [{"path": line} for line in lines if line.strip() and not line.startswith("#")]
     except OSError as error:
-        raise DiftEditError(
-            f"The list of targets {path} cannot be read ({error.strerror or error}): check it."
-        ) from error
+        reason = error.strerror or str(error).splitlines()[0]
+        raise DiftEditError(f"The list of targets {path} cannot be read ({reason}): check it.") from error
     except (ValueError, csv.Error) as error:
         raise DiftEditError(f"The list of targets {path} is damaged ({error}): write it anew.") from error
     folder = "" if path == "-" else path.rpartition("/")[0] if local is None else os.path.dirname(os.fspath(local))
