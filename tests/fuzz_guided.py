@@ -7,11 +7,16 @@ a DiftEditError of one line; anything else stops that target, names the input's 
 """
 
 import argparse
+import io
+import json
 import re
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
+
+CLIP = []
 
 TARGETS = {
     "picture": "input.png",
@@ -23,17 +28,91 @@ TARGETS = {
     "cube": "table.cube",
     "checkpoint": "checkpoint.pt",
     "labels": "shapes.csv",
+    "coco": "coco.json",
+    "targets-txt": "list.txt",
+    "targets-parquet": "list.parquet",
+    "journal": "journal.jsonl",
+    "journal-records": "journal.jsonl",
+    "decisions": "decisions.json",
+    "clip-lines": "0-4-on.jsonl",
+    "clip-state": "0-4-on.npz",
+    "cache": "entry.safetensors",
+    "model": "config.json",
+    "report": "report.json",
+    "animation": "input.gif",
+    "session": "session.json",
 }
 
 
 def reader(target, folder):
     """What reads the file of a target."""
+    import test_fuzz
     from dift_edit import Sticker, load_image, load_job
+    from dift_edit.clips.io import as_clip
+    from dift_edit.clips.tracking.journal import Journal as ClipJournal
     from dift_edit.edits import CubeLut, load_edit
-    from dift_edit.edits.labels_io import read_napari_csv
+    from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
+    from dift_edit.evaluation.runner import load_report
     from dift_edit.features.adm_checkpoint import convert_adm
+    from dift_edit.features.cache import FeatureCache
+    from dift_edit.features.registry import load_featurizer
+    from dift_edit.report.decisions import read_decisions
+    from dift_edit.results.journal import Journal
     from dift_edit.targets.collect import collect_targets
 
+    cache = FeatureCache(folder / "cache")
+
+    def journal(path):
+        with Journal(path) as opened:
+            list(test_fuzz.rows_of_journal(opened))
+
+    def journal_records(path):
+        lines = [json.dumps({"type": "job", "job": {}}).encode(), *path.read_bytes().split(b"\n")]
+        path.write_bytes(b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in lines))
+        journal(path)
+
+    def clip(path):
+        place = folder / "clip"
+        whole = {"0-4-on.jsonl": CLIP[0], "0-4-on.npz": CLIP[1], path.name: path.read_bytes()}
+        for name, data in whole.items():
+            (place / name).write_bytes(data)
+        opened = ClipJournal(place, "job")
+        opened._load(place / "0-4-on.jsonl", place / "0-4-on.npz", test_fuzz.tracker())
+
+    def entry(path):
+        place = cache.path("d", "f", 0, "float32")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+        cache.get("d", "f")
+
+    def animation(path):
+        opened = as_clip(path)
+        list(opened.read(0, min(len(opened), 3)))
+
+    def session(path):
+        from napari_dift_edit.sessions import _read
+
+        _read(path.parent)
+
+    if target.startswith("clip"):
+        CLIP[:] = test_fuzz.clip_files(folder / "clip")
+    more = {
+        "coco": labels_from_coco,
+        "targets-txt": lambda path: collect_targets([], lists=[path]),
+        "targets-parquet": lambda path: collect_targets([], lists=[path]),
+        "journal": journal,
+        "journal-records": journal_records,
+        "decisions": lambda path: read_decisions(path, "j"),
+        "clip-lines": clip,
+        "clip-state": clip,
+        "cache": entry,
+        "model": lambda path: load_featurizer(str(path.parent)),
+        "report": load_report,
+        "animation": animation,
+        "session": session,
+    }
+    if target in more:
+        return more[target]
     return {
         "picture": lambda path: load_image(path, max_pixels=1_000_000),
         "sticker": lambda path: Sticker.from_file(path, at=(2, 2, 8, 8)),
@@ -47,17 +126,60 @@ def reader(target, folder):
     }[target]
 
 
+def parquet():
+    """A list of two targets."""
+    import pyarrow
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    rows = [{"path": "a.jpg", "id": "one"}, {"path": "b.jpg", "id": "two"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def cached():
+    """An entry of the feature cache."""
+    import torch
+
+    from dift_edit.features.base import FeatureMap
+    from dift_edit.features.cache import FeatureCache
+
+    with tempfile.TemporaryDirectory() as folder:
+        cache = FeatureCache(folder)
+        cache.put(FeatureMap(torch.arange(60.0).reshape(3, 4, 5), (50, 40), "f", "d"))
+        return cache.path("d", "f", 0, "float32").read_bytes()
+
+
 def seeds(target):
     """Valid files to start from."""
-    import io
-    import json
-
     import torch
 
     import test_fuzz
 
     if target in ("picture", "sticker"):
         return list(test_fuzz.VALID.values())
+    row = {"id": "x", "target": "x.png", "status": "applied", "output": "x.png", "quad": [[0, 0]] * 4, "size": [4, 4]}
+    records = [{"type": "job", "job": {}}, {"type": "plan", "id": "x", "output": "x.png"}, {"type": "row", "row": row}]
+    more = {
+        "coco": lambda: test_fuzz.COCO,
+        "targets-txt": lambda: b"a.jpg\n# note\nb.jpg\n",
+        "targets-parquet": parquet,
+        "journal": lambda: b"".join(map(test_fuzz.checked_line, records)),
+        "journal-records": lambda: b"\n".join(json.dumps(record).encode() for record in records),
+        "decisions": lambda: test_fuzz.DECISIONS,
+        "clip-lines": lambda: CLIP[0],
+        "clip-state": lambda: CLIP[1],
+        "cache": cached,
+        "model": lambda: b'{"_class_name": "UNet2DModel", "sample_size": 32, "block_out_channels": [32, 64]}',
+        "report": lambda: b'{"benchmark": "x", "rows": {"a": {"pck": 0.5}}, "options": {}, "model": {}, "time": {}}',
+        "animation": lambda: test_fuzz.VALID["animated.gif"],
+        "session": lambda: (
+            b'{"version": 1, "source": {"name": "a", "file": "a.png"}, "edit": {"kind": "sticker"}, '
+            b'"targets": [{"name": "t", "file": "t.png", "pins": [[1, 2]], "result": null}]}'
+        ),
+    }
+    if target in more:
+        return [more[target]()]
     checkpoint = io.BytesIO()
     torch.save({"time_embed.0.weight": torch.zeros(4, 4)}, checkpoint)
     edit = {"type": "sticker", "image": {"file": "a.png", "sha256": "0" * 64}, "quad": [[0, 0], [9, 0], [9, 9], [0, 9]]}

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -26,18 +27,25 @@ from hypothesis import strategies as st
 
 from batch_data import picture
 from dift_edit import DiftEditError, Sticker, load_image, load_job, save_image
+from dift_edit.batch.finish import rows_of as rows_of_journal
+from dift_edit.clips.tracking.journal import Journal as ClipJournal
+from dift_edit.clips.tracking.tracker import Tracker
 from dift_edit.edits import CubeLut, load_edit, save_edit
 from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
-from dift_edit.errors import ImageError, ModelError
+from dift_edit.errors import ImageError, ModelError, OutputError
 from dift_edit.features.adm_checkpoint import convert_adm
 from dift_edit.features.base import FeatureMap
 from dift_edit.features.cache import FeatureCache
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.imaging.image import Image, as_image
+from dift_edit.report.decisions import read_decisions
+from dift_edit.report.page import page_html
 from dift_edit.results.journal import Journal
+from dift_edit.results.manifest import Row
 from dift_edit.results.names import name_outputs
 from dift_edit.targets.collect import collect_targets
 
+ROW_KEYS = [item.name for item in dataclasses.fields(Row)]
 TIMES = int(os.environ.get("DIFT_EDIT_FUZZ", "1"))
 
 
@@ -397,11 +405,17 @@ def test_damaged_journals(folder, data):
     with Journal(path) as journal:
         journal.set_job({"a": 1})
         journal.set_plan({"x": "x.png", "y": "y.png"})
-        journal.add({"id": "x", "status": "applied"})
-    path.write_bytes(data.draw(damaged(path.read_bytes())))
-    with Journal(path) as journal:
+        journal.add({"id": "x", "target": "x.png", "status": "applied", "output": "x.png"})
+    content = data.draw(damaged(path.read_bytes()))
+    path.write_bytes(content)
+    try:
+        journal = Journal(path)
+    except OutputError as error:
+        assert "not written by dift-edit" in str(error) and path.read_bytes() == content
+        return
+    with journal:
         assert set(journal.rows) <= {"x"} and set(journal.plan) <= {"x", "y"}
-        journal.add({"id": "z", "status": "failed"})
+        journal.add({"id": "z", "target": "z.png", "status": "failed"})
     with Journal(path) as journal:
         assert "z" in journal.rows
 
@@ -547,3 +561,99 @@ def test_damaged_weights_are_named(damage, folder):
         weights.write_bytes({"flip": data[:1000] + b"\xff" + data[1001:], "cut": data[:-9], "empty": b""}[damage])
     with pytest.raises(ModelError, match=f"mini-{damage}"):
         load_featurizer(str(model))
+
+
+def checked_line(record):
+    body = json.dumps(record).encode()
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+@tries(200)
+@given(
+    kind=st.sampled_from(["job", "plan", "row", "other"]), value=plain, key=st.sampled_from([*ROW_KEYS, "id", "output"])
+)
+def test_journal_lines_with_any_value(folder, kind, value, key):
+    """Their checksums are right, their shapes are not."""
+    row = {"id": "x", "target": "x.png", "status": "applied", "output": "x.png"}
+    record = {"type": kind, "job": {}, "id": "x", "output": "x.png", "row": {**row, key: value}, key: value}
+    path = folder / "valued-journal"
+    path.write_bytes(checked_line({"type": "job", "job": {}}) + checked_line({**record, "type": kind}))
+    with Journal(path) as journal:
+        check_names({**journal.plan, **{k: str(r.get("output") or "x") for k, r in journal.rows.items()}}, folder)
+        for made in rows_of_journal(journal):
+            page_html([made], journal.job, command="")
+
+
+DECISIONS = (
+    b'{"format": "dift-edit review", "version": 1, "job": "j", "decisions": '
+    b'[{"id": "a", "decision": "rejected", "note": "n", "pins": [[[1, 2], [3, 4]]]}]}'
+)
+
+
+@tries(200)
+@given(data=st.data(), value=plain, key=st.sampled_from(["id", "decision", "note", "pins"]))
+def test_damaged_decisions(folder, data, value, key):
+    path = folder / "decisions.json"
+    made = {"id": "a", "decision": "", "note": "", "pins": [], key: value}
+    valued = json.dumps({"format": "dift-edit review", "version": 1, "job": "j", "decisions": [made]}).encode()
+    for content in (data.draw(damaged(DECISIONS)), valued):
+        path.write_bytes(content)
+        try:
+            for decision in read_decisions(path, "j"):
+                assert decision.decision in ("", "accepted", "rejected")
+        except DiftEditError as error:
+            assert "\n" not in str(error)
+
+
+COCO = json.dumps({
+    "images": [{"id": 1, "file_name": "a.png", "width": 20, "height": 20}],
+    "categories": [{"id": 1, "name": "cat", "keypoints": ["nose"]}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "keypoints": [3, 3, 2],
+                     "segmentation": [[1, 1, 6, 1, 6, 6]]}],
+}).encode()  # fmt: skip
+
+
+@tries(200)
+@given(
+    data=st.data(), value=plain, key=st.sampled_from(["image_id", "category_id", "bbox", "keypoints", "segmentation"])
+)
+def test_damaged_annotations(folder, data, value, key):
+    path = folder / "coco.json"
+    valued = json.loads(COCO)
+    valued["annotations"][0][key] = value
+    for content in (data.draw(damaged(COCO)), json.dumps(valued).encode()):
+        path.write_bytes(content)
+        try:
+            labels_from_coco(path)
+        except DiftEditError as error:
+            assert "\n" not in str(error)
+
+
+def tracker():
+    corners = np.array([[10.0, 10], [50, 10], [50, 40], [10, 40]])
+    return Tracker(as_image(picture(1, (96, 80))), corners, lambda *_words, **_more: None)
+
+
+def clip_files(folder):
+    """The two files of one pass, as a run of four frames leaves them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    frames = ((i, as_image(picture(1, (96, 80)))) for i in range(1, 5))
+    assert len(list(ClipJournal(folder, "job").track("0-4-on", tracker(), 4, lambda _done: frames))) == 4
+    return (folder / "0-4-on.jsonl").read_bytes(), (folder / "0-4-on.npz").read_bytes()
+
+
+@tries(60)
+@given(data=st.data())
+def test_damaged_journals_of_clips(folder, data):
+    place = folder / "clip"
+    lines, state = clip_files(place)
+    which = data.draw(st.integers(0, 2))
+    if which != 1:
+        (place / "0-4-on.jsonl").write_bytes(data.draw(damaged(lines)))
+    if which != 0:
+        (place / "0-4-on.npz").write_bytes(data.draw(damaged(state)))
+    frames = lambda done: ((i, as_image(picture(1, (96, 80)))) for i in range(1 + done, 5))  # noqa: E731
+    try:
+        assert len(list(ClipJournal(place, "job").track("0-4-on", tracker(), 4, frames))) == 4
+    except DiftEditError as error:
+        assert "0-4-on.jsonl" in str(error)

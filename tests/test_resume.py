@@ -156,6 +156,10 @@ def test_a_full_disk_ends_in_one_sentence_and_the_run_goes_on_after(scene, tiny,
     assert bytes_of(small_disk / "out") == bytes_of(scene / "calm")
 
 
+def row(key, **values):
+    return {"id": key, "target": f"{key}.png", "status": "failed", **values}
+
+
 def fill(folder, leave=0):
     """Write until the disk is full, but for some bytes."""
     ballast = folder / "ballast"
@@ -173,17 +177,17 @@ def test_a_journal_on_a_full_disk_is_one_sentence_and_keeps_what_it_has(small_di
     (small_disk / "out").mkdir()
     path = small_disk / "out" / "journal.jsonl"
     with Journal(path) as journal:
-        journal.add({"id": "first"})
+        journal.add(row("first"))
         ballast = fill(small_disk)
         with pytest.raises(OutputError, match=r"The journal .* cannot be written .*: free some space") as error:
             for number in range(1000):
-                journal.add({"id": str(number), "note": "x" * 500})
+                journal.add(row(str(number), note="x" * 500))
         assert len(str(error.value).splitlines()) == 1
         kept = dict(journal.rows)
         ballast.unlink()
-        journal.add({"id": "last"})
+        journal.add(row("last"))
     with Journal(path) as journal:
-        assert journal.damaged == 0 and journal.rows == {**kept, "last": {"id": "last"}}
+        assert journal.damaged == 0 and journal.rows == {**kept, "last": row("last")}
 
 
 def test_a_report_on_a_full_disk_is_one_sentence_and_succeeds_after(scene, tiny, small_disk, capsys):

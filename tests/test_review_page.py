@@ -123,7 +123,7 @@ def test_hostile_names_stay_inside_and_do_not_run(finished, page):
     assert page.locator(".row .title").first.inner_text().strip() in (SCRIPT, "@DATA@ @SCRIPT@.png")
     assert "pwned" not in page.title() and page.locator("script").count() == 2
     html = (out / "review.html").read_text()
-    assert "onerror" not in html.replace("\\u003cimg src=x onerror=", "") and "</script>.png" not in html
+    assert "<img src=x" not in html and "</script>.png" not in html and page.locator("[onerror]").count() == 0
 
 
 def test_review_by_mouse(out, page, tmp_path):
@@ -406,3 +406,95 @@ def test_find_has_room_for_its_words(finished, page):
     opened(page, finished / "out")
     assert page.locator("#search").bounding_box()["width"] >= 200
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+@pytest.fixture
+def listener():
+    """A server of this machine that takes down every connection."""
+    import socket
+    import threading
+
+    server = socket.create_server(("127.0.0.1", 0))
+    seen = []
+
+    def listen():
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            seen.append(connection.recv(300))
+            connection.close()
+
+    threading.Thread(target=listen, daemon=True).start()
+    yield server.getsockname()[1], seen
+    server.close()
+
+
+def hostile_values(port):
+    """What a file of decisions, a row or the browser's memory could hold to run a script or reach the network."""
+    address = f"http://127.0.0.1:{port}/x"
+    markup = f"<img src='{address}' onerror='fetch(\"{address}\")'><script src='{address}'></script>"
+    style = f"1px;background:url({address})"
+    return [markup, style, f"url({address})", f"javascript:fetch('{address}')", address, "__proto__", "constructor",
+            {"length": 4, "map": address}, [[address]], None, 1e308, [], {}]  # fmt: skip
+
+
+def test_hostile_decisions_are_refused_and_nothing_is_requested(out, page, tmp_path, listener):
+    port, seen = listener
+    opened(page, out)
+    page.click("#accept")
+    good = saved(page, tmp_path / "good.json")
+    point = [1.0, 2.0]
+    made = {"id": good["decisions"][0]["id"], "decision": "rejected", "note": "", "pins": []}
+    contents = [
+        json.dumps({**good, "decisions": [{**made, key: content}]})
+        for value in hostile_values(port)
+        for key, content in [("decision", value), ("note", value), ("pins", value), ("id", value),
+                             ("pins", [[point, [value, value]]] * 4), ("pins", [[point, value]] * 4)]
+    ]  # fmt: skip
+    contents += ["[" * 100_000, "{}", "null", "", "[1]", json.dumps({**good, "job": "other"}), "\0" * 99]
+    for content in contents:
+        file = {"name": "bad.json", "mimeType": "application/json", "buffer": content.encode()}
+        page.set_input_files("#file", file)
+        while page.evaluate("document.getElementById('file').value"):  # until it is read
+            page.wait_for_timeout(5)
+    page.keyboard.press("m")
+    for _ in range(3):
+        page.keyboard.press("j")
+    page.wait_for_timeout(300)
+    kept = saved(page, tmp_path / "kept.json")["decisions"]
+    assert (
+        len(contents) > 80
+        and seen == []
+        and page.locator("script").count() == 2
+        and page.locator("[onerror]").count() == 0
+    )
+    assert all(made["decision"] in ("", "accepted", "rejected") and isinstance(made["note"], str) for made in kept)
+    assert main(["apply-review", str(out), str(tmp_path / "kept.json")]) in (0, 1)
+
+
+def test_hostile_rows_and_a_hostile_memory_of_the_browser_request_nothing(page, tmp_path, listener):
+    port, seen = listener
+    texts = [value for value in hostile_values(port) if isinstance(value, str)]
+    many = [
+        Row(id=text, target=f"a/{text}", status="failed" if i % 2 else "applied", reason=text, engine=text, note=text,
+            confidence=None if i % 2 else 0.5, size=[40, 30], output=None if i % 2 else text, review="accepted")
+        for i, text in enumerate(texts)
+    ]  # fmt: skip
+    html = page_html(
+        many, {"fingerprint": "x", "quad": [[0, 0], [9, 0], [9, 9], [0, 9]], "redaction": True}, command=texts[0]
+    )
+    (tmp_path / "review.html").write_bytes(html)
+    page.goto((tmp_path / "review.html").as_uri())
+    memory = [[text, value] for text in texts for value in hostile_values(port)]
+    page.evaluate("(memory) => localStorage.setItem('dift-edit review x', JSON.stringify(memory))", memory)
+    page.reload()
+    page.keyboard.press("m")
+    for _ in range(len(many)):
+        page.keyboard.press("j")
+    page.wait_for_timeout(300)
+    page.problems[:] = [problem for problem in page.problems if "ERR_FILE_NOT_FOUND" not in problem]
+    assert seen == [] and page.locator("script").count() == 2 and page.locator("[onerror]").count() == 0
+    links = page.evaluate("[...document.links].map((link) => link.protocol)")
+    assert set(links) <= {"file:", ""}

@@ -125,7 +125,17 @@ def test_a_file_is_never_another_s_folder_nor_one_of_ours():
 @pytest.mark.parametrize(
     ("name", "safe"),
     [
-        ('photos/My cat\'s "best" <day>.jpg', 'photos/My cat\'s "best" <day>.jpg'),
+        ("photos/My cat's (best) day & night, #1.jpg", "photos/My cat's (best) day & night, #1.jpg"),
+        ('a "b" <c>|?*.jpg', "a %22b%22 %3Cc%3E%7C%3F%2A.jpg"),
+        ("\u061cgnp.jpg", "%D8%9Cgnp.jpg"),
+        ("CON.jpg", "_CON.jpg"),
+        ("con", "_con.png"),
+        ("sub/aux/Lpt1 .tar.png", "sub/_aux/_Lpt1 .tar.png"),
+        ("COM\u00b2.png", "_COM\u00b2.png"),
+        ("console.png", "console.png"),
+        ("c:x.jpg", "c%3Ax.jpg"),
+        ("x.jpg:stream.png", "x.jpg%3Astream.png"),
+        ("a./b /c.png", "a%2E/b%20/c.png"),
         ("../../etc/passwd", "etc/passwd.png"),
         ("/abs/./x.png", "abs/x.png"),
         ("a\nb\t.png", "a%0Ab%09.png"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dift_edit.atomic_files import write_text
+from dift_edit.atomic_files import parse_json, write_text
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
@@ -260,7 +260,7 @@ def _quad(value: Any) -> Quad:
 def _read(folder: Path) -> _Kept:
     path = folder / "session.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DiftEditError(f"{folder} holds no dift-edit session: choose a folder with a session.json.") from error
     except ValueError as error:

@@ -9,7 +9,7 @@ import platformdirs
 
 from dift_edit.errors import ImageError, MissingDependencyError, OutputError
 from dift_edit.report.page import write_page
-from dift_edit.report.previews import preview_name, write_previews
+from dift_edit.report.previews import after_name, preview_name, write_previews
 from dift_edit.report.sheet import write_contact_sheet
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
@@ -70,12 +70,16 @@ def write_missing_previews(folder: OutputFolder, journal: Journal, *, max_pixels
     """Make the previews that are not there, from targets and results; returns how many rows got some."""
     made = 0
     for row in rows_of(journal):
-        kinds = ["before", "after"] if row.status == "applied" else ["before"]
-        if row.size is None or all(folder.exists(preview_name(row.id, kind)) for kind in kinds):
+        names = [preview_name(row.id, "before"), after_name(row, hides=folder.hides)]
+        if row.size is None or all(folder.exists(name) for name in names if name and folder.keeps(name)):
             continue
         with contextlib.suppress(ImageError):
             before, _ = read_image(row.target, max_pixels=max_pixels)
-            after = read_image(f"{folder}/{row.output}", max_pixels=max_pixels)[0] if row.output else None
-            write_previews(folder, row.id, before, after, preview_size)
+            after = None
+            if row.output and folder.keeps(row.output):
+                result = f"{folder}/{row.output}" if folder.local is None else str(folder.path(row.output))
+                after, _ = read_image(result, max_pixels=max_pixels, links=False)
+            rejected = folder.hides and row.review == "rejected"
+            write_previews(folder, row.id, before, after, preview_size, rejected=rejected)
             made += 1
     return made

@@ -94,14 +94,12 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    found = collect_targets(
-        job.targets, lists=job.lists, leave_out=[p for p in (job.output, job.edited, job.sticker) if p]
-    )
+    found = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
     if not len(found):
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     with TemporaryDirectory(prefix="dift-edit-") as folder:
         work = Work(
-            source=source, edit=edit, transfer=job.transfer, compositing=job.compositing, output=folder,
+            source=source, edit=edit, transfer=job.transfer, compositing=job.compositing, output=f"{folder}/out",
             model=ModelSpec.of_job(job),
             max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size if job.batch.report else 0,
         )  # fmt: skip

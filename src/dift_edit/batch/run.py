@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.job.recipe import Job, save_job
-from dift_edit.report.previews import write_source_preview
-from dift_edit.results.folder import OutputFolder, open_output
+from dift_edit.report.previews import remove_previews, write_source_preview
+from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
-from dift_edit.results.names import name_outputs
+from dift_edit.results.names import RESERVED_FOLDERS, name_outputs
 from dift_edit.settings import BatchSettings
 from dift_edit.settings import fingerprint as digest_of
 from dift_edit.targets.collect import Targets, collect_targets
@@ -60,11 +61,7 @@ def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    targets = collect_targets(
-        job.targets,
-        lists=job.lists,
-        leave_out=[path for path in (job.output, job.edited, job.sticker) if path],
-    )
+    targets = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
     devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
     return run_batch(
         source,
@@ -129,7 +126,7 @@ def run_batch(
     batch = batch or BatchSettings()
     tell = tell or (lambda _event, **_data: None)
     if not isinstance(targets, Targets):
-        targets = collect_targets(targets, leave_out=[output])
+        targets = collect_targets(targets, leave_out=[p for p in (output, unredacted_folder(output)) if p])
     for path, reason in targets.skipped:
         tell("skipped", path=path, reason=reason)
     if not len(targets):
@@ -146,7 +143,7 @@ def run_batch(
             preview_size=batch.preview_size if batch.report else 0,
         )  # fmt: skip
         del featurizer  # each process loads its own
-        folder = open_output(str(output))
+        folder = open_output(str(output), hides=hides(edit))
         with Journal(journal_path(folder)) as journal:
             run = _Run(work, targets, batch, folder, journal, tell)
             todo = run.plan(job)
@@ -183,7 +180,11 @@ class _Run:
         self.folder = folder
         self.journal = journal
         self.tell = tell
-        self.summary = Summary(str(folder), skipped=targets.skipped, redaction=hides(work.edit))
+        self._taken: set[str] = set()  # names of files that no run of this folder made
+        unredacted = str(folder.unredacted or "") if work.preview_size else ""
+        self.summary = Summary(
+            str(folder), skipped=targets.skipped, redaction=folder.hides, unredacted_folder=unredacted
+        )
 
     def go(self, todo: list[Pair], runner: Runner) -> Summary:
         """Run and finish; what is done is in the manifest also when the run is stopped."""
@@ -199,7 +200,8 @@ class _Run:
                     self._take(outcome, len(todo))
         except BaseException:
             with contextlib.suppress(OutputError):
-                write_manifest(self.folder, self.journal)
+                if self.journal.is_in_place:
+                    write_manifest(self.folder, self.journal)
             raise
         write_manifest(self.folder, self.journal)
         ids = [target.id for target in self.targets]
@@ -215,6 +217,8 @@ class _Run:
         """Which targets are to be done, under which names."""
         journal = self.journal
         self.folder.clean()
+        for name in RESERVED_FOLDERS:  # one sentence at once, not one for each target
+            self.folder.path(f"{name}/any")
         if not journal.job and not self.batch.overwrite and self.folder.exists("manifest.jsonl"):
             raise OutputError(
                 f"{self.folder} has a manifest but not its journal (.dift-edit/journal.jsonl), so it cannot be "
@@ -224,14 +228,16 @@ class _Run:
             if not self.batch.resume:
                 raise OutputError(f"{self.folder} holds results already: choose another folder, or --overwrite.")
             changed = [name for name in job if job[name] != journal.job.get(name)]
-            if changed:
+            if changed and journal.job.get("fingerprint") != self.work.job:
+                known = f" (another {' and '.join(changed)})" if journal.job.keys() >= job.keys() else ""
                 raise OutputError(
-                    f"{self.folder} holds results of another job (another {' and '.join(changed)}): choose another "
-                    "folder, or --overwrite to replace them."
+                    f"{self.folder} holds results of another job{known}: choose another folder, or --overwrite to "
+                    "replace them."
                 )
         names = name_outputs(self.targets, journal.plan)
         check_free(self.folder, self.targets, names, journal.plan, overwrite=self.batch.overwrite)
         if self.batch.overwrite:
+            self._taken = {name for key, name in names.items() if key not in journal.plan and self.folder.exists(name)}
             self._forget()
         quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
         journal.set_job({**job, "fingerprint": self.work.job, "quad": quad, "redaction": hides(self.work.edit)})
@@ -248,15 +254,33 @@ class _Run:
     def _forget(self) -> None:
         """Remove what earlier runs made."""
         for values in self.journal.rows.values():
-            output = Row.from_dict(values).output
-            if output:
-                self.folder.remove(output)
+            row = Row.from_dict(values)
+            if row.output and self.folder.keeps(row.output):
+                self.folder.remove(row.output)
+            remove_previews(self.folder, replace(row, status="failed", size=None))
         self.journal.clear()
+
+    def _without_stale(self, row: Row) -> Row:
+        """Remove what earlier runs left of a target: a picture of what it was, or one without a row (a killed run).
+
+        Before the row is recorded: a run that is killed in between finds that the old row does not hold, and goes on.
+        """
+        old = self.journal.rows.get(row.id)
+        names = {Row.from_dict(old).output if old else None, self.journal.plan[row.id]} - {row.output} - self._taken
+        try:
+            for name in names:
+                if name and self.folder.keeps(name):
+                    self.folder.remove(name)
+            if old or row.output is None:
+                remove_previews(self.folder, row if self.work.preview_size else replace(row, size=None))
+        except OutputError as error:
+            return replace(row, reason=f"{row.reason} An earlier result is left: {error}".strip())
+        return row
 
     def _take(self, outcome: Outcome, total: int) -> None:
         if outcome.stop:
             raise OutputError(outcome.stop)
-        self.journal.add(outcome.row.to_dict())
+        self.journal.add(self._without_stale(outcome.row).to_dict())
         for stage, seconds in outcome.times.items():
             self.summary.times[stage] = self.summary.times.get(stage, 0.0) + seconds
         self.tell("row", row=outcome.row, total=total)

@@ -32,10 +32,13 @@ class Summary:
         The output folder.
     redaction : bool
         Whether the edit hides something, so that a target without it still shows what should be hidden.
+    unredacted_folder : str
+        Folder beside the output folder with the pictures that may show it; "" where there is none.
     """
 
     output: str
     redaction: bool = False
+    unredacted_folder: str = ""
     rows: list[Row] = field(default_factory=list)
     kept: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)

@@ -110,6 +110,8 @@ class Teller:
         self._say(line)
         for line in unredacted_lines(summary.unredacted, len(summary.rows)):
             self._say(line)
+        if summary.unredacted_folder:
+            self._say(unredacted_folder_line(summary.unredacted_folder))
         self._say(f"Results are in {shown(summary.output)}; review them with {shown(summary.output)}/review.html")
 
 
@@ -132,6 +134,7 @@ class JsonTeller(Teller):
                 "output": done.output,
                 "exit_status": done.exit_status,
                 "unredacted": [row.target for row in done.unredacted],
+                "unredacted_folder": done.unredacted_folder,
             }
         print(json.dumps({"time": round(time.time(), 3), "event": event, **data}), file=sys.stderr, flush=True)
 
@@ -150,6 +153,13 @@ def unredacted_lines(exposed: list[Any], total: int) -> list[str]:
     if len(exposed) > _MOST_SKIPPED:
         lines.append(f"  … and {len(exposed) - _MOST_SKIPPED} more, see manifest.jsonl")
     return lines
+
+
+def unredacted_folder_line(folder: str) -> str:
+    """Where the pictures are that must not be given away with the results."""
+    return (
+        f"Pictures before the redaction, for the review page alone, are in {shown(folder)}: never publish that folder"
+    )
 
 
 def dry_run(job: Any) -> int:

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     folder = open_existing(args.output)
     counts: Counter[str] = Counter()
     with Journal(journal_path(folder, create=False)) as journal:
+        folder.hides = bool(journal.job.get("redaction"))
         decisions = read_decisions(args.decisions, journal.job.get("fingerprint", ""))
         remake = _remake(folder) if any(made.pins for made in decisions) else None
         for row, action in apply_decisions(folder, journal, decisions, remake):
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _remake(folder: Any) -> Any:
     """Source and edit of the folder's recipe; None where there is none."""
+    from dift_edit.atomic_files import open_regular
     from dift_edit.batch.model import ModelSpec
     from dift_edit.imaging.files import load_image
     from dift_edit.job.recipe import load_job
@@ -54,7 +56,9 @@ def _remake(folder: Any) -> Any:
 
     if folder.local is None or not folder.exists("job.toml"):
         return None
-    job = load_job(folder.path("job.toml"))
+    path = folder.path("job.toml")
+    with open_regular(path):  # a link or a pipe in its place is refused
+        job = load_job(path)
     source = load_image(job.source)
     edit = job.load_edit(source)
     featurizer = cache(ModelSpec.of_job(job).load)  # when it is needed, once

@@ -1,7 +1,6 @@
 """``dift-edit evaluate``: a benchmark of the field with any featurizer."""
 
 import argparse
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -125,12 +124,13 @@ def benchmark_options(args: argparse.Namespace) -> Any:
 
 def parse_setting(text: str) -> tuple[str, Any]:
     """NAME=VALUE, where the value is JSON or else taken as words."""
+    from dift_edit.atomic_files import parse_json
     from dift_edit.errors import ModelError
 
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ModelError(f"The setting {text!r} is not NAME=VALUE: write, say, timestep=51.")
     try:
-        return name, json.loads(value)
+        return name, parse_json(value)
     except ValueError:
         return name, value

@@ -85,12 +85,13 @@ def _write(image: Path, path: Path, featurizer: Any, args: argparse.Namespace) -
 
 def _setting(text: str) -> tuple[str, Any]:
     """NAME=VALUE, where the value is JSON or else taken as words."""
+    from dift_edit.atomic_files import parse_json
     from dift_edit.errors import ModelError
 
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ModelError(f"The setting {text!r} is not NAME=VALUE: write, say, timestep=51.")
     try:
-        return name, json.loads(value)
+        return name, parse_json(value)
     except ValueError:
         return name, value

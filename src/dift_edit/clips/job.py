@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dift_edit.atomic_files import write_text
+from dift_edit.atomic_files import parse_json, read_regular, write_text
 from dift_edit.clips.io import Clip, ClipWriter, as_clip, open_writer
 from dift_edit.clips.io.folder import FolderWriter
 from dift_edit.clips.resume import Scratch, fingerprint_in
@@ -157,9 +157,9 @@ class _Rendered:
     def __init__(self, folder: Path, look: str) -> None:
         self._path, self._look = folder / "rendered.json", look
         try:
-            stored = json.loads(self._path.read_text())
-            self.count = int(stored["count"]) if stored["look"] == look else 0
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = parse_json(read_regular(self._path))
+            self.count = max(int(stored["count"]), 0) if stored["look"] == look else 0
+        except (OSError, OverflowError, ValueError, KeyError, TypeError):
             self.count = 0
 
     def note(self, count: int) -> None:

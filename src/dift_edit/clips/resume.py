@@ -5,9 +5,8 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
-from dift_edit.atomic_files import lock_file, write_text
+from dift_edit.atomic_files import Lock, parse_json, read_regular, write_text
 from dift_edit.errors import OutputError
 
 __all__ = ["Scratch", "claim", "fingerprint_in"]
@@ -37,25 +36,23 @@ class Scratch:
     Raises
     ------
     OutputError
-        If it cannot be made, or another run is writing the same output.
+        If it cannot be made or is a link, or another run is writing the same output.
     """
 
     def __init__(self, output: Path) -> None:
         self.folder = output.parent / f".{output.name}.dift-edit"
         self.journal = self.folder / "journal"
+        _check_no_link(self.folder)
         try:
             self.folder.mkdir(exist_ok=True, parents=not output.suffix)
-            self._lock: Any = (self.folder / "lock").open("a")
+            self._lock = Lock(self.folder / "lock")
+        except BlockingIOError as error:
+            raise OutputError(f"Another run is writing {output}: wait for it, or choose another output.") from error
         except FileNotFoundError as error:
             message = f"The folder {output.parent} does not exist: create it or choose another output path."
             raise OutputError(message) from error
         except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
-        try:
-            lock_file(self._lock)
-        except OSError as error:
-            self._lock.close()
-            raise OutputError(f"Another run is writing {output}: wait for it, or choose another output.") from error
+            raise OutputError(f"{output} cannot be written ({self.folder}: {error.strerror}).") from error
         half_written = [*self.folder.glob(_HALF_WRITTEN)]
         if output.is_dir():
             half_written += output.glob(_HALF_WRITTEN)
@@ -71,7 +68,7 @@ class Scratch:
 
     def close(self, *, keep: bool) -> None:
         """Let go of the folder, and remove it unless what is in it should be kept."""
-        self._lock.close()
+        self._lock.release()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -96,14 +93,15 @@ def claim(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
     Raises
     ------
     OutputError
-        If other files are in it, or it cannot be made.
+        If other files are in it, it is a link, or it cannot be made.
     """
+    _check_no_link(folder)
     if fingerprint_in(folder) == fingerprint:
         return True
     label = folder / _LABEL
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(not ours.fullmatch(path.name) for path in folder.iterdir()):
+        if any(not ours.fullmatch(path.name) or path.is_symlink() or not path.is_file() for path in folder.iterdir()):
             raise OutputError(f"{folder} holds other files: choose another folder for the journal.")
         label.unlink(missing_ok=True)  # first, so that nothing of another job is taken for this one's
         for path in folder.iterdir():
@@ -117,5 +115,10 @@ def claim(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
 def fingerprint_in(folder: Path) -> str | None:
     """Of the job that a folder was taken for; None when it was for none."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((folder / _LABEL).read_text())["fingerprint"])
+        return str(parse_json(read_regular(folder / _LABEL))["fingerprint"])
     return None
+
+
+def _check_no_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise OutputError(f"{folder} is a link: remove it, or choose another output.")

@@ -41,8 +41,8 @@ class Erase:
     gradient domain. That is right for walls, sky, fur, grass; it does not invent an object that was hidden.
 
     What fills the region does not depend on what it showed, neither in colour nor in alpha, and of the file's metadata
-    only what `dift_edit.imaging.metadata.stripped` lists is kept. But an opacity below 1, a feather and the region's own soft
-    edge let what was there show through: to hide something for good use `Redaction`.
+    only what `dift_edit.imaging.metadata.stripped` lists is kept. But an opacity below 1, a feather and the region's
+    own soft edge let what was there show through: to hide something for good use `Redaction`.
     """
 
     region: Region

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dift_edit.atomic_files import write_text
+from dift_edit.atomic_files import parse_json, write_text
 from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
 from dift_edit.errors import EditError
 from dift_edit.geometry.coords import Points
@@ -42,6 +41,14 @@ def labels_from_coco(coco: Any, image: str | int | None = None) -> LabelLayer:
         If it is no COCO data set, the picture is not in it, has no annotations, or a run-length mask.
     """
     data, name = _coco(coco)
+    try:
+        return _from_coco(data, name, image)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise EditError(f"{name} is damaged ({reason}): give COCO annotations as its format page has them.") from error
+
+
+def _from_coco(data: dict[str, Any], name: str, image: str | int | None) -> LabelLayer:
     record = _coco_image(data["images"], image, name)
     categories = {category["id"]: category for category in data["categories"]}
     polygons, keypoints = [], []
@@ -59,6 +66,8 @@ def labels_from_coco(coco: Any, image: str | int | None = None) -> LabelLayer:
         polygons += [Polygon(np.reshape(segment, (-1, 2)) - 0.5, label, group) for segment in segments]
         if annotation.get("keypoints"):
             rows = np.reshape(np.asarray(annotation["keypoints"], dtype=float), (-1, 3))
+            if not (np.abs(rows) < 1e9).all():
+                raise EditError(f"{name}: annotation {group} has keypoints that are not finite; correct them.")
             names = tuple(category.get("keypoints", ()))
             keypoints.append(Keypoints(rows[:, :2], names, rows[:, 2].astype(int), label, group))
     if not polygons and not keypoints:
@@ -138,7 +147,7 @@ def _coco(coco: Any) -> tuple[dict[str, Any], str]:
     if isinstance(coco, str | Path):
         name = str(coco)
         try:
-            coco = json.loads(Path(coco).read_text("utf-8"))
+            coco = parse_json(Path(coco).read_text("utf-8"))
         except FileNotFoundError as error:
             raise EditError(f"{name} does not exist: check the path of the annotations.") from error
         except (OSError, ValueError) as error:
@@ -186,7 +195,13 @@ def read_napari_csv(path: Path | str, label: str = "") -> LabelLayer:
         raise EditError(f"{path} does not exist: check the path of the annotations.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise EditError(f"{path} cannot be read as text: give a CSV file that napari wrote.") from error
-    reader = csv.DictReader(io.StringIO(text))
+    try:
+        return _from_csv(csv.DictReader(io.StringIO(text, newline="")), path, label)
+    except csv.Error as error:
+        raise EditError(f"{path} is damaged ({error}): give a CSV file that napari wrote.") from error
+
+
+def _from_csv(reader: "csv.DictReader[str]", path: Path | str, label: str) -> LabelLayer:
     columns = reader.fieldnames or []
     if not {"index", "axis-0", "axis-1"} <= set(columns):
         raise EditError(f"{path} lacks the columns index, axis-0, axis-1: give a CSV file that napari wrote.")
@@ -198,7 +213,7 @@ def read_napari_csv(path: Path | str, label: str = "") -> LabelLayer:
         try:
             key = str(int(float(row["index"])))
             shapes.setdefault(key, []).append((float(row["axis-1"]), float(row["axis-0"])))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise EditError(f"{path}, line {reader.line_num}: index, axis-0 and axis-1 must be numbers.") from error
         kinds[key] = row.get("shape-type") or "point"
     polygons = []

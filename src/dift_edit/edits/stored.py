@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.atomic_files import write_atomic, write_text
+from dift_edit.atomic_files import parse_json, write_atomic, write_text
 from dift_edit.edits.adjust import ColorAdjust
 from dift_edit.edits.base import Edit, as_quad
 from dift_edit.edits.erase import Erase
@@ -111,7 +111,7 @@ def load_edit(path: Path | str) -> Edit:
     """
     path = Path(path)
     try:
-        recipe = json.loads(path.read_text("utf-8"))
+        recipe = parse_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise EditError(f"{path} does not exist: check the path of the edit.") from error
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dift_edit._version import __version__
-from dift_edit.atomic_files import write_text
+from dift_edit.atomic_files import parse_object, write_text
 from dift_edit.errors import OutputError
 from dift_edit.evaluation.base import (
     Benchmark,
@@ -105,7 +105,7 @@ def load_report(path: Path | str) -> Report:
         If the file is no report.
     """
     try:
-        record = json.loads(Path(path).read_text())
+        record = parse_object(Path(path).read_text())
         rows = {
             name: {key: math.nan if value is None else value for key, value in row.items()}
             for name, row in record["rows"].items()
@@ -267,7 +267,11 @@ class Predictions:
         except OSError as error:
             raise OutputError(f"The folder {folder} cannot be made ({error.strerror}): choose another one.") from error
         if settings_path.exists():
-            self._check(json.loads(settings_path.read_text()), plain)
+            try:
+                before = parse_object(settings_path.read_text())
+            except (OSError, ValueError) as error:
+                raise DatasetError(f"{settings_path} is damaged: choose another output file.") from error
+            self._check(before, plain)
             self._load()
         elif any(folder.iterdir()):
             raise DatasetError(f"{folder} is not empty and holds no predictions: choose another output file.")
@@ -296,10 +300,10 @@ class Predictions:
             if not line.endswith(b"\n"):
                 break
             try:
-                record = json.loads(line)
-            except ValueError:
+                record = parse_object(line)
+                self.done[record["key"]] = record["prediction"]
+            except (ValueError, KeyError, TypeError):
                 break
-            self.done[record["key"]] = record["prediction"]
             whole += len(line)
         if whole < len(raw):  # a run was killed while it wrote: what follows is predicted again
             with self._lines.open("r+b") as file:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dift_edit.atomic_files import write_text
+from dift_edit.atomic_files import parse_object, write_text
 from dift_edit.errors import DatasetError, ModelError
 from dift_edit.evaluation.base import BenchmarkOptions, Maps
 from dift_edit.evaluation.runner import load_benchmark, spread, tabulate
@@ -206,13 +206,17 @@ class _Store:
         self._path = folder / "search.json"
         folder.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
-            record = json.loads(self._path.read_text())
-            different = [key for key in self._settings if record["settings"].get(key) != self._settings[key]]
+            try:
+                record = parse_object(self._path.read_text())
+                different = [key for key in self._settings if record["settings"].get(key) != self._settings[key]]
+                points = {key: GridPoint(**point) for key, point in record["points"].items()}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DatasetError(f"{self._path} is damaged: remove it, or choose another output folder.") from error
             if different:
                 raise DatasetError(
                     f"{self._path} holds a search with another {', '.join(different)}: choose another output folder."
                 )
-            self.points = {key: GridPoint(**point) for key, point in record["points"].items()}
+            self.points = points
 
     @staticmethod
     def key(size: int, ensemble: int, timestep: int, block: int) -> str:

@@ -1,11 +1,11 @@
 """Featurizers by name: models of the catalogue, presets, folders, and fusions of them."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dift_edit.atomic_files import parse_object
 from dift_edit.errors import ModelError
 from dift_edit.features.base import Featurizer
 from dift_edit.features.catalog import MODELS, ModelEntry
@@ -156,13 +156,13 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> _Found:
     unet, whole = folder / "unet" / "config.json", folder / "config.json"
     config = unet if unet.is_file() else whole
     try:
-        content = json.loads(config.read_text())
+        content = parse_object(config.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not a model folder: {unet} cannot be read.") from error
     usual = folder / "featurizer.json"
     if usual.is_file():
         try:
-            options = {**json.loads(usual.read_text()), **options}
+            options = {**parse_object(usual.read_text()), **options}
         except (OSError, ValueError) as error:
             raise ModelError(f"{usual} cannot be read: repair or remove it.") from error
     kinds = {"UNet2DModel": "pixel", "UNet2DConditionModel": "latent"}

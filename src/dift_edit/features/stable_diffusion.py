@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from dift_edit.atomic_files import parse_object
 from dift_edit.errors import ModelError
 from dift_edit.features.base import FeatureMap, ModelInfo, image_seed
 from dift_edit.features.execution import Runtime, upcast_attention
@@ -412,11 +413,9 @@ def _as_batch(tensor: torch.Tensor | None, name: str) -> torch.Tensor | None:
 
 def _config(folder: Path) -> dict[str, Any]:
     """The scheduler's configuration; only its betas matter, so that any kind of scheduler will do."""
-    import json
-
     path = folder / "scheduler" / "scheduler_config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config = parse_object(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read: give a diffusers folder that has unet/, vae/ and scheduler/."

@@ -4,7 +4,6 @@ Stock transformers classes with hooks; pictures are normalised here, so that tor
 """
 
 import inspect
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from dift_edit.atomic_files import parse_object
 from dift_edit.errors import MissingDependencyError, ModelError
 from dift_edit.features.base import FeatureMap, ModelInfo
 from dift_edit.features.execution import Runtime
@@ -270,7 +270,7 @@ class VisionTransformerFeaturizer:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = parse_object(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: give a model folder in the layout of transformers.") from error
     return content

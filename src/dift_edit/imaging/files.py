@@ -154,7 +154,6 @@ def from_pil(picture: PIL.Image.Image, *, path: Path | None = None, deep: Pixels
     Image
     """
     format_ = "JPEG" if picture.format == "MPO" else (picture.format or "PNG")
-    frames = int(getattr(picture, "n_frames", 1))
     orientation = _orientation(picture)
     metadata = _writer_metadata(picture, format_)
     profile = picture.info.get("icc_profile")
@@ -195,7 +194,7 @@ def from_pil(picture: PIL.Image.Image, *, path: Path | None = None, deep: Pixels
     if path is not None:
         info = FileInfo(
             path=path, format=format_, metadata=metadata, native=native,
-            converted=None if native is None else pixels, frames=frames,
+            converted=None if native is None else pixels,
         )  # fmt: skip
     return Image(pixels, alpha, info)
 

@@ -41,8 +41,6 @@ class FileInfo:
         For a picture with another colour profile than sRGB: its pixels in that profile and after conversion.
         Pixels that are not edited are written back from `native`, without loss of gamut; edited ones never are
         (see `Image.written`).
-    frames : int
-        Number of frames; only the first is loaded.
     """
 
     path: Path
@@ -50,7 +48,6 @@ class FileInfo:
     metadata: dict[str, Any] = field(default_factory=dict)
     native: Pixels | None = None
     converted: Pixels | None = None
-    frames: int = 1
 
 
 @dataclass(frozen=True, eq=False)

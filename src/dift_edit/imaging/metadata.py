@@ -58,8 +58,8 @@ def stripped(file: FileInfo | None) -> FileInfo | None:
     -------
     FileInfo or None
         With the tags of `KEPT_IMAGE` and `KEPT_EXIF`, the resolution, JPEG's tables and subsampling, and a colour
-        profile built anew (`dift_edit.imaging.profiles.rebuilt_profile`). A picture whose profile cannot be built anew has
-        none, and is written in sRGB.
+        profile built anew (`dift_edit.imaging.profiles.rebuilt_profile`). A picture whose profile cannot be built anew
+        has none, and is written in sRGB.
     """
     if file is None:
         return None

@@ -1,13 +1,12 @@
 """A job: what is put on many targets, and how it is done. The command line, the library and the plugin share it."""
 
 import os
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dift_edit.atomic_files import write_text
+from dift_edit.atomic_files import parse_toml, write_text
 from dift_edit.errors import DiftEditError, EditError
 from dift_edit.job.toml_values import (
     check_keys,
@@ -20,6 +19,7 @@ from dift_edit.job.toml_values import (
     toml_value,
 )
 from dift_edit.rendering.compositing import Compositing
+from dift_edit.results.folder import unredacted_folder
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets.storage import is_url
 
@@ -131,6 +131,11 @@ class Job:
         settings = [*[None] * (len(layers) - len(settings)), *settings]
         return layers[0] if len(layers) == 1 and settings == [None] else Layers(layers, settings)
 
+    def not_targets(self) -> list[str | Path]:
+        """Files and folders of the job that are no targets, also where a folder of targets contains them."""
+        named = (self.output, unredacted_folder(self.output), self.edited, self.sticker)
+        return [path for path in named if path]
+
     def moved(self, change: Callable[[str], str]) -> "Job":
         """The job with every path changed by a function."""
         return replace(
@@ -165,7 +170,7 @@ def load_job(path: Path | str) -> Job:
     """
     path = Path(path)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DiftEditError(f"The recipe {path} cannot be read ({error.strerror}): check the path.") from error
     except ValueError as error:  # not UTF-8, or not TOML

@@ -1,6 +1,5 @@
 """What a reviewer decided, carried out: rejected results are moved away, pins and moved corners are followed."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from dift_edit.atomic_files import parse_json
 from dift_edit.edits.base import as_quad
 from dift_edit.edits.layers import hides
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import as_points
 from dift_edit.rendering.warp import quad_matrix
-from dift_edit.report.previews import write_previews
-from dift_edit.results.folder import OutputFolder
+from dift_edit.report.previews import preview_name, write_previews
+from dift_edit.results.folder import REJECTED, OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
 from dift_edit.targets.storage import read_image
 
 __all__ = ["Decision", "Remake", "apply_decisions", "read_decisions"]
 
-REJECTED = "rejected/"
 _CHOICES = ("", "accepted", "rejected")
 _CORNERS = 4
 
@@ -86,7 +85,7 @@ def read_decisions(path: Path | str, job: str) -> list[Decision]:
         If it cannot be read, is no such file, or belongs to another job.
     """
     try:
-        data = json.loads(Path(path).read_bytes())
+        data = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise DiftEditError(f"The decisions {path} cannot be read ({error.strerror}): check the path.") from error
     except ValueError as error:
@@ -176,6 +175,15 @@ def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row
     wanted = f"{REJECTED}{name}" if rejected else name
     if row.output is None or row.output == wanted:
         return row
+    if folder.hides:  # its preview shows the same
+        kinds = ("after", "rejected") if rejected else ("rejected", "after")
+        before, after = (preview_name(row.id, kind) for kind in kinds)
+        if folder.exists(before):
+            folder.move(before, after)
+    if not folder.keeps(row.output):
+        raise OutputError(
+            f"The result of {row.target} was not kept when it was rejected: run the job again to make it."
+        )
     if folder.exists(row.output):
         folder.move(row.output, wanted)
     elif folder.sha256(wanted) != row.output_sha256:  # else a killed run moved it

@@ -3,19 +3,21 @@
 import base64
 import hashlib
 import json
+import os
 import shlex
 from functools import cache
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
-from dift_edit.report.previews import FOLDER, preview_name
-from dift_edit.results.folder import OutputFolder
+from dift_edit.report.previews import after_name, preview_name
+from dift_edit.results.folder import PREVIEWS, OutputFolder
 from dift_edit.results.manifest import Row
 
 __all__ = ["PAGE", "SOURCE", "page_html", "write_page"]
 
 PAGE = "review.html"
-SOURCE = f"{FOLDER}/source.jpg"
+SOURCE = f"{PREVIEWS}/source.jpg"
 _SHOWN = (
     "id",
     "target",
@@ -47,15 +49,13 @@ def write_page(folder: OutputFolder, rows: list[Row], job: dict[str, Any]) -> No
         The journal's record of the job; its ``quad`` (the edit in the source) makes corners movable.
     """
     source = SOURCE if folder.exists(SOURCE) else ""
-    folder.write(
-        PAGE,
-        page_html(
-            rows, job, command=f"dift-edit apply-review {shlex.quote(str(folder))} decisions.json", source=source
-        ),
-    )
+    command = f"dift-edit apply-review {shlex.quote(str(folder))} decisions.json"
+    folder.write(PAGE, page_html(rows, job, command=command, source=source, folder=folder))
 
 
-def page_html(rows: list[Row], job: dict[str, Any], *, command: str, source: str = "") -> bytes:
+def page_html(
+    rows: list[Row], job: dict[str, Any], *, command: str, source: str = "", folder: OutputFolder | None = None
+) -> bytes:
     """The page.
 
     Names and reasons reach the page as JSON with every "<" escaped, are shown as text only, and the page's content
@@ -71,6 +71,8 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, source: str
         What the reader is told to run with the saved decisions.
     source : str
         Relative address of a picture of the source; "" for none.
+    folder : OutputFolder, optional
+        Where the page will lie; says where the pictures are that may show what an edit hides.
 
     Returns
     -------
@@ -83,8 +85,9 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, source: str
         "command": command,
         "source": source,
         "redaction": bool(job.get("redaction")),
+        "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
-    data = _embedded({"meta": meta, "rows": [_shown(row) for row in rows]})
+    data = _embedded({"meta": meta, "rows": [_shown(row, folder) for row in rows]})
     style, script = _asset("page.css"), _asset("page.js")
     parts = {
         "@STYLE_HASH@": _csp_hash(style),
@@ -100,11 +103,16 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, source: str
     return html.encode()
 
 
-def _shown(row: Row) -> dict[str, Any]:
+def _shown(row: Row, folder: OutputFolder | None) -> dict[str, Any]:
     plain = row.to_dict()
     shown = {name: plain[name] for name in _SHOWN}
-    shown["before"] = preview_name(row.id, "before") if row.size else None
-    shown["after"] = preview_name(row.id, "after") if row.status == "applied" else None
+    names = {
+        "before": preview_name(row.id, "before") if row.size else None,
+        "after": after_name(row, hides=folder is not None and folder.hides),
+        "link": row.output,
+    }
+    for key, name in names.items():
+        shown[key] = name and (quote(os.fsencode(name)) if folder is None else folder.address(name))
     return shown
 
 

@@ -9,11 +9,10 @@ import PIL.Image
 
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.imaging.image import Image
-from dift_edit.results.folder import OutputFolder
+from dift_edit.results.folder import PREVIEWS, OutputFolder
+from dift_edit.results.manifest import Row
 
-__all__ = ["preview_name", "write_previews", "write_source_preview"]
-
-FOLDER = "review_files"
+__all__ = ["after_name", "preview_name", "remove_previews", "write_previews", "write_source_preview"]
 
 
 def preview_name(key: str, kind: str) -> str:
@@ -23,17 +22,44 @@ def preview_name(key: str, kind: str) -> str:
     ----------
     key : str
         The row's id; only its digest appears in the name.
-    kind : {"before", "after"}
+    kind : {"before", "after", "rejected"}
+        "rejected" is the picture after a redaction that was rejected.
 
     Returns
     -------
     str
     """
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-    return f"{FOLDER}/{digest[:2]}/{digest}-{kind}.jpg"
+    return f"{PREVIEWS}/{digest[:2]}/{digest}-{kind}.jpg"
 
 
-def write_previews(output: OutputFolder, key: str, before: Image, after: Image | None, longest: int) -> None:
+def after_name(row: Row, *, hides: bool) -> str | None:
+    """Name of the preview of a row's result; None where there is no result.
+
+    Parameters
+    ----------
+    row : Row
+        The row.
+    hides : bool
+        Whether the edit hides something: a result that was rejected does not do so well enough.
+    """
+    if row.status != "applied":
+        return None
+    return preview_name(row.id, "rejected" if hides and row.review == "rejected" else "after")
+
+
+def remove_previews(output: OutputFolder, row: Row) -> None:
+    """Remove what earlier results left that does not belong to a row: of a target that is not the same any more."""
+    valid = {None if row.size is None else preview_name(row.id, "before"), after_name(row, hides=output.hides)}
+    for kind in ("before", "after", "rejected"):
+        name = preview_name(row.id, kind)
+        if name not in valid and output.keeps(name):
+            output.remove(name)
+
+
+def write_previews(
+    output: OutputFolder, key: str, before: Image, after: Image | None, longest: int, *, rejected: bool = False
+) -> None:
     """Write the previews of one target.
 
     Parameters
@@ -48,16 +74,18 @@ def write_previews(output: OutputFolder, key: str, before: Image, after: Image |
         The result, if there is one.
     longest : int
         Longest side in pixels; smaller pictures keep their size.
+    rejected : bool
+        Whether the result is of a redaction and was rejected.
     """
-    for kind, image in (("before", before), ("after", after)):
-        if image is not None:
+    for kind, image in (("before", before), ("rejected" if rejected else "after", after)):
+        if image is not None and output.keeps(preview_name(key, kind)):
             output.write(preview_name(key, kind), _jpeg(image, longest))
 
 
 def write_source_preview(output: OutputFolder, source: Image, edit: Any, longest: int) -> None:
     """Write ``review_files/source.jpg``: the source with its edit, to compare results with."""
     edited = edit.apply(source, MatrixTransform(np.eye(3)), source=source)
-    output.write(f"{FOLDER}/source.jpg", _jpeg(edited, longest))
+    output.write(f"{PREVIEWS}/source.jpg", _jpeg(edited, longest))
 
 
 def _jpeg(image: Image, longest: int) -> bytes:

@@ -23,7 +23,8 @@ def write_contact_sheet(folder: OutputFolder, rows: list[Row]) -> None:
     folder : OutputFolder
         Where previews are, and where it goes.
     rows : list of Row
-        The results; of more than 48, evenly spread ones are shown.
+        The results; of more than 48, evenly spread ones are shown. Where the edit hides something, targets without
+        it and rejected results are empty cells.
     """
     step = max(1.0, len(rows) / MOST)
     shown = [rows[int(i * step)] for i in range(min(len(rows), MOST))]
@@ -42,10 +43,13 @@ def write_contact_sheet(folder: OutputFolder, rows: list[Row]) -> None:
 
 
 def _preview(folder: OutputFolder, row: Row) -> object:
+    """What the sheet shows of a row; of a redaction that was not put on, nothing."""
+    if folder.hides and (row.status != "applied" or row.review == "rejected"):
+        return None
     try:
         data = folder.read(preview_name(row.id, "after" if row.status == "applied" else "before"))
         return as_image(PIL.Image.open(io.BytesIO(data)))
-    except OSError:
+    except Exception:  # noqa: BLE001 - whatever a decoder may meet in a damaged preview
         return None
 
 

@@ -5,21 +5,66 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
-from dift_edit.atomic_files import write_atomic
+from dift_edit.atomic_files import read_regular, write_atomic
 from dift_edit.errors import OutputError
 from dift_edit.imaging.files import OUTPUT_FORMATS, save_image
 from dift_edit.imaging.image import Image
 from dift_edit.targets.storage import file_sha256, filesystem, local_path
 
-__all__ = ["OutputFolder", "open_existing", "open_output"]
+__all__ = ["OutputFolder", "is_exposed", "open_existing", "open_output", "unredacted_folder"]
+
+REJECTED = "rejected/"
+PREVIEWS = "review_files"
+
+
+def is_exposed(name: str) -> bool:
+    """Whether a name stands for a picture that may show what a redaction hides: before it, or one that was rejected."""
+    preview = name.startswith(f"{PREVIEWS}/") and name.endswith(("-before.jpg", "-rejected.jpg"))
+    return name.startswith(REJECTED) or preview
+
+
+def unredacted_folder(path: Path | str) -> Path | None:
+    """Where a redaction's exposed pictures go: the folder beside the local output folder at a path; None for a URL."""
+    local = local_path(str(path))
+    if local is None:
+        return None
+    root = Path(os.path.abspath(local))
+    return root.with_name(f"{root.name}-unredacted") if root.name else None
 
 
 class OutputFolder:
-    """A local folder for results. Names are relative, with "/" between their parts, and never leave the folder."""
+    """A local folder for results. Names are relative, with "/" between their parts, and never leave the folder.
 
-    def __init__(self, root: Path) -> None:
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    hides : bool
+        Whether the edit hides something. Pictures that may show it (`is_exposed`) lie in a folder beside this one
+        then, so that this one can be given away.
+    """
+
+    def __init__(self, root: Path, *, hides: bool = False) -> None:
         self.root = root
+        self.hides = hides
+
+    @property
+    def unredacted(self) -> Path | None:
+        """The folder beside it for pictures that may show what the edit hides; None where there is none."""
+        return unredacted_folder(self.root) if self.hides else None
+
+    def keeps(self, name: str) -> bool:
+        """Whether a picture may be kept under `name`; not when it shows what is hidden and has no place but here."""
+        return not (self.hides and is_exposed(name)) or self.unredacted is not None
+
+    def address(self, name: str) -> str | None:
+        """Address of `name` as the page in this folder links to it; None where it is not kept."""
+        if not self.keeps(name):
+            return None
+        outside = self.unredacted if is_exposed(name) else None
+        return quote(os.fsencode(name if outside is None else f"../{outside.name}/{name}"))
 
     @property
     def local(self) -> Path | None:
@@ -35,13 +80,20 @@ class OutputFolder:
         Raises
         ------
         OutputError
-            If the name would leave the folder, also by way of a symbolic link.
+            If the name would leave the folder, or one of its folders is a link.
         """
-        path = self.root.joinpath(*PurePosixPath(name).parts)
-        inside = Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self.root))
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not inside:
-            raise OutputError(f"The result {name!r} would lie outside {self.root}: remove the link or rename it.")
-        return path
+        parts = PurePosixPath(name).parts
+        if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
+            raise OutputError(f"The result {name!r} would lie outside {self.root}: rename it.")
+        root = self.root
+        if is_exposed(name) and self.hides:
+            if self.unredacted is None:
+                raise OutputError(f"{self.root} has no folder beside it for {name!r}: choose another output folder.")
+            root = self.unredacted
+            _check_no_link(root, name)
+        for count in range(1, len(parts)):
+            _check_no_link(root.joinpath(*parts[:count]), name)
+        return root.joinpath(*parts)
 
     def save_image(self, image: Image, name: str) -> str:
         """Write a picture under `name`; returns the SHA-256 of the file."""
@@ -56,8 +108,8 @@ class OutputFolder:
         write_atomic(self._ready(name), lambda file: file.write(data))
 
     def read(self, name: str) -> bytes:
-        """The bytes of `name`; raises FileNotFoundError."""
-        return self.path(name).read_bytes()
+        """The bytes of `name`; raises FileNotFoundError, and OSError for a link and whatever is no regular file."""
+        return read_regular(self.path(name))
 
     def exists(self, name: str) -> bool:
         """Whether there is something under `name`."""
@@ -72,23 +124,37 @@ class OutputFolder:
 
     def remove(self, name: str) -> None:
         """Remove `name` if it is there."""
-        with contextlib.suppress(FileNotFoundError):
-            self.path(name).unlink()
+        path = self.path(name)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise OutputError(f"{path} cannot be removed ({error.strerror}): check the folder's rights.") from error
 
     def move(self, name: str, to: str) -> None:
         """Rename `name`."""
-        self._ready(to)
-        os.replace(self.path(name), self.path(to))
+        target = self._ready(to)
+        try:
+            os.replace(self.path(name), target)
+        except OSError as error:
+            raise OutputError(f"{self.path(name)} cannot be moved to {target}: {error.strerror}.") from error
 
     def clean(self) -> None:
-        """Remove what a killed run left half-written."""
-        for leftover in self.root.rglob(".dift-edit-*.tmp"):
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+        """Remove what a killed run left half-written, and what may not lie in the folder of a redaction."""
+        for here, _folders, files in os.walk(self.root):
+            for file in files:
+                name = os.path.relpath(os.path.join(here, file), self.root).replace(os.sep, "/")
+                half_written = file.startswith(".dift-edit-") and file.endswith(".tmp")
+                if half_written or (self.hides and name.startswith(f"{PREVIEWS}/") and is_exposed(name)):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(here, file))
 
     def _ready(self, name: str) -> Path:
         path = self.path(name)
         try:
+            if is_exposed(name) and self.unredacted is not None:
+                self.unredacted.mkdir(mode=0o700, exist_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             write_atomic(path, lambda _file: None)  # fails in the same way, with the right sentence
@@ -99,13 +165,19 @@ class OutputFolder:
 class RemoteFolder(OutputFolder):
     """The same on an fsspec file system. A write is whole because object stores show an object only when it is."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, hides: bool = False) -> None:
         self.url = url.rstrip("/")
+        self.hides = hides
         self.file_system, self.base = filesystem(self.url)
 
     @property
     def local(self) -> Path | None:
         """None: not on this machine's disk."""
+        return None
+
+    @property
+    def unredacted(self) -> Path | None:
+        """None: what lies beside a remote folder may be as public as the folder."""
         return None
 
     def __str__(self) -> str:
@@ -153,16 +225,29 @@ class RemoteFolder(OutputFolder):
             self.file_system.rm_file(self._at(name))
 
     def move(self, name: str, to: str) -> None:
-        """Copy to the new name, then remove the old one."""
-        self.write(to, self.read(name))
+        """Copy to the new name, if it may be kept, then remove the old one."""
+        if self.keeps(to):
+            self.write(to, self.read(name))
         self.remove(name)
 
     def clean(self) -> None:
-        """Nothing is ever half-written here."""
+        """Nothing is ever half-written here; what may not lie in the folder of a redaction is removed."""
+        if self.hides:
+            with contextlib.suppress(Exception):  # each fsspec driver has errors of its own
+                for path in self.file_system.find(f"{self.base.rstrip('/')}/{PREVIEWS}"):
+                    if path.endswith(("-before.jpg", "-rejected.jpg")):
+                        self.file_system.rm_file(path)
 
 
-def open_output(path: str) -> OutputFolder:
+def open_output(path: str, *, hides: bool = False) -> OutputFolder:
     """The output folder at a path or URL; a local one is made when it is missing.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL.
+    hides : bool
+        Whether the edit hides something, see `OutputFolder`.
 
     Raises
     ------
@@ -171,14 +256,14 @@ def open_output(path: str) -> OutputFolder:
     """
     local = local_path(path)
     if local is None:
-        return RemoteFolder(path)
+        return RemoteFolder(path, hides=hides)
     try:
         local.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"The output folder {local} cannot be made ({error.strerror}): choose another one."
         ) from error
-    return OutputFolder(local)
+    return OutputFolder(local, hides=hides)
 
 
 def open_existing(path: str) -> OutputFolder:
@@ -193,3 +278,8 @@ def open_existing(path: str) -> OutputFolder:
     if local is not None and not local.is_dir():
         raise OutputError(f"There is no folder {path}: give the output folder of an earlier run.")
     return open_output(path)
+
+
+def _check_no_link(folder: Path, name: str) -> None:
+    if folder.is_symlink() or (hasattr(folder, "is_junction") and folder.is_junction()):
+        raise OutputError(f"The result {name!r} would lie outside, because {folder} is a link: remove the link.")

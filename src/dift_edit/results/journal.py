@@ -1,18 +1,23 @@
 """The crash-safe record of a run: one checked line a fact, appended and flushed, never rewritten.
 
 A line is the CRC-32 of its JSON, a space, and the JSON. A process that is killed can tear only the last line, which
-is noticed by its checksum and cut off when the journal is opened again.
+is noticed by its checksum and cut off when the journal is opened again. A line that is damaged otherwise is left out;
+names that only it held are taken from the rows.
 """
 
+import io
 import json
 import os
+import re
 import time
 import zlib
 from pathlib import Path
 from typing import Any
 
-from dift_edit.atomic_files import lock_file
+from dift_edit.atomic_files import Lock, NotRegularError, open_regular, parse_json
 from dift_edit.errors import OutputError
+from dift_edit.results.manifest import Row
+from dift_edit.results.names import is_output_name
 
 __all__ = ["Journal"]
 
@@ -37,12 +42,12 @@ class Journal:
     rows : dict
         Target id → its last row.
     damaged : int
-        Number of lines whose checksum is wrong.
+        Number of lines whose checksum is wrong, or that no run can have written.
 
     Raises
     ------
     OutputError
-        If the file cannot be opened for writing, or another process holds it.
+        If the file cannot be opened for writing, is a link or another file, or another process holds it.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -53,39 +58,66 @@ class Journal:
         self.damaged = 0
         self._synced = 0.0
         try:
-            self._file = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be opened ({error.strerror}): check the folder's rights.") from error
-        try:
-            lock_file(self._file)
-        except OSError as error:
-            self._file.close()
+            self._lock = Lock(self.path.with_name("lock"))
+        except BlockingIOError as error:
             raise OutputError(
                 f"Another run is writing to {self.path.parent.parent}: wait for it, or choose another output folder."
             ) from error
-        self._read()
+        except OSError as error:
+            raise OutputError(_sentence(self.path.with_name("lock"), error)) from error
+        try:
+            self._file = open_regular(self.path, "ab")
+        except OSError as error:
+            self._lock.release()
+            raise OutputError(_sentence(self.path, error)) from error
+        try:
+            self._read()
+        except BaseException:
+            self._file.close()
+            self._lock.release()
+            raise
 
     def _read(self) -> None:
         good = position = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                position += len(line)
-                record = _parse(line)
-                if record is None:
-                    self.damaged += 1
-                    continue
-                good = position
-                self._take(record)
+        self._file.seek(0)
+        for line in io.BytesIO(self._file.read()):
+            position += len(line)
+            record = _parse(line) or _parse(line[_last_start(line) :])
+            if record is None or not self._fits(record):
+                self.damaged += 1
+                continue
+            good = position
+            self._take(record)
+        if position and not good:
+            raise OutputError(f"{self.path} was not written by dift-edit: remove it, or choose another output folder.")
         if good < position:  # the torn end
             self._file.truncate(good)
+        for key, row in self.rows.items():  # what damaged lines said
+            if row.get("output"):
+                self.plan.setdefault(key, row["output"].removeprefix("rejected/"))
+            if not self.job and row.get("job"):
+                self.job = {"fingerprint": row["job"], "redaction": True}
 
-    def _take(self, record: dict[str, Any]) -> None:
+    @staticmethod
+    def _fits(record: dict[str, Any]) -> bool:
+        """Whether a line has the shape of one that a run writes."""
         kind = record.get("type")
         if kind == "job":
+            job = record.get("job")
+            return isinstance(job, dict) and isinstance(job.get("fingerprint", ""), str)
+        if kind == "plan":
+            return isinstance(record.get("id"), str) and is_output_name(record.get("output"))
+        try:
+            return kind == "row" and bool(Row.from_dict(record["row"]))
+        except (KeyError, TypeError, ValueError):
+            return False
+
+    def _take(self, record: dict[str, Any]) -> None:
+        if record["type"] == "job":
             self.job = record["job"]
-        elif kind == "plan":
+        elif record["type"] == "plan":
             self.plan[record["id"]] = record["output"]
-        elif kind == "row":
+        else:
             self.rows[record["row"]["id"]] = record["row"]
 
     def set_job(self, job: dict[str, Any]) -> None:
@@ -114,11 +146,13 @@ class Journal:
     def _append(self, record: dict[str, Any], *, sync: bool = False) -> None:
         body = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode()
         line = b"%08x %s\n" % (zlib.crc32(body), body)
+        if not self.is_in_place:
+            raise OutputError(f"The journal {self.path} was removed during the run: run the same command again.")
         start = os.fstat(self._file.fileno()).st_size
         try:
             written = 0
             while written < len(line):
-                written += self._file.write(line[written:])
+                written += self._file.write(line[written:]) or 0
             if sync:
                 self.sync()
         except OSError as error:
@@ -128,6 +162,11 @@ class Journal:
                 "the same command again."
             ) from error
         self._take(record)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file still has a name: somebody may have removed the folder."""
+        return os.fstat(self._file.fileno()).st_nlink > 0
 
     def sync(self) -> None:
         """Bring everything to the disk."""
@@ -139,6 +178,7 @@ class Journal:
         if not self._file.closed:
             self.sync()
             self._file.close()
+            self._lock.release()
 
     def __enter__(self) -> "Journal":
         return self
@@ -147,12 +187,24 @@ class Journal:
         self.close()
 
 
+def _last_start(line: bytes) -> int:
+    """Where a line begins that another one was torn before; its length where there is none."""
+    starts = [found.start() for found in re.finditer(rb'[0-9a-f]{8} \{"type":', line)]
+    return starts[-1] if starts else len(line)
+
+
+def _sentence(path: Path, error: OSError) -> str:
+    if isinstance(error, NotRegularError):
+        return f"{path} cannot be used, because {error.strerror}: remove it, or choose another output folder."
+    return f"{path} cannot be opened ({error.strerror}): check the folder's rights."
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
     try:
         if not line.endswith(b"\n") or int(checksum, 16) != zlib.crc32(body):
             return None
-        record = json.loads(body)
+        record = parse_json(body)
     except ValueError:
         return None
     return record if isinstance(record, dict) else None

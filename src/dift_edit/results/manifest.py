@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
+from dift_edit.results.names import is_output_name
 
 __all__ = ["Row", "manifest_jsonl", "manifest_parquet"]
 
@@ -85,9 +86,18 @@ class Row:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Row":
-        """A row from a journal or manifest; keys that are not known are left out."""
-        known = {item.name for item in fields(cls)}
-        return cls(**{key: value for key, value in values.items() if key in known})
+        """A row from a journal or manifest; keys that are not known are left out.
+
+        Raises
+        ------
+        ValueError
+            If a value is missing, or is none that a row can have.
+        """
+        given = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        wrong = [name for name, value in given.items() if not _FITS.get(name, _is_text)(value)]
+        if wrong or not given.keys() >= {"id", "target", "status"}:
+            raise ValueError(f"a row has no fitting value of {wrong[0] if wrong else 'id, target or status'!r}")
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -113,6 +123,49 @@ class Row:
             mirrored=bool(placement.mirrored),
             engine=str(placement.engine),
         )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+
+
+def _is_array(value: Any, *shape: int) -> bool:
+    if not shape:
+        return _is_number(value)
+    return isinstance(value, list) and len(value) == shape[0] and all(_is_array(each, *shape[1:]) for each in value)
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_LARGEST = 1e300
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "status": lambda value: _is_text(value) and value in ("applied", "abstained", "failed"),
+    "output": _or_none(is_output_name),
+    "confidence": _or_none(_is_number),
+    "quad": _or_none(lambda value: _is_array(value, 4, 2)),
+    "matrix": _or_none(lambda value: _is_array(value, 3, 3)),
+    "mesh": _or_none(lambda value: _is_array(value, _LINES, _LINES, 2)),
+    "mirrored": lambda value: isinstance(value, bool),
+    "model": lambda value: isinstance(value, dict) and all(map(_is_text, (*value, *value.values()))),
+    "seed": _is_whole,
+    "seconds": _is_number,
+    "size": _or_none(lambda value: _is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
+    "target_sha256": _or_none(_is_text),
+    "output_sha256": _or_none(_is_text),
+    "review": lambda value: _is_text(value) and value in ("", "accepted", "rejected"),
+    "pins": lambda value: isinstance(value, list) and len(value) <= 4 and _is_array(value, len(value), 2, 2),
+}
+"""Field of `Row` → whether a value can be its own; the others are texts."""
 
 
 def _lattice(quad: Any) -> Any:

@@ -1,6 +1,8 @@
 """How results are named: harmless on every file system, and no two alike."""
 
 import hashlib
+import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -9,28 +11,33 @@ from pathlib import PurePosixPath
 from dift_edit.imaging.files import OUTPUT_FORMATS
 from dift_edit.targets.collect import Target
 
-__all__ = ["name_outputs", "safe_name"]
+__all__ = ["RESERVED_FOLDERS", "is_output_name", "name_outputs", "safe_name"]
 
+RESERVED_FOLDERS = (".dift-edit", "review_files", "rejected")
 RESERVED = (
+    *RESERVED_FOLDERS,
     "manifest.jsonl",
     "manifest.parquet",
     "contact_sheet.jpg",
     "review.html",
-    "review_files",
-    "rejected",
     "job.toml",
 )
-"""Names in the output folder that are dift-edit's own (and ``.dift-edit``)."""
-_UNSAFE = "\\\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"  # "\", turns
+"""Names in the output folder that are dift-edit's own."""
+_UNSAFE = '\\<>:"|?*\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff'
+"""Not allowed in names on Windows (":" also leads to another drive or stream); turns of the direction of writing."""
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)
+"""Names of devices on Windows, with any ending."""
 _LONGEST_PART = 200
 _LONGEST_NAME = 800
 
 
 def safe_name(name: str) -> str:
-    """A relative name that stays in its folder on every file system, equal to `name` wherever that is harmless.
+    r"""A relative name that stays in its folder on every file system, equal to `name` wherever that is harmless.
 
-    Control characters and bytes that are not UTF-8 become ``%XX``; "..", "." and empty parts go; a part or a whole that
-    is too long is cut and told apart by a digest; an ending that cannot be written gets ``.png`` behind it.
+    Control characters, turns of the direction of writing, ``\ < > : " | ? *``, a space or dot at the end of a part and
+    bytes that are not UTF-8 become ``%XX``; "..", "." and empty parts go; a name of a device (``CON.jpg``) gets a "_"
+    in front; a part or a whole that is too long is cut and told apart by a digest; an ending that cannot be written
+    gets ``.png`` behind it.
 
     Parameters
     ----------
@@ -40,17 +47,29 @@ def safe_name(name: str) -> str:
     Returns
     -------
     str
+
+    References
+    ----------
+    Microsoft, "Naming Files, Paths, and Namespaces"; Unicode Standard Annex #9 (directional formatting characters).
     """
     parts = [part for part in name.split("/") if part not in ("", ".", "..")] or ["picture"]
     if PurePosixPath(parts[-1]).suffix.lower() not in OUTPUT_FORMATS:
         parts[-1] += ".png"
     parts = [_safe_part(part) for part in parts]
-    if parts[0].casefold() in (".dift-edit", *RESERVED):
+    if parts[0].casefold() in RESERVED:
         parts[0] = f"_{parts[0]}"
     joined = "/".join(parts)
     if len(joined.encode()) > _LONGEST_NAME:
         joined = f"{_digest(name)}/{parts[-1]}"
     return joined
+
+
+def is_output_name(name: object) -> bool:
+    """Whether a value that a file claims to be the name of a result is one that dift-edit may have given."""
+    if not isinstance(name, str) or not name or "\0" in name or (os.name == "nt" and ("\\" in name or ":" in name)):
+        return False
+    first, *rest = name.removeprefix("rejected/").split("/")
+    return all(part not in ("", ".", "..") for part in (first, *rest)) and first.casefold() not in RESERVED
 
 
 def _safe_part(part: str) -> str:
@@ -64,6 +83,10 @@ def _safe_part(part: str) -> str:
         else:
             out.append(character)
     safe = "".join(out)
+    if safe[-1] in " .":  # Windows drops these
+        safe = f"{safe[:-1]}%{ord(safe[-1]):02X}"
+    if _DEVICES.match(safe):
+        safe = f"_{safe}"
     if len(safe.encode()) > _LONGEST_PART:
         suffix = PurePosixPath(safe).suffix if len(PurePosixPath(safe).suffix.encode()) <= 8 else ""
         head = safe.encode()[: _LONGEST_PART - 30].decode(errors="ignore")

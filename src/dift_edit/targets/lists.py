@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from dift_edit.atomic_files import parse_json
 from dift_edit.errors import DiftEditError, MissingDependencyError
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
@@ -49,7 +49,7 @@ def read_target_list(path: str) -> Iterator[dict[str, Any]]:
         if suffix == ".parquet":
             rows = _parquet_rows(data)
         elif suffix in (".jsonl", ".ndjson"):
-            rows = [json.loads(line) for line in data.decode().splitlines() if line.strip()]
+            rows = [parse_json(line) for line in data.decode().splitlines() if line.strip()]
         elif suffix in (".csv", ".tsv"):
             text = io.StringIO(data.decode("utf-8-sig"), newline="")
             rows = list(csv.DictReader(text, delimiter="\t" if suffix == ".tsv" else ","))
@@ -58,9 +58,8 @@ def read_target_list(path: str) -> Iterator[dict[str, Any]]:
             lines = [os.fsdecode(line.rstrip(b"\r")) for line in data.split(separator)]
             rows = [{"path": line} for line in lines if line.strip() and not line.startswith("#")]
     except OSError as error:
-        raise DiftEditError(
-            f"The list of targets {path} cannot be read ({error.strerror or error}): check it."
-        ) from error
+        reason = error.strerror or str(error).splitlines()[0]
+        raise DiftEditError(f"The list of targets {path} cannot be read ({reason}): check it.") from error
     except (ValueError, csv.Error) as error:
         raise DiftEditError(f"The list of targets {path} is damaged ({error}): write it anew.") from error
     folder = "" if path == "-" else path.rpartition("/")[0] if local is None else os.path.dirname(os.fspath(local))

@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dift_edit.atomic_files import NotRegularError, open_regular
 from dift_edit.errors import DiftEditError, ImageError, MissingDependencyError
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
@@ -86,7 +88,7 @@ def _as_local(path: str) -> Iterator[Path]:
         yield copy
 
 
-def read_image(path: str, *, max_pixels: int) -> tuple[Image, str]:
+def read_image(path: str, *, max_pixels: int, links: bool = True) -> tuple[Image, str]:
     """A picture and the SHA-256 of its file.
 
     Parameters
@@ -95,23 +97,46 @@ def read_image(path: str, *, max_pixels: int) -> tuple[Image, str]:
         Local path or URL.
     max_pixels : int
         Refuse larger pictures.
+    links : bool
+        Whether a symbolic link may lead to a local picture.
 
     Returns
     -------
     image : Image
     sha256 : str
+        Of the bytes that the picture was decoded from.
 
     Raises
     ------
     ImageError
-        If it cannot be read; the sentence names `path`, also where a copy was read.
+        If it cannot be read, or goes on changing meanwhile; the sentence names `path`, also where a copy was read.
     """
     with _as_local(path) as local:
         try:
-            image = load_image(local, max_pixels=max_pixels)
-            return image, file_sha256(local)
+            for _ in range(_READINGS):
+                before = _state(local, links=links)
+                image = load_image(local, max_pixels=max_pixels)
+                if before is not None and before == _state(local, links=links):
+                    return image, before[0]
         except ImageError as error:
             raise ImageError(str(error).replace(str(local), path)) from error
+    raise ImageError(f"{path} was changed while it was read: run the same command again when it is at rest.")
+
+
+_READINGS = 3
+
+
+def _state(path: Path, *, links: bool) -> tuple[str, tuple[int, ...]] | None:
+    """Digest and marks of a file, which are equal only while nobody writes to it; None where it cannot be read."""
+    try:
+        with open_regular(path, links=links) as file:
+            found = os.fstat(file.fileno())
+            digest = _digest(file)
+    except NotRegularError as error:
+        raise ImageError(f"{path} cannot be read, because {error.strerror}: name a picture file.") from error
+    except (OSError, ValueError):
+        return None  # `load_image` says why
+    return digest, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def input_sha256(path: str) -> str | None:
@@ -120,12 +145,16 @@ def input_sha256(path: str) -> str | None:
     if local is None:
         return None
     try:
-        return file_sha256(local)
-    except OSError:
+        return file_sha256(local, links=True)
+    except (OSError, ValueError):
         return None
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a local file's bytes; raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(path: Path, *, links: bool = False) -> str:
+    """SHA-256 of a local file's bytes; raises OSError, also for a link unless it may be one."""
+    with open_regular(path, links=links) as file:
+        return _digest(file)
+
+
+def _digest(file: Any) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """Animated pictures: GIF and WebP, with the frames' durations and the loop count kept."""
 
+import contextlib
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -31,7 +32,7 @@ class AnimationClip:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.name = str(path)
-        with self._open() as picture:
+        with self._open() as picture, self._damage():
             self.size = picture.size
             self.loop = picture.info.get("loop")
             self.durations = [_duration(picture, index) for index in range(getattr(picture, "n_frames", 1))]
@@ -45,6 +46,16 @@ class AnimationClip:
         except (OSError, ValueError, SyntaxError) as error:
             raise ImageError(f"{self.path} is damaged or not a picture: replace the file.") from error
 
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        """A sentence instead of whatever a decoder may meet in a damaged file."""
+        try:
+            yield
+        except ImageError:
+            raise
+        except Exception as error:
+            raise ImageError(f"{self.path} is damaged or incomplete: replace the file.") from error
+
     def __len__(self) -> int:
         return len(self.durations)
 
@@ -53,9 +64,11 @@ class AnimationClip:
         check_range(self, start, stop)
         with self._open() as picture:
             for index in range(start, stop):
-                picture.seek(index)
-                clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-                yield _opaque(as_image(np.array(picture.convert("RGBA" if clear else "RGB"))))
+                with self._damage():
+                    picture.seek(index)
+                    clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+                    pixels = np.array(picture.convert("RGBA" if clear else "RGB"))
+                yield _opaque(as_image(pixels))
 
     def fingerprint(self) -> str:
         """SHA-256 of the file."""

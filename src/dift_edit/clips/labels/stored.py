@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dift_edit.atomic_files import write_atomic
+from dift_edit.atomic_files import read_regular, write_atomic
 from dift_edit.clips.resume import claim
+from dift_edit.errors import OutputError
 
 __all__ = ["ScoreStore", "open_store"]
 
@@ -34,7 +35,8 @@ class ScoreStore:
         return self._folder / f"{frame:06d}.npy"
 
     def __contains__(self, frame: int) -> bool:
-        return self._path(frame).exists()
+        path = self._path(frame)
+        return path.is_file() and not path.is_symlink()
 
     def save(self, frame: int, scores: torch.Tensor) -> None:
         """Keep the (K, h, w) scores of a frame."""
@@ -43,8 +45,12 @@ class ScoreStore:
         write_atomic(self._path(frame), lambda file: file.write(buffer.getbuffer()))
 
     def load(self, frame: int) -> torch.Tensor:
-        """The (K, h, w) scores of a frame."""
-        return torch.from_numpy(np.load(self._path(frame), allow_pickle=False))
+        """The (K, h, w) scores of a frame; raises OutputError where the file is damaged."""
+        path = self._path(frame)
+        try:
+            return torch.from_numpy(np.load(io.BytesIO(read_regular(path)), allow_pickle=False))
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise OutputError(f"{path} is damaged: remove the folder {self._folder} and run again.") from error
 
 
 @contextlib.contextmanager

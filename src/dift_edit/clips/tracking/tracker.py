@@ -330,8 +330,26 @@ class Tracker:
             **self._cuts.state(),
         }  # fmt: skip
 
+    def _check_state(self, state: dict[str, Any]) -> None:
+        first = {key: np.asarray(value) for key, value in self.state().items()}
+        frame = {"before_picture": "recent_picture", "before_corners": "recent_corners"}
+        shapes = {key: {value.shape, first[frame.get(key, key)].shape} for key, value in first.items()}
+        shapes["cut_before"] |= {(0, 0, 3), (27, 48, 3)}
+        shapes["cut_changes"] = {(count,) for count in range(13)}
+        shapes["before_picture"].add((0, 0))
+        shapes["before_corners"].add((0, 2))
+        if state.keys() != first.keys():
+            raise ValueError("the state has other arrays")
+        for key, value in state.items():
+            fits = value.dtype == first[key].dtype and value.shape in shapes[key]
+            if not fits or (value.dtype.kind == "f" and not np.isfinite(value).all()):
+                raise ValueError(f"the state has another {key}")
+        if (state["before_picture"].size > 0) != (state["before_corners"].size > 0):
+            raise ValueError("the state has half a template")
+
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`; raises ValueError, and changes nothing, for arrays that no such tracker can have."""
+        self._check_state(state)
         self._corners, self._velocity = state["corners"], state["velocity"]
         lost, age, since, disagreed, self._fading = state["numbers"].tolist()
         self._lost, self._age, self._since_features, self._disagreed = int(lost), int(age), int(since), int(disagreed)

@@ -13,15 +13,23 @@ const FILTERS = {
   rejected: ["Rejected", (row) => decision(row) === "rejected"],
 };
 const view = { filter: "all", shown: [], current: 0, outline: true, mend: false };
-rows.forEach((row, index) => { row.index = index; row.name = row.target.split(/[\\/]/).pop(); });
+rows.forEach((row, index) => { row.index = index; row.picture = row.before || row.after; row.name = row.target.split(/[\\/]/).pop(); });
 const decisions = new Map(rows.filter((row) => row.review || row.note || row.pins.length)
   .map((row) => [row.id, { decision: row.review, note: row.note, pins: row.pins }]));
 load();
 
 /* Decisions: kept in the browser, saved as a file */
+function isPoint(value) { return Array.isArray(value) && value.length === 2 && value.every(Number.isFinite); }
+function isPin(value) { return Array.isArray(value) && value.length === 2 && value.every(isPoint); }
+function checked(made) {
+  const { decision = "", note = "", pins = [] } = made;
+  if (!["", "accepted", "rejected"].includes(decision) || typeof note !== "string") throw new Error("no decision");
+  if (!Array.isArray(pins) || pins.length > 4 || !pins.every(isPin)) throw new Error("no pins");
+  return { decision, note, pins };
+}
 function load() {
   try {
-    for (const [id, kept] of JSON.parse(localStorage.getItem(KEY) || "[]")) decisions.set(id, kept);
+    for (const [id, kept] of JSON.parse(localStorage.getItem(KEY) || "[]")) decisions.set(id, checked(kept));
   } catch { /* a browser that keeps nothing for files */ }
 }
 function keep() {
@@ -50,10 +58,10 @@ function save() {
 function restore(text) {
   try {
     const data = JSON.parse(text);
-    if (data.format !== "dift-edit review" || !Array.isArray(data.decisions)) throw new Error("no decisions");
-    for (const made of data.decisions) {
-      decisions.set(String(made.id), { decision: made.decision || "", note: String(made.note || ""), pins: made.pins || [] });
-    }
+    if (data.format !== "dift-edit review" || data.job !== meta.job || !Array.isArray(data.decisions)) throw new Error("no decisions");
+    const known = new Set(rows.map((row) => row.id));
+    const read = data.decisions.map((made) => [made.id, checked(made)]);  // all of them, before any is taken
+    for (const [id, made] of read) if (known.has(id)) decisions.set(id, made);
     keep();
     choose();
     say(`${data.decisions.length} decisions loaded.`);
@@ -171,10 +179,10 @@ function drawDetail() {
   $("name").textContent = row.name;
   $("badge").className = `badge ${row.status}`;
   $("badge").textContent = row.confidence === null ? row.status : `${row.status} ${percent(row.confidence)}`;
-  show("before", row.before, `${row.name} before the edit`);
+  show("before", row.before || row.after, row.before ? `${row.name} before the edit` : `${row.name} with the edit`);
   show("after", row.after, `${row.name} with the edit`);
-  $("nothing").hidden = Boolean(row.before);
-  $("nothing").textContent = row.before ? "" : row.reason || "There is no picture.";
+  $("nothing").hidden = Boolean(row.picture);
+  $("nothing").textContent = row.picture ? "" : row.reason || "There is no picture.";
   fit(row);
   const both = Boolean(row.before && row.after);
   for (const element of [$("slider"), $("line"), ...document.querySelectorAll(".tag")]) element.hidden = !both || view.mend;
@@ -183,8 +191,8 @@ function drawDetail() {
   $("accept").setAttribute("aria-pressed", String(kept.decision === "accepted"));
   $("reject").setAttribute("aria-pressed", String(kept.decision === "rejected"));
   if (document.activeElement !== $("note")) $("note").value = kept.note;
-  $("open").hidden = !row.output;
-  if (row.output) $("open").href = row.output.split("/").map(encodeURIComponent).join("/");
+  $("open").hidden = !row.link;
+  if (row.link) $("open").href = row.link;
   const facts = {
     Target: row.target, Result: row.output, Reason: row.reason, Engine: row.engine,
     Mirrored: row.mirrored ? "yes" : null, Size: row.size ? row.size.join(" × ") : null,
@@ -205,8 +213,8 @@ function fit(row) {
   const style = getComputedStyle(stage);
   const room = [stage.clientWidth - 2 * parseFloat(style.paddingLeft), stage.clientHeight - 2 * parseFloat(style.paddingTop)];
   const scale = Math.min(room[0] / width, room[1] / height);
-  $("frame").style.width = row.before ? `${width * scale}px` : "auto";
-  $("frame").style.height = row.before ? `${height * scale}px` : "auto";
+  $("frame").style.width = row.picture ? `${width * scale}px` : "auto";
+  $("frame").style.height = row.picture ? `${height * scale}px` : "auto";
 }
 function cut() {
   const share = view.mend ? 0 : Number($("slider").value) / 1000;
@@ -215,9 +223,9 @@ function cut() {
 }
 function outline(row, kept) {
   const quad = placed(row, kept);
-  const seen = Boolean(quad && row.before && row.size && (view.outline || view.mend));
+  const seen = Boolean(quad && row.picture && row.size && (view.outline || view.mend));
   $("overlay").toggleAttribute("hidden", !seen);
-  $("corners").hidden = !(view.mend && quad && row.before);
+  $("corners").hidden = !(view.mend && quad && row.picture);
   $("reset").hidden = !(view.mend && kept.pins.length);
   if (!quad || !row.size) return;
   const [width, height] = row.size;
@@ -322,6 +330,11 @@ if (meta.redaction) {
   $("exposed").hidden = !exposed.length;
   $("exposed").textContent = `${exposed.length} of ${rows.length} targets were NOT redacted and still show what should be hidden: `
     + `${names}${exposed.length > 5 ? " …" : ""}`;
+}
+if (meta.unredacted) {
+  $("unredacted").hidden = false;
+  $("unredacted").textContent = `Pictures before the redaction, and rejected results, are not in this folder but beside it, in ${meta.unredacted}: `
+    + "this page shows them only while that folder is there. Never publish it.";
 }
 if (meta.source) { $("source").src = meta.source; $("reference").hidden = false; }
 $("mend").closest("label").hidden = !meta.quad;
