@@ -11,8 +11,18 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.coords import Points, to_grid
+from dift_edit.errors import GeometryError
 
-__all__ = ["FeatureMap", "Featurizer", "ModelInfo", "file_sha256", "fingerprint", "image_seed", "make_noise"]
+__all__ = [
+    "FeatureMap",
+    "Featurizer",
+    "ModelInfo",
+    "check_comparable",
+    "file_sha256",
+    "fingerprint",
+    "image_seed",
+    "make_noise",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +76,22 @@ class FeatureMap:
     def to(self, *args: Any, **kwargs: Any) -> "FeatureMap":
         """The map with its tensor moved or cast, as by ``torch.Tensor.to``."""
         return replace(self, data=self.data.to(*args, **kwargs))
+
+
+def check_comparable(source: FeatureMap, target: FeatureMap) -> None:
+    """Refuse two maps that cannot be compared.
+
+    Raises
+    ------
+    GeometryError
+        If they have another number of channels, or come from different featurizers or settings (`fingerprint`).
+    """
+    if source.data.shape[0] != target.data.shape[0] or (
+        source.fingerprint and target.fingerprint and source.fingerprint != target.fingerprint
+    ):
+        raise GeometryError(
+            "The two feature maps come from different featurizers or settings: make both with the same one."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
