@@ -102,6 +102,17 @@ def test_pins_hold(features) -> None:
     assert np.abs(mirrored.transform([(160, 90)]) - [(200, 120)]).max() < 1e-6
 
 
+def test_maps_of_two_fingerprints_are_refused(features) -> None:
+    other = FeatureMap(features.data, features.image_size, "another", features.digest)
+    with pytest.raises(GeometryError, match="different featurizers"):
+        locate_features(features, QUAD, other)
+    with pytest.raises(GeometryError, match="different featurizers"):
+        locate_features(features, QUAD, features, lambda: other, mirror="always")
+    fewer = FeatureMap(features.data[:8], features.image_size)
+    with pytest.raises(GeometryError, match="different featurizers"):
+        locate_features(features, QUAD, fewer)
+
+
 def test_masks_say_where_to_look(features) -> None:
     left = np.zeros((512, 512), bool)
     left[:, :140] = True

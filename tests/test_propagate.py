@@ -132,6 +132,14 @@ def test_bad_arguments_are_one_sentence_and_status_2(scene, tiny_model, capsys, 
     assert words in said and "Traceback" not in said
 
 
+def test_run_batch_takes_one_path(scene, tiny):
+    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
+    summary = run_batch(source, sticker, f"{scene}/photos/", scene / "out", model=tiny, transfer=TransferSettings())
+    assert summary.counts["failed"] == 0
+    expected = [str(scene / "photos" / f"photo{number:04d}.png") for number in range(4)]
+    assert [row["target"] for row in rows_of(scene / "out")] == expected
+
+
 def test_no_target_at_all(scene, tiny_model, capsys):
     (scene / "empty").mkdir()
     assert command(scene, tiny_model, scene / "empty") == 2

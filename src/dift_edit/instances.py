@@ -8,9 +8,9 @@ import numpy as np
 
 from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
-from dift_edit.geometry.base import quad_iou
+from dift_edit.geometry.base import check_quad, quad_iou
 from dift_edit.image import as_image
-from dift_edit.placement import Placement, check_quad, locate, locate_features
+from dift_edit.placement import Placement, locate, locate_features
 
 __all__ = ["locate_best_view", "locate_instances"]
 

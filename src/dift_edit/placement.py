@@ -12,14 +12,14 @@ from dift_edit.coords import Points, as_points, inside
 from dift_edit.engines import MODELS, guided_pairs, hold_pins, notebook
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.evidence import Affinity, Evidence, Mask, gather_evidence
-from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, check_quad
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.image import Image, as_image
 from dift_edit.poses import Poses, sample_poses
 from dift_edit.surface import Surface, match_surface
 
-__all__ = ["Placement", "check_quad", "locate", "locate_features"]
+__all__ = ["Placement", "locate", "locate_features"]
 
 WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence."""
@@ -66,29 +66,6 @@ class Placement:
     engine: str
     matches: Correspondences | None = field(default=None, repr=False)
     signs: Signs | None = field(default=None, repr=False)
-
-
-def check_quad(quad: Any, size: tuple[int, int]) -> Points:
-    """The four corners of an edit, checked against the size of the source.
-
-    Raises
-    ------
-    EditError
-        If it is not four finite points with an area, or lies outside the source.
-    """
-    corners = as_points(quad, "corners of the edit")
-    if corners.shape != (4, 2):
-        raise EditError(f"An edit's quad has four corners (x, y), but {len(corners)} were given.")
-    extent = np.ptp(corners, axis=0)
-    if extent.min() < 1:
-        raise EditError(f"The edit covers only {extent[0]:.1f}×{extent[1]:.1f} pixels: give a quad with an area.")
-    low, high = corners.min(0), corners.max(0)
-    if (high < -0.5).any() or (low > np.asarray(size) - 0.5).any():
-        raise EditError(
-            f"The edit lies outside the source: its quad spans x {low[0]:.0f}…{high[0]:.0f}, "
-            f"y {low[1]:.0f}…{high[1]:.0f}, but the source is {size[0]}×{size[1]} pixels."
-        )
-    return corners
 
 
 def locate(
@@ -195,6 +172,7 @@ def locate_features(
         raise EditError(f"The mirror test cannot be {mirror!r}: use auto, never or always.")
     if mirror == "always" and mirrored_target is None:
         raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
+    check_comparable(source, target)
     corners = as_points(quad)
     width = target.image_size[0]
     pinned = _pins(pins, source.image_size, target.image_size)
@@ -203,6 +181,7 @@ def locate_features(
     @cache
     def view(flip: bool) -> _View:
         seen = mirrored_target() if flip and mirrored_target is not None else target
+        check_comparable(source, seen)
         held = None if pinned is None else _flipped_pins(pinned, width) if flip else pinned
         region = mask if mask is None or not flip else mask[:, ::-1]
         affinity = Affinity.of(source, seen)
@@ -351,7 +330,7 @@ def _flipped_pins(pins: Correspondences, width: int) -> Correspondences:
 def _turned(placed: Placement, width: int) -> Placement:
     """A placement in the mirrored target as one in the target itself."""
     flip = MatrixTransform(np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]]))
-    transform: Transform = placed.transform.then(flip)  # type: ignore[attr-defined]
+    transform: Transform = placed.transform.then(flip)
     matches = placed.matches
     if matches is not None:
         matches = replace(matches, target=flip(matches.target))

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from dift_edit.recipe import Job, save_job
 from dift_edit.report.previews import write_source_preview
 from dift_edit.settings import BatchSettings
 from dift_edit.storage import local_path
-from dift_edit.targets import Targets, collect_targets
+from dift_edit.targets import Paths, Targets, collect_targets
 
 __all__ = ["run_batch", "run_job"]
 
@@ -84,7 +83,7 @@ def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
 def run_batch(
     source: Any,
     edit: Any,
-    targets: Targets | Iterable[str | Path],
+    targets: Targets | Paths,
     output: str | Path,
     *,
     model: ModelSpec | Featurizer,
@@ -103,7 +102,7 @@ def run_batch(
         The picture that the edit was made on.
     edit : Edit
         The edit.
-    targets : Targets or iterable of path
+    targets : Targets, path, or iterable of path
         See `collect_targets`.
     output : path or URL
         Where results go.

@@ -11,10 +11,10 @@ from PIL import ImageColor
 
 from dift_edit.blending import extend_colors
 from dift_edit.compositing import Compositing, widened, write
-from dift_edit.coords import Points, as_points
+from dift_edit.coords import Points
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import Matrix, Transform
+from dift_edit.geometry.base import Chain, MatrixTransform, Transform
 from dift_edit.image import FileInfo, Image
 from dift_edit.warp import Box
 
@@ -111,7 +111,8 @@ class Redaction:
         """(h, w) what to hide in a box of the target; a region beyond the edge is widened into the picture as well."""
         frame = grow + 1
         canvas = size[0] + 2 * frame, size[1] + 2 * frame
-        warped = self.region.warped(_Shifted(transform, 0, frame), canvas)
+        shift = MatrixTransform(np.array([(1, 0, frame), (0, 1, frame), (0, 0, 1)], dtype=np.float64))
+        warped = self.region.warped(Chain((transform, shift)), canvas)
         box = widened(warped.box, canvas, 0, grow)
         hidden = _grown(warped.within(box)[..., 0] > 0, grow)
         left, top = max(box[0] - frame, 0), max(box[1] - frame, 0)
@@ -144,31 +145,6 @@ def without_previews(file: FileInfo | None) -> FileInfo | None:
                 kept[part] = values
         metadata["exif"] = kept.tobytes()
     return replace(file, metadata=metadata)
-
-
-@dataclass(frozen=True, eq=False)
-class _Shifted:
-    """A transform whose points are shifted, by as much along x and y, before and after it."""
-
-    inner: Transform
-    before: int
-    after: int
-
-    @property
-    def matrix(self) -> Matrix | None:
-        inner = self.inner.matrix
-        return None if inner is None else _shift(self.after) @ inner @ _shift(self.before)
-
-    def __call__(self, points: Any) -> Points:
-        moved: Points = self.inner(as_points(points) + self.before) + self.after
-        return moved
-
-    def inverse(self) -> "_Shifted":
-        return _Shifted(self.inner.inverse(), -self.after, -self.before)
-
-
-def _shift(by: int) -> Matrix:
-    return np.array([(1, 0, by), (0, 1, by), (0, 0, 1)], dtype=np.float64)
 
 
 def _short_side(placed: Points, size: tuple[int, int]) -> float:

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.coords import Points, as_points
-from dift_edit.edits.base import as_quad
 from dift_edit.errors import EditError, GeometryError
-from dift_edit.geometry.base import Transform
+from dift_edit.geometry.base import Transform, as_quad
 from dift_edit.image import Image
 from dift_edit.warp import Warped, corners, warp_layer
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from dift_edit.compositing import Compositing, composite
 from dift_edit.coords import Points
-from dift_edit.edits.base import alpha_box, as_quad, check_edit, source_context
+from dift_edit.edits.base import alpha_box, check_edit, source_context
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import Transform
+from dift_edit.geometry.base import Transform, as_quad
 from dift_edit.image import Image, as_image
 from dift_edit.image_io import load_image
 from dift_edit.warp import corners, premultiplied, quad_matrix, warp_layer

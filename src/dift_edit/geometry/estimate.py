@@ -12,7 +12,6 @@ from dift_edit.geometry.base import MatrixTransform
 
 __all__ = [
     "Correspondences",
-    "estimate_similarity",
     "fit_affine",
     "fit_homography",
     "fit_similarity",
@@ -20,7 +19,6 @@ __all__ = [
 ]
 
 Weights = npt.NDArray[np.float64]
-_ROTATION_SIGMA, _LOG_SCALE_SIGMA = 0.6, 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +43,6 @@ class Correspondences:
             np.concatenate([self.target, other.target]),
             np.concatenate([self.weights, other.weights]),
         )
-
-    def reversed(self, total: float) -> "Correspondences":
-        """The pairs with source and target exchanged, and the weights scaled to a total."""
-        return Correspondences(self.target, self.source, self.weights * (total / max(self.weights.sum(), 1e-12)))
 
 
 def fit_similarity(pairs: Correspondences) -> MatrixTransform:
@@ -192,76 +186,6 @@ def _trust(pairs: Correspondences, transform: MatrixTransform, threshold: float)
     residual = np.linalg.norm(transform(pairs.source) - pairs.target, axis=1) / threshold
     trust: Weights = 1 / (1 + residual**2) ** 2
     return trust
-
-
-def estimate_similarity(
-    pairs: Correspondences,
-    *,
-    threshold: float,
-    expected_scale: float = 1.0,
-    least_distance: float = 0.0,
-    prior: float = 0.1,
-    hypotheses: int = 600,
-    seed: int = 0,
-) -> tuple[MatrixTransform, float]:
-    """MSAC over 2-point samples with a mild prior on the pose, then iteratively reweighted least squares.
-
-    Parameters
-    ----------
-    pairs : Correspondences
-        At least two pairs with positive weight.
-    threshold : float
-        Residual in target pixels from which a pair counts as an outlier.
-    expected_scale : float
-        Centre of the prior on the scale.
-    least_distance : float
-        Two points of a sample are at least so far apart, in source pixels.
-    prior : float
-        Weight of the prior on rotation (sigma 0.6 rad) and log-scale (sigma 0.7).
-    hypotheses : int
-        Number of samples.
-    seed : int
-        Of the samples.
-
-    Returns
-    -------
-    MatrixTransform
-        The similarity.
-    float
-        Its MSAC score in [0, 1] less the prior's penalty.
-
-    Raises
-    ------
-    GeometryError
-        If no hypothesis is possible.
-
-    References
-    ----------
-    Torr and Zisserman, MLESAC, CVIU 2000 (the MSAC cost); Geman and McClure 1987 (the robust weight).
-    """
-    rng = np.random.default_rng(seed)
-    p, q = (points[:, 0] + 1j * points[:, 1] for points in (pairs.source, pairs.target))
-    total = pairs.weights.sum()
-    if not total > 0 or len(p) < 2:
-        raise GeometryError("A similarity needs at least two pairs of points with positive weight.")
-    w = pairs.weights / total
-    i, j = rng.choice(len(p), (2, hypotheses), p=w)
-    far = np.abs(p[i] - p[j]) > max(least_distance, 1e-6)
-    i, j = i[far], j[far]
-    a = (q[i] - q[j]) / (p[i] - p[j])
-    sane = (np.abs(a) > 0.2 * expected_scale) & (np.abs(a) < 5 * expected_scale)
-    a, i = a[sane], i[sane]
-    if not len(a):
-        raise GeometryError("The matches agree on no placement.")
-    b = q[i] - a * p[i]
-    residual = np.abs(a[:, None] * p + b[:, None] - q) / threshold
-    score = (w * np.clip(1 - residual**2, 0, None)).sum(1)
-    turn, grow = np.angle(a) / _ROTATION_SIGMA, np.log(np.abs(a) / expected_scale) / _LOG_SCALE_SIGMA
-    score -= prior * (turn**2 + grow**2) / 2
-    best = int(score.argmax())
-    transform = _similarity(a[best], b[best])
-    transform, _ = reweighted(pairs, transform, threshold=threshold / 2, fit=fit_similarity)
-    return transform, float(score[best])
 
 
 def _similarity(a: complex, b: complex) -> MatrixTransform:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from dift_edit.coords import as_points
-from dift_edit.edits.base import as_quad
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, as_quad
 from dift_edit.journal import Journal
 from dift_edit.manifest import Row
 from dift_edit.output_folder import OutputFolder

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dift_edit.coords import Points
-from dift_edit.edits.base import Edit, as_quad, check_edit
+from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import EditError
+from dift_edit.geometry.base import as_quad
 from dift_edit.tracking.path import Keyframe
 from dift_edit.tracking.pose import map_points, quad_matrices, quad_side
 from dift_edit.video_io import Clip
