@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import dift_edit as de
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Chain, MatrixTransform, check_quad, quad_folds, quad_iou
-from dift_edit.geometry.estimate import Correspondences, fit_similarity, reweighted
+from dift_edit.geometry.estimate import Correspondences, constrained, fit_affine, fit_similarity, hold_pairs, reweighted
 
 SQUARE = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
 
@@ -46,6 +46,48 @@ def test_degenerate_pairs_are_refused() -> None:
         fit_similarity(Correspondences(same, same, np.ones(5)))
     with pytest.raises(GeometryError, match="singular"):
         MatrixTransform(np.diag([1.0, 0, 1]))
+
+
+FAMILIES = {
+    4: [[1.1, -0.3, 20], [0.3, 1.1, -5], [0, 0, 1]],
+    6: [[1.1, -0.2, 20], [0.4, 0.9, -5], [0, 0, 1]],
+    8: [[1.1, -0.2, 20], [0.4, 0.9, -5], [9e-4, -7e-4, 1]],
+}
+
+
+@pytest.mark.parametrize("freedom", [4, 6, 8])
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_a_matrix_of_each_freedom_holds_pairs(freedom: int, seed: int, count: int) -> None:
+    truth = MatrixTransform(np.array(FAMILIES[freedom]))
+    rng = np.random.default_rng(seed)
+    near = truth.then(similarity(1 + rng.normal(0, 0.02), rng.normal(0, 0.02), *rng.normal(0, 3, 2)))
+    corners = np.array([[10.0, 20], [110, 20], [110, 90], [10, 90], [60, 55]])
+    source = corners[:count] + rng.uniform(-8, 8, (count, 2))
+    lattice = np.stack(np.meshgrid(np.linspace(10, 110, 4), np.linspace(20, 90, 4)), -1).reshape(-1, 2)
+    held = hold_pairs(near, Correspondences(source, truth(source), np.ones(count)), lattice, freedom)
+    assert np.abs(held(source) - truth(source)).max() < 1e-6
+    if 2 * count >= freedom:
+        assert np.abs(held(lattice) - truth(lattice)).max() < 1e-5
+    if freedom < 8:
+        assert np.allclose(held.matrix[2], [0, 0, 1])
+    if freedom == 4:
+        assert np.allclose([held.matrix[0, 0], held.matrix[0, 1]], [held.matrix[1, 1], -held.matrix[1, 0]])
+
+
+def test_too_many_pairs_are_held_in_the_least_squares_sense() -> None:
+    rng = np.random.default_rng(0)
+    source = rng.uniform(0, 100, (6, 2))
+    pairs = Correspondences(source, similarity(1.2, 0.3, 5, 5)(source) + rng.normal(0, 1, (6, 2)), np.ones(6))
+    start = MatrixTransform(np.eye(3))
+    assert np.allclose(hold_pairs(start, pairs, SQUARE, 4).matrix, fit_similarity(pairs).matrix, atol=1e-6)
+    assert np.allclose(hold_pairs(start, pairs, SQUARE, 6).matrix, fit_affine(pairs).matrix, atol=1e-6)
+
+
+def test_constraints_are_met_and_the_rest_is_least_squares() -> None:
+    normal, right = np.diag([1.0, 2, 3]), np.array([1.0, 2, 3])
+    assert np.allclose(constrained(normal, right, np.array([[1.0, 1, 0]]), np.array([5.0])), [7 / 3 + 0.0, 8 / 3, 1])
+    assert np.allclose(constrained(normal, right, np.zeros((0, 3)), np.zeros(0)), 1)
 
 
 def test_iou_of_quads() -> None:

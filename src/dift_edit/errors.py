@@ -5,6 +5,7 @@ __all__ = [
     "EditError",
     "GeometryError",
     "ImageError",
+    "IncomparableError",
     "MissingDependencyError",
     "ModelError",
     "OutputError",
@@ -25,6 +26,10 @@ class EditError(DiftEditError):
 
 class GeometryError(DiftEditError):
     """Points or transforms are degenerate: too few, collinear, not finite, not invertible."""
+
+
+class IncomparableError(GeometryError):
+    """Two feature maps come from different featurizers or settings."""
 
 
 class ModelError(DiftEditError):

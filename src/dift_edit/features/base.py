@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.coords import Points, to_grid
-from dift_edit.errors import GeometryError
+from dift_edit.errors import IncomparableError
 
 __all__ = [
     "FeatureMap",
@@ -83,13 +83,13 @@ def check_comparable(source: FeatureMap, target: FeatureMap) -> None:
 
     Raises
     ------
-    GeometryError
+    IncomparableError
         If they have another number of channels, or come from different featurizers or settings (`fingerprint`).
     """
     if source.data.shape[0] != target.data.shape[0] or (
         source.fingerprint and target.fingerprint and source.fingerprint != target.fingerprint
     ):
-        raise GeometryError(
+        raise IncomparableError(
             "The two feature maps come from different featurizers or settings: make both with the same one."
         )
 

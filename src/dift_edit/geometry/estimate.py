@@ -12,10 +12,13 @@ from dift_edit.geometry.base import MatrixTransform
 
 __all__ = [
     "Correspondences",
+    "constrained",
     "fit_affine",
     "fit_homography",
     "fit_similarity",
+    "hold_pairs",
     "reweighted",
+    "translation",
 ]
 
 Weights = npt.NDArray[np.float64]
@@ -138,6 +141,124 @@ def fit_homography(
     if abs(matrix[2, 2]) < 1e-12 * np.abs(matrix).max():
         raise GeometryError("The homography sends the source's origin to infinity.")
     return MatrixTransform(matrix / matrix[2, 2])
+
+
+def constrained(normal: Weights, right: Weights, rows: Weights, wanted: Weights) -> Weights:
+    """The least-squares solution of a problem that meets linear equations, by the null-space method.
+
+    Parameters
+    ----------
+    normal, right : ndarray
+        (n, n) and (n, …) normal equations of the problem.
+    rows, wanted : ndarray
+        (m, n) and (m, …) equations ``rows @ x = wanted``. Equations that contradict each other are met in the
+        least-squares sense; nearly dependent ones count once.
+
+    Returns
+    -------
+    ndarray
+        (n, …).
+
+    References
+    ----------
+    Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 20.
+    """
+    if not len(rows):
+        plain: Weights = np.linalg.solve(normal, right)
+        return plain
+    left, values, basis = np.linalg.svd(rows)
+    rank = int((values > 1e-6 * values[0]).sum())  # chosen
+    met: Weights = basis[:rank].T @ ((left[:, :rank].T @ wanted).T / values[:rank]).T
+    free = basis[rank:].T
+    if not free.size:
+        return met
+    solved: Weights = met + free @ np.linalg.solve(free.T @ normal @ free, free.T @ (right - normal @ met))
+    return solved
+
+
+def hold_pairs(found: MatrixTransform, pairs: Correspondences, lattice: Points, freedom: int) -> MatrixTransform:
+    """The matrix that maps pairs onto each other and a lattice as nearly as another matrix does.
+
+    Least squares over the lattice with the pairs as equality constraints (`constrained`), by Gauss and Newton.
+
+    Parameters
+    ----------
+    found : MatrixTransform
+        The other matrix; a similarity for `freedom` 4, affine for 6.
+    pairs : Correspondences
+        Pairs to hold, in the least-squares sense where they are too many or contradict each other.
+    lattice : ndarray
+        (N, 2) source pixels, not all on a line.
+    freedom : {4, 6, 8}
+        Of a similarity, an affine map, a homography.
+
+    Returns
+    -------
+    MatrixTransform
+
+    Raises
+    ------
+    GeometryError
+        If there is no such map.
+    """
+    middle, scale = lattice.mean(0), float(np.ptp(lattice, axis=0).max())
+    unit = np.array([[scale, 0, middle[0]], [0, scale, middle[1]], [0, 0, 1]])
+    start = found.matrix @ unit
+    numbers = (start / start[2, 2]).ravel()[:8]
+    if freedom < 8:
+        numbers[6:] = 0
+    if freedom == 4:
+        turn = (numbers[0] + numbers[4]) / 2, (numbers[3] - numbers[1]) / 2
+        numbers[:6] = turn[0], -turn[1], numbers[2], turn[1], turn[0], numbers[5]
+        basis = np.zeros((8, 4))
+        basis[[0, 4], 0] = 1
+        basis[[3, 1], 1] = 1, -1
+        basis[[2, 5], [2, 3]] = 1
+    else:
+        basis = np.eye(8)[:, :freedom]
+    wanted, places = found(lattice), (lattice - middle) / scale
+    held = (pairs.source - middle) / scale
+    for _ in range(12):
+        there, slope = _projected(numbers, places)
+        pinned, pin_slope = _projected(numbers, held)
+        slope, pin_slope = slope @ basis, pin_slope @ basis
+        normal = slope.T @ slope
+        normal += 1e-12 * np.trace(normal) * np.eye(freedom)
+        right = slope.T @ (wanted - there).ravel()
+        step = constrained(normal, right, pin_slope, (pairs.target - pinned).ravel())
+        numbers = numbers + basis @ step
+        if not np.isfinite(numbers).all():
+            raise GeometryError("No map of that freedom holds the pairs.")
+        if np.abs(step).max() < 1e-10 * max(1.0, float(np.abs(numbers).max())):
+            break
+    if (places @ numbers[6:] + 1 <= 0).any():
+        raise GeometryError("The map would send a part of the edit to infinity.")
+    return MatrixTransform(np.append(numbers, 1).reshape(3, 3) @ np.linalg.inv(unit))
+
+
+def _projected(numbers: Weights, points: Points) -> tuple[Points, Weights]:
+    """(N, 2) images of points by the homography of eight numbers, and their (2N, 8) derivatives by the numbers."""
+    x, y = points.T
+    one, zero = np.ones(len(points)), np.zeros(len(points))
+    below = numbers[6] * x + numbers[7] * y + 1
+    u = (numbers[0] * x + numbers[1] * y + numbers[2]) / below
+    v = (numbers[3] * x + numbers[4] * y + numbers[5]) / below
+    rows = (
+        np.stack(
+            [
+                np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1),
+                np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1),
+            ],
+            1,
+        )
+        / below[:, None, None]
+    )
+    return np.stack([u, v], 1), rows.reshape(-1, 8)
+
+
+def translation(shift: Points) -> MatrixTransform:
+    """The map that adds (x, y) to each point."""
+    return MatrixTransform(np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], dtype=np.float64))
 
 
 def reweighted(

@@ -181,7 +181,8 @@ def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: R
         matrix = _corners_matrix(made.pins)
         transform: Transform = MatrixTransform(matrix)
         row = replace(
-            row, reason="placed by hand", confidence=1.0, engine="pins", mesh=None, matrix=matrix.tolist(),
+            row, reason="placed by hand", confidence=1.0, confidence_source="pins", engine="pins", on_surface=False,
+            mesh=None, matrix=matrix.tolist(),
             quad=np.round(transform(remake.edit.quad), 6).tolist(), mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
         )  # fmt: skip
     else:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.linalg import solveh_banded
 
 from dift_edit.coords import Points
-from dift_edit.engines import LATTICE, LEAST_AREA, MODELS
+from dift_edit.engines import LATTICE, LEAST_AREA, MODELS, STRENGTHS, Fit
 from dift_edit.geometry.base import Chain, MatrixTransform, Transform
 from dift_edit.geometry.estimate import Correspondences
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas
@@ -65,7 +65,7 @@ class Bends:
         if not offsets.any():
             return plane
         before = signed_areas(self.mesh.source, self.mesh.triangles)
-        for strength in (1.0, 0.7, 0.5, 0.3, 0.15):
+        for strength in STRENGTHS:
             moved = self.mesh.source + strength * offsets
             if (signed_areas(moved, self.mesh.triangles) / before > LEAST_AREA).all():
                 bent = PiecewiseAffine(self.mesh.source, moved, self.mesh.triangles, self.mesh.outside)
@@ -144,7 +144,7 @@ class _Look:
 
     def _mesh(self, source: Points, target: Points) -> PiecewiseAffine:
         pairs = Correspondences(source, target, np.ones(len(source)))
-        mesh = MODELS["mesh"](pairs, MatrixTransform(np.eye(3)), self._quad, 4 * self._side, True)
+        mesh = MODELS["mesh"](Fit(pairs, MatrixTransform(np.eye(3)), self._quad, 4 * self._side, exact=True))
         assert isinstance(mesh, PiecewiseAffine)
         return mesh
 
