@@ -34,19 +34,19 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 TEMPERATURE = 0.05
-"""Of both softmaxes over cosine similarities."""
+"""Of both softmaxes over cosine similarities (chosen; ablation in docs/transfer_quality.md)."""
 TOLERANCE = 0.06
-"""Standard deviation of a part's displacement, in short sides of the target."""
+"""Standard deviation of a part's displacement, in short sides of the target (chosen; ablation as above)."""
 TOLERANCE_GROWTH = 0.07
-"""What is added to it per distance from the edit."""
+"""What is added to it per distance from the edit (chosen; ablation as above)."""
 REACH = 0.4
-"""Distance from the edit, in units of its size, at which a point weighs 1/e."""
+"""Distance from the edit, in units of its size, at which a point weighs 1/e (chosen; ablation as above)."""
 RING = 0.5
-"""Width of the finely sampled ring round the edit, in units of its longer side."""
+"""Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
-"""Points across the edit's and the picture's longer side."""
+"""Points across the edit's and the image's longer side (chosen)."""
 MAX_CELLS = 2400
-"""Cells of a map; finer maps are averaged down to it for the votes."""
+"""Cells of a map; finer maps are averaged down to it for the votes (chosen, for memory and time)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -188,7 +188,8 @@ def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: R
     else:
         placement = remake.locate(image, made.pins)
         transform = placement.transform
-        row = replace(row, reason="searched again with pins").with_placement(placement, remake.edit.quad)
+        reason = "; ".join(filter(None, ("searched again with pins", placement.reason)))
+        row = replace(row, reason=reason).with_placement(placement, remake.edit.quad)
     result = remake.edit.apply(image, transform, source=remake.source, compositing=remake.compositing)
     output_sha256 = folder.save_image(result, name)
     write_previews(folder, row.id, image, result, remake.preview_size)
