@@ -30,8 +30,8 @@ PRIOR = 0.05
 """Score that a pose loses at one (half a squared) standard deviation of the prior on rotation and scale (chosen;
 ablation in docs/transfer_quality.md)."""
 GROWTH = 0.3
-"""Power of the scale that the support is multiplied with (chosen; ablation as above): blurred votes favour maps that draw the points
-together."""
+"""Power of the scale that the support is multiplied with (chosen; ablation as above): blurred votes favour
+maps that draw the points together."""
 LARGEST = 3.0
 """Factor round the expected scale, either way (chosen)."""
 MOST_TURN = 1.6
