@@ -170,6 +170,10 @@ def test_pins_that_contradict_a_surface_are_said(scene, engine: str) -> None:
     assert "pins contradict the surface" in placement.reason and "pin 2" in placement.reason
     assert not placement.on_surface and placement.confidence_source != "surface"
     assert np.abs(placement.transform(PLACES[:1]) - pins[0][1]).max() < 0.01, "the pins win"
+    if engine == "auto":
+        sticker = Sticker(np.full((20, 20, 3), 200, np.uint8), quad=QUAD)
+        done = transfer(source, sticker, target, featurizer=featurizer, pins=pins)
+        assert done.status == "abstained" and done.reason == placement.reason
 
 
 @pytest.mark.parametrize("engine", ["auto", "similarity", "affine", "homography", "mesh", "spline", "notebook"])

@@ -81,7 +81,7 @@ def locate_instances(
     min_confidence : float
         A placement of less confidence ends the search.
     seed : int
-        Of everything random.
+        Random seed.
     target_mask : array_like, optional
         (H, W) true where instances may lie.
     surface : bool

@@ -164,8 +164,7 @@ def constrained(normal: Weights, right: Weights, rows: Weights, wanted: Weights)
     Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 20.
     """
     if not len(rows):
-        plain: Weights = np.linalg.solve(normal, right)
-        return plain
+        return np.asarray(np.linalg.solve(normal, right), dtype=np.float64)
     left, values, basis = np.linalg.svd(rows)
     rank = int((values > 1e-6 * values[0]).sum())  # chosen
     met: Weights = basis[:rank].T @ ((left[:, :rank].T @ wanted).T / values[:rank]).T
