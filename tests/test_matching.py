@@ -126,6 +126,53 @@ def test_dense_field_and_lattice(rolled) -> None:
     np.testing.assert_allclose(lattice.source_points[0, 0], (15.5, 15.5))
 
 
+@pytest.fixture(scope="module")
+def cats(mini) -> tuple[FeatureMap, FeatureMap]:
+    """A cat, and the same cat moved and darkened."""
+    cat = pytest.importorskip("skimage.data").chelsea()
+    return mini(cat), mini((np.roll(cat, (12, -18), (0, 1)) * 0.7).astype(np.uint8))
+
+
+@pytest.mark.parametrize("options", [{}, {"consensus": 0.0}, {"soft_argmax": True}, {"metric": "l2"}])
+def test_one_answer_to_one_question(cats, options: dict) -> None:
+    """Points, lattices and round trips agree, with consensus and without."""
+    source, target = cats
+    settings = matching.MatchSettings(**options)
+    field = matching.match_dense(source, target, step=40, settings=settings)
+    points = field.source_points.reshape(-1, 2)
+    found = matching.match_points(source, target, points, settings=settings)
+    np.testing.assert_array_equal(field.points.reshape(-1, 2), found.points)
+    np.testing.assert_array_equal(field.similarity.ravel(), found.similarity)
+    np.testing.assert_array_equal(matching.cycle_error(source, target, points, settings=settings), found.cycle_error)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"metric": "l2"}, "metric='l2'"),
+        ({"features": "raw"}, "features='raw'"),
+        ({"align_corners": True}, "align_corners=True"),
+        ({"soft_argmax": True}, "soft_argmax=True"),
+    ],
+)
+def test_what_consensus_cannot_follow_is_refused(rolled, options: dict, words: str) -> None:
+    source, target = rolled
+    with pytest.raises(GeometryError, match=words):
+        matching.match_points(source, target, [(10, 10)], consensus=0.08, **options)
+    assert len(matching.match_points(source, target, [(10, 10)], consensus=0.0, **options)) == 1
+    for unused in ({"consensus": 0.08}, {"soft_argmax": True}):
+        with pytest.raises(GeometryError, match="one by one"):
+            matching.match_mutual(source, target, settings=matching.MatchSettings(**unused))
+
+
+def test_a_fine_lattice_is_matched_in_slices(monkeypatch: pytest.MonkeyPatch, rolled) -> None:
+    source, target = rolled
+    whole = matching.match_dense(source, target, step=4)
+    monkeypatch.setattr("dift_edit.matching.consensus.BUDGET", 5000)
+    sliced = matching.match_dense(source, target, step=4)
+    np.testing.assert_array_equal(whole.points, sliced.points)
+
+
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_mutual_neighbours_equal_the_full_table(monkeypatch: pytest.MonkeyPatch, rolled, metric: str) -> None:
     monkeypatch.setattr(matching, "BUDGET", 1000)

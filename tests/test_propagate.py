@@ -1,18 +1,25 @@
 """Runs over sets of photos: library and command line."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 import dift_edit as de
 from batch_data import SETTINGS, make_scene, picture, rows_of, variant
 from dift_edit.batch import ModelSpec, propagate, run_batch
 from dift_edit.cli import main
 from dift_edit.edits import Sticker
-from dift_edit.errors import DiftEditError, OutputError
+from dift_edit.errors import DiftEditError, ModelError, OutputError
 from dift_edit.imaging.files import load_image
+from dift_edit.results.manifest import Row
 from dift_edit.settings import BatchSettings, TransferSettings
 
 FIELDS = {"target", "output", "status", "reason", "confidence", "quad", "matrix", "mirrored", "engine", "model", "seed"}
@@ -132,6 +139,14 @@ def test_bad_arguments_are_one_sentence_and_status_2(scene, tiny_model, capsys, 
     assert words in said and "Traceback" not in said
 
 
+def test_run_batch_takes_one_path(scene, tiny):
+    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
+    summary = run_batch(source, sticker, f"{scene}/photos/", scene / "out", model=tiny, transfer=TransferSettings())
+    assert summary.counts["failed"] == 0
+    expected = [str(scene / "photos" / f"photo{number:04d}.png") for number in range(4)]
+    assert [row["target"] for row in rows_of(scene / "out")] == expected
+
+
 def test_no_target_at_all(scene, tiny_model, capsys):
     (scene / "empty").mkdir()
     assert command(scene, tiny_model, scene / "empty") == 2
@@ -182,3 +197,97 @@ def test_an_edited_source_is_an_edit(scene, tiny_model):
 def test_model_spec_loads_the_same_features(tiny_model, tiny):
     spec = ModelSpec(name=str(tiny_model), settings=SETTINGS)
     assert spec.load().fingerprint == tiny.fingerprint
+
+
+class Broken:
+    """A real featurizer that cannot take one picture."""
+
+    def __init__(self, featurizer, digest: str, error: Exception) -> None:
+        self.featurizer, self.digest, self.error = featurizer, digest, error
+        self.fingerprint, self.model = featurizer.fingerprint, featurizer.model
+
+    def __call__(self, image, *, seed=0):
+        if image.digest == self.digest:
+            raise self.error
+        return self.featurizer(image, seed=seed)
+
+
+ERRORS = [
+    (ModelError("There is not enough memory for a single forward pass."), "single forward pass."),
+    (torch.OutOfMemoryError("CUDA out of memory."), "does not fit into the memory"),
+    (MemoryError(), "does not fit into the memory"),
+    (cv2.error("OpenCV(4.9) warp.cpp:1: error"), r"could not be handled (error: OpenCV(4.9) warp.cpp:1: error)."),
+    (np.linalg.LinAlgError("Singular matrix"), "could not be handled (LinAlgError: Singular matrix)."),
+    (ValueError("first\nsecond"), "could not be handled (ValueError: first)."),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), ERRORS, ids=lambda value: type(value).__name__)
+def test_one_guard_turns_a_target_s_failure_into_a_row(scene, tiny, error, words):
+    """`transfer`, `propagate` and `run_batch` say the same of it, and the others go on."""
+    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
+    paths = [scene / "photos" / f"photo{number:04d}.png" for number in range(4)]
+    broken = Broken(tiny, load_image(paths[1]).digest, error)
+    options = {"featurizer": broken, "min_confidence": 0.0, "mirror": "never"}
+    alone = de.transfer(source, sticker, paths[1], **options)
+    results = list(propagate(source, sticker, paths, **options))
+    transfer = TransferSettings(min_confidence=0.0, mirror="never")
+    run_batch(source, sticker, paths, scene / "out", model=broken, transfer=transfer)
+    rows = rows_of(scene / "out")
+    for all_ in (results, [Row.from_dict(row) for row in rows]):
+        assert [each.status for each in all_] == ["applied", "failed", "applied", "applied"]
+        assert all_[1].reason == alone.reason
+    assert alone.status == "failed" and words in alone.reason and "\n" not in alone.reason
+    assert isinstance(error, ModelError) or str(paths[1]) in alone.reason
+
+
+def test_what_is_wrong_for_all_targets_is_said_at_once(scene, tiny):
+    source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
+    cases = [
+        ({"pins": [(1, 2)]}, DiftEditError, "pairs"),
+        ({"source_mask": np.zeros((40, 48), bool)}, DiftEditError, "source mask"),
+        ({"min_confidence": 7}, DiftEditError, "min_confidence"),
+        ({"pin": []}, TypeError, "no option 'pin'"),
+    ]
+    for options, kind, words in cases:
+        for call in (de.transfer, propagate):
+            with pytest.raises(kind, match=words):
+                call(source, sticker, scene / "photos", featurizer=tiny, **options)
+
+
+def test_propagate_leaves_the_caller_its_threads(scene, tiny_model):
+    code = """
+import sys
+import cv2, numpy as np, torch
+from threadpoolctl import threadpool_info
+import dift_edit as de
+
+def numbers():
+    pools = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+    return {"torch": torch.get_num_threads(), "OpenCV": cv2.getNumThreads(), **pools}
+
+featurizer = de.load_featurizer(sys.argv[2], short_sides=(96,))
+source = de.load_image(f"{sys.argv[1]}/source.png")
+sticker = de.Sticker.from_file(f"{sys.argv[1]}/sticker.png")
+de.transfer(source, sticker, source, featurizer=featurizer)  # loads every library
+torch.set_num_threads(3)
+cv2.setNumThreads(3)
+before = numbers()
+def targets():
+    for number in range(5):
+        assert numbers() == before, "in the iterable of targets"
+        yield f"{sys.argv[1]}/photos/photo{number % 4:04d}.png"
+results = de.propagate(source, sticker, targets(), featurizer=featurizer)
+for count, result in enumerate(results):
+    assert numbers() == before, "in the body of the loop"
+    assert result.status != "failed", result.reason
+assert numbers() == before and count == 4
+print("as they were:", before)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment.update(OPENBLAS_NUM_THREADS="2", PYTHONPATH=str(Path(de.__file__).parents[1]))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(scene), str(tiny_model)], capture_output=True, text=True, check=False,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0 and "as they were: {'torch': 3, 'OpenCV': 3" in done.stdout, done.stderr

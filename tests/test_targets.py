@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,16 @@ def photos(tmp_path):
 
 def names(found):
     return [target.name for target in found]
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_is_one_target_or_one_folder(photos, kind):
+    assert names(collect_targets(kind(photos))) == names(collect_targets([photos]))
+    assert names(collect_targets(f"{photos}/")) == names(collect_targets([photos]))
+    assert [target.path for target in collect_targets(kind(photos / "none.jpg"))] == [str(photos / "none.jpg")]
+    assert names(collect_targets(photos, leave_out=kind(photos / "b"))) == names(
+        collect_targets([photos], leave_out=[photos / "b"])
+    )
 
 
 def test_a_folder_is_searched_with_sub_folders_and_says_what_it_skips(photos):

@@ -7,6 +7,7 @@
     ├── EditError                an edit is not usable as given
     ├── SettingsError            a setting is not one of its choices or out of its range
     ├── GeometryError            points or transforms are degenerate
+    │   └── IncomparableError    feature maps come from different featurizers or settings
     ├── ModelError               a model cannot be found, read, verified or run
     ├── DatasetError             a data set of a benchmark is incomplete
     ├── OutputError              a result cannot be written
@@ -19,6 +20,7 @@ __all__ = [
     "EditError",
     "GeometryError",
     "ImageError",
+    "IncomparableError",
     "MissingDependencyError",
     "ModelError",
     "OutputError",
@@ -44,6 +46,10 @@ class SettingsError(DiftEditError):
 
 class GeometryError(DiftEditError):
     """Points or transforms are degenerate: too few, collinear, not finite, not invertible."""
+
+
+class IncomparableError(GeometryError):
+    """Two feature maps come from different featurizers or settings."""
 
 
 class ModelError(DiftEditError):

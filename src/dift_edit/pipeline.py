@@ -3,22 +3,27 @@
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dift_edit.edits.base import Edit, check_edit
-from dift_edit.errors import EditError, GeometryError, ImageError
+from dift_edit.errors import DiftEditError
 from dift_edit.features.base import Featurizer, ModelInfo
+from dift_edit.features.execution import is_out_of_memory
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.placement.placement import Placement, locate
+from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
 
-__all__ = ["Transfer", "doubt", "transfer"]
+__all__ = ["Transfer", "doubt", "failure", "split_options", "transfer"]
+
+_HINTS = frozenset(("pins", "source_mask", "target_mask", "surface"))
+"""Options of `locate` that are no settings."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Transfer:
-    """What became of one target.
+    """Result of transferring an edit to one target.
 
     Attributes
     ----------
@@ -75,25 +80,29 @@ def transfer(
         How the edit is blended.
     **options
         Fields of `TransferSettings` (``engine="mesh"``, ``min_confidence=0.5``, …) instead of or over `settings`;
-        others are passed to `locate` (``pins``, ``target_mask``, …).
+        ``pins``, ``source_mask``, ``target_mask`` and ``surface`` are passed to `locate`.
 
     Returns
     -------
     Transfer
-        A target that cannot be read or handled gives the status "failed", never an exception.
+        A target that cannot be read or handled, for whatever reason, gives the status "failed", never an exception.
 
     Raises
     ------
     DiftEditError
-        If the source, the edit or a setting is wrong.
+        If the source, the edit, a pin, the source mask or a setting is wrong.
+    TypeError
+        If there is no such option.
     """
-    settings, located = _split(settings, options)
     start = time.perf_counter()
     source = as_image(source)
     check_edit(edit, source.size)
+    settings, hints = split_options(settings, options, source.size)
     made = partial(Transfer, settings=settings, model=featurizer.model)
+    name = str(target) if isinstance(target, str | Path) else "The target"
     try:
         picture = as_image(target)
+        name = str(picture.file.path) if picture.file else name
         placement = locate(
             source,
             edit.quad,
@@ -102,18 +111,38 @@ def transfer(
             engine=settings.engine,
             mirror=settings.mirror,
             seed=settings.seed,
-            **located,
+            **hints,
         )
         reason = doubt(placement, settings.min_confidence)
-    except (ImageError, GeometryError) as error:
-        return made(status="failed", reason=str(error), seconds=time.perf_counter() - start)
-    try:
         image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
-    except (EditError, ImageError, GeometryError) as error:
-        return made(status="failed", reason=str(error), seconds=time.perf_counter() - start)
+    except Exception as error:  # noqa: BLE001 - what is wrong with the caller's input was raised before
+        return made(status="failed", reason=failure(error, name), seconds=time.perf_counter() - start)
     status = "abstained" if reason else "applied"
     seconds = time.perf_counter() - start
     return made(status=status, reason=reason, image=image, placement=placement, seconds=seconds)
+
+
+def failure(error: Exception, name: str) -> str:
+    """What a target's row says about the error that ended it: the one guard of `transfer`, `propagate` and batches.
+
+    Parameters
+    ----------
+    error : Exception
+        Any: a picture that cannot be read, a model without memory, an error inside a library.
+    name : str
+        How the sentence calls the target.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
+    if isinstance(error, DiftEditError):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"{name} does not fit into the memory: use a smaller image or model."
+    first = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    return f"{name} could not be handled ({type(error).__name__}: {first})."
 
 
 def doubt(placement: Placement, min_confidence: float) -> str:
@@ -137,9 +166,23 @@ def doubt(placement: Placement, min_confidence: float) -> str:
     return ""
 
 
-def _split(settings: TransferSettings | None, options: dict[str, Any]) -> tuple[TransferSettings, dict[str, Any]]:
-    """Settings with the options that are their fields, and the other options."""
+def split_options(
+    settings: TransferSettings | None, options: dict[str, Any], source_size: tuple[int, int]
+) -> tuple[TransferSettings, dict[str, Any]]:
+    """Settings with the options that are their fields, and the options of `locate`, checked.
+
+    Raises
+    ------
+    EditError
+        If a setting, a pin or the source mask is wrong.
+    TypeError
+        If there is no such option.
+    """
     names = TransferSettings.__dataclass_fields__
     chosen = {name: value for name, value in options.items() if name in names}
-    others = {name: value for name, value in options.items() if name not in names}
-    return replace(settings or TransferSettings(), **chosen), others
+    hints = {name: value for name, value in options.items() if name not in names}
+    unknown = sorted(hints.keys() - _HINTS)
+    if unknown:
+        raise TypeError(f"There is no option {unknown[0]!r}: use {', '.join([*names, *sorted(_HINTS)])}.")
+    check_hints(source_size, pins=hints.get("pins"), source_mask=hints.get("source_mask"))
+    return replace(settings or TransferSettings(), **chosen), hints

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from dift_edit.results.manifest import Row
 from dift_edit.results.names import RESERVED_FOLDERS, name_outputs
 from dift_edit.settings import BatchSettings
 from dift_edit.settings import fingerprint as digest_of
-from dift_edit.targets.collect import Targets, collect_targets
+from dift_edit.targets.collect import Paths, Targets, collect_targets
 from dift_edit.targets.storage import local_path
 
 __all__ = ["run_batch", "run_job"]
@@ -81,7 +80,7 @@ def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
 def run_batch(
     source: Any,
     edit: Any,
-    targets: Targets | Iterable[str | Path],
+    targets: Targets | Paths,
     output: str | Path,
     *,
     model: ModelSpec | Featurizer,
@@ -100,7 +99,7 @@ def run_batch(
         The picture that the edit was made on.
     edit : Edit
         The edit.
-    targets : Targets or iterable of path
+    targets : Targets, path, or iterable of path
         See `collect_targets`.
     output : path or URL
         Where results go.

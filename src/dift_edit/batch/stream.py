@@ -1,9 +1,7 @@
 """One edit to many targets, in memory."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,11 +10,10 @@ from typing import Any
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, lanes_of_this_process, set_arithmetic_threads
 from dift_edit.edits.base import Edit, check_edit
-from dift_edit.errors import DiftEditError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import DEFAULT_MAX_PIXELS
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.pipeline import Transfer, transfer
+from dift_edit.pipeline import Transfer, failure, split_options, transfer
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
 from dift_edit.targets.collect import collect_targets
@@ -37,9 +34,10 @@ def propagate(
 ) -> Iterator[Transfer]:
     """Carry an edit to many pictures.
 
-    Results come in the order of the targets, each when it is ready; the next targets are worked on meanwhile, in one
-    thread each, and no more than a few pictures are held. They have the same bits as those of `run_batch`, whatever
-    its number of workers.
+    Results come in the order of the targets. A few targets are worked on at a time, in one thread each, while the
+    caller waits for the next result, and no more than these are held. In between, nothing is computed, and torch,
+    OpenCV and the BLAS have the caller's numbers of threads. Results have the same bits as those of `run_batch`,
+    whatever its number of workers.
 
     Parameters
     ----------
@@ -61,41 +59,43 @@ def propagate(
     Yields
     ------
     Transfer
-        One for each target. A target that cannot be read or handled has the status "failed" and a reason; the others
-        go on.
+        One per target. A target that cannot be read or handled, for whatever reason, has the status "failed" and a
+        reason; the others go on.
 
     Raises
     ------
     DiftEditError
-        If the source, the edit or a setting is unusable.
+        If the source, the edit, a pin, the source mask or a setting is unusable.
     """
     source = as_image(source)
     check_edit(edit, source.size)
-    names = {item.name for item in fields(TransferSettings)}
-    chosen = {name: options.pop(name) for name in names & options.keys()}
-    settings = replace(settings or TransferSettings(), **chosen)
+    settings, hints = split_options(settings, options, source.size)
     once = SharedFeaturizer(featurizer, source.digest)
-    run = partial(transfer, source, edit, featurizer=once, settings=settings, compositing=compositing, **options)
+    run = partial(transfer, source, edit, featurizer=once, settings=settings, compositing=compositing, **hints)
     return _stream(run, targets, partial(Transfer, status="failed", settings=settings, model=once.model))
 
 
 def _stream(run: Callable[[Image], Transfer], targets: Any, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
+    """Works in chunks, one target per thread, and only while the caller waits for a result.
+
+    OpenCV and the BLAS have one number of threads for the whole process. Nothing may be computed while the caller has
+    numbers of its own, or the last bits of a result would depend on them.
+    """
+
     def work(target: Any) -> Transfer:
-        picture = _read(target)
-        return failed(reason=picture) if isinstance(picture, str) else run(picture)
+        try:
+            picture = _read(target)
+        except Exception as error:  # noqa: BLE001 - the row of one target; the others go on
+            return failed(reason=failure(error, str(target) if isinstance(target, str | Path) else "The target"))
+        return run(picture)
 
     waiting = _expanded([targets] if isinstance(targets, str | Path | Image) else targets)
     lanes = lanes_of_this_process()
-    with arithmetic_threads(), ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads) as threads:
-        running = deque(threads.submit(work, each) for each in islice(waiting, lanes))
-        try:
-            while running:
-                result = running.popleft().result()
-                running.extend(threads.submit(work, each) for each in islice(waiting, 1))
-                yield result
-        finally:
-            for pending in running:
-                pending.cancel()
+    with ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads) as threads:
+        while chunk := list(islice(waiting, lanes)):
+            with arithmetic_threads():
+                done = list(threads.map(work, chunk))
+            yield from done
 
 
 def _expanded(targets: Iterable[Any]) -> Iterator[Any]:
@@ -107,11 +107,7 @@ def _expanded(targets: Iterable[Any]) -> Iterator[Any]:
             yield target
 
 
-def _read(target: Any) -> Image | str:
-    """A picture, or why there is none."""
-    try:
-        if isinstance(target, str | Path):
-            return read_image(str(target), max_pixels=DEFAULT_MAX_PIXELS)[0]
-        return as_image(target)
-    except DiftEditError as error:
-        return str(error)
+def _read(target: Any) -> Image:
+    if isinstance(target, str | Path):
+        return read_image(str(target), max_pixels=DEFAULT_MAX_PIXELS)[0]
+    return as_image(target)

@@ -10,10 +10,10 @@ from typing import Any
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.layers import hides
-from dift_edit.errors import DiftEditError, OutputError
+from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
-from dift_edit.pipeline import Transfer, transfer
+from dift_edit.pipeline import Transfer, failure, transfer
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
 from dift_edit.results.folder import OutputFolder, open_output
@@ -136,10 +136,8 @@ class Worker:
         with item.timed("read"):
             try:
                 item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
-            except DiftEditError as error:
-                item.failure = str(error)
-            except MemoryError:
-                item.failure = f"{item.target.path} does not fit into the memory: use a smaller picture."
+            except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
+                item.failure = failure(error, item.target.path)
 
     def place(self, item: Item) -> None:
         """Features, placement and compositing."""
@@ -153,14 +151,8 @@ class Worker:
                     work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.transfer,
                     compositing=work.compositing,
                 )  # fmt: skip
-            except DiftEditError as error:
-                item.failure = str(error)
-            except MemoryError:
-                item.failure = f"{item.target.path} does not fit into the memory: use a smaller picture or model."
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
-                item.failure = (
-                    f"{item.target.path} could not be handled ({type(error).__name__}: {_first_line(error)})."
-                )
+                item.failure = failure(error, item.target.path)
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
         item.times["features"] = computed
         item.times["placement"] -= waited + computed
@@ -181,6 +173,9 @@ class Worker:
             except OutputError as error:
                 row = replace(row, status="failed", reason=str(error), output=None, output_sha256=None)
                 stop = str(error) if _ends_the_run(error) else ""
+            except Exception as error:  # noqa: BLE001 - such as no memory for encoding
+                reason = failure(error, item.target.path)
+                row = replace(row, status="failed", reason=reason, output=None, output_sha256=None)
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
 
@@ -223,7 +218,3 @@ def _ends_the_run(error: BaseException) -> bool:
     """Whether the next target would fail in the same way: the disk is full, or the output folder is read-only."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -199,8 +199,8 @@ def render_sequence(
         reason = "" if opacity > 0 else _why_hidden(layer.path, index, track.settings)
         transform = layer.transform(frame)
         placement = Placement(
-            quad=transform(layer.edit.quad), transform=transform, matrix=transform.matrix,
-            confidence=float(layer.path.confidence[index]), mirrored=False, reason=reason, engine="sequence",
+            quad=transform(layer.edit.quad), transform=transform, confidence=float(layer.path.confidence[index]),
+            confidence_source="tracked", mirrored=False, reason=reason, engine="sequence",
         )  # fmt: skip
         yield FrameTransfer(
             status="applied" if opacity > 0 else "abstained", reason=reason, image=result, placement=placement,

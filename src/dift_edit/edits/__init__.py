@@ -1,7 +1,7 @@
 """What is carried from the source to the targets."""
 
 from dift_edit.edits.adjust import ColorAdjust
-from dift_edit.edits.base import Edit, as_quad, check_edit
+from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.erase import Erase
 from dift_edit.edits.example import PaintLayer, edit_from_difference
 from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
@@ -12,6 +12,7 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.edits.stored import edit_from_recipe, edit_to_recipe, load_edit, save_edit
+from dift_edit.geometry.base import as_quad
 
 __all__ = [
     "ColorAdjust",

@@ -4,14 +4,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from dift_edit.errors import EditError, GeometryError
-from dift_edit.geometry.base import Transform
-from dift_edit.geometry.coords import Points, as_points
+from dift_edit.errors import EditError
+from dift_edit.geometry.base import Transform, check_quad
+from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing, widened
 from dift_edit.rendering.warp import Warped, premultiplied, warp_layer
 
-__all__ = ["Edit", "alpha_box", "as_quad", "check_edit", "source_context"]
+__all__ = ["Edit", "alpha_box", "check_edit", "source_context"]
 
 
 @runtime_checkable
@@ -51,55 +51,7 @@ class Edit(Protocol):
         """
 
     def recipe(self) -> dict[str, Any]:
-        """The edit as plain data (see `dift_edit.edits.recipe`)."""
-
-
-_FARTHEST = 1e7  # pixels; beyond it products of coordinates lose their meaning
-
-
-def as_quad(quad: Any, what: str = "The quad") -> Points:
-    """Check the four corners of an edit.
-
-    Parameters
-    ----------
-    quad : array_like
-        (4, 2) in source pixels, in the order top left, top right, bottom right, bottom left of the edit.
-    what : str
-        How an error names it.
-
-    Returns
-    -------
-    ndarray
-        (4, 2) float64.
-
-    Raises
-    ------
-    EditError
-        If it is not four finite corners, covers no area, crosses itself or is not convex.
-    """
-    try:
-        corners = as_points(quad, what.removeprefix("The "))
-    except GeometryError as error:
-        raise EditError(str(error)) from error
-    if len(corners) != 4:
-        raise EditError(
-            f"{what} has {len(corners)} corners: give four, as top left, top right, bottom right, bottom left."
-        )
-    if np.abs(corners).max() > _FARTHEST:
-        raise EditError(f"{what} reaches {np.abs(corners).max():g}, which no picture does: give pixels of the source.")
-    following = np.roll(corners, -1, axis=0) - corners
-    after = np.roll(following, -1, axis=0)
-    turns = following[:, 0] * after[:, 1] - following[:, 1] * after[:, 0]
-    size = max(1e-9, float(np.abs(following).max()))
-    shown = " ".join(f"{x:g},{y:g}" for x, y in corners)
-    if (np.abs(turns) < 1e-6 * size**2).any() or size < 1e-3:
-        raise EditError(f"{what} ({shown}) covers no area: give four different corners that are not on one line.")
-    if len(set(np.sign(turns))) > 1:
-        raise EditError(
-            f"{what} ({shown}) crosses itself or has a dent: give the corners in the order top left, top right, "
-            "bottom right, bottom left."
-        )
-    return corners
+        """The edit as plain data (see `dift_edit.edits.stored`)."""
 
 
 def alpha_box(image: Image) -> tuple[int, int, int, int]:
@@ -133,18 +85,9 @@ def check_edit(edit: Edit, source_size: tuple[int, int], name: str = "The edit")
     Raises
     ------
     EditError
-        If the edit's quad does not touch the source.
+        As `dift_edit.geometry.base.check_quad`, the rule that `locate` follows too.
     """
-    quad = as_quad(
-        edit.quad, f"The quad of {name[:1].lower() + name[1:]}" if name == "The edit" else f"The quad of {name}"
-    )
-    low, high = quad.min(axis=0), quad.max(axis=0)
-    width, height = source_size
-    if high[0] <= -0.5 or high[1] <= -0.5 or low[0] >= width - 0.5 or low[1] >= height - 0.5:
-        raise EditError(
-            f"{name} lies outside the source, at x {low[0]:g} to {high[0]:g} and y {low[1]:g} to {high[1]:g} of a "
-            f"picture of {width}×{height}: place it on the source with at=(x, y, w, h) or quad (--at, --quad)."
-        )
+    check_quad(edit.quad, source_size, name)
 
 
 def source_context(

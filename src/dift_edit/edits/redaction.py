@@ -10,8 +10,8 @@ from PIL import ImageColor
 
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import Matrix, Transform
-from dift_edit.geometry.coords import Points, as_points
+from dift_edit.geometry.base import Chain, MatrixTransform, Transform
+from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image, Pixels
 from dift_edit.imaging.metadata import stripped
 from dift_edit.rendering.blending import extend_colors
@@ -143,7 +143,8 @@ class Redaction:
         grow = max(2, round(self.margin * _short_side(transform(self.quad), size)))
         frame = grow + 1
         canvas = size[0] + 2 * frame, size[1] + 2 * frame
-        warped = self.region.warped(_Shifted(transform, 0, frame), canvas)
+        shift = MatrixTransform(np.array([(1, 0, frame), (0, 1, frame), (0, 0, 1)], dtype=np.float64))
+        warped = self.region.warped(Chain((transform, shift)), canvas)
         box = widened(warped.box, canvas, 0, grow)
         hidden = _grown(warped.within(box)[..., 0] > 0, grow)
         left, top = max(box[0] - frame, 0), max(box[1] - frame, 0)
@@ -157,31 +158,6 @@ class Redaction:
             "type": "redaction", "region": self.region, "mode": self.mode, "cells": self.cells,
             "color": self.color, "margin": self.margin,
         }  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Shifted:
-    """A transform whose points are shifted, by as much along x and y, before and after it."""
-
-    inner: Transform
-    before: int
-    after: int
-
-    @property
-    def matrix(self) -> Matrix | None:
-        inner = self.inner.matrix
-        return None if inner is None else _shift(self.after) @ inner @ _shift(self.before)
-
-    def __call__(self, points: Any) -> Points:
-        moved: Points = self.inner(as_points(points) + self.before) + self.after
-        return moved
-
-    def inverse(self) -> "_Shifted":
-        return _Shifted(self.inner.inverse(), -self.after, -self.before)
-
-
-def _shift(by: int) -> Matrix:
-    return np.array([(1, 0, by), (0, 1, by), (0, 0, 1)], dtype=np.float64)
 
 
 def _short_side(placed: Points, size: tuple[int, int]) -> float:

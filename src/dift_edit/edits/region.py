@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.edits.base import as_quad
 from dift_edit.errors import EditError, GeometryError
-from dift_edit.geometry.base import Transform
+from dift_edit.geometry.base import Transform, as_quad
 from dift_edit.geometry.coords import Points, as_points
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.warp import Warped, corners, warp_layer

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.edits.base import alpha_box, as_quad, check_edit, source_context
+from dift_edit.edits.base import alpha_box, check_edit, source_context
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import Transform
+from dift_edit.geometry.base import Transform, as_quad
 from dift_edit.geometry.coords import Points
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image, as_image

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dift_edit.atomic_files import parse_json, write_atomic, write_text
 from dift_edit.edits.adjust import ColorAdjust
-from dift_edit.edits.base import Edit, as_quad
+from dift_edit.edits.base import Edit
 from dift_edit.edits.erase import Erase
 from dift_edit.edits.example import PaintLayer
 from dift_edit.edits.labels import LabelLayer
@@ -30,6 +30,7 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
+from dift_edit.geometry.base import as_quad
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.compositing import Compositing
 

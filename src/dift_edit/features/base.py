@@ -9,9 +9,18 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 
+from dift_edit.errors import IncomparableError
 from dift_edit.geometry.coords import Points, to_grid
 
-__all__ = ["FeatureMap", "Featurizer", "ModelInfo", "file_sha256", "image_seed", "make_noise"]
+__all__ = [
+    "FeatureMap",
+    "Featurizer",
+    "ModelInfo",
+    "check_comparable",
+    "file_sha256",
+    "image_seed",
+    "make_noise",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +74,22 @@ class FeatureMap:
     def to(self, *args: Any, **kwargs: Any) -> "FeatureMap":
         """The map with its tensor moved or cast, as by ``torch.Tensor.to``."""
         return replace(self, data=self.data.to(*args, **kwargs))
+
+
+def check_comparable(source: FeatureMap, target: FeatureMap) -> None:
+    """Refuse two maps that cannot be compared.
+
+    Raises
+    ------
+    IncomparableError
+        If they have another number of channels, or come from different featurizers or settings (`fingerprint`).
+    """
+    if source.data.shape[0] != target.data.shape[0] or (
+        source.fingerprint and target.fingerprint and source.fingerprint != target.fingerprint
+    ):
+        raise IncomparableError(
+            "The two feature maps come from different featurizers or settings: make both with the same one."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

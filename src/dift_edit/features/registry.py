@@ -166,7 +166,7 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> _Found:
         except (OSError, ValueError) as error:
             raise ModelError(f"{usual} cannot be read: repair or remove it.") from error
     kinds = {"UNet2DModel": "pixel", "UNet2DConditionModel": "latent"}
-    kind = "vit" if config == whole else kinds.get(content.get("_class_name"), "")
+    kind = "vit" if config == whole else kinds.get(str(content.get("_class_name")), "")
     if not kind:
         raise ModelError(f"{folder} holds a {content.get('_class_name')}, which is not supported.")
     if kind == "pixel":

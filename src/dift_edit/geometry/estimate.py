@@ -12,15 +12,16 @@ from dift_edit.geometry.coords import Points
 
 __all__ = [
     "Correspondences",
-    "estimate_similarity",
+    "constrained",
     "fit_affine",
     "fit_homography",
     "fit_similarity",
+    "hold_pairs",
     "reweighted",
+    "translation",
 ]
 
 Weights = npt.NDArray[np.float64]
-_ROTATION_SIGMA, _LOG_SCALE_SIGMA = 0.6, 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +46,6 @@ class Correspondences:
             np.concatenate([self.target, other.target]),
             np.concatenate([self.weights, other.weights]),
         )
-
-    def reversed(self, total: float) -> "Correspondences":
-        """The pairs with source and target exchanged, and the weights scaled to a total."""
-        return Correspondences(self.target, self.source, self.weights * (total / max(self.weights.sum(), 1e-12)))
 
 
 def fit_similarity(pairs: Correspondences) -> MatrixTransform:
@@ -146,6 +143,123 @@ def fit_homography(
     return MatrixTransform(matrix / matrix[2, 2])
 
 
+def constrained(normal: Weights, right: Weights, rows: Weights, wanted: Weights) -> Weights:
+    """The least-squares solution of a problem that meets linear equations, by the null-space method.
+
+    Parameters
+    ----------
+    normal, right : ndarray
+        (n, n) and (n, …) normal equations of the problem.
+    rows, wanted : ndarray
+        (m, n) and (m, …) equations ``rows @ x = wanted``. Equations that contradict each other are met in the
+        least-squares sense; nearly dependent ones count once.
+
+    Returns
+    -------
+    ndarray
+        (n, …).
+
+    References
+    ----------
+    Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 20.
+    """
+    if not len(rows):
+        return np.asarray(np.linalg.solve(normal, right), dtype=np.float64)
+    left, values, basis = np.linalg.svd(rows)
+    rank = int((values > 1e-6 * values[0]).sum())  # chosen
+    met: Weights = basis[:rank].T @ ((left[:, :rank].T @ wanted).T / values[:rank]).T
+    free = basis[rank:].T
+    if not free.size:
+        return met
+    solved: Weights = met + free @ np.linalg.solve(free.T @ normal @ free, free.T @ (right - normal @ met))
+    return solved
+
+
+def hold_pairs(found: MatrixTransform, pairs: Correspondences, lattice: Points, freedom: int) -> MatrixTransform:
+    """The matrix that maps pairs onto each other and a lattice as nearly as another matrix does.
+
+    Least squares over the lattice with the pairs as equality constraints (`constrained`), by Gauss and Newton.
+
+    Parameters
+    ----------
+    found : MatrixTransform
+        The other matrix; a similarity for `freedom` 4, affine for 6.
+    pairs : Correspondences
+        Pairs to hold, in the least-squares sense where they are too many or contradict each other.
+    lattice : ndarray
+        (N, 2) source pixels, not all on a line.
+    freedom : {4, 6, 8}
+        Of a similarity, an affine map, a homography.
+
+    Returns
+    -------
+    MatrixTransform
+
+    Raises
+    ------
+    GeometryError
+        If there is no such map.
+    """
+    middle, scale = lattice.mean(0), float(np.ptp(lattice, axis=0).max())
+    unit = np.array([[scale, 0, middle[0]], [0, scale, middle[1]], [0, 0, 1]])
+    start = found.matrix @ unit
+    numbers = (start / start[2, 2]).ravel()[:8]
+    if freedom < 8:
+        numbers[6:] = 0
+    if freedom == 4:
+        turn = (numbers[0] + numbers[4]) / 2, (numbers[3] - numbers[1]) / 2
+        numbers[:6] = turn[0], -turn[1], numbers[2], turn[1], turn[0], numbers[5]
+        basis = np.zeros((8, 4))
+        basis[[0, 4], 0] = 1
+        basis[[3, 1], 1] = 1, -1
+        basis[[2, 5], [2, 3]] = 1
+    else:
+        basis = np.eye(8)[:, :freedom]
+    wanted, places = found(lattice), (lattice - middle) / scale
+    held = (pairs.source - middle) / scale
+    for _ in range(12):
+        there, slope = _projected(numbers, places)
+        pinned, pin_slope = _projected(numbers, held)
+        slope, pin_slope = slope @ basis, pin_slope @ basis
+        normal = slope.T @ slope
+        normal += 1e-12 * np.trace(normal) * np.eye(freedom)
+        right = slope.T @ (wanted - there).ravel()
+        step = constrained(normal, right, pin_slope, (pairs.target - pinned).ravel())
+        numbers = numbers + basis @ step
+        if not np.isfinite(numbers).all():
+            raise GeometryError("No map of that freedom holds the pairs.")
+        if np.abs(step).max() < 1e-10 * max(1.0, float(np.abs(numbers).max())):
+            break
+    if (places @ numbers[6:] + 1 <= 0).any():
+        raise GeometryError("The map would send a part of the edit to infinity.")
+    return MatrixTransform(np.append(numbers, 1).reshape(3, 3) @ np.linalg.inv(unit))
+
+
+def _projected(numbers: Weights, points: Points) -> tuple[Points, Weights]:
+    """(N, 2) images of points by the homography of eight numbers, and their (2N, 8) derivatives by the numbers."""
+    x, y = points.T
+    one, zero = np.ones(len(points)), np.zeros(len(points))
+    below = numbers[6] * x + numbers[7] * y + 1
+    u = (numbers[0] * x + numbers[1] * y + numbers[2]) / below
+    v = (numbers[3] * x + numbers[4] * y + numbers[5]) / below
+    rows = (
+        np.stack(
+            [
+                np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1),
+                np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1),
+            ],
+            1,
+        )
+        / below[:, None, None]
+    )
+    return np.stack([u, v], 1), rows.reshape(-1, 8)
+
+
+def translation(shift: Points) -> MatrixTransform:
+    """The map that adds (x, y) to each point."""
+    return MatrixTransform(np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], dtype=np.float64))
+
+
 def reweighted(
     pairs: Correspondences,
     start: MatrixTransform,
@@ -192,76 +306,6 @@ def _trust(pairs: Correspondences, transform: MatrixTransform, threshold: float)
     residual = np.linalg.norm(transform(pairs.source) - pairs.target, axis=1) / threshold
     trust: Weights = 1 / (1 + residual**2) ** 2
     return trust
-
-
-def estimate_similarity(
-    pairs: Correspondences,
-    *,
-    threshold: float,
-    expected_scale: float = 1.0,
-    least_distance: float = 0.0,
-    prior: float = 0.1,
-    hypotheses: int = 600,
-    seed: int = 0,
-) -> tuple[MatrixTransform, float]:
-    """MSAC over 2-point samples with a mild prior on the pose, then iteratively reweighted least squares.
-
-    Parameters
-    ----------
-    pairs : Correspondences
-        At least two pairs with positive weight.
-    threshold : float
-        Residual in target pixels from which a pair counts as an outlier.
-    expected_scale : float
-        Centre of the prior on the scale.
-    least_distance : float
-        Two points of a sample are at least so far apart, in source pixels.
-    prior : float
-        Weight of the prior on rotation (sigma 0.6 rad) and log-scale (sigma 0.7).
-    hypotheses : int
-        Number of samples.
-    seed : int
-        Of the samples.
-
-    Returns
-    -------
-    MatrixTransform
-        The similarity.
-    float
-        Its MSAC score in [0, 1] less the prior's penalty.
-
-    Raises
-    ------
-    GeometryError
-        If no hypothesis is possible.
-
-    References
-    ----------
-    Torr and Zisserman, MLESAC, CVIU 2000 (the MSAC cost); Geman and McClure 1987 (the robust weight).
-    """
-    rng = np.random.default_rng(seed)
-    p, q = (points[:, 0] + 1j * points[:, 1] for points in (pairs.source, pairs.target))
-    total = pairs.weights.sum()
-    if not total > 0 or len(p) < 2:
-        raise GeometryError("A similarity needs at least two pairs of points with positive weight.")
-    w = pairs.weights / total
-    i, j = rng.choice(len(p), (2, hypotheses), p=w)
-    far = np.abs(p[i] - p[j]) > max(least_distance, 1e-6)
-    i, j = i[far], j[far]
-    a = (q[i] - q[j]) / (p[i] - p[j])
-    sane = (np.abs(a) > 0.2 * expected_scale) & (np.abs(a) < 5 * expected_scale)
-    a, i = a[sane], i[sane]
-    if not len(a):
-        raise GeometryError("The matches agree on no placement.")
-    b = q[i] - a * p[i]
-    residual = np.abs(a[:, None] * p + b[:, None] - q) / threshold
-    score = (w * np.clip(1 - residual**2, 0, None)).sum(1)
-    turn, grow = np.angle(a) / _ROTATION_SIGMA, np.log(np.abs(a) / expected_scale) / _LOG_SCALE_SIGMA
-    score -= prior * (turn**2 + grow**2) / 2
-    best = int(score.argmax())
-    transform = _similarity(a[best], b[best])
-    transform, _ = reweighted(pairs, transform, threshold=threshold / 2, fit=fit_similarity)
-    return transform, float(score[best])
 
 
 def _similarity(a: complex, b: complex) -> MatrixTransform:

@@ -113,6 +113,23 @@ class PiecewiseAffine:
         """None: the map is not given by one matrix."""
         return None
 
+    def barycentric(self, points: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Where points lie in the mesh.
+
+        Parameters
+        ----------
+        points : array_like
+            (N, 2) in source pixels.
+
+        Returns
+        -------
+        ndarray
+            (N,) index of the triangle; -1 outside the mesh.
+        ndarray
+            (N, 3) weights of the triangle's corners, with sum 1; without meaning outside.
+        """
+        return self._finder(as_points(points))
+
     def __call__(self, points: Any) -> Points:
         """Map (N, 2) points."""
         array = as_points(points)

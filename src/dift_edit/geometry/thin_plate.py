@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from dift_edit.errors import GeometryError
-from dift_edit.geometry.base import Matrix, MatrixTransform
+from dift_edit.geometry.base import Chain, Matrix, MatrixTransform
 from dift_edit.geometry.coords import Points, as_points
 
 __all__ = ["ThinPlateSpline", "fit_thin_plate"]
@@ -111,6 +111,10 @@ class InverseSpline:
     def inverse(self) -> ThinPlateSpline:
         """The spline itself."""
         return self.forward
+
+    def then(self, after: MatrixTransform) -> Chain:
+        """Map with this, then with a matrix."""
+        return Chain((self, after))
 
     def _solve(self, wanted: Points) -> Points:
         forward = self.forward

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.coords import Points, rescale_points
+from dift_edit.matching.search import BUDGET
 
 __all__ = ["Consensus", "consensus"]
 
@@ -87,6 +88,11 @@ class Consensus:
         ndarray
             (N,) distinctness: the peak's height over the row's mean, in the row's standard deviations.
         """
+        count = max(1, BUDGET // self.scores[0, 0].numel())
+        parts = [self._match(points[start : start + count]) for start in range(0, max(len(points), 1), count)]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def _match(self, points: Points) -> tuple[Array, Array]:
         rows = self.rows(points)
         _, height, width = rows.shape
         flat = rows.flatten(1)

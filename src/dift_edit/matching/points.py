@@ -1,7 +1,9 @@
 """Correspondence between two feature maps: points, mutual nearest neighbours, dense fields, soft-argmax, round trips.
 
-All of it works at the pictures' full resolution in bounded memory, because features are never upsampled
-(`dift_edit.matching.search`). Points are (x, y) in pixels of the pictures as displayed.
+Single points and lattices are matched by neighbourhood consensus (`dift_edit.matching.consensus`) on a grid of at most
+40 cells across, with sub-cell refinement. Without it (``consensus=0``) the search is exact at the images' full
+resolution, in bounded memory, because features are never upsampled (`dift_edit.matching.search`). `match_mutual` always
+compares each point by itself. Points are (x, y) in pixels of the images as displayed.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ import torch.nn.functional as F
 from scipy.special import expit
 
 from dift_edit.errors import GeometryError
-from dift_edit.features.base import FeatureMap, Featurizer
+from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
 from dift_edit.geometry.coords import Points, as_points, rescale_points, to_grid
 from dift_edit.matching.consensus import SIGMA, Consensus, consensus
 from dift_edit.matching.search import BUDGET, METRICS, FullResolutionSearch
@@ -47,7 +49,8 @@ class MatchSettings:
     Raises
     ------
     GeometryError
-        If a value is not one of its choices or out of its range.
+        If a value is not one of its choices or out of its range, or if `consensus` is asked for together with a setting
+        that it cannot follow (another metric, raw features, aligned corners, the soft-argmax).
     """
 
     metric: str = option("cosine", "how features are compared", choices=METRICS)
@@ -70,14 +73,26 @@ class MatchSettings:
             raise GeometryError(f"The setting consensus is {self.consensus}: use a number from 0 to 1.")
         if self.temperature <= 0 or self.window < 1:
             raise GeometryError("A soft-argmax needs a temperature above 0 and a window of at least 1 cell.")
+        if self.consensus and self._alone:
+            raise GeometryError(
+                f"The setting consensus={self.consensus:g} cannot be combined with {self._alone}: set consensus to 0 "
+                "or leave the other setting at its default."
+            )
+
+    @property
+    def _alone(self) -> str:
+        """The first setting that only a match of each point by itself can follow; empty when there is none."""
+        for name, default in (("metric", "cosine"), ("features", "unit"), ("align_corners", False)):
+            if getattr(self, name) != default:
+                return f"{name}={getattr(self, name)!r}"
+        return "soft_argmax=True" if self.soft_argmax else ""
 
     @property
     def neighbourhood(self) -> float:
         """The width that `consensus` stands for."""
         if self.consensus is not None:
             return self.consensus
-        plain = self.metric == "cosine" and self.features == "unit" and not (self.align_corners or self.soft_argmax)
-        return SIGMA if plain else 0.0
+        return 0.0 if self._alone else SIGMA
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +218,7 @@ class PointMatcher:
     """
 
     def __init__(self, source: FeatureMap, target: FeatureMap, settings: MatchSettings | None = None) -> None:
-        _check_comparable(source, target)
+        check_comparable(source, target)
         self.source = source
         self.target = target
         self.settings = settings or MatchSettings()
@@ -220,16 +235,26 @@ class PointMatcher:
         GeometryError
             If points are not finite or not in the source.
         """
-        source, target, settings = self.source, self.target, self.settings
         array = as_points(points)
-        _check_inside(array, source)
-        if settings.neighbourhood > 0 and len(array):
-            return _match_by_consensus(source, target, array, self._consensus)
-        matched, similarity = _nearest(source, target, array, settings)
-        back, _ = _nearest(target, source, matched, replace(settings, soft_argmax=False))
-        error = np.linalg.norm(back - array, axis=1)
-        confidence = _confidence(match_signs(source, target, array, matched, error), _ALONE)
+        _check_inside(array, self.source)
+        matched, similarity, distinct = self._there(array)
+        error = np.linalg.norm(self._back(matched) - array, axis=1)
+        signs = match_signs(self.source, self.target, array, matched, error, distinct)
+        confidence = _confidence(signs, _ALONE if distinct is None else _TOGETHER)
         return PointMatches(matched, similarity, confidence, error)
+
+    def _there(self, points: Points) -> tuple[Array, Array, Array | None]:
+        """(N, 2) places in the target, their (N,) similarity and, with consensus, their (N,) distinctness."""
+        if self.settings.neighbourhood > 0 and len(points):
+            matched, distinct = self._consensus.match(points)
+            return matched, _cosines(self.source, self.target, points, matched), distinct
+        return *_nearest(self.source, self.target, points, self.settings), None
+
+    def _back(self, matched: Points) -> Array:
+        """(N, 2) places in the source of places in the target."""
+        if self.settings.neighbourhood > 0 and len(matched):
+            return self._consensus.reversed.match(matched)[0]
+        return _nearest(self.target, self.source, matched, replace(self.settings, soft_argmax=False))[0]
 
 
 def cycle_error(source: FeatureMap, target: FeatureMap, points: Any, *, settings: MatchSettings | None = None) -> Array:
@@ -238,30 +263,23 @@ def cycle_error(source: FeatureMap, target: FeatureMap, points: Any, *, settings
     Parameters
     ----------
     source, target : FeatureMap
-        The two pictures' features.
+        The two images' features.
     points : array_like
         (N, 2) pixels of the source.
     settings : MatchSettings, optional
-        Metric and estimator.
+        How to compare, as for `match_points`.
 
     Returns
     -------
     ndarray
-        (N,) in pixels of the source.
+        (N,) in pixels of the source: the `PointMatches.cycle_error` of `match_points`.
 
     Raises
     ------
     GeometryError
         As `match_points`.
     """
-    settings = settings or MatchSettings()
-    _check_comparable(source, target)
-    array = as_points(points)
-    _check_inside(array, source)
-    there, _ = _nearest(source, target, array, settings)
-    back, _ = _nearest(target, source, there, settings)
-    error: Array = np.linalg.norm(back - array, axis=1)
-    return error
+    return PointMatcher(source, target, settings)(points).cycle_error
 
 
 def match_dense(
@@ -272,12 +290,12 @@ def match_dense(
     settings: MatchSettings | None = None,
     **options: Any,
 ) -> DenseMatches:
-    """Match a regular lattice of points.
+    """Match a regular lattice of points, each to the place that `match_points` gives it.
 
     Parameters
     ----------
     source, target : FeatureMap
-        The pictures' features.
+        The images' features.
     step : float, optional
         Distance of the lattice's points in source pixels; the centres of the source's cells by default.
     settings : MatchSettings, optional
@@ -294,8 +312,7 @@ def match_dense(
     GeometryError
         If `step` is not positive or the maps come from different featurizers.
     """
-    settings = replace(settings or MatchSettings(), **options)
-    _check_comparable(source, target)
+    matcher = PointMatcher(source, target, replace(settings or MatchSettings(), **options))
     if step is not None and not step > 0:
         raise GeometryError(f"The step of a dense match is {step}: use a positive number of pixels.")
     width, height = source.grid_size
@@ -303,7 +320,7 @@ def match_dense(
         width, height = (max(1, round(edge / step)) for edge in source.image_size)
     lattice = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2)
     points = rescale_points(lattice, (width, height), source.image_size)
-    matched, similarity = _nearest(source, target, points, settings)
+    matched, similarity, _ = matcher._there(points)
     shape = (height, width, 2)
     return DenseMatches(points.reshape(shape), matched.reshape(shape), similarity.reshape(height, width))
 
@@ -325,7 +342,7 @@ def match_mutual(
     source_points, target_points : array_like, optional
         (N, 2) and (M, 2) in pixels; the centres of the cells by default.
     settings : MatchSettings, optional
-        How to compare; the soft-argmax does not apply.
+        How to compare. Points are compared one by one: ``consensus`` counts as 0 unless it is set.
 
     Returns
     -------
@@ -335,10 +352,17 @@ def match_mutual(
     Raises
     ------
     GeometryError
-        If points are not finite or the maps come from different featurizers.
+        If points are not finite, the maps come from different featurizers, or the settings ask for consensus or for
+        the soft-argmax.
     """
     settings = settings or MatchSettings()
-    _check_comparable(source, target)
+    if settings.consensus or settings.soft_argmax:
+        asked = "soft_argmax=True" if settings.soft_argmax else f"consensus={settings.consensus:g}"
+        raise GeometryError(
+            f"Mutual neighbours are looked for among the points given, one by one, which {asked} cannot do: leave that "
+            "setting at its default, or use match_points."
+        )
+    check_comparable(source, target)
     points_a, points_b = (
         _cell_centres(features) if points is None else as_points(points)
         for features, points in ((source, source_points), (target, target_points))
@@ -375,21 +399,11 @@ def similarity_map(source: FeatureMap, point: Any, target: FeatureMap) -> torch.
     GeometryError
         As `match_points`.
     """
-    _check_comparable(source, target)
+    check_comparable(source, target)
     array = as_points(point)
     _check_inside(array, source)
     query = source.sample(array[:1])[0].to(target.unit.device)
     return torch.einsum("c,chw->hw", query, target.unit)
-
-
-def _match_by_consensus(source: FeatureMap, target: FeatureMap, points: Points, scores: Consensus) -> PointMatches:
-    """Matches that their neighbours support (`dift_edit.matching.consensus`)."""
-    matched, distinct = scores.match(points)
-    back, _ = scores.reversed.match(matched)
-    error = np.linalg.norm(back - points, axis=1)
-    signs = match_signs(source, target, points, matched, error, distinct)
-    similarity = _cosines(source, target, points, matched)
-    return PointMatches(matched, similarity, _confidence(signs, _TOGETHER), error)
 
 
 def _two_maps(source: Any, target: Any, featurizer: Featurizer | None, seed: int) -> tuple[FeatureMap, FeatureMap]:
@@ -402,17 +416,8 @@ def _two_maps(source: Any, target: Any, featurizer: Featurizer | None, seed: int
         maps.append(
             picture if featurizer is None or isinstance(picture, FeatureMap) else featurizer(picture, seed=seed)
         )
-    _check_comparable(maps[0], maps[1])
+    check_comparable(maps[0], maps[1])
     return maps[0], maps[1]
-
-
-def _check_comparable(source: FeatureMap, target: FeatureMap) -> None:
-    if source.data.shape[0] != target.data.shape[0] or (
-        source.fingerprint and target.fingerprint and source.fingerprint != target.fingerprint
-    ):
-        raise GeometryError(
-            "The two feature maps come from different featurizers or settings: make both with the same one."
-        )
 
 
 def _check_inside(points: Points, features: FeatureMap) -> None:

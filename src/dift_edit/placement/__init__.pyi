@@ -1,13 +1,11 @@
 from .instances import locate_best_view as locate_best_view
 from .instances import locate_instances as locate_instances
 from .placement import Placement as Placement
-from .placement import check_quad as check_quad
 from .placement import locate as locate
 from .placement import locate_features as locate_features
 
 __all__ = [
     "Placement",
-    "check_quad",
     "locate",
     "locate_best_view",
     "locate_features",

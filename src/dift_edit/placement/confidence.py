@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.geometry.base import quad_iou
-from dift_edit.geometry.coords import Points
 from dift_edit.placement.similarities import Poses
 from dift_edit.placement.votes import Evidence
 
-__all__ = ["Signs", "agreement", "probability"]
+__all__ = ["Signs", "probability"]
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,10 @@ class Signs:
         extent = float(np.sqrt(np.prod(np.ptp(placed, axis=0))))
         return cls(
             overlap=overlap, back=back_overlap,
-            round_trip=agreement(returned, near.quad) if len(returned) else 0.0,
+            round_trip=quad_iou(returned, near.quad) if len(returned) else 0.0,
             entropy=evidence.entropy, size=float(np.log(extent / min(evidence.target_size))),
             whole_score=float(wide.scores[0]),
         )  # fmt: skip
-
-
-def agreement(first: Points, second: Points) -> float:
-    """Intersection over union of two placed quads, 0 when one has no area."""
-    return quad_iou(first, second)
 
 
 def probability(signs: Signs) -> float:

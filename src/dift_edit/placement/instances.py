@@ -8,9 +8,9 @@ import numpy as np
 
 from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
-from dift_edit.geometry.base import quad_iou
+from dift_edit.geometry.base import check_quad, quad_iou
 from dift_edit.imaging.image import as_image
-from dift_edit.placement.placement import Placement, check_quad, locate, locate_features
+from dift_edit.placement.placement import Placement, locate, locate_features
 
 __all__ = ["locate_best_view", "locate_instances"]
 
@@ -81,7 +81,7 @@ def locate_instances(
     min_confidence : float
         A placement of less confidence ends the search.
     seed : int
-        Of everything random.
+        Random seed.
     target_mask : array_like, optional
         (H, W) true where instances may lie.
     surface : bool

@@ -3,32 +3,51 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from dift_edit.errors import EditError, GeometryError
-from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.errors import EditError, GeometryError, IncomparableError
+from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, check_quad, quad_iou
 from dift_edit.geometry.coords import Points, as_points, inside
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.placement.confidence import Signs, agreement, probability
+from dift_edit.placement.confidence import Signs, probability
 from dift_edit.placement.same_surface import Surface, match_surface
 from dift_edit.placement.similarities import Poses, sample_poses
 from dift_edit.placement.votes import Affinity, Evidence, Mask, gather_evidence
-from dift_edit.placement.warp_models import MODELS, guided_pairs, hold_pins, notebook
+from dift_edit.placement.warp_models import (
+    FREEDOM,
+    MODELS,
+    Fit,
+    bend_through_pins,
+    fit_model,
+    guided_pairs,
+    hold_matrix,
+    notebook,
+)
 
-__all__ = ["Placement", "check_quad", "locate", "locate_features"]
+__all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features"]
 
 WIDE = 2.0
-"""Reach of the evidence by which the whole object is judged: for the mirror test and the confidence."""
+"""Reach of the evidence by which the whole object is judged: for the mirror test and the confidence (chosen)."""
 MIRROR_GAIN, MIRROR_MARGIN = 1.25, 0.03
-"""By which factor, and by how much, the mirrored target has to score better: faces look alike from both sides."""
+"""Required gain (ratio and difference) before a mirrored match wins (chosen): near-symmetric objects score alike both
+ways."""
 ON_SURFACE = 0.97
-"""Confidence where the very same surface was found again."""
+"""Confidence where the very same surface was found again (chosen, not calibrated)."""
 BENT = 0.004
-"""What a homography leaves over, in sizes of the placed edit, before a surface counts as bent."""
+"""What a homography leaves over, in sizes of the placed edit, before a surface counts as bent (chosen)."""
+BY_PINS = (0.6, 0.7, 0.8, 0.9)
+"""Least confidence with one, two, three, and four or more pins (chosen, not calibrated)."""
+PIN_SLACK = 0.1
+"""How far pins may be missed before they count as contradictory, in sizes of the placed edit (chosen)."""
+
+ConfidenceSource = Literal["fitted", "surface", "pins", "tracked", "none"]
+"""Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "surface": the very
+same surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "none":
+no placement was found. Only "fitted" is calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,16 +60,18 @@ class Placement:
         (4, 2) target pixels of the edit's corners top-left, top-right, bottom-right, bottom-left.
     transform : Transform
         Source pixels → target pixels.
-    matrix : ndarray or None
-        (3, 3) of that transform; None when it is not given by a matrix.
     confidence : float
         Probability, 0 to 1, that the placed quad overlaps the right one by half (IoU ≥ 0.5).
+    confidence_source : {"fitted", "surface", "pins", "tracked", "none"}
+        What the confidence rests on, see `ConfidenceSource`.
     mirrored : bool
         Whether the target shows the object mirrored.
     reason : str
         Why the placement should not be trusted, in words; empty when nothing speaks against it.
     engine : str
-        Which engine placed it; "surface" after a slash says that the very same surface was recognised.
+        Which engine placed it.
+    on_surface : bool
+        Whether the very same surface was recognised in the pixels, and the engine fitted to it.
     matches : Correspondences or None
         The weighted pairs that the transform was fitted to.
     signs : Signs or None
@@ -59,36 +80,57 @@ class Placement:
 
     quad: Points
     transform: Transform
-    matrix: Matrix | None
     confidence: float
+    confidence_source: ConfidenceSource
     mirrored: bool
     reason: str
     engine: str
+    on_surface: bool = False
     matches: Correspondences | None = field(default=None, repr=False)
     signs: Signs | None = field(default=None, repr=False)
 
+    @property
+    def matrix(self) -> Matrix | None:
+        """(3, 3) of the transform; None when it is not given by a matrix."""
+        return self.transform.matrix
 
-def check_quad(quad: Any, size: tuple[int, int]) -> Points:
-    """The four corners of an edit, checked against the size of the source.
+
+def check_hints(
+    source_size: tuple[int, int], *, pins: Sequence[Any] | None = None, source_mask: Any = None
+) -> Correspondences | None:
+    """Check what is the same for all targets.
+
+    Parameters
+    ----------
+    source_size : (W, H)
+        Of the source in pixels.
+    pins, source_mask
+        See `locate`.
+
+    Returns
+    -------
+    Correspondences or None
+        The pins; None when there are none.
 
     Raises
     ------
     EditError
-        If it is not four finite points with an area, or lies outside the source.
+        If a pin or the source mask is unusable.
     """
-    corners = as_points(quad, "corners of the edit")
-    if corners.shape != (4, 2):
-        raise EditError(f"An edit's quad has four corners (x, y), but {len(corners)} were given.")
-    extent = np.ptp(corners, axis=0)
-    if extent.min() < 1:
-        raise EditError(f"The edit covers only {extent[0]:.1f}×{extent[1]:.1f} pixels: give a quad with an area.")
-    low, high = corners.min(0), corners.max(0)
-    if (high < -0.5).any() or (low > np.asarray(size) - 0.5).any():
+    if source_mask is not None:
+        _check_mask(source_mask, source_size, "source")
+        if not np.any(source_mask):
+            raise EditError("The source mask leaves nothing of the source: enlarge it.")
+    return _pins(pins)
+
+
+def _check_mask(mask: Any, size: tuple[int, int], name: str) -> Mask:
+    array = np.asarray(mask)
+    if array.shape != (size[1], size[0]):
         raise EditError(
-            f"The edit lies outside the source: its quad spans x {low[0]:.0f}…{high[0]:.0f}, "
-            f"y {low[1]:.0f}…{high[1]:.0f}, but the source is {size[0]}×{size[1]} pixels."
+            f"The {name} mask must have the {name}'s size, {size[0]}×{size[1]}, but is an array of {array.shape}."
         )
-    return corners
+    return array.astype(bool)
 
 
 def locate(
@@ -120,9 +162,10 @@ def locate(
     mirror : {"auto", "never", "always"}
         Whether the target may show the object mirrored.
     seed : int
-        Of everything random.
+        Random seed.
     pins : sequence of ((x, y), (x, y)), optional
-        Pairs of source and target pixels that the placement has to hold.
+        Pairs of source and target pixels that the placement has to hold. Pins that contradict each other or a surface
+        that was recognised are said in the placement's `reason`.
     source_mask : array_like, optional
         (H, W) true where the source may be used.
     target_mask : array_like, optional
@@ -136,8 +179,8 @@ def locate(
 
     Raises
     ------
-    EditError, GeometryError
-        If the quad, a pin or a mask is unusable.
+    EditError
+        If the quad, a pin, a mask or an option is unusable.
     """
     source, target = as_image(source), as_image(target)
     corners = check_quad(quad, source.size)
@@ -188,6 +231,14 @@ def locate_features(
     Returns
     -------
     Placement
+        Where nothing is found, also within a target mask, it has a `reason` and the confidence 0.
+
+    Raises
+    ------
+    EditError
+        If a pin, a mask or an option is unusable.
+    IncomparableError
+        If the maps come from different featurizers or settings.
     """
     if engine not in ("auto", "notebook", *MODELS):
         raise EditError(f"There is no engine {engine!r}: use auto, notebook, {', '.join(MODELS)}.")
@@ -195,14 +246,16 @@ def locate_features(
         raise EditError(f"The mirror test cannot be {mirror!r}: use auto, never or always.")
     if mirror == "always" and mirrored_target is None:
         raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
+    check_comparable(source, target)
     corners = as_points(quad)
     width = target.image_size[0]
-    pinned = _pins(pins, source.image_size, target.image_size)
-    mask = None if target_mask is None else np.asarray(target_mask).astype(bool)
+    pinned = check_hints(source.image_size, pins=pins, source_mask=source_mask)
+    mask = None if target_mask is None else _check_mask(target_mask, target.image_size, "target")
 
     @cache
     def view(flip: bool) -> _View:
         seen = mirrored_target() if flip and mirrored_target is not None else target
+        check_comparable(source, seen)
         held = None if pinned is None else _flipped_pins(pinned, width) if flip else pinned
         region = mask if mask is None or not flip else mask[:, ::-1]
         affinity = Affinity.of(source, seen)
@@ -217,7 +270,7 @@ def locate_features(
         picture = pictures[1].mirrored() if flip else pictures[1]
         return match_surface(
             pictures[0], corners, picture, view(flip).similarity,
-            keypoints=not flip and pinned is None, source_mask=source_mask, target_mask=view(flip).region,
+            keypoints=not flip, source_mask=source_mask, target_mask=view(flip).region,
         )  # fmt: skip
 
     try:
@@ -228,9 +281,9 @@ def locate_features(
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
         placed = _place(view(flip), corners, engine, found)
+    except IncomparableError:
+        raise
     except GeometryError as error:
-        if pinned is not None or mask is not None or source_mask is not None:
-            raise
         return _nowhere(corners, source.image_size, target.image_size, engine, str(error))
     return _turned(placed, width) if flip else placed
 
@@ -279,57 +332,101 @@ class _View:
 
 
 def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> Placement:
-    similar = view.similarity
-    size = float(min(view.target.image_size))
+    pins, size = view.pins, view.target.image_size
     signs: Signs | None = None
-    transform: Transform
-    used = engine
-    if surface is not None:
-        used, transform = _on_surface(surface, quad, engine, size)
-        pairs, confidence = surface.pairs, ON_SURFACE
+    source: ConfidenceSource
+    reason = "" if surface is None or pins is None else _against_surface(surface, pins, quad)
+    if surface is not None and not reason:
+        used, transform = _on_surface(surface, pins, quad, engine, float(min(size)))
+        pairs, confidence, source = surface.pairs, ON_SURFACE, "surface"
     else:
+        surface = None
         signs = Signs.of(view.evidence, view.near, view.whole, view.back)
-        pairs, confidence = guided_pairs(view.evidence, similar), probability(signs)
-        if engine == "notebook":
-            transform = notebook(view.source, quad, view.target, seed=view.seed)
-        else:
-            used = "similarity" if engine == "auto" else engine
-            transform = MODELS[used](pairs, similar, quad, size, False)
-            confidence *= agreement(transform(quad), similar(quad))
-    if view.pins is not None:
-        transform = hold_pins(transform, view.pins, quad, engine)
-        confidence = max(confidence, 0.5 + 0.1 * min(len(view.pins.source), 4))
-    if engine == "notebook":
-        confidence *= agreement(transform(quad), similar(quad))
+        pairs = guided_pairs(view.evidence, view.similarity)
+        used, transform = _on_features(view, pairs, quad, engine)
+        confidence, source = probability(signs) * quad_iou(transform(quad), view.similarity(quad)), "fitted"
     placed = transform(quad)
-    reason = ""
-    if not inside(placed.mean(0), view.target.image_size).all():
-        reason = "the place lies outside the picture"
+    if pins is not None:
+        missed = _contradiction(transform, pins, placed)
+        if missed:
+            reason = reason or f"the pins contradict each other: the {used} misses one by {missed:.0f} pixels"
+        elif BY_PINS[min(len(pins.source), len(BY_PINS)) - 1] > confidence:
+            confidence, source = BY_PINS[min(len(pins.source), len(BY_PINS)) - 1], "pins"
+    if not inside(placed.mean(0), size).all():
+        reason = "the place lies outside the image"
     return Placement(
-        quad=placed, transform=transform, matrix=transform.matrix, confidence=float(np.clip(confidence, 0, 1)),
-        mirrored=False, reason=reason, engine=used, matches=pairs, signs=signs,
+        quad=placed, transform=transform, confidence=float(np.clip(confidence, 0, 1)), confidence_source=source,
+        mirrored=False, reason=reason, engine=used, on_surface=surface is not None, matches=pairs, signs=signs,
     )  # fmt: skip
 
 
-def _on_surface(surface: Surface, quad: Points, engine: str, size: float) -> tuple[str, Transform]:
+def _on_features(view: _View, pairs: Correspondences, quad: Points, engine: str) -> tuple[str, Transform]:
+    """The engine's map fitted to semantic matches; "auto" bends a similarity only through three pins or more."""
+    pins, similar = view.pins, view.similarity
+    if engine == "notebook":
+        matrix = notebook(view.source, quad, view.target, seed=view.seed)
+        return engine, matrix if pins is None else hold_matrix(matrix, pins, quad, FREEDOM[engine])
+    if engine == "auto" and pins is not None and len(pins.source) > 2:
+        bent = bend_through_pins(similar, pins, quad)
+        if bent is not None:
+            return "spline", bent
+    used = "similarity" if engine == "auto" else engine
+    fit = Fit(pairs, similar, quad, float(min(view.target.image_size)), exact=False, pins=pins)
+    return used, fit_model(used, fit)
+
+
+def _on_surface(
+    surface: Surface, pins: Correspondences | None, quad: Points, engine: str, size: float
+) -> tuple[str, Transform]:
     """The engine's map fitted to exact pairs; "auto" bends only where a homography leaves something over."""
     pairs = surface.pairs
-    start = fit_similarity(pairs)
+    fit = Fit(pairs, fit_similarity(pairs), quad, size, exact=True, pins=pins)
     if engine != "auto":
-        return f"{engine}/surface", MODELS[engine](pairs, start, quad, size, True)
-    flat = MODELS["homography"](pairs, start, quad, size, True)
-    bent = MODELS["mesh"](pairs, start, quad, size, True)
+        return engine, fit_model(engine, fit)
+    flat, bent = fit_model("homography", fit), fit_model("mesh", fit)
     on_edit = ((pairs.source >= quad.min(0)) & (pairs.source <= quad.max(0))).all(1)
     left, kept = (
         float(np.median(np.linalg.norm(made(pairs.source) - pairs.target, axis=1)[on_edit])) for made in (flat, bent)
     )
-    noticeable = max(0.5, BENT * float(np.sqrt(np.prod(np.ptp(flat(quad), axis=0)))))
-    if left > noticeable and kept < 0.6 * left:
-        return "mesh/surface", bent
-    return "homography/surface", flat
+    noticeable = max(0.5, BENT * _extent(flat(quad)))
+    if left > noticeable and kept < 0.6 * left:  # both chosen
+        return "mesh", bent
+    if pins is not None and _miss(flat, pins) > noticeable and _miss(bent, pins) < 0.6 * _miss(flat, pins):
+        return "mesh", bent
+    return "homography", flat
 
 
-def _pins(pins: Sequence[Any] | None, source: tuple[int, int], target: tuple[int, int]) -> Correspondences | None:
+def _extent(quad: Points) -> float:
+    """Geometric mean of the sides of a quad's box."""
+    return float(np.sqrt(np.prod(np.ptp(quad, axis=0))))
+
+
+def _miss(transform: Transform, pins: Correspondences) -> float:
+    """The longest distance in target pixels between a pin and where a map has it."""
+    return float(np.linalg.norm(transform(pins.source) - pins.target, axis=1).max())
+
+
+def _contradiction(transform: Transform, pins: Correspondences, placed: Points) -> float:
+    """By how many pixels a map misses a pin, if that is too much; else 0."""
+    missed = _miss(transform, pins)
+    return missed if missed > PIN_SLACK * max(_extent(placed), float(np.ptp(pins.target, axis=0).max())) else 0.0
+
+
+def _against_surface(surface: Surface, pins: Correspondences, quad: Points) -> str:
+    """Which pin lies elsewhere than a recognised surface has it, in words; empty when none does."""
+    pairs = surface.pairs
+    flat = fit_model("homography", Fit(pairs, fit_similarity(pairs), quad, 1.0, exact=True))
+    near = ((pins.source >= pairs.source.min(0)) & (pins.source <= pairs.source.max(0))).all(1)
+    missed = np.where(near, np.linalg.norm(flat(pins.source) - pins.target, axis=1), 0)
+    if missed.max() <= PIN_SLACK * _extent(flat(quad)):
+        return ""
+    return (
+        f"the pins contradict the surface that was recognised: pin {missed.argmax() + 1} lies {missed.max():.0f} "
+        "pixels from where the surface has it"
+    )
+
+
+def _pins(pins: Sequence[Any] | None) -> Correspondences | None:
     if pins is None or len(pins) == 0:
         return None
     try:
@@ -338,10 +435,12 @@ def _pins(pins: Sequence[Any] | None, source: tuple[int, int], target: tuple[int
         raise EditError("Pins must be pairs ((x, y) in the source, (x, y) in the target).") from error
     if pairs.ndim != 3 or pairs.shape[1:] != (2, 2):
         raise EditError("Pins must be pairs ((x, y) in the source, (x, y) in the target).")
-    first, second = as_points(pairs[:, 0], "pins in the source"), as_points(pairs[:, 1], "pins in the target")
-    if len(np.unique(first, axis=0)) < len(first):
-        raise EditError("Two pins start at the same place of the source: remove one of them.")
-    return Correspondences(first, second, np.ones(len(first)))
+    if not np.isfinite(pairs).all():
+        raise EditError("Pins must be finite numbers of pixels.")
+    for place, side in enumerate(("start at the same place of the source", "end at the same place of the target")):
+        if len(np.unique(pairs[:, place], axis=0)) < len(pairs):
+            raise EditError(f"Two pins {side}: remove one of them.")
+    return Correspondences(pairs[:, 0], pairs[:, 1], np.ones(len(pairs)))
 
 
 def _flipped_pins(pins: Correspondences, width: int) -> Correspondences:
@@ -351,13 +450,11 @@ def _flipped_pins(pins: Correspondences, width: int) -> Correspondences:
 def _turned(placed: Placement, width: int) -> Placement:
     """A placement in the mirrored target as one in the target itself."""
     flip = MatrixTransform(np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]]))
-    transform: Transform = placed.transform.then(flip)  # type: ignore[attr-defined]
+    transform: Transform = placed.transform.then(flip)
     matches = placed.matches
     if matches is not None:
         matches = replace(matches, target=flip(matches.target))
-    return replace(
-        placed, quad=flip(placed.quad), transform=transform, matrix=transform.matrix, mirrored=True, matches=matches
-    )
+    return replace(placed, quad=flip(placed.quad), transform=transform, mirrored=True, matches=matches)
 
 
 def _nowhere(quad: Points, source: tuple[int, int], target: tuple[int, int], engine: str, why: str) -> Placement:
@@ -365,6 +462,6 @@ def _nowhere(quad: Points, source: tuple[int, int], target: tuple[int, int], eng
     shift = (np.asarray(target) - 1) / 2 - scale * (np.asarray(source) - 1) / 2
     transform = MatrixTransform(np.array([[scale, 0, shift[0]], [0, scale, shift[1]], [0, 0, 1]]))
     return Placement(
-        quad=transform(quad), transform=transform, matrix=transform.matrix, confidence=0.0, mirrored=False,
-        reason=f"no consistent placement ({why.rstrip('.').lower()})", engine=engine,
+        quad=transform(quad), transform=transform, confidence=0.0, confidence_source="none", mirrored=False,
+        reason=f"no placement was found ({why[:1].lower()}{why[1:].rstrip('.')})", engine=engine,
     )  # fmt: skip

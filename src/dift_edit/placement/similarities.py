@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
@@ -26,15 +25,34 @@ Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 TURN_SIGMA, LOG_SCALE_SIGMA = 0.6, 0.7
+"""Standard deviations of the prior on the rotation, in radians, and on the logarithm of the scale (chosen)."""
 PRIOR = 0.05
-"""Score that a pose loses at one (half a squared) standard deviation of the prior on turn and scale."""
+"""Score that a pose loses at one (half a squared) standard deviation of the prior on rotation and scale (chosen;
+ablation in docs/transfer_quality.md)."""
 GROWTH = 0.3
-"""Power of the scale that the support is multiplied with: blurred votes favour maps that draw the points together."""
+"""Power of the scale that the support is multiplied with (chosen; ablation as above): blurred votes favour
+maps that draw the points together."""
 LARGEST = 3.0
-"""Factor round the expected scale, either way."""
+"""Factor round the expected scale, either way (chosen)."""
+MOST_TURN = 1.6
+"""Rotation of a pair's similarity in radians beyond which it is no hypothesis, about a right angle (chosen)."""
 SHARPNESS = 15.0
-"""Posterior weight is exp(SHARPNESS · score)."""
-_PAIRS, _SINGLES, _BEST, _ROUNDS, _KEPT, _CANDIDATES = 500, 700, 16, 6, 150, 25
+"""Posterior weight is exp(SHARPNESS · score) (chosen)."""
+_PAIRS, _SINGLES = 500, 700
+"""Hypotheses from pairs (before those too near each other are dropped) and from single votes (chosen)."""
+_BEST, _ROUNDS, _NEIGHBOURS, _NARROWING = 16, 6, 6, 0.65
+"""Poses that are improved, how often, by how many neighbours each, and the search's width from round to round
+(chosen)."""
+_KEPT, _CANDIDATES = 150, 25
+"""Poses that stand for the posterior, and those of them that may be the placement (chosen)."""
+_SAME = 0.15
+"""Distance in sizes of the edit below which two poses share their posterior weight (chosen)."""
+_APART = 0.3
+"""Least distance of a pair's points in sizes of the edit (chosen)."""
+_DRAWN_SCALE, _DRAWN_TURN = 0.5, 0.4
+"""Standard deviations of a single vote's log-scale and rotation; narrower than the prior (chosen)."""
+_STEP, _SPIN = 0.06, 0.2
+"""Width of the first round: shift in short sides of the target, log-scale and rotation (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +89,7 @@ class Poses:
         count = min(_CANDIDATES, len(self.a))
         overlap = _overlaps(self.a, self.b, self.quad, count)
         spread = self._distances(count=len(self.a))
-        weights = np.exp(SHARPNESS * (self.scores - self.scores[0])) / (spread < 0.15).sum(1)
+        weights = np.exp(SHARPNESS * (self.scores - self.scores[0])) / (spread < _SAME).sum(1)
         weights /= weights.sum()
         expected = overlap @ weights
         best = int(expected.argmax())
@@ -96,7 +114,7 @@ def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, see
     pins : Correspondences, optional
         Pairs that must hold: one fixes the shift, two or more fix the similarity.
     seed : int
-        Of the samples.
+        Seed of the samples.
 
     Returns
     -------
@@ -106,7 +124,7 @@ def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, see
     Raises
     ------
     GeometryError
-        If no pose within the limits can be formed.
+        If two or more pins give no similarity.
     """
     search = _Search(evidence, pins)
     if pins is not None and len(pins.source) > 1:
@@ -115,19 +133,17 @@ def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, see
         return Poses(a, b, search.score(a, b), evidence.quad)
     rng = np.random.default_rng(seed)
     a, b = search.hypotheses(rng, seed)
-    if not len(a):
-        raise GeometryError("The matches agree on no placement.")
     scores = search.score(a, b)
     pool = [(a, b, scores)]
     best = np.argsort(-scores)[:_BEST]
     a, b, scores = a[best], b[best], scores[best]
-    for turn in range(_ROUNDS):
-        near_a, near_b = search.near(rng, a, b, 0.65**turn)
+    for step in range(_ROUNDS):
+        near_a, near_b = search.near(rng, a, b, _NARROWING**step)
         near_scores = search.score(near_a, near_b)
         pool.append((near_a, near_b, near_scores))
         a, b = np.append(a, near_a), np.append(b, near_b)
         scores = np.append(scores, near_scores)
-        best = np.argsort(-scores)[: max(4, _BEST - 3 * turn)]
+        best = np.argsort(-scores)[: max(4, _BEST - 3 * step)]
         a, b, scores = a[best], b[best], scores[best]
     a, b = np.concatenate([part[0] for part in pool]), np.concatenate([part[1] for part in pool])
     scores = np.concatenate([part[2] for part in pool])
@@ -155,7 +171,7 @@ class _Search:
         evidence, points = self.evidence, self.points
         draw = _Draw(evidence, rng, seed)
         i, j = rng.choice(len(points), (2, 2 * _PAIRS), p=evidence.weights)
-        far = np.abs(points[i] - points[j]) > 0.3 * evidence.extent
+        far = np.abs(points[i] - points[j]) > _APART * evidence.extent
         i, j = i[far], j[far]
         at_i, at_j = draw(i), draw(j)
         if self.pin is not None:
@@ -167,20 +183,20 @@ class _Search:
         span = np.where(np.abs(span) < 1e-6, np.inf, span)
         a = (at_i - at_j) / span
         sane = (np.abs(a) > evidence.expected_scale / LARGEST) & (np.abs(a) < evidence.expected_scale * LARGEST)
-        sane &= np.abs(np.angle(a)) < 1.6
+        sane &= np.abs(np.angle(a)) < MOST_TURN
         a, b = a[sane], (at_i - a * points[i])[sane]
         i = rng.choice(len(points), _SINGLES, p=evidence.weights)
-        drawn = np.exp(rng.normal(0, 0.5, _SINGLES) + 1j * rng.normal(0, 0.4, _SINGLES))
+        drawn = np.exp(rng.normal(0, _DRAWN_SCALE, _SINGLES) + 1j * rng.normal(0, _DRAWN_TURN, _SINGLES))
         single = evidence.expected_scale * drawn
         a = np.concatenate([a, single])
         return a, self._pinned(a, np.concatenate([b, draw(i) - single * points[i]]))
 
     def near(self, rng: np.random.Generator, a: Complex, b: Complex, width: float) -> tuple[Complex, Complex]:
-        """Six neighbours of each pose, turned and scaled about the edit's centre."""
-        a, b = np.repeat(a, 6), np.repeat(b, 6)
-        step = width * 0.06 * min(self.evidence.target_size)
+        """Neighbours of each pose, turned and scaled about the edit's centre."""
+        a, b = np.repeat(a, _NEIGHBOURS), np.repeat(b, _NEIGHBOURS)
+        step = width * _STEP * min(self.evidence.target_size)
         centre = a * self.centre + b + step * (rng.normal(size=len(a)) + 1j * rng.normal(size=len(a)))
-        a = a * np.exp(0.2 * width * (rng.normal(size=len(a)) + 1j * rng.normal(size=len(a))))
+        a = a * np.exp(_SPIN * width * (rng.normal(size=len(a)) + 1j * rng.normal(size=len(a))))
         return a, self._pinned(a, centre - a * self.centre)
 
     def _pinned(self, a: Complex, b: Complex) -> Complex:

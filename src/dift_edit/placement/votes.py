@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dift_edit.errors import GeometryError
+from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.coords import Points, inside, rescale_points, to_grid
 
@@ -34,19 +34,19 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 TEMPERATURE = 0.05
-"""Of both softmaxes over cosine similarities."""
+"""Of both softmaxes over cosine similarities (chosen; ablation in docs/transfer_quality.md)."""
 TOLERANCE = 0.06
-"""Standard deviation of a part's displacement, in short sides of the target."""
+"""Standard deviation of a part's displacement, in short sides of the target (chosen; ablation as above)."""
 TOLERANCE_GROWTH = 0.07
-"""What is added to it per distance from the edit."""
+"""What is added to it per distance from the edit (chosen; ablation as above)."""
 REACH = 0.4
-"""Distance from the edit, in units of its size, at which a point weighs 1/e."""
+"""Distance from the edit, in units of its size, at which a point weighs 1/e (chosen; ablation as above)."""
 RING = 0.5
-"""Width of the finely sampled ring round the edit, in units of its longer side."""
+"""Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
-"""Points across the edit's and the picture's longer side."""
+"""Points across the edit's and the image's longer side (chosen)."""
 MAX_CELLS = 2400
-"""Cells of a map; finer maps are averaged down to it for the votes."""
+"""Cells of a map; finer maps are averaged down to it for the votes (chosen, for memory and time)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,6 @@ def gather_evidence(
     *,
     source_mask: Mask | None = None,
     target_mask: Mask | None = None,
-    across: int = ACROSS,
     reach: float = REACH,
     affinity: Affinity | None = None,
 ) -> Evidence:
@@ -205,8 +204,6 @@ def gather_evidence(
         (4, 2) the edit's corners in source pixels.
     source_mask, target_mask : ndarray, optional
         (H, W) bool of the pictures' sizes: where the source may be used; where in the target matches may lie.
-    across : int
-        Points across the edit's longer side.
     reach : float
         How far points outside the edit count, see `REACH`.
     affinity : Affinity, optional
@@ -218,10 +215,12 @@ def gather_evidence(
 
     Raises
     ------
+    EditError
+        If the source mask leaves nothing.
     GeometryError
-        If a mask leaves nothing.
+        If the target mask leaves nothing.
     """
-    points, share = _points(quad, source.image_size, across)
+    points, share = _points(quad, source.image_size)
     low, high = quad.min(0), quad.max(0)
     extent = float(np.sqrt(np.prod(high - low)))
     distance = np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0), axis=1)
@@ -231,7 +230,7 @@ def gather_evidence(
     weights = mass * np.exp(-distance / (reach * extent))
     keep = weights > 1e-4 * weights.max(initial=0)
     if not weights[keep].sum() > 0:
-        raise GeometryError("The source mask leaves nothing of the edit's surroundings: enlarge it.")
+        raise EditError("The source mask leaves nothing of the edit's surroundings: enlarge it.")
     points, mass, distance = points[keep], mass[keep], distance[keep]
     weights = weights[keep] / weights[keep].sum()
     votes = (affinity or Affinity.of(source, target)).votes(points, source.image_size)
@@ -336,17 +335,17 @@ def _coarse(features: FeatureMap) -> torch.Tensor:
     return unit
 
 
-def _points(quad: Points, size: tuple[int, int], across: int) -> tuple[Points, Array]:
+def _points(quad: Points, size: tuple[int, int]) -> tuple[Points, Array]:
     """The points, and the area in source pixels that each stands for."""
     low, high = quad.min(0), quad.max(0)
     longer = float((high - low).max())
-    fine = grid_points(quad, size, ring=RING, across=across)
+    fine = grid_points(quad, size, ring=RING, across=ACROSS)
     whole = np.array([(0, 0), (size[0] - 1, 0), (size[0] - 1, size[1] - 1), (0, size[1] - 1)], dtype=np.float64)
     wide = grid_points(whole, size, ring=0, across=ACROSS_PICTURE)
     margin = RING * longer
     wide = wide[((wide < low - margin) | (wide > high + margin)).any(1)]
     areas = np.concatenate([
-        np.full(len(fine), (longer / across) ** 2), np.full(len(wide), (max(size) / ACROSS_PICTURE) ** 2),
+        np.full(len(fine), (longer / ACROSS) ** 2), np.full(len(wide), (max(size) / ACROSS_PICTURE) ** 2),
     ])  # fmt: skip
     return np.concatenate([fine, wide]), areas
 

@@ -1,6 +1,7 @@
 """The engines: how the map from source to target is made, once it is known roughly where the edit belongs."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -12,29 +13,75 @@ from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.base import MatrixTransform, Transform
 from dift_edit.geometry.coords import Points
-from dift_edit.geometry.estimate import Correspondences, fit_affine, fit_homography, fit_similarity, reweighted
+from dift_edit.geometry.estimate import (
+    Correspondences,
+    constrained,
+    fit_affine,
+    fit_homography,
+    fit_similarity,
+    hold_pairs,
+    reweighted,
+    translation,
+)
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas, triangulate
 from dift_edit.geometry.thin_plate import ThinPlateSpline, fit_thin_plate
+from dift_edit.matching.points import match_points
 from dift_edit.placement.votes import Evidence
 
-__all__ = ["MODELS", "guided_pairs", "hold_pins", "notebook", "quad_lattice"]
+__all__ = ["Fit", "MODELS", "bend_through_pins", "fit_model", "guided_pairs", "notebook", "quad_lattice"]
 
 WINDOW = 0.08
-"""Standard deviation, in short sides of the target, of the window round the placed position in which a part may lie."""
+"""Standard deviation, in short sides of the target, of the window round the placed position in which a part may lie
+(chosen)."""
 SHRINK = 1.0
-"""How strongly affine maps and homographies of semantic matches are drawn toward the similarity."""
+"""How strongly affine maps and homographies of semantic matches are drawn toward the similarity (chosen)."""
 BENDING, EXACT_BENDING = 1.0, 1e-3
-"""Stiffness of meshes and splines for semantic matches, and for matches of one and the same surface."""
+"""Stiffness of meshes and splines for semantic matches, and for matches of one and the same surface (chosen)."""
 LATTICE = 6
-"""Vertices of the mesh across the edit."""
+"""Vertices of the mesh across the edit (chosen)."""
 MARGIN, FRAME = 0.25, 0.9
-"""Size of the mesh's free part and of its fixed outline round the edit, in units of the edit."""
+"""Size of the mesh's free part and of its fixed outline round the edit, in units of the edit (chosen)."""
 LEAST_AREA = 0.3
-"""A triangle keeps at least this share of the area that the unbent map gives it."""
-PIN_WEIGHT = 1e5
+"""A triangle keeps at least this share of the area that the unbent map gives it (chosen)."""
+STRENGTHS = (1.0, 0.7, 0.5, 0.3, 0.15)
+"""Shares of a bend that are tried, until one keeps the areas (chosen)."""
+UNFOLDED = 1e-3
+"""The same share where pins ask for the map: it may do anything but fold (chosen)."""
+OWN_VERTEX = 0.75
+"""A pin whose triangle is by less than this share the mesh's free part's becomes a vertex of its own (chosen)."""
 
 Array = npt.NDArray[np.float64]
-Model = Callable[[Correspondences, MatrixTransform, Points, float, bool], Transform]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What an engine fits its map to.
+
+    Attributes
+    ----------
+    pairs : Correspondences
+        Weighted pairs.
+    start : MatrixTransform
+        The similarity that was found.
+    quad : ndarray
+        (4, 2) the edit's corners in source pixels.
+    size : float
+        Length in target pixels that tolerances are shares of: the target's short side.
+    exact : bool
+        Whether the pairs are places of one and the same surface, right to a fraction of a pixel.
+    pins : Correspondences or None
+        Pairs that the map has to hold.
+    """
+
+    pairs: Correspondences
+    start: MatrixTransform
+    quad: Points
+    size: float
+    exact: bool
+    pins: Correspondences | None = None
+
+
+Model = Callable[[Fit], Transform]
 
 
 def guided_pairs(evidence: Evidence, placed: MatrixTransform, window: float = WINDOW) -> Correspondences:
@@ -71,78 +118,209 @@ def guided_pairs(evidence: Evidence, placed: MatrixTransform, window: float = WI
     return Correspondences(evidence.points, target, weights)
 
 
-def _similarity(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
-    return _on_exact(pairs, size, fit_similarity) if exact else placed
+def fit_model(engine: str, fit: Fit) -> Transform:
+    """Fit an engine's map, and let it hold the pins.
+
+    First the map is fitted without pins. It is moved by what it misses the pins near the pairs by, on average, so that
+    one pin moves an edit as a whole. Then the engine's own least-squares problem is solved with the pins as equality
+    constraints (pairs of infinite weight): a matrix stays as near to the moved map over the edit as it can, a mesh and
+    a spline bend.
+
+    Parameters
+    ----------
+    engine : str
+        One of `MODELS`.
+    fit : Fit
+        Pairs, start and pins.
+
+    Returns
+    -------
+    Transform
+        It misses pins that it has not the freedom for; a similarity holds one or two, an affine map three, a homography
+        four, meshes and splines more. Where pins would fold the edit, a map of less freedom is taken.
+    """
+    found = MODELS[engine](replace(fit, pins=None))
+    if fit.pins is None:
+        return found
+    move = translation(_mean_miss(found, fit.pins, fit.pairs))
+    if isinstance(found, MatrixTransform):
+        return hold_matrix(found.then(move), fit.pins, fit.quad, FREEDOM[engine])
+    moved = replace(fit, pairs=replace(fit.pairs, target=move(fit.pairs.target)), start=fit.start.then(move))
+    return MODELS[engine](moved)
 
 
-def _on_exact(
-    pairs: Correspondences, size: float, fit: Callable[[Correspondences], MatrixTransform]
-) -> MatrixTransform:
+def _mean_miss(found: Transform, pins: Correspondences, pairs: Correspondences) -> Points:
+    """(2,) from where a map has the pins to where they are held, on average over those in the box of the pairs."""
+    near = ((pins.source >= pairs.source.min(0)) & (pins.source <= pairs.source.max(0))).all(1)
+    if not near.any():
+        return np.zeros(2)
+    mean: Points = (pins.target - found(pins.source))[near].mean(0)
+    return mean
+
+
+FREEDOM = {"similarity": 4, "affine": 6, "homography": 8, "notebook": 8}
+"""Engine → numbers that its matrix has."""
+
+
+def hold_matrix(found: MatrixTransform, pins: Correspondences, quad: Points, freedom: int) -> MatrixTransform:
+    """The map nearest to a matrix over an edit that holds pins.
+
+    Parameters
+    ----------
+    found : MatrixTransform
+        What is known without the pins.
+    pins : Correspondences
+        The pinned pairs.
+    quad : ndarray
+        (4, 2) the edit's corners.
+    freedom : {4, 6, 8}
+        Of a similarity, an affine map, a homography.
+
+    Returns
+    -------
+    MatrixTransform
+        Of less freedom where the edit would be folded.
+    """
+    lattice = quad_lattice(quad)
+    for numbers in (8, 6, 4):
+        if numbers > freedom:
+            continue
+        try:
+            held = hold_pairs(found, pins, lattice, numbers)
+        except GeometryError:
+            continue
+        if _keeps_areas(held(lattice), found(lattice), UNFOLDED):
+            return held
+    return found
+
+
+def bend_through_pins(start: MatrixTransform, pins: Correspondences, quad: Points) -> ThinPlateSpline | None:
+    """The spline that bends a similarity through pins.
+
+    Parameters
+    ----------
+    start : MatrixTransform
+        The map without the bend.
+    pins : Correspondences
+        At least three that are not on a line.
+    quad : ndarray
+        (4, 2) the edit's corners.
+
+    Returns
+    -------
+    ThinPlateSpline or None
+        None when there is none, or it would fold.
+    """
+    low, high = np.minimum(quad.min(0), pins.source.min(0)), np.maximum(quad.max(0), pins.source.max(0))
+    try:
+        spline = fit_thin_plate(pins.source, pins.target - start(pins.source), base=start, box=np.stack([low, high]))
+    except GeometryError:
+        return None
+    return spline if spline_keeps_areas(spline, quad) else None
+
+
+def _similarity(fit: Fit) -> MatrixTransform:
+    return _on_exact(fit, fit_similarity) if fit.exact else fit.start
+
+
+def _on_exact(fit: Fit, solve: Callable[[Correspondences], MatrixTransform]) -> MatrixTransform:
     """A fit to all exact pairs, not to the largest part of them that a stiff map can hold: a bent surface has many."""
-    start = fit(pairs)
-    left = np.linalg.norm(start(pairs.source) - pairs.target, axis=1)
-    return reweighted(pairs, start, threshold=max(0.01 * size, 2.5 * float(np.median(left))), fit=fit)[0]
+    start = solve(fit.pairs)
+    left = np.linalg.norm(start(fit.pairs.source) - fit.pairs.target, axis=1)
+    return reweighted(fit.pairs, start, threshold=max(0.01 * fit.size, 2.5 * float(np.median(left))), fit=solve)[
+        0
+    ]  # both numbers chosen
 
 
-def _affine(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
-    if exact:
-        return _on_exact(pairs, size, fit_affine)
-    fit = partial(fit_affine, toward=placed, shrink=SHRINK)
-    return reweighted(pairs, placed, threshold=WINDOW * size, fit=fit)[0]
+def _affine(fit: Fit) -> MatrixTransform:
+    if fit.exact:
+        return _on_exact(fit, fit_affine)
+    solve = partial(fit_affine, toward=fit.start, shrink=SHRINK)
+    return reweighted(fit.pairs, fit.start, threshold=WINDOW * fit.size, fit=solve)[0]
 
 
-def _homography(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
-    if exact:
-        return _on_exact(pairs, size, fit_homography)
-    start = _affine(pairs, placed, quad, size, exact)
-    assert isinstance(start, MatrixTransform)
-    fit = partial(fit_homography, toward=start, shrink=2 * SHRINK)
-    found = reweighted(pairs, start, threshold=WINDOW * size, fit=fit)[0]
-    return found if _keeps_areas(found(quad_lattice(quad)), start(quad_lattice(quad)), LEAST_AREA) else start
+def _homography(fit: Fit) -> MatrixTransform:
+    if fit.exact:
+        return _on_exact(fit, fit_homography)
+    start, lattice = _affine(fit), quad_lattice(fit.quad)
+    solve = partial(fit_homography, toward=start, shrink=2 * SHRINK)
+    found = reweighted(fit.pairs, start, threshold=WINDOW * fit.size, fit=solve)[0]
+    return found if _keeps_areas(found(lattice), start(lattice), LEAST_AREA) else start
 
 
-def _mesh(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
+def _mesh(fit: Fit) -> PiecewiseAffine:
     """Triangles on a lattice over the edit, moved by regularised robust least squares; the outline stays."""
-    free, frame = quad_lattice(quad, margin=MARGIN), _frame(quad)
-    vertices = np.concatenate([free, frame])
-    triangles = triangulate(vertices)
-    plain = PiecewiseAffine(vertices, placed(vertices), triangles, placed)
-    index, share = plain._finder(pairs.source)
-    seen = index >= 0
-    design = np.zeros((int(seen.sum()), len(vertices)))
-    np.put_along_axis(design, triangles[index[seen]], share[seen], 1)
-    design = design[:, : len(free)]
-    wanted = (pairs.target - placed(pairs.source))[seen]
+    pairs, start, pins = fit.pairs, fit.start, fit.pins
+    free, frame = quad_lattice(fit.quad, margin=MARGIN), _frame(fit.quad)
+    plain = _unbent(free, frame, start)
+    rows = wanted_pins = np.zeros((0, len(free)))
+    fixed = np.zeros((len(frame), 2))
+    if pins is not None:
+        index, share = plain.barycentric(pins.source)
+        own = (share * (plain.triangles[index] < len(free))).sum(1) * (index >= 0) < OWN_VERTEX
+        if own.any():  # pins round the edit are vertices that are moved by what the similarity misses them by
+            around = np.concatenate([fit.quad, pins.source[own]])
+            low, high = around.min(0), around.max(0)
+            frame = _frame(np.array([low, (high[0], low[1]), high, (low[0], high[1])]))
+            fixed = np.concatenate([(pins.target - start(pins.source))[own], np.zeros((len(frame), 2))])
+            plain = _unbent(free, np.concatenate([pins.source[own], frame]), start)
+        rows, known = _design(plain, pins.source[~own], len(free))
+        wanted_pins = (pins.target - start(pins.source))[~own] - known @ fixed
+    seen = plain.barycentric(pairs.source)[0] >= 0
+    design, known = _design(plain, pairs.source[seen], len(free))
+    wanted = (pairs.target - start(pairs.source))[seen] - known @ fixed
     weights = pairs.weights[seen] / max(pairs.weights[seen].sum(), 1e-300)
-    stiff = _bending_matrix() * (EXACT_BENDING if exact else BENDING) / len(free)
-    scale = (0.02 if exact else WINDOW / 2) * size
+    stiff = _bending_matrix() * (EXACT_BENDING if fit.exact else BENDING) / len(free)
+    scale = (0.02 if fit.exact else WINDOW / 2) * fit.size  # 0.02 chosen
     trust = np.ones(len(weights))
     offsets = np.zeros((len(free), 2))
-    for _ in range(6):
+    for _ in range(6):  # enough for the weights to settle
         u = weights * trust
-        normal = design.T @ (u[:, None] * design) + stiff
-        offsets = np.linalg.solve(normal + 1e-9 * np.eye(len(free)), design.T @ (u[:, None] * wanted))
+        normal = design.T @ (u[:, None] * design) + stiff + 1e-9 * np.eye(len(free))
+        offsets = constrained(normal, design.T @ (u[:, None] * wanted), rows, wanted_pins)
         miss = np.linalg.norm(design @ offsets - wanted, axis=1) / scale
-        trust = np.where(pairs.weights[seen] >= PIN_WEIGHT, 1, 1 / (1 + miss**2) ** 2)
-    bend = np.concatenate([offsets, np.zeros((len(frame), 2))])
-    base = placed(vertices)
-    for strength in (1.0, 0.7, 0.5, 0.3, 0.15):
-        if _keeps_areas(base + strength * bend, base, LEAST_AREA, triangles):
-            return PiecewiseAffine(vertices, base + strength * bend, triangles, placed)
+        trust = 1 / (1 + miss**2) ** 2
+    bend, base = np.concatenate([offsets, fixed]), plain.target
+    least = LEAST_AREA if pins is None else UNFOLDED
+    for strength in STRENGTHS:
+        if _keeps_areas(base + strength * bend, base, least, plain.triangles):
+            return PiecewiseAffine(plain.source, base + strength * bend, plain.triangles, start)
     return plain
 
 
-def _spline(pairs: Correspondences, placed: MatrixTransform, quad: Points, size: float, exact: bool) -> Transform:
+def _unbent(free: Points, fixed: Points, start: MatrixTransform) -> PiecewiseAffine:
+    vertices = np.concatenate([free, fixed])
+    return PiecewiseAffine(vertices, start(vertices), triangulate(vertices), start)
+
+
+def _design(mesh: PiecewiseAffine, points: Points, free: int) -> tuple[Array, Array]:
+    """(N, free) and (N, V − free) shares of the mesh's free and of its other vertices in points inside."""
+    index, share = mesh.barycentric(points)
+    design = np.zeros((len(points), len(mesh.source)))
+    np.put_along_axis(design, mesh.triangles[index], share, 1)
+    return design[:, :free], design[:, free:]
+
+
+def _spline(fit: Fit) -> ThinPlateSpline | MatrixTransform:
     """A smoothing thin-plate spline of what the matches leave over, bounded to the edit's surroundings."""
-    mesh = _mesh(pairs, placed, quad, size, exact)
-    lattice = quad_lattice(quad, margin=MARGIN)
-    offsets = mesh(lattice) - placed(lattice)
-    box = np.stack([lattice.min(0), lattice.max(0)])
-    for strength in (1.0, 0.7, 0.5, 0.3, 0.15):
-        spline = fit_thin_plate(lattice, strength * offsets, base=placed, smoothing=1e-4, box=box)
-        if spline_keeps_areas(spline, quad):
+    mesh = _mesh(fit)
+    centres = quad_lattice(fit.quad, margin=MARGIN)
+    offsets = mesh(centres) - fit.start(centres)
+    smoothing = np.full(len(centres), 1e-4)  # chosen: the mesh's vertices are smooth already
+    low, high = centres.min(0), centres.max(0)
+    if fit.pins is not None:  # they take the place of vertices nearby, and are met exactly
+        pinned = fit.pins.source
+        gap = np.linalg.norm(centres[:, None] - pinned, axis=2).min(1)
+        far = gap > 0.5 * np.linalg.norm(centres[1] - centres[0])
+        centres, smoothing = np.concatenate([centres[far], pinned]), np.append(smoothing[far], np.zeros(len(pinned)))
+        offsets = np.concatenate([offsets[far], fit.pins.target - fit.start(pinned)])
+        low, high = np.minimum(low, pinned.min(0)), np.maximum(high, pinned.max(0))
+    box = np.stack([low, high])
+    for strength in STRENGTHS:
+        spline = fit_thin_plate(centres, strength * offsets, base=fit.start, smoothing=smoothing, box=box)
+        if spline_keeps_areas(spline, fit.quad, LEAST_AREA if fit.pins is None else UNFOLDED):
             return spline
-    return placed
+    return fit.start
 
 
 MODELS: dict[str, Model] = {
@@ -152,65 +330,14 @@ MODELS: dict[str, Model] = {
     "mesh": _mesh,
     "spline": _spline,
 }
-"""Engine → function of the pairs, the similarity found, the edit's quad, the size in target pixels that tolerances
-refer to, and whether the pairs are exact."""
+"""Engine → how it fits its map. Meshes and splines hold the pins themselves; the others need `fit_model` for it."""
 
 
-def spline_keeps_areas(spline: ThinPlateSpline, quad: Points) -> bool:
+def spline_keeps_areas(spline: ThinPlateSpline, quad: Points, least: float = LEAST_AREA) -> bool:
     """Whether a spline folds or collapses nowhere round an edit."""
     jacobian = np.linalg.det(spline.jacobians(quad_lattice(quad, margin=1.0, across=25)))
     plain = np.linalg.det(spline.base.matrix[:2, :2] / spline.base.matrix[2, 2])
-    return bool((jacobian / plain > LEAST_AREA).all())
-
-
-def hold_pins(transform: Transform, pins: Correspondences, quad: Points, engine: str) -> Transform:
-    """Make a transform hold pinned pairs exactly, as far as the engine has the freedom.
-
-    Parameters
-    ----------
-    transform : Transform
-        The map that was found.
-    pins : Correspondences
-        The pinned pairs.
-    quad : ndarray
-        (4, 2) the edit's corners.
-    engine : str
-        A "similarity" holds one or two pins, "affine" three, "homography" four, each more in the least-squares sense;
-        other engines bend.
-
-    Returns
-    -------
-    Transform
-
-    Raises
-    ------
-    GeometryError
-        If the pins contradict each other or would fold the edit.
-    """
-    count = len(pins.source)
-    if np.abs(transform(pins.source) - pins.target).max() < 1e-6:
-        return transform
-    base = transform if isinstance(transform, MatrixTransform) else getattr(transform, "base", None)
-    if base is None:
-        base = getattr(transform, "outside", None)
-    if not isinstance(base, MatrixTransform):
-        raise GeometryError("The pins cannot be held by this engine: choose another one.")
-    if count == 1:
-        shift = pins.target[0] - transform(pins.source)[0]
-        move = MatrixTransform(np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]]))
-        return transform.then(move)  # type: ignore[attr-defined, no-any-return]
-    if engine == "similarity" or count == 2:
-        return fit_similarity(pins)
-    if engine == "affine" or (engine == "homography" and count == 3):
-        return fit_affine(pins)
-    if engine == "homography":
-        return fit_homography(pins)
-    base = fit_similarity(pins)
-    low, high = np.minimum(quad.min(0), pins.source.min(0)), np.maximum(quad.max(0), pins.source.max(0))
-    spline = fit_thin_plate(pins.source, pins.target - base(pins.source), base=base, box=np.stack([low, high]))
-    if not spline_keeps_areas(spline, quad):
-        raise GeometryError("The pins would fold the edit over itself: check which points belong together.")
-    return spline
+    return bool((jacobian / plain > least).all())
 
 
 def notebook(source: FeatureMap, quad: Points, target: FeatureMap, *, seed: int = 0) -> MatrixTransform:
@@ -223,7 +350,7 @@ def notebook(source: FeatureMap, quad: Points, target: FeatureMap, *, seed: int 
     quad : ndarray
         (4, 2) the edit's corners in source pixels.
     seed : int
-        Of the random pixels.
+        Seed of the random pixels.
 
     Returns
     -------
@@ -238,8 +365,6 @@ def notebook(source: FeatureMap, quad: Points, target: FeatureMap, *, seed: int 
     ----------
     Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, the notebook on edit propagation.
     """
-    from dift_edit.matching.points import match_points
-
     low = np.clip(np.ceil(quad.min(0)), 0, np.asarray(source.image_size) - 1)
     high = np.clip(np.floor(quad.max(0)), low, np.asarray(source.image_size) - 1)
     x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from dift_edit.atomic_files import parse_json
-from dift_edit.edits.base import as_quad
 from dift_edit.edits.layers import hides
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, as_quad
 from dift_edit.geometry.coords import as_points
 from dift_edit.rendering.warp import quad_matrix
 from dift_edit.report.previews import preview_name, write_previews
@@ -204,13 +203,15 @@ def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: R
         matrix = _corners_matrix(made.pins)
         transform: Transform = MatrixTransform(matrix)
         row = replace(
-            row, reason="placed by hand", confidence=1.0, engine="pins", mesh=None, matrix=matrix.tolist(),
+            row, reason="placed by hand", confidence=1.0, confidence_source="pins", engine="pins", on_surface=False,
+            mesh=None, matrix=matrix.tolist(),
             quad=np.round(transform(remake.edit.quad), 6).tolist(), mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
         )  # fmt: skip
     else:
         placement = remake.locate(image, made.pins)
         transform = placement.transform
-        row = replace(row, reason="searched again with pins").with_placement(placement, remake.edit.quad)
+        reason = "; ".join(filter(None, ("searched again with pins", placement.reason)))
+        row = replace(row, reason=reason).with_placement(placement, remake.edit.quad)
     result = remake.edit.apply(image, transform, source=remake.source, compositing=remake.compositing)
     output_sha256 = folder.save_image(result, name)
     write_previews(folder, row.id, image, result, remake.preview_size)

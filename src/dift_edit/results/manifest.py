@@ -32,6 +32,8 @@ class Row:
         Why it was not applied, in words; or what speaks against a placement.
     confidence : float or None
         In [0, 1]; None when the target failed.
+    confidence_source : str or None
+        What the confidence rests on: "fitted" (calibrated), "surface", "pins" or "none" (no placement was found).
     quad : list or None
         Four corners [x, y] in target pixels: top left, top right, bottom right, bottom left of the edit.
     matrix : list or None
@@ -42,6 +44,8 @@ class Row:
         Whether the target shows the object mirrored.
     engine : str
         What placed it.
+    on_surface : bool
+        Whether the source's very surface was recognised in the target.
     model : dict
         ``id``, ``revision`` and ``sha256`` of the weights.
     seed : int
@@ -67,11 +71,13 @@ class Row:
     status: str
     reason: str = ""
     confidence: float | None = None
+    confidence_source: str | None = None
     quad: list[list[float]] | None = None
     matrix: list[list[float]] | None = None
     mesh: list[list[list[float]]] | None = None
     mirrored: bool = False
     engine: str = ""
+    on_surface: bool = False
     model: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     seconds: float = 0.0
@@ -104,7 +110,7 @@ class Row:
         return asdict(self)
 
     def with_placement(self, placement: Any, quad: Any) -> "Row":
-        """The row with a placement's quad, matrix or mesh, confidence, mirroring and engine, rounded to 1e-6.
+        """The row with a placement's quad, matrix or mesh, confidence, mirroring and engine, rounded.
 
         Parameters
         ----------
@@ -120,8 +126,10 @@ class Row:
             matrix=None if matrix is None else np.asarray(matrix, dtype=np.float64).tolist(),
             mesh=None if matrix is not None else _plain(placement.transform(_lattice(quad)).reshape(_LINES, _LINES, 2)),
             confidence=round(float(placement.confidence), 6),
+            confidence_source=str(placement.confidence_source),
             mirrored=bool(placement.mirrored),
             engine=str(placement.engine),
+            on_surface=bool(placement.on_surface),
         )
 
 
@@ -202,6 +210,7 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "confidence": pyarrow.float64(),
         "seconds": pyarrow.float64(),
         "mirrored": pyarrow.bool_(),
+        "on_surface": pyarrow.bool_(),
         "seed": pyarrow.int64(),
     }
     plain = [row.to_dict() for row in rows]

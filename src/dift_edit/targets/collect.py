@@ -64,21 +64,23 @@ class Targets:
         return iter(self.targets)
 
 
-def collect_targets(
-    paths: Iterable[str | Path], *, lists: Iterable[str | Path] = (), leave_out: Iterable[str | Path] = ()
-) -> Targets:
-    """Find the target pictures.
+Paths = str | Path | Iterable[str | Path]
+"""One path, or several."""
+
+
+def collect_targets(paths: Paths, *, lists: Paths = (), leave_out: Paths = ()) -> Targets:
+    """Find the target images.
 
     Parameters
     ----------
-    paths : iterable of path
+    paths : path, or iterable of path
         Files, folders (searched with their sub-folders, hidden files left out), glob patterns, fsspec URLs.
         A named file that does not exist stays a target, so that its row can say so.
-    lists : iterable of path
+    lists : path, or iterable of path
         Files that name targets: ``.txt`` (one path, pattern or URL a line; "-" for standard input), ``.csv``,
         ``.jsonl`` or ``.parquet`` with a column ``path`` and, if wished, ``id`` and ``output``. Relative paths are
         relative to the list's folder.
-    leave_out : iterable of path
+    leave_out : path, or iterable of path
         Files and folders that are no targets when a folder or pattern contains them: the output folder, the edited
         source, the sticker.
 
@@ -91,13 +93,17 @@ def collect_targets(
     DiftEditError
         If a list cannot be read, or gives one id to two targets.
     """
-    collector = _Collector({os.path.realpath(path) for path in leave_out if not is_url(str(path))})
-    for path in paths:
+    collector = _Collector({os.path.realpath(path) for path in _several(leave_out) if not is_url(str(path))})
+    for path in _several(paths):
         collector.add(os.fspath(path))
-    for listed in lists:
+    for listed in _several(lists):
         for entry in read_target_list(os.fspath(listed)):
             collector.add(**entry)
     return Targets(collector.targets, collector.skipped)
+
+
+def _several(paths: Paths) -> Iterable[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else paths
 
 
 class _Collector:

@@ -23,14 +23,14 @@ from dift_edit.clips.tracking.appearance import Grey, flow, grey
 from dift_edit.clips.tracking.path import Path
 from dift_edit.clips.tracking.pose import map_points, quad_side
 from dift_edit.clips.tracking.straight import Straightener
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.geometry.base import Chain, MatrixTransform, Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas
 from dift_edit.imaging.image import Image
-from dift_edit.placement.warp_models import LATTICE, LEAST_AREA, MODELS
+from dift_edit.placement.warp_models import LATTICE, LEAST_AREA, MODELS, STRENGTHS, Fit
 
-__all__ = ["Bends", "BentPlane", "find_bends", "smooth_offsets"]
+__all__ = ["Bends", "find_bends", "smooth_offsets"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,40 +41,6 @@ _FLAT = 1e-3  # pull of every vertex to where the plane has it, as a share of a 
 _SURE = 100.0  # weight of the keyframe, which is not bent
 _ROUNDS = 3
 _FARTHEST = 0.3  # of the side: offsets beyond are no bending
-
-
-@dataclass(frozen=True, eq=False)
-class BentPlane:
-    """A mesh in the keyframe, then the plane's homography: the map from the keyframe to a frame."""
-
-    mesh: Transform
-    plane: MatrixTransform
-
-    @property
-    def matrix(self) -> Matrix | None:
-        """None: the map is not given by one matrix."""
-        return None
-
-    def __call__(self, points: Points) -> Points:
-        """Map (N, 2) points."""
-        return self.plane(self.mesh(points))
-
-    def inverse(self) -> Transform:
-        """The map from the frame to the keyframe."""
-        return _Straightened(self.plane.inverse(), self.mesh.inverse())
-
-
-@dataclass(frozen=True, eq=False)
-class _Straightened:
-    plane: MatrixTransform
-    mesh: Transform
-    matrix: None = None
-
-    def __call__(self, points: Points) -> Points:
-        return self.mesh(self.plane(points))
-
-    def inverse(self) -> Transform:
-        return BentPlane(self.mesh.inverse(), self.plane.inverse())
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +65,11 @@ class Bends:
         if not offsets.any():
             return plane
         before = signed_areas(self.mesh.source, self.mesh.triangles)
-        for strength in (1.0, 0.7, 0.5, 0.3, 0.15):
+        for strength in STRENGTHS:
             moved = self.mesh.source + strength * offsets
             if (signed_areas(moved, self.mesh.triangles) / before > LEAST_AREA).all():
                 bent = PiecewiseAffine(self.mesh.source, moved, self.mesh.triangles, self.mesh.outside)
-                return BentPlane(bent, plane)
+                return Chain((bent, plane))
         return plane
 
 
@@ -178,7 +144,7 @@ class _Look:
 
     def _mesh(self, source: Points, target: Points) -> PiecewiseAffine:
         pairs = Correspondences(source, target, np.ones(len(source)))
-        mesh = MODELS["mesh"](pairs, MatrixTransform(np.eye(3)), self._quad, 4 * self._side, True)
+        mesh = MODELS["mesh"](Fit(pairs, MatrixTransform(np.eye(3)), self._quad, 4 * self._side, exact=True))
         assert isinstance(mesh, PiecewiseAffine)
         return mesh
 

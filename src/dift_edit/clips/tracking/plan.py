@@ -9,8 +9,9 @@ import numpy as np
 from dift_edit.clips.io import Clip
 from dift_edit.clips.tracking.path import Keyframe
 from dift_edit.clips.tracking.pose import map_points, quad_matrices, quad_side
-from dift_edit.edits.base import Edit, as_quad, check_edit
+from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import EditError
+from dift_edit.geometry.base import as_quad
 from dift_edit.geometry.coords import Points
 
 __all__ = ["Keyframes", "Part", "plan_clip"]
