@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments; the flags of the settings come from their fields."""
     from dift_edit.compositing import Compositing
     from dift_edit.label_propagation import PropagationSettings
+    from dift_edit.recipe import DIFFERENCE_KINDS
     from dift_edit.settings import add_settings_arguments
     from dift_edit.tracking.settings import SequenceSettings
 
@@ -31,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="the frame after editing: what changed is the edit",
     )
+    edit.add_argument(
+        "--edited-as", choices=DIFFERENCE_KINDS, default="auto",
+        help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
+    )  # fmt: skip
     edit.add_argument(
         "--frame",
         metavar="K",
@@ -66,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Track, render, write; what was tracked stays on the disk until the output is whole."""
     if args.mask or args.points is not None:
         return _run_labels(args)
+    from dift_edit.cli._batch import notes_told, say
     from dift_edit.clip_job import process_clip
     from dift_edit.compositing import Compositing
     from dift_edit.features.registry import load_featurizer
@@ -74,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.video_io import open_clip
 
     clip = open_clip(args.clip, fps=args.fps)
-    edit, keyframes = _edits(args, clip)
+    with notes_told(say, quiet=args.quiet):
+        edit, keyframes = _edits(args, clip)
     report = process_clip(
         clip, edit, args.output,
         featurizer=load_featurizer(args.model, device=args.device), keyframes=keyframes,
@@ -145,7 +152,7 @@ def _edits(args: argparse.Namespace, clip: Any) -> tuple[Any, Any]:
         if args.sticker:
             return Sticker.from_file(path, at=args.at, quad=quad, source_size=clip.size)
         frame %= count
-        return edit_from_difference(next(clip.read(frame, frame + 1)), load_image(path))
+        return edit_from_difference(next(clip.read(frame, frame + 1)), load_image(path), kind=args.edited_as)
 
     edits = {frame % count: make(path, frame) for path, frame in zip(given, frames, strict=True)}
     if len(edits) > 1:
