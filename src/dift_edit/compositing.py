@@ -27,10 +27,11 @@ from dift_edit.sampling import in_threads
 from dift_edit.settings import option
 from dift_edit.warp import RESAMPLINGS, Box, Warped, premultiplied
 
-__all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
+__all__ = ["ARTWORKS", "BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
 
 Floats = npt.NDArray[np.float32]
 
+ARTWORKS = ("auto", "keep", "flip")
 BLENDS = ("over", "laplacian", "poisson", "poisson-mixed")
 _STRIP = 1 << 20
 """Pixels blended at once."""
@@ -55,6 +56,12 @@ class Compositing:
     texture: float = option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
     linear_light: bool = option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
     resampling: str = option("bilinear", "how the edit is resampled", choices=RESAMPLINGS)
+    artwork: str = option(
+        "auto",
+        "whether a sticker on a mirrored target is mirrored with the object (flip) or reads as on the source (keep); "
+        "auto keeps the parts with text",
+        choices=ARTWORKS,
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -82,9 +82,15 @@ def propagate(
 def _stream(run: Callable[[Image], Transfer], targets: Any, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
     def work(target: Any) -> Transfer:
         picture = _read(target)
-        return failed(reason=picture) if isinstance(picture, str) else run(picture)
+        if isinstance(picture, str):
+            return failed(reason=picture, target=str(target) if isinstance(target, str | Path) else "")
+        result = run(picture)
+        return replace(result, target=str(target)) if isinstance(target, str | Path) else result
 
-    waiting = _expanded([targets] if isinstance(targets, str | Path | Image) else targets)
+    if isinstance(targets, str | Path):
+        waiting: Iterator[Any] = (found.path for found in collect_targets([targets]))
+    else:
+        waiting = _expanded([targets] if isinstance(targets, Image) else targets)
     lanes = lanes_of_this_process()
     with arithmetic_threads(), ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads) as threads:
         running = deque(threads.submit(work, each) for each in islice(waiting, lanes))
@@ -102,7 +108,10 @@ def _expanded(targets: Iterable[Any]) -> Iterator[Any]:
     """Targets with folders and patterns replaced by the files that they stand for."""
     for target in targets:
         if isinstance(target, str | Path):
-            yield from (found.path for found in collect_targets([target]))
+            try:
+                yield from (found.path for found in collect_targets([target]))
+            except DiftEditError:  # a folder that is not there: reading it says so, and the others go on
+                yield target
         else:
             yield target
 

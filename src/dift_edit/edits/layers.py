@@ -9,11 +9,12 @@ from dift_edit.compositing import Compositing
 from dift_edit.coords import Points
 from dift_edit.edits.base import Edit
 from dift_edit.edits.redaction import Redaction
+from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.image import Image
 
-__all__ = ["Layers", "hides"]
+__all__ = ["Layers", "artwork_on", "hides"]
 
 
 class Layers:
@@ -70,3 +71,31 @@ class Layers:
 def hides(edit: Edit) -> bool:
     """Whether an edit, or a layer of it, is a redaction: a target without it still shows what should be hidden."""
     return any(map(hides, edit.edits)) if isinstance(edit, Layers) else isinstance(edit, Redaction)
+
+
+def artwork_on(edit: Edit, transform: Transform, compositing: Compositing | None) -> str:
+    """What becomes of the stickers of an edit on a mirrored target.
+
+    Parameters
+    ----------
+    edit : Edit
+        The edit.
+    transform : Transform
+        Source pixels to target pixels.
+    compositing : Compositing or None
+        How it is put on; the defaults when None.
+
+    Returns
+    -------
+    {"", "kept", "flipped", "partly kept"}
+        Empty where nothing is mirrored, or the edit holds no sticker.
+    """
+    if isinstance(edit, Sticker):
+        return edit.artwork_on(transform, (compositing or Compositing()).artwork)
+    if not isinstance(edit, Layers):
+        return ""
+    each = [
+        artwork_on(part, transform, own or compositing) for part, own in zip(edit.edits, edit.settings, strict=True)
+    ]
+    said = set(each) - {""}
+    return "" if not said else said.pop() if len(said) == 1 else "partly kept"

@@ -26,6 +26,7 @@ _SHOWN = (
     "quad",
     "mesh",
     "mirrored",
+    "artwork",
     "engine",
     "size",
     "review",

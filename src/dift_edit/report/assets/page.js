@@ -187,7 +187,7 @@ function drawDetail() {
   if (row.output) $("open").href = row.output.split("/").map(encodeURIComponent).join("/");
   const facts = {
     Target: row.target, Result: row.output, Reason: row.reason, Engine: row.engine,
-    Mirrored: row.mirrored ? "yes" : null, Size: row.size ? row.size.join(" × ") : null,
+    Mirrored: row.mirrored ? (row.artwork ? `yes, artwork ${row.artwork}` : "yes") : null, Size: row.size ? row.size.join(" × ") : null,
     Corners: kept.pins.length ? "moved by hand" : null,
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value)
