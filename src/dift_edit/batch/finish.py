@@ -15,6 +15,7 @@ from dift_edit.report.page import write_page
 from dift_edit.report.previews import preview_name, write_previews
 from dift_edit.report.sheet import write_contact_sheet
 from dift_edit.storage import read_image
+from dift_edit.targets import row_path
 
 __all__ = ["journal_path", "rows_of", "write_manifest", "write_missing_previews", "write_review"]
 
@@ -74,7 +75,7 @@ def write_missing_previews(folder: OutputFolder, journal: Journal, *, max_pixels
         if row.size is None or all(folder.exists(preview_name(row.id, kind)) for kind in kinds):
             continue
         with contextlib.suppress(ImageError):
-            before, _ = read_image(row.target, max_pixels=max_pixels)
+            before, _ = read_image(row_path(row.target, row.id, str(folder)), max_pixels=max_pixels)
             after = read_image(f"{folder}/{row.output}", max_pixels=max_pixels)[0] if row.output else None
             write_previews(folder, row.id, before, after, preview_size)
             made += 1

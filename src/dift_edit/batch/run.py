@@ -31,7 +31,7 @@ from dift_edit.recipe import Job, save_job
 from dift_edit.report.previews import write_source_preview
 from dift_edit.settings import BatchSettings
 from dift_edit.storage import local_path
-from dift_edit.targets import Targets, collect_targets
+from dift_edit.targets import Targets, collect_targets, with_settled_ids
 
 __all__ = ["run_batch", "run_job"]
 
@@ -130,6 +130,7 @@ def run_batch(
     tell = tell or (lambda _event, **_data: None)
     if not isinstance(targets, Targets):
         targets = collect_targets(targets, leave_out=[output])
+    targets = with_settled_ids(targets, output)
     for path, reason in targets.skipped:
         tell("skipped", path=path, reason=reason)
     if not len(targets):
@@ -236,8 +237,9 @@ class _Run:
         journal.set_plan(names)
         todo = []
         for target in self.targets:
-            row = journal.rows.get(target.id)
-            if row and still_valid(Row.from_dict(row), self.folder, retry_failed=self.batch.retry_failed):
+            known = journal.rows.get(target.id)
+            row = known and Row.from_dict({**known, "target": target.path})
+            if row and still_valid(row, self.folder, retry_failed=self.batch.retry_failed):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))
