@@ -100,7 +100,7 @@ def test_several_things_become_layers(scene):
 
 def test_the_kind_can_be_given(scene):
     after = disc_sticker().apply(scene, similarity())
-    for kind, expected in (("paint", PaintLayer), ("erase", Erase), ("redact", Redaction), ("adjust", ColorAdjust)):
+    for kind, expected in (("paint", PaintLayer), ("erase", Erase), ("redact", Redaction), ("recolour", ColorAdjust)):
         assert type(edit_from_difference(scene, after, kind=kind)) is expected
     with pytest.raises(EditError, match="kind"):
         edit_from_difference(scene, after, kind="nope")

@@ -1,10 +1,11 @@
-"""mkdocs hooks: the reference of the command line from its parsers, and a place in the menu for every page."""
+"""mkdocs hooks: a place in the menu for every page. Run as a program, it writes docs/commands.md from the parsers."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-MARKER = "<!-- commands -->"
+COMMANDS = Path(__file__).parents[1] / "docs" / "commands.md"
+MARKER = "<!-- below: written by tools/docs_hooks.py -->\n"
 GUIDES = {
     "tutorial-cli.md": ("Tutorial", "Command line"),
     "tutorial-python.md": ("Tutorial", "Python"),
@@ -40,11 +41,6 @@ def on_config(config: Any) -> Any:
         groups.setdefault(group, []).append({title: page})
     config["nav"] = [{"Start": "index.md"}, *({group: pages} for group, pages in groups.items())]
     return config
-
-
-def on_page_markdown(markdown: str, **_more: Any) -> str:
-    """Put the reference where a page has the marker."""
-    return markdown.replace(MARKER, commands_page()) if MARKER in markdown else markdown
 
 
 def commands_page() -> str:
@@ -83,3 +79,14 @@ def _help(action: argparse.Action) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""
+
+
+def written_page() -> str:
+    """What docs/commands.md has to hold: its own words above the marker, the reference below."""
+    head = COMMANDS.read_text(encoding="utf-8").partition(MARKER)[0]
+    return f"{head}{MARKER}\n{commands_page().strip()}\n"
+
+
+if __name__ == "__main__":
+    COMMANDS.write_text(written_page(), encoding="utf-8")
+    print(COMMANDS)

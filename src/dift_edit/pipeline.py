@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dift_edit.edits.base import Edit, check_edit
-from dift_edit.errors import DiftEditError
+from dift_edit.edits.layers import artwork_on
+from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.features.execution import is_out_of_memory
+from dift_edit.imaging.files import save_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing
+from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings
 
 __all__ = ["Transfer", "doubt", "failure", "split_options", "transfer"]
@@ -41,6 +44,10 @@ class Transfer:
         The weights that were used.
     seconds : float
         Time taken.
+    target : str
+        Path of the target, as it was given; empty for one that came from memory.
+    artwork : {"", "kept", "flipped", "partly kept"}
+        What became of a sticker on a mirrored target: see `Compositing.artwork`. Empty where nothing is mirrored.
     """
 
     status: str
@@ -50,6 +57,42 @@ class Transfer:
     settings: TransferSettings
     model: ModelInfo
     seconds: float = 0.0
+    target: str = ""
+    artwork: str = ""
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the result into a folder, under the target's name.
+
+        Parameters
+        ----------
+        folder : path
+            It is made where it does not exist. An earlier file of that name in it is replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OutputError
+            If the edit was not applied, the target has no file name, the file would replace the target itself, or it
+            cannot be written.
+        """
+        name = self.target or "the target"
+        if self.status != "applied" or self.image is None:
+            raise OutputError(f"There is no result to save for {name}, the edit was not applied: {self.reason}.")
+        if not self.target:
+            raise OutputError("The target came from memory and has no file name: use image.save(path).")
+        folder = Path(folder)
+        path = folder / safe_name(Path(self.target).name)
+        if path.exists() and path.samefile(self.target):
+            raise OutputError(f"The result would replace the target {self.target}: choose another folder.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"The folder {folder} cannot be made ({error.strerror}): choose another one.") from error
+        return save_image(self.image, path)
 
 
 def transfer(
@@ -98,11 +141,10 @@ def transfer(
     source = as_image(source)
     check_edit(edit, source.size)
     settings, hints = split_options(settings, options, source.size)
-    made = partial(Transfer, settings=settings, model=featurizer.model)
-    name = str(target) if isinstance(target, str | Path) else "The target"
+    name = str(target) if isinstance(target, str | Path) else str(target.name) if getattr(target, "file", None) else ""
+    made = partial(Transfer, settings=settings, model=featurizer.model, target=name)
     try:
         picture = as_image(target)
-        name = str(picture.file.path) if picture.file else name
         placement = locate(
             source,
             edit.quad,
@@ -116,10 +158,11 @@ def transfer(
         reason = doubt(placement, settings.min_confidence)
         image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
     except Exception as error:  # noqa: BLE001 - what is wrong with the caller's input was raised before
-        return made(status="failed", reason=failure(error, name), seconds=time.perf_counter() - start)
+        return made(status="failed", reason=failure(error, name or "The target"), seconds=time.perf_counter() - start)
     status = "abstained" if reason else "applied"
     seconds = time.perf_counter() - start
-    return made(status=status, reason=reason, image=image, placement=placement, seconds=seconds)
+    artwork = "" if reason else artwork_on(edit, placement.transform, compositing)
+    return made(status=status, reason=reason, image=image, placement=placement, seconds=seconds, artwork=artwork)
 
 
 def failure(error: Exception, name: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from dift_edit.imaging.image import Image
 
-__all__ = ["Blend", "Engine", "ImageLike", "Mirror", "PointsLike", "QuadLike", "Resampling", "Status"]
+__all__ = ["Artwork", "Blend", "Engine", "ImageLike", "Mirror", "PointsLike", "QuadLike", "Resampling", "Status"]
 
 ImageLike: TypeAlias = Union["Image", str, os.PathLike[str], "PIL.Image.Image", "torch.Tensor", "npt.NDArray[Any]"]
 """An `Image`, the path of a file, a Pillow image, a tensor (C, H, W), or an array (H, W), (H, W, 3) or (H, W, 4)."""
@@ -36,3 +36,6 @@ Blend: TypeAlias = Literal["over", "laplacian", "poisson", "poisson-mixed"]
 
 Resampling: TypeAlias = Literal["bilinear", "bicubic", "nearest"]
 """How an edit is resampled."""
+
+Artwork: TypeAlias = Literal["auto", "keep", "flip"]
+"""Whether a sticker on a mirrored target is mirrored, too."""

@@ -14,6 +14,7 @@ from dift_edit.report.sheet import write_contact_sheet
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row, manifest_jsonl, manifest_parquet
+from dift_edit.targets.collect import row_path
 from dift_edit.targets.storage import read_image
 
 __all__ = ["journal_path", "rows_of", "write_manifest", "write_missing_previews", "write_review"]
@@ -74,7 +75,7 @@ def write_missing_previews(folder: OutputFolder, journal: Journal, *, max_pixels
         if row.size is None or all(folder.exists(name) for name in names if name and folder.keeps(name)):
             continue
         with contextlib.suppress(ImageError):
-            before, _ = read_image(row.target, max_pixels=max_pixels)
+            before, _ = read_image(row_path(row.target, row.id, str(folder)), max_pixels=max_pixels)
             after = None
             if row.output and folder.keeps(row.output):
                 result = f"{folder}/{row.output}" if folder.local is None else str(folder.path(row.output))

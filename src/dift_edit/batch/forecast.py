@@ -62,10 +62,11 @@ class Forecast:
     def text(self) -> str:
         """The same for people."""
         free = "" if self.free is None else f" of {self.free / 1e6:.0f} MB free"
+        processes = plural(self.workers, "process", "es")
         lines = [
-            f"targets: {self.targets} ({self.skipped} other files are left out)",
+            f"targets: {self.targets} ({plural(self.skipped, 'other file')} left out)",
             f"sample:  {self.sampled} handled, {self.failed} of them failed",
-            f"time:    about {_duration(self.seconds)} in {self.workers} processes, {self.seconds_each:.2f} s a photo",
+            f"time:    about {_duration(self.seconds)} in {processes}, {self.seconds_each:.2f} s a photo",
             f"space:   about {self.bytes / 1e6:.0f} MB{free}",
         ]
         if self.free is not None and self.bytes > self.free:
@@ -130,6 +131,11 @@ def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def plural(count: int, noun: str, ending: str = "s") -> str:
+    """A number and its noun."""
+    return f"{count} {noun}{'' if count == 1 else ending}"
 
 
 def _duration(seconds: float) -> str:

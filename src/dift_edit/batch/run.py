@@ -30,7 +30,7 @@ from dift_edit.results.manifest import Row
 from dift_edit.results.names import RESERVED_FOLDERS, name_outputs
 from dift_edit.settings import BatchSettings
 from dift_edit.settings import fingerprint as digest_of
-from dift_edit.targets.collect import Paths, Targets, collect_targets
+from dift_edit.targets.collect import Paths, Targets, collect_targets, with_settled_ids
 from dift_edit.targets.storage import local_path
 
 __all__ = ["run_batch", "run_job"]
@@ -126,6 +126,7 @@ def run_batch(
     tell = tell or (lambda _event, **_data: None)
     if not isinstance(targets, Targets):
         targets = collect_targets(targets, leave_out=[p for p in (output, unredacted_folder(output)) if p])
+    targets = with_settled_ids(targets, output)
     for path, reason in targets.skipped:
         tell("skipped", path=path, reason=reason)
     if not len(targets):
@@ -243,8 +244,9 @@ class _Run:
         journal.set_plan(names)
         todo = []
         for target in self.targets:
-            row = journal.rows.get(target.id)
-            if row and still_valid(Row.from_dict(row), self.folder, retry_failed=self.batch.retry_failed):
+            earlier = journal.rows.get(target.id)
+            row = earlier and Row.from_dict({**earlier, "target": target.path})
+            if row and still_valid(row, self.folder, retry_failed=self.batch.retry_failed):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, lanes_of_this_process, set_arithmetic_threads
 from dift_edit.edits.base import Edit, check_edit
+from dift_edit.errors import DiftEditError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import DEFAULT_MAX_PIXELS
 from dift_edit.imaging.image import Image, as_image
@@ -83,13 +85,18 @@ def _stream(run: Callable[[Image], Transfer], targets: Any, failed: Callable[...
     """
 
     def work(target: Any) -> Transfer:
+        named = str(target) if isinstance(target, str | Path) else ""
         try:
             picture = _read(target)
         except Exception as error:  # noqa: BLE001 - the row of one target; the others go on
-            return failed(reason=failure(error, str(target) if isinstance(target, str | Path) else "The target"))
-        return run(picture)
+            return failed(reason=failure(error, named or "The target"), target=named)
+        result = run(picture)
+        return replace(result, target=named) if named else result
 
-    waiting = _expanded([targets] if isinstance(targets, str | Path | Image) else targets)
+    if isinstance(targets, str | Path):
+        waiting: Iterator[Any] = (found.path for found in collect_targets([targets]))
+    else:
+        waiting = _expanded([targets] if isinstance(targets, Image) else targets)
     lanes = lanes_of_this_process()
     with ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads) as threads:
         while chunk := list(islice(waiting, lanes)):
@@ -102,7 +109,10 @@ def _expanded(targets: Iterable[Any]) -> Iterator[Any]:
     """Targets with folders and patterns replaced by the files that they stand for."""
     for target in targets:
         if isinstance(target, str | Path):
-            yield from (found.path for found in collect_targets([target]))
+            try:
+                yield from (found.path for found in collect_targets([target]))
+            except DiftEditError:  # a folder that is not there: reading it says so, and the others go on
+                yield target
         else:
             yield target
 

@@ -195,7 +195,7 @@ class Worker:
         )
         if result is None:
             return row
-        row = replace(row, status=result.status, reason=result.reason)
+        row = replace(row, status=result.status, reason=result.reason, artwork=result.artwork)
         return row if result.placement is None else row.with_placement(result.placement, work.edit.quad)
 
 

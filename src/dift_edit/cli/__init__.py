@@ -31,6 +31,8 @@ COMMANDS = {
     "search": "dift_edit.cli.search",
 }
 """Command → module."""
+_RESUMED = ("demo", "propagate", "sequence", "run")
+_GO_ON = "What is done is kept: run the same command again to go on."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dift-edit {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        print(f"Interrupted. {_GO_ON if args.command in _RESUMED else ''}".rstrip(), file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dift_edit.errors import OutputError
@@ -24,7 +26,8 @@ def run_told(args: argparse.Namespace, run: Any) -> int:
     """Call ``run(tell)`` and turn its summary into an exit status; a full disk is 1, not a bad argument."""
     teller = JsonTeller() if args.log_json else Teller(quiet=args.quiet)
     try:
-        return int(run(teller).exit_status)
+        with notes_told(lambda text: teller("note", text=text), quiet=args.quiet):
+            return int(run(teller).exit_status)
     except OutputError as error:
         teller.close()
         if not teller.started:
@@ -33,6 +36,39 @@ def run_told(args: argparse.Namespace, run: Any) -> int:
         return 1
     finally:
         teller.close()
+
+
+@contextmanager
+def notes_told(tell: Callable[[str], object], *, quiet: bool) -> Iterator[None]:
+    """Hand on what the library logs: what it found in an edit, and warnings; those alone with `quiet`."""
+    handler = _Notes(tell)
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger = logging.getLogger("dift_edit")
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(handler.level)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+class _Notes(logging.Handler):
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one message on; a warning is called one."""
+        text = record.getMessage()
+        self._tell(f"warning: {text}" if record.levelno >= logging.WARNING else text)
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 class Teller:
@@ -69,12 +105,12 @@ class Teller:
 
     def _skipped_file(self, path: str, reason: str) -> None:
         self._skipped += 1
-        if self._skipped <= _MOST_SKIPPED:
+        if self._skipped <= _MOST_SKIPPED and not self._quiet:
             self._say(f"skipped {shown(path)}: {reason}")
 
     def _planned(self, total: int, kept: int, todo: int, **_more: Any) -> None:
         self.started = True
-        if self._skipped > _MOST_SKIPPED:
+        if self._skipped > _MOST_SKIPPED and not self._quiet:
             self._say(f"… and {self._skipped - _MOST_SKIPPED} more files were skipped")
         if kept:
             self._say(f"{kept} of {total} targets were done before; {todo} to do")
@@ -98,10 +134,12 @@ class Teller:
 
     def _summary(self, summary: Any) -> None:
         self.close()
+        from dift_edit.batch.forecast import plural
+
         counts = summary.counts
         line = f"{counts['applied']} applied, {counts['abstained']} abstained, {counts['failed']} failed"
         if summary.skipped:
-            line += f", {len(summary.skipped)} files skipped"
+            line += f", {plural(len(summary.skipped), 'file')} skipped"
         done = len(summary.rows) - summary.kept
         if done:
             line += f"; {done} in {summary.seconds:.1f} s ({done / summary.seconds:.2f} photos/s)"
@@ -162,9 +200,10 @@ def unredacted_folder_line(folder: str) -> str:
     )
 
 
-def dry_run(job: Any) -> int:
+def dry_run(job: Any, *, quiet: bool) -> int:
     """Print what a job would do."""
     from dift_edit.batch.forecast import forecast
 
-    print(forecast(job).text())
+    with notes_told(say, quiet=quiet):
+        print(forecast(job).text())
     return 0

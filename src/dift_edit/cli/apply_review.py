@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Move rejected results, put edits with pins on again, and write the manifest and the page anew."""
+    """Carry out the decisions one by one, and write the manifest and the page anew."""
     from dift_edit.batch.finish import journal_path, write_manifest, write_review
     from dift_edit.cli._batch import shown, unredacted_lines
     from dift_edit.report.decisions import apply_decisions, read_decisions
@@ -29,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
     with Journal(journal_path(folder, create=False)) as journal:
         folder.hides = bool(journal.job.get("redaction"))
         decisions = read_decisions(args.decisions, journal.job.get("fingerprint", ""))
-        remake = _remake(folder) if any(made.pins for made in decisions) else None
+        undone = {key for key, row in journal.rows.items() if row["status"] == "abstained"}
+        needed = any(made.pins or (made.decision == "accepted" and made.id in undone) for made in decisions)
+        remake = _remake(folder) if needed else None
         for row, action in apply_decisions(folder, journal, decisions, remake):
             kind, _, reason = action.partition(": ")
             counts[kind] += 1
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     for line in unredacted_lines(exposed, len(rows)):
         print(line, file=sys.stderr)
     print(", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no decisions")
-    return 1 if counts["not remade"] else 0
+    return 1 if counts["not remade"] or counts["not applied"] else 0
 
 
 def _remake(folder: Any) -> Any:

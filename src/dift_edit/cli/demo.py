@@ -13,6 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="DIR", default="dift-edit-demo", help="folder for the results (default: %(default)s)"
     )
+    parser.add_argument(
+        "--copy-samples", metavar="DIR", help="only copy the sample pictures into a folder, to try other commands on"
+    )
     add_log_arguments(parser)
 
 
@@ -20,8 +23,11 @@ def run(args: argparse.Namespace) -> int:
     """Put the sample sticker on all sample targets, and say what to look at."""
     from dift_edit.batch import run_job
     from dift_edit.cli._batch import run_told, shown
-    from dift_edit.samples import sample_job
+    from dift_edit.samples import copy_samples, sample_job
 
+    if args.copy_samples:
+        print(f"Pictures: {shown(str(copy_samples(args.copy_samples)))}")
+        return 0
     folder = Path(args.output).resolve()
     status = run_told(args, lambda tell: run_job(sample_job(folder), tell=tell))
     if not args.quiet:

@@ -10,6 +10,7 @@ HELP = "carry one edit to many photos"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a job; the flags of its settings come from their fields."""
     from dift_edit.cli._batch import add_log_arguments
+    from dift_edit.job.recipe import DIFFERENCE_KINDS
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
 
@@ -29,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the same as four corners, from the top left clockwise",
     )
     edit.add_argument("--edited", metavar="EDITED", help="the source after editing: what changed is the edit")
+    edit.add_argument(
+        "--edited-as", choices=DIFFERENCE_KINDS, default="auto",
+        help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
+    )  # fmt: skip
     edit.add_argument(
         "--edit", metavar="JSON[,NAME=VALUE…]", action="append", default=[],
         help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top; "
@@ -103,6 +108,7 @@ def job_from(args: argparse.Namespace) -> Any:
         source=args.source,
         sticker=args.sticker,
         edited=args.edited,
+        edited_as=args.edited_as,
         edits=tuple(map(edit_file, args.edit)),
         at=args.at,
         quad=quad,
@@ -129,5 +135,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"Wrote {args.save_job}: run it with  dift-edit run {args.save_job}")
         return 0
     if args.dry_run:
-        return dry_run(job)
+        return dry_run(job, quiet=args.quiet)
     return run_told(args, lambda tell: run_job(job, tell=tell))

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     def run_one(job: Job, cache: str) -> int:
         if args.dry_run:
-            return dry_run(job)
+            return dry_run(job, quiet=args.quiet)
         return run_told(args, lambda tell: run_job(job, cache=cache, tell=tell))
 
     status = 0

@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments; the flags of the settings come from their fields."""
     from dift_edit.clips.labels import PropagationSettings
     from dift_edit.clips.tracking.settings import SequenceSettings
+    from dift_edit.job.recipe import DIFFERENCE_KINDS
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import add_settings_arguments
 
@@ -31,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="the frame after editing: what changed is the edit",
     )
+    edit.add_argument(
+        "--edited-as", choices=DIFFERENCE_KINDS, default="auto",
+        help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
+    )  # fmt: skip
     edit.add_argument(
         "--frame",
         metavar="K",
@@ -66,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Track, render, write; what was tracked stays on the disk until the output is whole."""
     if args.mask or args.points is not None:
         return _run_labels(args)
+    from dift_edit.cli._batch import notes_told, say
     from dift_edit.clips.io import open_clip
     from dift_edit.clips.job import process_clip
     from dift_edit.clips.tracking.settings import SequenceSettings
@@ -75,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.settings import settings_from_arguments
 
     clip = open_clip(args.clip, fps=args.fps)
-    edit, keyframes = _edits(args, clip)
+    with notes_told(say, quiet=args.quiet):
+        edit, keyframes = _edits(args, clip)
     if not args.quiet:
         for part in edit.values() if isinstance(edit, dict) else [edit]:
             for text in cautions(part):
@@ -150,7 +157,7 @@ def _edits(args: argparse.Namespace, clip: Any) -> tuple[Any, Any]:
         if args.sticker:
             return Sticker.from_file(path, at=args.at, quad=quad, source_size=clip.size)
         frame %= count
-        return edit_from_difference(next(clip.read(frame, frame + 1)), load_image(path))
+        return edit_from_difference(next(clip.read(frame, frame + 1)), load_image(path), kind=args.edited_as)
 
     edits = {frame % count: make(path, frame) for path, frame in zip(given, frames, strict=True)}
     if len(edits) > 1:

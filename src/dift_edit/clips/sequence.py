@@ -52,8 +52,9 @@ class FrameTransfer(Transfer):
 
     Attributes
     ----------
-    status, reason, image, placement, settings, model, seconds
-        As of every `Transfer`; an "abstained" frame is one that does not show the edit.
+    status, reason, image, placement, settings, model, seconds, target, artwork
+        As of every `Transfer`; an "abstained" frame is one that does not show the edit, `target` and `artwork` are
+        empty.
     frame : int
         Its number.
     opacity : float

@@ -8,13 +8,14 @@ import numpy as np
 from dift_edit.edits.base import Edit
 from dift_edit.edits.erase import Erase
 from dift_edit.edits.redaction import Redaction
+from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 
-__all__ = ["Layers", "cautions", "hides", "reaching"]
+__all__ = ["Layers", "artwork_on", "cautions", "hides", "reaching"]
 
 
 class Layers:
@@ -104,3 +105,31 @@ def reaching(edit: Edit, transform: Transform, size: tuple[int, int]) -> Edit | 
     kept = [(reaching(part, transform, size), given) for part, given in zip(edit.edits, edit.settings, strict=True)]
     found = [(part, given) for part, given in kept if part is not None]
     return Layers([part for part, _ in found], [given for _, given in found]) if found else None
+
+
+def artwork_on(edit: Edit, transform: Transform, compositing: Compositing | None) -> str:
+    """What becomes of the stickers of an edit on a mirrored target.
+
+    Parameters
+    ----------
+    edit : Edit
+        The edit.
+    transform : Transform
+        Source pixels to target pixels.
+    compositing : Compositing or None
+        How it is put on; the defaults when None.
+
+    Returns
+    -------
+    {"", "kept", "flipped", "partly kept"}
+        Empty where nothing is mirrored, or the edit holds no sticker.
+    """
+    if isinstance(edit, Sticker):
+        return edit.artwork_on(transform, (compositing or Compositing()).artwork)
+    if not isinstance(edit, Layers):
+        return ""
+    each = [
+        artwork_on(part, transform, own or compositing) for part, own in zip(edit.edits, edit.settings, strict=True)
+    ]
+    said = set(each) - {""}
+    return "" if not said else said.pop() if len(said) == 1 else "partly kept"

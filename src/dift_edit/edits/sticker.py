@@ -1,12 +1,15 @@
 """A picture with transparency, placed on the source."""
 
+import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dift_edit.edits.artwork import Part, artwork_parts, is_mirrored, kept_upright
 from dift_edit.edits.base import alpha_box, check_edit, source_context
 from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform, as_quad
@@ -17,6 +20,10 @@ from dift_edit.rendering.compositing import Compositing, composite
 from dift_edit.rendering.warp import corners, premultiplied, quad_matrix, warp_layer
 
 __all__ = ["Sticker"]
+
+_log = logging.getLogger(__name__)
+_TINY = 8
+"""Pixels of the source below which a sticker is called tiny: less than a cell of most feature maps (chosen)."""
 
 
 class Sticker:
@@ -113,6 +120,7 @@ class Sticker:
         sticker = cls(image, quad, at=at)
         if source_size is not None:
             check_edit(sticker, (int(source_size[0]), int(source_size[1])), str(path))
+        _warn_if_tiny(sticker, path)
         return sticker
 
     def apply(
@@ -125,12 +133,45 @@ class Sticker:
     ) -> Image:
         """Put it on a target: see `dift_edit.edits.base.Edit`."""
         settings = compositing or Compositing()
-        warped = warp_layer(
-            self._layer, transform, target.size, matrix=self._layer_matrix, resampling=settings.resampling
-        )
+        layer = self._as_seen(transform, settings.artwork)
+        warped = warp_layer(layer, transform, target.size, matrix=self._layer_matrix, resampling=settings.resampling)
         return composite(
             target, warped, settings, context=source_context(source, self.quad, target, transform, settings)
         )
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        return artwork_parts(self._layer)
+
+    def _kept(self, artwork: str) -> list[Part]:
+        """The parts that are not mirrored with the object."""
+        return [part for part in self._parts if artwork == "keep" or part.text] if artwork != "flip" else []
+
+    def _as_seen(self, transform: Transform, artwork: str) -> npt.NDArray[np.float32]:
+        """The layer that a transform is applied to."""
+        if artwork == "flip" or not is_mirrored(transform, self.quad):
+            return self._layer
+        return kept_upright(self._layer, self._kept(artwork))
+
+    def artwork_on(self, transform: Transform, artwork: str) -> str:
+        """What `apply` does with the artwork on a mirrored target.
+
+        Parameters
+        ----------
+        transform : Transform
+            Source pixels to target pixels.
+        artwork : {"auto", "keep", "flip"}
+            See `Compositing`.
+
+        Returns
+        -------
+        {"", "kept", "flipped", "partly kept"}
+            Empty where the transform does not mirror.
+        """
+        if not is_mirrored(transform, self.quad):
+            return ""
+        kept = len(self._kept(artwork))
+        return "flipped" if kept == 0 else "kept" if kept == len(self._parts) else "partly kept"
 
     def recipe(self) -> dict[str, Any]:
         """Plain data: ``{"type": "sticker", "image": Image, "quad": [[x, y], …] or None}``."""
@@ -138,6 +179,16 @@ class Sticker:
 
     def __repr__(self) -> str:
         return f"Sticker({self.image!r}, quad={np.round(self.quad, 1).tolist()})"
+
+
+def _warn_if_tiny(sticker: Sticker, path: Path | str) -> None:
+    sides = np.linalg.norm(np.roll(sticker.quad, -1, axis=0) - sticker.quad, axis=1)
+    width, height = float(max(sides[0], sides[2])), float(max(sides[1], sides[3]))
+    if max(width, height) < _TINY:
+        _log.warning(
+            "%s covers only %.0f × %.0f pixels of the source, too little to be placed well or seen: "
+            "check --at, --quad or the sticker.", path, width, height,
+        )  # fmt: skip
 
 
 def _box_corners(at: Sequence[float], name: str) -> Points:

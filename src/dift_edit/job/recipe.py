@@ -26,6 +26,8 @@ from dift_edit.targets.storage import is_url
 __all__ = ["EditFile", "Job", "load_job", "save_job"]
 
 VERSION = 1
+DIFFERENCE_KINDS = ("auto", "paint", "recolour", "redact", "erase")
+"""What an edited source may be taken for, see `dift_edit.edits.edit_from_difference`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Job:
         The picture that the edit was made on.
     sticker, edited : str or None
         The edit: a picture with transparency, or the source after editing. At most one of them.
+    edited_as : {"auto", "paint", "recolour", "redact", "erase"}
+        What was done to the edited source.
     edits : tuple of EditFile
         For every other kind of edit; put on above it in this order, see `Layers`. A plain path stands for one that is
         blended as the job says.
@@ -84,6 +88,7 @@ class Job:
     source: str
     sticker: str | None = None
     edited: str | None = None
+    edited_as: str = "auto"
     edits: tuple[EditFile, ...] = ()
     at: tuple[float, ...] | None = None
     quad: tuple[tuple[float, float], ...] | None = None
@@ -106,6 +111,10 @@ class Job:
             raise EditError(
                 "A job needs one edit: give a sticker, an edited source or a file (--sticker, --edited, --edit)."
             )
+        if self.edited_as not in DIFFERENCE_KINDS:
+            raise EditError(f"edited_as is {self.edited_as!r}: use one of {', '.join(DIFFERENCE_KINDS)}.")
+        if self.edited is None and self.edited_as != "auto":
+            raise EditError("Only an edited source is taken for something: --edited-as goes with --edited.")
         if self.sticker is None and (self.at is not None or self.quad is not None):
             raise EditError("Only a sticker needs a place: --at and --quad go with --sticker.")
         if self.at is not None and self.quad is not None:
@@ -125,7 +134,7 @@ class Job:
         layers: list[Any] = [load_edit(each.file) for each in self.edits]
         settings = [each.compositing for each in self.edits]
         if self.edited is not None:
-            layers.insert(0, edit_from_difference(source, load_image(self.edited)))
+            layers.insert(0, edit_from_difference(source, load_image(self.edited), kind=self.edited_as))
         if self.sticker is not None:
             layers.insert(0, Sticker.from_file(self.sticker, at=self.at, quad=self.quad, source_size=source.size))
         settings = [*[None] * (len(layers) - len(settings)), *settings]
@@ -195,7 +204,7 @@ def _job_from(data: dict[str, Any]) -> Job:
     if data.get("version", VERSION) != VERSION:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
-    check_keys(edit, {"sticker", "edited", "files", "layers", "at", "quad"}, "[edit]")
+    check_keys(edit, {"sticker", "edited", "edited_as", "files", "layers", "at", "quad"}, "[edit]")
     check_keys(targets, {"paths", "lists"}, "[targets]")
     check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
@@ -210,6 +219,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         output=data["output"],
         sticker=text_of(edit, "sticker"),
         edited=text_of(edit, "edited"),
+        edited_as=text_of(edit, "edited_as") or "auto",
         edits=_edit_files(edit),
         at=numbers_of(edit.get("at"), 4, "at"),
         quad=corners_of(edit.get("quad")),
@@ -275,7 +285,9 @@ def format_job(job: Job) -> str:
     own = any(each.compositing for each in job.edits)
     files = None if own or not job.edits else [each.file for each in job.edits]
     edit: dict[str, Any] = {
-        "sticker": job.sticker, "edited": job.edited, "files": files, "at": job.at, "quad": job.quad,
+        "sticker": job.sticker, "edited": job.edited,
+        "edited_as": None if job.edited_as == "auto" else job.edited_as,
+        "files": files, "at": job.at, "quad": job.quad,
     }  # fmt: skip
     tables = {
         "edit": edit,

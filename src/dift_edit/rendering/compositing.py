@@ -25,12 +25,13 @@ from dift_edit.rendering.blending import extend_colors, gradient_blend, laplacia
 from dift_edit.rendering.resample import in_threads
 from dift_edit.rendering.warp import Box, Warped, premultiplied
 from dift_edit.settings import Settings, option
-from dift_edit.types import Blend, Resampling
+from dift_edit.types import Artwork, Blend, Resampling
 
-__all__ = ["BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
+__all__ = ["ARTWORKS", "BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
 
 Floats = npt.NDArray[np.float32]
 
+ARTWORKS = get_args(Artwork)
 BLENDS = get_args(Blend)
 _STRIP = 1 << 20
 """Pixels blended at once."""
@@ -49,6 +50,11 @@ class Compositing(Settings):
     texture: float = option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
     linear_light: bool = option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
     resampling: Resampling = option("bilinear", "how the edit is resampled")
+    artwork: Artwork = option(
+        "auto",
+        "whether a sticker on a mirrored target is mirrored with the object (flip) or reads as on the source (keep); "
+        "auto keeps the parts with text",
+    )
 
 
 def alpha_over(

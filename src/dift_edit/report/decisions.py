@@ -1,4 +1,6 @@
-"""What a reviewer decided, carried out: rejected results are moved away, pins and moved corners are followed."""
+"""What a reviewer decided, carried out: rejected results are moved away, accepted placements, pins and moved corners
+followed.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -8,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from dift_edit.atomic_files import parse_json
-from dift_edit.edits.layers import hides
+from dift_edit.edits.layers import artwork_on, hides
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, as_quad
 from dift_edit.geometry.coords import as_points
+from dift_edit.geometry.estimate import Correspondences, fit_affine
+from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.rendering.warp import quad_matrix
 from dift_edit.report.previews import preview_name, write_previews
 from dift_edit.results.folder import REJECTED, OutputFolder
 from dift_edit.results.journal import Journal
-from dift_edit.results.manifest import Row
+from dift_edit.results.manifest import Row, edit_lattice
+from dift_edit.targets.collect import row_path
 from dift_edit.targets.storage import read_image
 
 __all__ = ["Decision", "Remake", "apply_decisions", "read_decisions"]
@@ -126,15 +131,21 @@ def apply_decisions(
     decisions : list of Decision
         What was decided.
     remake : Remake or None
-        For decisions with pins.
+        For decisions with pins, and for abstained targets that were accepted.
 
     Yields
     ------
     row : Row
         The new row.
     action : str
-        "accepted", "rejected", "remade", "noted", or "not remade: …" with the reason; then the row stays as it was, but
-        a redaction's row fails and loses its result, which the reviewer found in the wrong place.
+        "accepted", "rejected", "remade", "noted", "applied as shown" or "withdrawn"; or "not remade: …" or
+        "not applied: …" with the reason: then the row stays as it was, but a redaction that cannot be remade fails and
+        loses its result, which the reviewer found in the wrong place.
+
+    Notes
+    -----
+    An abstained target that is accepted gets the edit at the place that the page showed. Its row becomes "applied"
+    and keeps its reason, which says what spoke against the placement; taking the decision back withdraws the result.
 
     Raises
     ------
@@ -147,6 +158,7 @@ def apply_decisions(
     for made in decisions:
         row = Row.from_dict(journal.rows[made.id])
         action = made.decision or "noted"
+        shown = row.status == "applied" and bool(row.reason) and not row.pins  # an abstained target that was accepted
         pins = [[list(point) for point in pin] for pin in made.pins]
         if made.pins and made.decision != "rejected" and pins != row.pins:
             if remake is None:
@@ -159,10 +171,26 @@ def apply_decisions(
                 if isinstance(error.__cause__, OSError) and isinstance(error, OutputError):
                     raise  # the folder cannot be written to: the next target would fail in the same way
                 if hides(remake.edit) and isinstance(error, EditError | GeometryError):
-                    row = _withdrawn(folder, row, str(error))
+                    row = _failed(folder, row, str(error))
                     journal.add(row.to_dict())
                 yield row, f"not remade: {error}"
                 continue
+        elif made.decision == "accepted" and row.status != "applied":
+            if row.status == "failed" or row.quad is None:
+                yield row, f"not applied: there is no placement that could be accepted ({row.reason})"
+                continue
+            if remake is None:
+                raise DiftEditError(
+                    f"{row.target} was accepted, but {folder}/job.toml is not there to put the edit on: "
+                    "put it back, or run the job again."
+                )
+            try:
+                row, action = _applied_as_shown(folder, row, journal.plan[row.id], remake), "applied as shown"
+            except (ImageError, EditError, GeometryError) as error:
+                yield row, f"not applied: {error}"
+                continue
+        elif shown and not made.pins and made.decision == "":
+            row, action = _withdrawn(folder, row), "withdrawn"
         row = _placed(folder, row, journal.plan[row.id], rejected=made.decision == "rejected")
         row = replace(row, review=made.decision, note=made.note, pins=pins)
         journal.add(row.to_dict())
@@ -190,15 +218,42 @@ def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row
     return replace(row, output=wanted)
 
 
-def _withdrawn(folder: OutputFolder, row: Row, reason: str) -> Row:
+def _failed(folder: OutputFolder, row: Row, reason: str) -> Row:
     """A redaction that could not be moved to where the reviewer wants it."""
     if row.output is not None and folder.exists(row.output):
         folder.remove(row.output)
     return replace(row, status="failed", reason=reason, confidence=0.0, output=None, output_sha256=None)
 
 
+def _applied_as_shown(folder: OutputFolder, row: Row, name: str, remake: Remake) -> Row:
+    """Put the edit where the row says that it lies."""
+    image, sha256 = _read(folder, row, remake)
+    if sha256 != row.target_sha256:
+        raise EditError(f"{row.target} was changed after its placement was found: run the job again")
+    if row.matrix is not None:
+        transform: Transform = MatrixTransform(np.asarray(row.matrix, dtype=np.float64))
+    elif row.mesh is not None:
+        lattice = edit_lattice(remake.edit.quad)
+        outside = fit_affine(Correspondences(lattice, np.reshape(row.mesh, (-1, 2)), np.ones(len(lattice))))
+        transform = PiecewiseAffine(lattice, np.reshape(row.mesh, (-1, 2)), triangulate(lattice), outside)
+    else:
+        raise EditError(f"The row of {row.target} holds no placement: run the job again")
+    return _put_on(folder, row, name, remake, (image, sha256), transform)
+
+
+def _withdrawn(folder: OutputFolder, row: Row) -> Row:
+    """An abstained target again: what was put on when it was accepted is removed."""
+    folder.remove(str(row.output))
+    folder.remove(preview_name(row.id, "after"))
+    return replace(row, status="abstained", output=None, output_sha256=None, artwork="")
+
+
+def _read(folder: OutputFolder, row: Row, remake: Remake) -> tuple[Any, str]:
+    return read_image(row_path(row.target, row.id, str(folder)), max_pixels=remake.max_pixels)
+
+
 def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:
-    image, sha256 = read_image(row.target, max_pixels=remake.max_pixels)
+    image, sha256 = _read(folder, row, remake)
     if len(made.pins) == _CORNERS:
         matrix = _corners_matrix(made.pins)
         transform: Transform = MatrixTransform(matrix)
@@ -212,14 +267,22 @@ def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: R
         transform = placement.transform
         reason = "; ".join(filter(None, ("searched again with pins", placement.reason)))
         row = replace(row, reason=reason).with_placement(placement, remake.edit.quad)
+    return _put_on(folder, row, name, remake, (image, sha256), transform)
+
+
+def _put_on(
+    folder: OutputFolder, row: Row, name: str, remake: Remake, read: tuple[Any, str], transform: Transform
+) -> Row:
+    image, sha256 = read
     result = remake.edit.apply(image, transform, source=remake.source, compositing=remake.compositing)
     output_sha256 = folder.save_image(result, name)
     write_previews(folder, row.id, image, result, remake.preview_size)
     if row.output not in (None, name):
         folder.remove(str(row.output))
     return replace(
-        row, status="applied", output=name, size=list(image.size), output_sha256=output_sha256, target_sha256=sha256
-    )
+        row, status="applied", output=name, size=list(image.size), output_sha256=output_sha256, target_sha256=sha256,
+        artwork=artwork_on(remake.edit, transform, remake.compositing),
+    )  # fmt: skip
 
 
 def _corners_matrix(pins: Any) -> Matrix:

@@ -28,6 +28,7 @@ _SHOWN = (
     "quad",
     "mesh",
     "mirrored",
+    "artwork",
     "engine",
     "size",
     "review",

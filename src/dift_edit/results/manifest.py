@@ -12,7 +12,7 @@ from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
 from dift_edit.results.names import is_output_name
 
-__all__ = ["Row", "manifest_jsonl", "manifest_parquet"]
+__all__ = ["Row", "edit_lattice", "manifest_jsonl", "manifest_parquet"]
 
 _LINES = 7
 
@@ -24,7 +24,7 @@ class Row:
     Attributes
     ----------
     id, target : str
-        Stable name, and the path or URL as it was given.
+        Stable name (the path from the output folder, unless a list gave one), and the path or URL as it was given.
     output : str or None
         Name of the result relative to the output folder; None unless applied.
     status : {"applied", "abstained", "failed"}
@@ -42,6 +42,8 @@ class Row:
         (7, 7) points [x, y] in target pixels of a lattice over the edit, where the engine's result is no matrix.
     mirrored : bool
         Whether the target shows the object mirrored.
+    artwork : {"", "kept", "flipped", "partly kept"}
+        What became of a sticker on a mirrored target; empty where nothing is mirrored. See ``--artwork``.
     engine : str
         What placed it.
     on_surface : bool
@@ -76,6 +78,7 @@ class Row:
     matrix: list[list[float]] | None = None
     mesh: list[list[list[float]]] | None = None
     mirrored: bool = False
+    artwork: str = ""
     engine: str = ""
     on_surface: bool = False
     model: dict[str, str] = field(default_factory=dict)
@@ -119,12 +122,14 @@ class Row:
         quad : array_like
             (4, 2) corners of the edit in source pixels.
         """
-        matrix = placement.matrix
+        matrix, mesh = placement.matrix, None
+        if matrix is None:
+            mesh = _plain(placement.transform(edit_lattice(quad)).reshape(_LINES, _LINES, 2))
         return replace(
             self,
             quad=_plain(placement.quad),
             matrix=None if matrix is None else np.asarray(matrix, dtype=np.float64).tolist(),
-            mesh=None if matrix is not None else _plain(placement.transform(_lattice(quad)).reshape(_LINES, _LINES, 2)),
+            mesh=mesh,
             confidence=round(float(placement.confidence), 6),
             confidence_source=str(placement.confidence_source),
             mirrored=bool(placement.mirrored),
@@ -164,6 +169,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "matrix": _or_none(lambda value: _is_array(value, 3, 3)),
     "mesh": _or_none(lambda value: _is_array(value, _LINES, _LINES, 2)),
     "mirrored": lambda value: isinstance(value, bool),
+    "on_surface": lambda value: isinstance(value, bool),
     "model": lambda value: isinstance(value, dict) and all(map(_is_text, (*value, *value.values()))),
     "seed": _is_whole,
     "seconds": _is_number,
@@ -176,8 +182,8 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 """Field of `Row` → whether a value can be its own; the others are texts."""
 
 
-def _lattice(quad: Any) -> Any:
-    """(49, 2) points over a quad, row by row from its top left corner."""
+def edit_lattice(quad: Any) -> Any:
+    """The (49, 2) source points of a row's mesh: over the edit's (4, 2) quad, row by row from its top left corner."""
     corners = np.asarray(quad, dtype=np.float64)
     across, down = (axis.ravel()[:, None] for axis in np.meshgrid(*[np.linspace(0, 1, _LINES)] * 2))
     top, bottom = (corners[i] + across * (corners[k] - corners[i]) for i, k in ((0, 1), (3, 2)))

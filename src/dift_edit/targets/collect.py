@@ -4,7 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from dift_edit.errors import DiftEditError
@@ -12,7 +12,7 @@ from dift_edit.imaging.files import OUTPUT_FORMATS
 from dift_edit.targets.lists import read_target_list
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
-__all__ = ["Target", "Targets", "collect_targets"]
+__all__ = ["Target", "Targets", "collect_targets", "row_path", "with_settled_ids"]
 
 IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
     ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".dib", ".ico", ".psd", ".apng", ".mpo",
@@ -27,7 +27,7 @@ class Target:
     Attributes
     ----------
     id : str
-        Stable name of the row: from a manifest, else the path as given.
+        Stable name of the row: from a list, else the path as given (see `with_settled_ids`).
     path : str
         Local path, or URL.
     name : str
@@ -75,7 +75,7 @@ def collect_targets(paths: Paths, *, lists: Paths = (), leave_out: Paths = ()) -
     ----------
     paths : path, or iterable of path
         Files, folders (searched with their sub-folders, hidden files left out), glob patterns, fsspec URLs.
-        A named file that does not exist stays a target, so that its row can say so.
+        A named file that does not exist stays a target, so that its row can say so; a folder must exist.
     lists : path, or iterable of path
         Files that name targets: ``.txt`` (one path, pattern or URL a line; "-" for standard input), ``.csv``,
         ``.jsonl`` or ``.parquet`` with a column ``path`` and, if wished, ``id`` and ``output``. Relative paths are
@@ -91,10 +91,11 @@ def collect_targets(paths: Paths, *, lists: Paths = (), leave_out: Paths = ()) -
     Raises
     ------
     DiftEditError
-        If a list cannot be read, or gives one id to two targets.
+        If a folder does not exist, a list cannot be read, or a list gives one id to two targets.
     """
     collector = _Collector({os.path.realpath(path) for path in _several(leave_out) if not is_url(str(path))})
     for path in _several(paths):
+        _check_folder(os.fspath(path))
         collector.add(os.fspath(path))
     for listed in _several(lists):
         for entry in read_target_list(os.fspath(listed)):
@@ -104,6 +105,80 @@ def collect_targets(paths: Paths, *, lists: Paths = (), leave_out: Paths = ()) -
 
 def _several(paths: Paths) -> Iterable[str | Path]:
     return [paths] if isinstance(paths, str | Path) else paths
+
+
+def with_settled_ids(targets: Targets, output: str | Path) -> Targets:
+    """The same targets, with ids that depend neither on the spelling of their paths nor on the current folder.
+
+    Parameters
+    ----------
+    targets : Targets
+        As `collect_targets` found them. Ids from a list stay.
+    output : path or URL
+        Where the results go. The id of a local target is its path from there, with "/" between the parts, so that it
+        also stays when the pictures and their results move together; for a remote output, or one on another drive,
+        it is the absolute path.
+
+    Returns
+    -------
+    Targets
+        No file twice.
+    """
+    found: dict[str, Target] = {}
+    for target in targets:
+        settled = replace(target, id=_settled(target.path, output)) if target.id == target.path else target
+        found.setdefault(settled.id, settled)
+    return Targets(list(found.values()), targets.skipped)
+
+
+def row_path(target: str, id: str, output: str | Path) -> str:
+    """Where the target of an earlier run lies, seen from the current folder.
+
+    Parameters
+    ----------
+    target, id : str
+        As its row has them; `target` may be relative to the folder of that time.
+    output : path or URL
+        The folder of the results.
+
+    Returns
+    -------
+    str
+        A path that exists where one of the two leads to one; else `target`.
+    """
+    folder = local_path(str(output))
+    if folder is None or is_url(target) or os.path.isabs(target) or not id.startswith("../"):
+        return target
+    there = os.path.normpath(os.path.join(folder, id))
+    return there if os.path.exists(there) else target
+
+
+def _settled(path: str, output: str | Path) -> str:
+    local, folder = local_path(path), local_path(str(output))
+    if local is None:
+        return path
+    # links to folders are followed, a link to a file is a target of its own
+    absolute = os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(local))), os.path.basename(local))
+    if folder is None:
+        return absolute
+    try:
+        return os.path.relpath(absolute, os.path.realpath(folder)).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return absolute
+
+
+def _check_folder(path: str) -> None:
+    """Refuse a folder that is not there: a mistyped name must not become a row of its own."""
+    local = local_path(path)
+    if local is None or os.path.lexists(text := os.fspath(local)):
+        return
+    if glob.has_magic(text):
+        parts = Path(text).parts
+        text = os.path.join("", *parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+        if text and not os.path.isdir(text):
+            raise DiftEditError(f"There is no folder {text} for the pattern {path}: check the path.")
+    elif path.endswith(("/", os.sep)) or not os.path.splitext(text)[1]:
+        raise DiftEditError(f"There is no folder {path}: check the path of the targets.")
 
 
 class _Collector:

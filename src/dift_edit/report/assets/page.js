@@ -195,7 +195,7 @@ function drawDetail() {
   if (row.link) $("open").href = row.link;
   const facts = {
     Target: row.target, Result: row.output, Reason: row.reason, Engine: row.engine,
-    Mirrored: row.mirrored ? "yes" : null, Size: row.size ? row.size.join(" × ") : null,
+    Mirrored: row.mirrored ? (row.artwork ? `yes, artwork ${row.artwork}` : "yes") : null, Size: row.size ? row.size.join(" × ") : null,
     Corners: kept.pins.length ? "moved by hand" : null,
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value)
