@@ -691,7 +691,7 @@ def section_matching(session: Session) -> None:
     places = {"768²": (768, 768), "12 megapixels": (4000, 3000)}
     if session.smoke:
         places = {"96²": (96, 96), "160 × 120": (160, 120)}
-    released = de.MatchSettings(metric="l2", align_corners=True)
+    released = de.matching.MatchSettings(metric="l2", align_corners=True)
     for number, (name, size) in enumerate(places.items()):
         if not session.can(name, 10):
             continue
@@ -738,8 +738,8 @@ def section_matching(session: Session) -> None:
             before = session.allocated()
             for way, call in (
                 ("match_points, with round trip and confidence", lambda: de.match_points(source, target, where)),  # noqa: B023
-                ("match_dense, a point a cell", lambda: de.match_dense(source, target)),  # noqa: B023
-                ("match_dense, a point every 16 pixels", lambda: de.match_dense(source, target, step=16)),  # noqa: B023
+                ("match_dense, a point a cell", lambda: de.matching.match_dense(source, target)),  # noqa: B023
+                ("match_dense, a point every 16 pixels", lambda: de.matching.match_dense(source, target, step=16)),  # noqa: B023
             ):
                 seconds, peak, found = session.timed(call)
                 held = found.similarity.size

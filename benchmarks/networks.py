@@ -95,7 +95,7 @@ def judge(tasks: list[Task], featurizer: Featurizer) -> tuple[float, float, floa
     """Means of PCK by nearest neighbour, of PCK with consensus, and of the IoU."""
     known, rows = {}, []
 
-    def features(path: Path) -> de.FeatureMap:
+    def features(path: Path) -> de.features.FeatureMap:
         if path not in known:
             known[path] = featurizer(path)
         return known[path]

@@ -71,7 +71,7 @@ def key_of(clip: SyntheticClip) -> int | None:
 
 def synthetic(
     featurizer: de.Featurizer, count: int, size: tuple[int, int], names: list[str], seeds: int,
-    settings: de.SequenceSettings,
+    settings: de.clips.SequenceSettings,
 ) -> None:  # fmt: skip
     """One line a clip. `ghost`: frames that show the edit though at most a tenth of its place is seen."""
     steps = np.linspace(0, 1, 7)
@@ -221,7 +221,7 @@ def main() -> None:
     featurizer = de.load_featurizer("mini")
     if args.what == "synthetic":
         size = (854, 480) if args.size == "480p" else (320, 180)
-        settings = de.SequenceSettings(engine=args.engine)
+        settings = de.clips.SequenceSettings(engine=args.engine)
         synthetic(featurizer, args.count or 200, size, args.paths, args.seeds, settings)
     elif args.what == "davis":
         davis(featurizer, Path(args.paths[0]), Path(args.paths[1]))

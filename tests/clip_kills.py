@@ -18,7 +18,8 @@ PRELOADED = ["dift_edit.clips.job", "dift_edit.features.pixel_diffusion", "diffu
 
 def work(source: str, output: str, quad: list[list[float]], ticks) -> None:
     """One run, in a process of its own; `ticks` counts the frames that were followed and written."""
-    from dift_edit import SequenceSettings, Sticker, load_featurizer, process_clip
+    from dift_edit import Sticker, load_featurizer, process_clip
+    from dift_edit.clips import SequenceSettings
 
     pixels = np.full((20, 30, 4), (250, 20, 90, 255), np.uint8)
 

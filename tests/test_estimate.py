@@ -125,7 +125,7 @@ def test_locate_and_transfer_check_a_quad_by_one_rule(tiny, quad: np.ndarray, wo
     for call in (
         lambda: check_quad(quad, (100, 100)),
         lambda: de.locate(image, quad, image, featurizer=tiny),
-        lambda: de.locate_instances(image, quad, image, featurizer=tiny),
+        lambda: de.placement.locate_instances(image, quad, image, featurizer=tiny),
         lambda: de.transfer(image, Frame(), image, featurizer=tiny),
         lambda: de.propagate(image, Frame(), [image], featurizer=tiny),
     ):

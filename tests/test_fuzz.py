@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from batch_data import picture
-from dift_edit import DiftEditError, Sticker, load_image, load_job, save_image
+from dift_edit import DiftEditError, Sticker, load_image, load_job
 from dift_edit.batch.finish import rows_of as rows_of_journal
 from dift_edit.clips.tracking.journal import Journal as ClipJournal
 from dift_edit.clips.tracking.tracker import Tracker
@@ -37,6 +37,7 @@ from dift_edit.features.adm_checkpoint import convert_adm
 from dift_edit.features.base import FeatureMap
 from dift_edit.features.cache import FeatureCache
 from dift_edit.geometry.base import MatrixTransform
+from dift_edit.imaging import save_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.report.decisions import read_decisions
 from dift_edit.report.page import page_html

@@ -37,7 +37,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def save_picture(path: Path, seed: int = 0) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    de.save_image(de.as_image(pixels), path)
+    de.imaging.save_image(de.as_image(pixels), path)
     return path
 
 

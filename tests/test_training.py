@@ -33,7 +33,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ramp = np.linspace(0, 200, 60)[None, :, None] + np.zeros((50, 60, 3))
     for index in range(6):
         pixels = np.clip(np.roll(ramp, 7 * index, 1) + rng.normal(0, 20, ramp.shape), 0, 255).astype(np.uint8)
-        de.save_image(de.as_image(pixels), folder / ("deeper" if index % 2 else ".") / f"{index}.png")
+        de.imaging.save_image(de.as_image(pixels), folder / ("deeper" if index % 2 else ".") / f"{index}.png")
     (folder / "broken.jpg").write_bytes(b"no picture")
     return folder
 

@@ -63,7 +63,7 @@ def main():
     write(de.viz.draw_matches(source, targets[0], grid, matches.points), "matches")
 
     centre = sticker.quad.mean(0)
-    heat = de.similarity_map(features, centre, featurizer(targets[1]))
+    heat = de.matching.similarity_map(features, centre, featurizer(targets[1]))
     write(de.viz.draw_heatmap(targets[1], heat.numpy()), "similarity", 420)
 
     results = [de.transfer(source, sticker, target, featurizer=featurizer, min_confidence=0.0) for target in targets]

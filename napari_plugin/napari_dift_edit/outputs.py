@@ -60,7 +60,7 @@ def export(
     output: str,
 ) -> Iterator[Any]:
     """Write one target with the edit; with its file's depth and metadata, where it still has that file's pixels."""
-    from dift_edit import save_image
+    from dift_edit.imaging import save_image
     from dift_edit.placement.placement import locate
 
     image, _, picture = store.need(source, edit["picture"], target)
@@ -82,7 +82,8 @@ def export(
 
 def export_frame(store: "Store", *, picture: str, crop: tuple[int, int, Any] | None, output: str) -> Iterator[Any]:
     """Write one frame of a stack, with what the edit changed in it, ``(x, y, (h, w, 4) uint8)`` or None."""
-    from dift_edit import as_image, save_image
+    from dift_edit import as_image
+    from dift_edit.imaging import save_image
 
     (image,) = store.need(picture)
     if crop is not None:
@@ -122,7 +123,7 @@ def save_annotations(
 
 def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:
     """Write a picture as it is."""
-    from dift_edit import save_image
+    from dift_edit.imaging import save_image
 
     (image,) = store.need(picture)
     Path(output).parent.mkdir(parents=True, exist_ok=True)

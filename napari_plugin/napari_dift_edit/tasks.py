@@ -131,12 +131,12 @@ def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
     if kind == "difference":
         return de.edit_from_difference(source, picture)
     if kind == "recolour":
-        return de.ColorAdjust(region=de.Region.mask(picture), **options)
+        return de.ColorAdjust(region=de.edits.Region.mask(picture), **options)
     if kind == "redact":
-        return de.Redaction(region=de.Region.mask(picture), **options)
+        return de.Redaction(region=de.edits.Region.mask(picture), **options)
     if kind == "erase":
-        return de.Erase(region=de.Region.mask(picture))
-    return de.PaintLayer(picture)
+        return de.Erase(region=de.edits.Region.mask(picture))
+    return de.edits.PaintLayer(picture)
 
 
 class _Remembering:

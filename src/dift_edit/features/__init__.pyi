@@ -1,0 +1,39 @@
+from .base import FeatureMap as FeatureMap
+from .base import Featurizer as Featurizer
+from .base import ModelInfo as ModelInfo
+from .cache import CachedFeaturizer as CachedFeaturizer
+from .cache import FeatureCache as FeatureCache
+from .cache import fit_pca as fit_pca
+from .execution import Runtime as Runtime
+from .fusion import FusedFeaturizer as FusedFeaturizer
+from .lite import LiteFeaturizer as LiteFeaturizer
+from .lite import LiteSettings as LiteSettings
+from .pixel_diffusion import PixelDiffusionFeaturizer as PixelDiffusionFeaturizer
+from .pixel_diffusion import PixelDiffusionSettings as PixelDiffusionSettings
+from .presets import PRESETS as PRESETS
+from .registry import load_featurizer as load_featurizer
+from .stable_diffusion import StableDiffusionFeaturizer as StableDiffusionFeaturizer
+from .stable_diffusion import StableDiffusionSettings as StableDiffusionSettings
+from .vit import VisionTransformerFeaturizer as VisionTransformerFeaturizer
+from .vit import VisionTransformerSettings as VisionTransformerSettings
+
+__all__ = [
+    "CachedFeaturizer",
+    "FeatureCache",
+    "FeatureMap",
+    "Featurizer",
+    "FusedFeaturizer",
+    "LiteFeaturizer",
+    "LiteSettings",
+    "ModelInfo",
+    "PRESETS",
+    "PixelDiffusionFeaturizer",
+    "PixelDiffusionSettings",
+    "Runtime",
+    "StableDiffusionFeaturizer",
+    "StableDiffusionSettings",
+    "VisionTransformerFeaturizer",
+    "VisionTransformerSettings",
+    "fit_pca",
+    "load_featurizer",
+]
