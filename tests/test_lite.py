@@ -216,7 +216,7 @@ def test_the_middle_of_what_a_cell_sees_is_known() -> None:
 
 @pytest.mark.parametrize("blocks", [(14,), (19,), (14, 19)])
 def test_features_lie_where_the_picture_has_them(lite, blocks) -> None:
-    """Matches of a photograph with its mirror image are off to no side; cells that look aside would be, by 16 pixels."""
+    """Matches of a photograph with its mirror image are off to no side: cells that look aside would be, by 16 px."""
     from skimage import data
 
     image = de.Image(data.astronaut())

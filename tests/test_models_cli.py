@@ -11,6 +11,7 @@ from dift_edit.cli import build_parser, main
 from dift_edit.errors import ModelError
 from dift_edit.features import sources
 from dift_edit.features.catalog import MODELS
+from dift_edit.features.convnext import ConvNextSettings
 from dift_edit.features.lite import LiteSettings
 from dift_edit.features.pixel_diffusion import PixelDiffusionSettings
 from dift_edit.features.presets import PRESETS
@@ -20,7 +21,7 @@ from test_adm import SMALL, random_checkpoint
 
 SETTINGS = {
     "pixel": PixelDiffusionSettings, "latent": StableDiffusionSettings, "vit": VisionTransformerSettings,
-    "lite": LiteSettings,
+    "convnext": ConvNextSettings, "lite": LiteSettings,
 }  # fmt: skip
 EMBEDDED = ("mini", "lite", "dift-mini")
 

@@ -37,6 +37,12 @@ def _vit() -> Any:
     return VisionTransformerFeaturizer.from_pretrained, VisionTransformerSettings
 
 
+def _convnext() -> Any:
+    from dift_edit.features.convnext import ConvNextFeaturizer, ConvNextSettings
+
+    return ConvNextFeaturizer.from_pretrained, ConvNextSettings
+
+
 def _lite() -> Any:
     from dift_edit.features.lite import LiteFeaturizer, LiteSettings
 
@@ -44,7 +50,7 @@ def _lite() -> Any:
 
 
 FEATURIZERS: dict[str, Callable[[], tuple[Loader, Any]]] = {
-    "pixel": _pixel, "latent": _latent, "vit": _vit, "lite": _lite,
+    "pixel": _pixel, "latent": _latent, "vit": _vit, "convnext": _convnext, "lite": _lite,
 }  # fmt: skip
 """Kind of model → what loads a folder of it, and its settings. Libraries are imported when it is called."""
 
@@ -163,7 +169,9 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> _Found:
         except (OSError, ValueError) as error:
             raise ModelError(f"{usual} cannot be read: repair or remove it.") from error
     kinds = {"UNet2DModel": "pixel", "UNet2DConditionModel": "latent"}
-    kind = "vit" if config == whole else kinds.get(content.get("_class_name"), "")
+    kind = kinds.get(content.get("_class_name"), "")
+    if config == whole:
+        kind = "convnext" if content.get("model_type") == "dinov3_convnext" else "vit"
     if not kind:
         raise ModelError(f"{folder} holds a {content.get('_class_name')}, which is not supported.")
     if kind == "pixel":
