@@ -39,7 +39,7 @@ class ModelEntry:
     unet_id, unet_file : str
         Repository and file that replace the U-Net's weights (CleanDIFT).
     parts : str
-        Of a fusion: names and weights, as `load_featurizer` takes them.
+        Of a fusion: names and weights, as `load_featurizer` takes them. Its `settings` go to the parts that have them.
     """
 
     kind: str
@@ -85,7 +85,8 @@ CLEAN: dict[str, object] = {"timestep": 261, "add_noise": False, "posterior": "m
 
 MODELS: dict[str, ModelEntry] = {
     "mini": ModelEntry(
-        kind="fusion", gigabytes=0.032, licence="Apache-2.0", needs=PACKAGED, parts="lite:0.7+dift-mini:0.3"
+        kind="fusion", gigabytes=0.032, licence="Apache-2.0", needs=PACKAGED, parts="lite:0.85+dift-mini:0.15",
+        settings={"image_size": 320},
     ),
     "lite": ModelEntry(kind="lite", gigabytes=0.004, licence="Apache-2.0", needs=PACKAGED),
     "dift-mini": ModelEntry(kind="pixel", gigabytes=0.028, licence="Apache-2.0", needs=PACKAGED),

@@ -101,7 +101,7 @@ def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **setting
         If the name is unknown, the model is not here and cannot be fetched, or a setting does not exist.
     """
     parts = fusion_parts(name)
-    models = [_find(part) for part, _ in parts]
+    models = [_find(part.name) for part in parts]
     options = {**settings, "device": str(device)}
     known = [_option_names(model) for model in models]
     if wrong := sorted(options.keys() - set().union(*known)):
@@ -109,13 +109,13 @@ def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **setting
             f"The model {str(name)!r} has no setting {wrong[0]!r}: use one of {', '.join(sorted(set().union(*known)))}."
         )
     loaded = []
-    for model, names in zip(models, known, strict=True):
-        own = {key: value for key, value in options.items() if key in names}
+    for part, model, names in zip(parts, models, known, strict=True):
+        own = {key: value for key, value in {**part.settings, **options}.items() if key in names}
         try:
             loaded.append(FEATURIZERS[model.kind]()[0](model.folder, **{**model.options, **own}))
         except TypeError as error:
             raise ModelError(f"A setting of the model {str(name)!r} is wrong: {error}.") from error
-    return loaded[0] if len(loaded) == 1 else FusedFeaturizer(loaded, [weight for _, weight in parts])
+    return loaded[0] if len(loaded) == 1 else FusedFeaturizer(loaded, [part.weight for part in parts])
 
 
 def _find(text: str) -> _Found:
