@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from transfer_quality import Features, Task, auroc, coverage, photographs, warps, willow
 
 from dift_edit.atomic_files import write_text
-from dift_edit.geometry.base import quad_iou
+from dift_edit.geometry.quad import quad_iou
 from dift_edit.placement.confidence import Signs
 from dift_edit.placement.placement import locate_features
 

@@ -30,7 +30,7 @@ from dift_edit.features.base import Featurizer
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.sources import EMBEDDED
-from dift_edit.geometry.base import quad_folds, quad_iou
+from dift_edit.geometry.quad import quad_folds, quad_iou
 from dift_edit.matching import MatchSettings, _nearest
 from dift_edit.matching.consensus import consensus
 from dift_edit.placement import locate_features

@@ -25,8 +25,8 @@ import dift_edit as de
 from dift_edit.clips.io import open_clip, open_writer
 from dift_edit.clips.job import process_clip
 from dift_edit.clips.sequence import render_sequence, track_sequence
-from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.edits import Sticker
+from dift_edit.geometry.quad import quad_side
 from dift_edit.placement.placement import locate_features
 from synthetic_clips import SyntheticClip
 

@@ -31,9 +31,10 @@ import dift_edit.placement.votes
 from dift_edit.atomic_files import write_text
 from dift_edit.features.base import FeatureMap
 from dift_edit.features.registry import load_featurizer
-from dift_edit.geometry.base import MatrixTransform, quad_folds, quad_iou
+from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
+from dift_edit.geometry.quad import quad_folds, quad_iou
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
 from dift_edit.placement.confidence import Signs

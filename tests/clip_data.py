@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from dift_edit.clips.io import open_writer
-from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.edits import Sticker
+from dift_edit.geometry.quad import quad_side
 from synthetic_clips import SyntheticClip
 
 SMALL = (320, 180)

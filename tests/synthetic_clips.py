@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.clips.io.base import check_range
-from dift_edit.clips.tracking.pose import map_points, quad_matrices
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import apply_homography, quad_matrix
 from dift_edit.imaging.image import Image
 
 __all__ = ["SyntheticClip", "drawn_texture"]
@@ -161,7 +161,7 @@ class SyntheticClip:
         """(N, 2) where points of the board, given in shares of its sides, lie in a frame."""
         height, width = self.texture.shape[:2]
         bulge = np.stack([np.zeros(len(shares)), self._bulge(index) * (1 - (2 * shares[:, 0] - 1) ** 2)], 1)
-        return map_points(self._matrix(index), shares * [width, height] - 0.5 + bulge)
+        return apply_homography(self._matrix(index), shares * [width, height] - 0.5 + bulge)
 
     def visible(self, index: int) -> float:
         """The share of the quad that is seen: inside the frame, not covered, in this scene."""
@@ -198,7 +198,7 @@ class SyntheticClip:
     def _matrix(self, index: int) -> npt.NDArray[np.float64]:
         height, width = self.texture.shape[:2]
         outer = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64) - 0.5
-        return np.asarray(quad_matrices(outer, self.board(index)[None])[0])
+        return np.asarray(quad_matrix(outer, self.board(index)))
 
     def away(self, index: int) -> bool:
         """Whether the frame belongs to another scene."""

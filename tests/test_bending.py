@@ -5,8 +5,8 @@ import numpy as np
 from clip_data import errors, jitter, sticker
 from dift_edit.clips.sequence import SequenceSettings, render_sequence, track_sequence
 from dift_edit.clips.tracking.bending import smooth_offsets
-from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.geometry.mesh import signed_areas
+from dift_edit.geometry.quad import quad_side
 from synthetic_clips import SyntheticClip
 
 STEPS = np.linspace(0, 1, 6)

@@ -15,9 +15,9 @@ from dift_edit.clips.io import open_clip
 from dift_edit.clips.job import process_clip
 from dift_edit.clips.resume import Scratch
 from dift_edit.clips.sequence import SequenceSettings
-from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.edits import Sticker
 from dift_edit.errors import OutputError
+from dift_edit.geometry.quad import quad_side
 from synthetic_clips import SyntheticClip, drawn_texture
 
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 import dift_edit as de
 from dift_edit.errors import EditError, GeometryError
-from dift_edit.geometry.base import Chain, MatrixTransform, check_quad, quad_folds, quad_iou
+from dift_edit.geometry.base import Chain, MatrixTransform
 from dift_edit.geometry.estimate import Correspondences, constrained, fit_affine, fit_similarity, hold_pairs, reweighted
+from dift_edit.geometry.quad import check_quad, quad_folds, quad_iou
 
 SQUARE = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
 

@@ -9,8 +9,9 @@ from skimage import data
 from dift_edit.edits import Sticker
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
-from dift_edit.geometry.base import MatrixTransform, quad_folds, quad_iou
+from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
+from dift_edit.geometry.quad import quad_folds, quad_iou
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import transfer
 from dift_edit.placement.instances import locate_best_view, locate_instances

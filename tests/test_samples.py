@@ -232,7 +232,7 @@ def place():
 
 @pytest.mark.parametrize("name", ["grey", "pencil", "kitten", "tuxedo"])
 def test_the_embedded_model_finds_the_place(name, place):
-    from dift_edit.geometry.base import quad_iou
+    from dift_edit.geometry.quad import quad_iou
 
     target = TARGETS[name]
     placement = place(target["file"])

@@ -6,9 +6,9 @@ import pytest
 from clip_data import SMALL, errors, jitter, sticker, write_clip
 from dift_edit.clips.io import open_clip
 from dift_edit.clips.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
-from dift_edit.clips.tracking.pose import map_points, quad_matrices
 from dift_edit.edits import edit_from_difference
 from dift_edit.errors import EditError, OutputError
+from dift_edit.geometry.quad import apply_homography, quad_matrices
 from dift_edit.imaging.image import Image
 from synthetic_clips import SyntheticClip
 
@@ -136,9 +136,9 @@ def test_a_drawn_difference_is_carried(mini) -> None:
     after[y - 8 : y + 8, x - 10 : x + 10] = (20, 220, 40)
     edit = edit_from_difference(before, Image(after))
     *_, last = propagate_sequence(clip, edit, featurizer=mini)
-    x, y = np.round(map_points(quad_matrices(clip.board(0), clip.board(11)[None])[0], np.array([[x, y]]))[0]).astype(
-        int
-    )
+    x, y = np.round(
+        apply_homography(quad_matrices(clip.board(0), clip.board(11)[None])[0], np.array([[x, y]]))[0]
+    ).astype(int)
     assert np.abs(last.image.pixels[y, x].astype(int) - (20, 220, 40)).max() < 30
 
 

@@ -5,9 +5,10 @@ from scipy.linalg import solveh_banded
 from dift_edit.clips.tracking.appearance import Template, follow, grey, palette, share_inside
 from dift_edit.clips.tracking.cuts import CutDetector
 from dift_edit.clips.tracking.plot import confidence_plot
-from dift_edit.clips.tracking.pose import fit_pose, map_points, quad_matrices, quad_side, similarity_basis
+from dift_edit.clips.tracking.pose import fit_pose, similarity_basis
 from dift_edit.clips.tracking.smoothing import Evidence, _banded, _groups, _normal_equations, _prior, smooth
 from dift_edit.clips.tracking.visibility import opacities
+from dift_edit.geometry.quad import apply_homography, quad_matrices, quad_matrix, quad_side
 from dift_edit.imaging.image import Image
 from synthetic_clips import SyntheticClip, drawn_texture
 
@@ -18,14 +19,14 @@ def test_homographies_of_quads_agree_with_opencv() -> None:
     cv2 = pytest.importorskip("cv2")
     other = QUAD + np.array([[3, -2], [5, 6], [-4, 2], [1, 1.0]])
     expected = cv2.getPerspectiveTransform(QUAD.astype(np.float32), other.astype(np.float32))
-    assert np.allclose(quad_matrices(QUAD, other[None])[0], expected, atol=1e-4)
-    assert np.allclose(map_points(quad_matrices(QUAD, other[None]), QUAD)[0], other)
+    assert np.allclose(quad_matrix(QUAD, other), expected, atol=1e-4)
+    assert np.allclose(apply_homography(quad_matrices(QUAD, other[None]), QUAD)[0], other)
 
 
 def test_pose_is_found_among_outliers(rng) -> None:
     truth = QUAD @ np.array([[0.95, 0.2], [-0.2, 0.95]]) + [6, -3] + np.array([[0, 0], [1.5, 0], [0, 0.5], [-1, 0]])
     source = rng.uniform([15, 25], [85, 78], (120, 2))
-    target = map_points(quad_matrices(QUAD, truth[None])[0], source) + rng.normal(0, 0.1, (120, 2))
+    target = apply_homography(quad_matrix(QUAD, truth), source) + rng.normal(0, 0.1, (120, 2))
     target[:40] += rng.uniform(-30, 30, (40, 2))
     fit = fit_pose(QUAD, QUAD, source, target, np.ones(120))
     assert fit is not None
@@ -186,7 +187,7 @@ def test_the_drawn_clip_is_where_it_says() -> None:
     still, moved = clip.frame(0), clip.frame(9)
     points = np.array([[0.3, 0.3], [0.6, 0.7], [0.4, 0.5]]) * [clip.texture.shape[1], clip.texture.shape[0]]
     for index, image in ((0, still), (9, moved)):
-        at = map_points(clip._matrix(index), points)
+        at = apply_homography(clip._matrix(index), points)
         for (x, y), (u, v) in zip(at, points, strict=True):
             patch = image.pixels[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2].reshape(-1, 3).mean(0)
             source = clip.texture[round(v) - 1 : round(v) + 2, round(u) - 1 : round(u) + 2].reshape(-1, 3).mean(0)

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from dift_edit.errors import GeometryError
+from dift_edit.geometry.quad import box_quad
 from dift_edit.imaging.image import as_image
-from dift_edit.rendering.warp import Warped, corners, target_box, warp_image, warp_layer
+from dift_edit.rendering.warp import Warped, target_box, warp_image, warp_layer
 from transforms import Dense, MatrixTransform, similarity
 
 
@@ -46,7 +47,7 @@ def test_enlarging_agrees_with_scipy(scale, degrees, x, y, tilt):
     matrix[2, 0] = tilt
     transform = MatrixTransform(matrix)
     size = (60, 50)
-    corner = np.c_[corners((0, 0, 24, 18)), np.ones(4)] @ matrix.T
+    corner = np.c_[box_quad((0, 0, 24, 18)), np.ones(4)] @ matrix.T
     if corner[:, 2].min() < 0.8:  # shrinks somewhere: the low-pass is tested elsewhere
         return
     rows, columns = np.mgrid[:50, :60]

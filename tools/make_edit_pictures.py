@@ -23,9 +23,9 @@ from dift_edit.edits import (
     edit_from_difference,
 )
 from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.quad import quad_matrix
 from dift_edit.imaging.files import load_image
 from dift_edit.rendering.compositing import Compositing
-from dift_edit.rendering.warp import quad_matrix
 
 SAMPLES = Path(str(files("dift_edit") / "samples"))
 TARGETS = ("watercolour", "night", "framed")

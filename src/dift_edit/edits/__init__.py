@@ -12,7 +12,7 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.edits.stored import edit_from_recipe, edit_to_recipe, load_edit, save_edit
-from dift_edit.geometry.base import as_quad
+from dift_edit.geometry.quad import as_quad
 
 __all__ = [
     "ColorAdjust",

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import signed_area
 
 __all__ = ["Part", "artwork_parts", "is_mirrored", "kept_upright"]
 
@@ -49,13 +50,7 @@ class Part:
 
 def is_mirrored(transform: Transform, quad: Points) -> bool:
     """Whether a map turns the (4, 2) corners of an edit the other way round, as a mirror does."""
-    return _turn(transform(quad)) * _turn(quad) < 0
-
-
-def _turn(quad: Points) -> float:
-    """Twice the signed area."""
-    x, y = (quad - quad.mean(0)).T
-    return float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+    return signed_area(transform(quad)) * signed_area(quad) < 0
 
 
 def artwork_parts(layer: Floats) -> list[Part]:

@@ -5,8 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import Transform, check_quad
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import check_quad
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing, widened
 from dift_edit.rendering.warp import Warped, premultiplied, warp_layer
@@ -85,7 +86,7 @@ def check_edit(edit: Edit, source_size: tuple[int, int], name: str = "The edit")
     Raises
     ------
     EditError
-        As `dift_edit.geometry.base.check_quad`, the rule that `locate` follows too.
+        As `dift_edit.geometry.quad.check_quad`, the rule that `locate` follows too.
     """
     check_quad(edit.quad, source_size, name)
 

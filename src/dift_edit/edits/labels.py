@@ -12,9 +12,10 @@ from dift_edit.edits.region import Region
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, as_points, inside
+from dift_edit.geometry.quad import box_quad
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing, write
-from dift_edit.rendering.warp import corners, warp_layer
+from dift_edit.rendering.warp import warp_layer
 
 __all__ = ["Keypoints", "LabelLayer", "Polygon", "clip_polygon"]
 
@@ -120,7 +121,7 @@ class LabelLayer:
         parts += [keypoints.points[keypoints.visible > 0] for keypoints in self.keypoints]
         if self.label_map is not None and self.label_map.any():
             rows, columns = np.nonzero(self.label_map)
-            parts.append(corners((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)))
+            parts.append(box_quad((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)))
         points = np.concatenate(parts)
         if len(points) == 0:
             raise EditError("None of the keypoints is in the picture, so there is nothing to carry.")

@@ -12,6 +12,7 @@ from dift_edit.atomic_files import parse_json, write_text
 from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
 from dift_edit.errors import EditError
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import signed_area
 
 __all__ = ["labels_from_coco", "labels_to_coco", "read_napari_csv", "write_napari_csv"]
 
@@ -127,7 +128,7 @@ def _measure(thing: dict[str, Any]) -> None:
     """``bbox`` and ``area``, of the polygons or else of the keypoints."""
     outlines = [np.reshape(segment, (-1, 2)) for segment in thing["segmentation"]]
     if outlines:
-        thing["area"] = round(float(sum(_area(outline) for outline in outlines)), 3)
+        thing["area"] = round(float(sum(abs(signed_area(outline)) for outline in outlines)), 3)
         points = np.concatenate(outlines)
     else:
         rows = np.reshape(thing["keypoints"], (-1, 3))
@@ -135,11 +136,6 @@ def _measure(thing: dict[str, Any]) -> None:
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
     thing["bbox"] = [round(float(v), 3) for v in (left, top, right - left, bottom - top)]
     thing.setdefault("area", round(float((right - left) * (bottom - top)), 3))
-
-
-def _area(points: Points) -> float:
-    x, y = points[:, 0], points[:, 1]
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def _coco(coco: Any) -> tuple[dict[str, Any], str]:

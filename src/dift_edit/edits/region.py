@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.errors import EditError, GeometryError
-from dift_edit.geometry.base import Transform, as_quad
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, as_points
+from dift_edit.geometry.quad import as_quad, box_quad
 from dift_edit.imaging.image import Image
-from dift_edit.rendering.warp import Warped, corners, warp_layer
+from dift_edit.rendering.warp import Warped, warp_layer
 
 __all__ = ["Region"]
 
@@ -69,7 +70,7 @@ class Region:
     def box(cls, x: float, y: float, width: float, height: float) -> "Region":
         """The upright box of `width` × `height` pixels whose first pixel is (x, y)."""
         _positive(width, height)
-        return cls.polygon(corners((x, y, x + width, y + height)))
+        return cls.polygon(box_quad((x, y, x + width, y + height)))
 
     @classmethod
     def ellipse(cls, x: float, y: float, width: float, height: float) -> "Region":
@@ -102,7 +103,7 @@ class Region:
         if not weight.any():
             raise EditError("The mask is empty, so there is nothing to edit: mark some pixels.")
         if everywhere:
-            return cls(weight, (0, 0), corners((0, 0, weight.shape[1], weight.shape[0])), True)
+            return cls(weight, (0, 0), box_quad((0, 0, weight.shape[1], weight.shape[0])), True)
         return cls._cut(weight, (0, 0), None)
 
     @classmethod
@@ -111,7 +112,7 @@ class Region:
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         left, top = origin[0] + box[0], origin[1] + box[1]
         inner = np.ascontiguousarray(weight[box[1] : box[3], box[0] : box[2]])
-        place = corners((left, top, left + inner.shape[1], top + inner.shape[0]))
+        place = box_quad((left, top, left + inner.shape[1], top + inner.shape[0]))
         return cls(inner, (left, top), place if quad is None else quad)
 
     def warped(self, transform: Transform, size: tuple[int, int]) -> Warped:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 from dift_edit.edits.artwork import Part, artwork_parts, is_mirrored, kept_upright
 from dift_edit.edits.base import alpha_box, check_edit, source_context
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import Transform, as_quad
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import as_quad, box_quad, quad_matrix
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.compositing import Compositing, composite
-from dift_edit.rendering.warp import corners, premultiplied, quad_matrix, warp_layer
+from dift_edit.rendering.warp import premultiplied, warp_layer
 
 __all__ = ["Sticker"]
 
@@ -72,10 +73,10 @@ class Sticker:
                     f"{name} has no transparency, so it would cover the whole picture: say where it lies with "
                     "at=(x, y, w, h) or quad (--at, --quad), or give an edited picture as edited (--edited)."
                 )
-            self.quad: Points = corners(box)
+            self.quad: Points = box_quad(box)
         else:
             self.quad = as_quad(quad, f"The quad of {name}")
-            self.matrix = quad_matrix(corners((0, 0, *self.image.size)), self.quad)
+            self.matrix = quad_matrix(box_quad((0, 0, *self.image.size)), self.quad)
         left, top = box[:2]
         self._layer = premultiplied(self.image.crop(box))
         self._layer_matrix = self.matrix @ np.array([(1, 0, left), (0, 1, top), (0, 0, 1)], dtype=np.float64)
@@ -201,4 +202,4 @@ def _box_corners(at: Sequence[float], name: str) -> Points:
             f"The place of {name} (x {x:g}, y {y:g}, width {width:g}, height {height:g}) covers no area: "
             "give finite numbers with a width and height above 0."
         )
-    return corners((x, y, x + width, y + height))
+    return box_quad((x, y, x + width, y + height))

@@ -30,7 +30,7 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import as_quad
+from dift_edit.geometry.quad import as_quad
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.compositing import Compositing
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.errors import GeometryError
-from dift_edit.geometry.base import quad_iou
 from dift_edit.geometry.coords import Points, as_points
+from dift_edit.geometry.quad import quad_iou
 
 __all__ = [
     "auroc",

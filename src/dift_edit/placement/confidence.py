@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.geometry.base import quad_iou
+from dift_edit.geometry.quad import quad_extent, quad_iou
 from dift_edit.placement.similarities import Poses
 from dift_edit.placement.votes import Evidence
 
@@ -60,7 +60,7 @@ class Signs:
         if back is not None:
             way, back_overlap = back.expected
             returned = back.transform(way)(placed)
-        extent = float(np.sqrt(np.prod(np.ptp(placed, axis=0))))
+        extent = quad_extent(placed)
         return cls(
             overlap=overlap, back=back_overlap,
             round_trip=quad_iou(returned, near.quad) if len(returned) else 0.0,

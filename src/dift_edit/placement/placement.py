@@ -9,9 +9,10 @@ import numpy as np
 
 from dift_edit.errors import EditError, GeometryError, IncomparableError
 from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, check_quad, quad_iou
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import Points, as_points, inside
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
+from dift_edit.geometry.quad import check_quad, quad_extent, quad_iou
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.placement.confidence import Signs, probability
 from dift_edit.placement.same_surface import Surface, match_surface
@@ -388,17 +389,12 @@ def _on_surface(
     left, kept = (
         float(np.median(np.linalg.norm(made(pairs.source) - pairs.target, axis=1)[on_edit])) for made in (flat, bent)
     )
-    noticeable = max(0.5, BENT * _extent(flat(quad)))
+    noticeable = max(0.5, BENT * quad_extent(flat(quad)))
     if left > noticeable and kept < 0.6 * left:  # both chosen
         return "mesh", bent
     if pins is not None and _miss(flat, pins) > noticeable and _miss(bent, pins) < 0.6 * _miss(flat, pins):
         return "mesh", bent
     return "homography", flat
-
-
-def _extent(quad: Points) -> float:
-    """Geometric mean of the sides of a quad's box."""
-    return float(np.sqrt(np.prod(np.ptp(quad, axis=0))))
 
 
 def _miss(transform: Transform, pins: Correspondences) -> float:
@@ -409,7 +405,7 @@ def _miss(transform: Transform, pins: Correspondences) -> float:
 def _contradiction(transform: Transform, pins: Correspondences, placed: Points) -> float:
     """By how many pixels a map misses a pin, if that is too much; else 0."""
     missed = _miss(transform, pins)
-    return missed if missed > PIN_SLACK * max(_extent(placed), float(np.ptp(pins.target, axis=0).max())) else 0.0
+    return missed if missed > PIN_SLACK * max(quad_extent(placed), float(np.ptp(pins.target, axis=0).max())) else 0.0
 
 
 def _against_surface(surface: Surface, pins: Correspondences, quad: Points) -> str:
@@ -418,7 +414,7 @@ def _against_surface(surface: Surface, pins: Correspondences, quad: Points) -> s
     flat = fit_model("homography", Fit(pairs, fit_similarity(pairs), quad, 1.0, exact=True))
     near = ((pins.source >= pairs.source.min(0)) & (pins.source <= pairs.source.max(0))).all(1)
     missed = np.where(near, np.linalg.norm(flat(pins.source) - pins.target, axis=1), 0)
-    if missed.max() <= PIN_SLACK * _extent(flat(quad)):
+    if missed.max() <= PIN_SLACK * quad_extent(flat(quad)):
         return ""
     return (
         f"the pins contradict the surface that was recognised: pin {missed.argmax() + 1} lies {missed.max():.0f} "

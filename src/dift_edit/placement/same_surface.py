@@ -16,6 +16,7 @@ import numpy.typing as npt
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences
+from dift_edit.geometry.quad import quad_folds, signed_area
 from dift_edit.imaging.image import Image
 from dift_edit.placement.pixel_alignment import align, to_grey
 from dift_edit.placement.votes import Mask, masked
@@ -172,9 +173,7 @@ def _agreement(
         return None
     transform = MatrixTransform(np.asarray(matrix, dtype=np.float64))
     corners = transform(np.array([low, (high[0], low[1]), high, (low[0], high[1])]))
-    edges = np.roll(corners, -1, 0) - corners
-    following = np.roll(edges, -1, 0)
-    if not (edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0] > 0).all():
+    if quad_folds(corners) or signed_area(corners) < 0:
         return None
     return transform, Correspondences(p[held], q[held], np.ones(int(held.sum()))), int(inside.sum())
 

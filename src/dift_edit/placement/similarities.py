@@ -6,7 +6,6 @@ highest score but the one whose box is expected to overlap the right one most, a
 ingredient of the confidence: it is low when other, different poses score nearly as well.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +16,7 @@ import torch
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
+from dift_edit.geometry.quad import quad_extent
 from dift_edit.placement.votes import Evidence
 
 __all__ = ["Poses", "sample_poses"]
@@ -99,7 +99,7 @@ class Poses:
         """(count, K) root mean square distance of the mapped corners, in sizes of the best quad."""
         corners = self.quad[:, 0] + 1j * self.quad[:, 1]
         mapped = self.a[:, None] * corners + self.b[:, None]
-        extent = abs(self.a[0]) * math.sqrt(float(np.prod(np.ptp(self.quad, axis=0))))
+        extent = abs(self.a[0]) * quad_extent(self.quad)
         distances: Array = np.sqrt((np.abs(mapped[:count, None] - mapped) ** 2).mean(-1)) / extent
         return distances
 

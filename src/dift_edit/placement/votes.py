@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.coords import Points, inside, rescale_points, to_grid
+from dift_edit.geometry.quad import quad_extent
 
 __all__ = ["Affinity", "Evidence", "foreground", "gather_evidence", "grid_points", "masked"]
 
@@ -86,7 +87,7 @@ class Evidence:
     @property
     def extent(self) -> float:
         """Geometric mean of the sides of the edit's box, in source pixels."""
-        return float(np.sqrt(np.prod(np.ptp(self.quad, axis=0))))
+        return quad_extent(self.quad)
 
     @property
     def entropy(self) -> float:

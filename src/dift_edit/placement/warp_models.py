@@ -24,11 +24,12 @@ from dift_edit.geometry.estimate import (
     translation,
 )
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas, triangulate
+from dift_edit.geometry.quad import quad_lattice
 from dift_edit.geometry.thin_plate import ThinPlateSpline, fit_thin_plate
 from dift_edit.matching.points import match_points
 from dift_edit.placement.votes import Evidence
 
-__all__ = ["Fit", "MODELS", "bend_through_pins", "fit_model", "guided_pairs", "notebook", "quad_lattice"]
+__all__ = ["Fit", "MODELS", "bend_through_pins", "fit_model", "guided_pairs", "notebook"]
 
 WINDOW = 0.08
 """Standard deviation, in short sides of the target, of the window round the placed position in which a part may lie
@@ -181,7 +182,7 @@ def hold_matrix(found: MatrixTransform, pins: Correspondences, quad: Points, fre
     MatrixTransform
         Of less freedom where the edit would be folded.
     """
-    lattice = quad_lattice(quad)
+    lattice = quad_lattice(quad, across=LATTICE)
     for numbers in (8, 6, 4):
         if numbers > freedom:
             continue
@@ -242,7 +243,7 @@ def _affine(fit: Fit) -> MatrixTransform:
 def _homography(fit: Fit) -> MatrixTransform:
     if fit.exact:
         return _on_exact(fit, fit_homography)
-    start, lattice = _affine(fit), quad_lattice(fit.quad)
+    start, lattice = _affine(fit), quad_lattice(fit.quad, across=LATTICE)
     solve = partial(fit_homography, toward=start, shrink=2 * SHRINK)
     found = reweighted(fit.pairs, start, threshold=WINDOW * fit.size, fit=solve)[0]
     return found if _keeps_areas(found(lattice), start(lattice), LEAST_AREA) else start
@@ -251,7 +252,7 @@ def _homography(fit: Fit) -> MatrixTransform:
 def _mesh(fit: Fit) -> PiecewiseAffine:
     """Triangles on a lattice over the edit, moved by regularised robust least squares; the outline stays."""
     pairs, start, pins = fit.pairs, fit.start, fit.pins
-    free, frame = quad_lattice(fit.quad, margin=MARGIN), _frame(fit.quad)
+    free, frame = quad_lattice(fit.quad, across=LATTICE, margin=MARGIN), _frame(fit.quad)
     plain = _unbent(free, frame, start)
     rows = wanted_pins = np.zeros((0, len(free)))
     fixed = np.zeros((len(frame), 2))
@@ -304,7 +305,7 @@ def _design(mesh: PiecewiseAffine, points: Points, free: int) -> tuple[Array, Ar
 def _spline(fit: Fit) -> ThinPlateSpline | MatrixTransform:
     """A smoothing thin-plate spline of what the matches leave over, bounded to the edit's surroundings."""
     mesh = _mesh(fit)
-    centres = quad_lattice(fit.quad, margin=MARGIN)
+    centres = quad_lattice(fit.quad, across=LATTICE, margin=MARGIN)
     offsets = mesh(centres) - fit.start(centres)
     smoothing = np.full(len(centres), 1e-4)  # chosen: the mesh's vertices are smooth already
     low, high = centres.min(0), centres.max(0)
@@ -335,7 +336,7 @@ MODELS: dict[str, Model] = {
 
 def spline_keeps_areas(spline: ThinPlateSpline, quad: Points, least: float = LEAST_AREA) -> bool:
     """Whether a spline folds or collapses nowhere round an edit."""
-    jacobian = np.linalg.det(spline.jacobians(quad_lattice(quad, margin=1.0, across=25)))
+    jacobian = np.linalg.det(spline.jacobians(quad_lattice(quad, across=25, margin=1.0)))
     plain = np.linalg.det(spline.base.matrix[:2, :2] / spline.base.matrix[2, 2])
     return bool((jacobian / plain > least).all())
 
@@ -378,17 +379,8 @@ def notebook(source: FeatureMap, quad: Points, target: FeatureMap, *, seed: int 
     return MatrixTransform(np.asarray(matrix, dtype=np.float64))
 
 
-def quad_lattice(quad: Points, *, margin: float = 0.0, across: int = LATTICE) -> Points:
-    """(across², 2) points spread over a quad and a margin round it, in units of the quad."""
-    steps = np.linspace(-margin, 1 + margin, across)
-    v, u = (grid.reshape(-1, 1) for grid in np.meshgrid(steps, steps, indexing="ij"))
-    top, bottom = (1 - u) * quad[0] + u * quad[1], (1 - u) * quad[3] + u * quad[2]
-    lattice: Points = (1 - v) * top + v * bottom
-    return lattice
-
-
 def _frame(quad: Points) -> Points:
-    lattice = quad_lattice(quad, margin=FRAME, across=4).reshape(4, 4, 2)
+    lattice = quad_lattice(quad, across=4, margin=FRAME).reshape(4, 4, 2)
     return np.concatenate([lattice[0], lattice[-1], lattice[1:-1, 0], lattice[1:-1, -1]])
 
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 
 from dift_edit.geometry.base import Matrix, Transform
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import apply_homography
 
-__all__ = ["Box", "Level", "Sampler", "in_threads", "low_passed", "project", "sample"]
+__all__ = ["Box", "Level", "Sampler", "in_threads", "low_passed", "sample"]
 
 Floats = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]
@@ -41,14 +42,6 @@ def in_threads(work: Callable[[Item], None], items: Iterable[Item]) -> None:
             pass
 
 
-def project(matrix: Matrix, points: Points) -> Points:
-    """Points (N, 2) mapped by a homography; not finite on its horizon."""
-    mapped = np.c_[points, np.ones(len(points))] @ matrix.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        projected: Points = mapped[:, :2] / mapped[:, 2:]
-    return projected
-
-
 class Sampler:
     """Where each target pixel lies in the layer."""
 
@@ -69,7 +62,7 @@ class Sampler:
     def __call__(self, points: Points) -> Points:
         """Layer positions (N, 2) of target points; NaN where there is none."""
         if self._matrix is None:
-            return project(self._from_source, np.asarray(self._backward(points), dtype=np.float64))
+            return apply_homography(self._from_source, np.asarray(self._backward(points), dtype=np.float64))
         mapped = points @ self._matrix[:, :2].T + self._matrix[:, 2]
         depth = np.where(mapped[:, 2] > 0, mapped[:, 2], np.nan)
         positions: Points = mapped[:, :2] / depth[:, None]

@@ -15,17 +15,16 @@ import numpy.typing as npt
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import Matrix, Transform
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import apply_homography, bounds, box_quad, quad_lattice
 from dift_edit.imaging.image import Image
-from dift_edit.rendering.resample import Box, Level, Sampler, in_threads, low_passed, project, sample
+from dift_edit.rendering.resample import Box, Level, Sampler, in_threads, low_passed, sample
 from dift_edit.types import Resampling
 
 __all__ = [
     "RESAMPLINGS",
     "Box",
     "Warped",
-    "corners",
     "premultiplied",
-    "quad_matrix",
     "target_box",
     "warp_image",
     "warp_layer",
@@ -67,23 +66,6 @@ class Warped:
             own = self.values[y0 - self.box[1] : y1 - self.box[1], x0 - self.box[0] : x1 - self.box[0]]
             values[y0 - top : y1 - top, x0 - left : x1 - left] = own
         return values
-
-
-def corners(box: tuple[float, float, float, float]) -> Points:
-    """The quad round the pixels of a half-open box (left, top, right, bottom): its outer corners, from top left."""
-    left, top, right, bottom = np.asarray(box, dtype=np.float64) - 0.5
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-
-
-def quad_matrix(from_quad: Points, to_quad: Points) -> Matrix:
-    """The homography (3, 3) that maps four corners to four corners, none three of them on a line."""
-    rows = []
-    for (x, y), (u, v) in zip(from_quad, to_quad, strict=True):
-        rows.append((x, y, 1, 0, 0, 0, -u * x, -u * y, u))
-        rows.append((0, 0, 0, x, y, 1, -v * x, -v * y, v))
-    system = np.array(rows, dtype=np.float64)
-    matrix: Matrix = np.append(np.linalg.solve(system[:, :8], system[:, 8]), 1.0).reshape(3, 3)
-    return matrix
 
 
 def warp_image(
@@ -174,7 +156,7 @@ def warp_layer(
     """
     to_source = np.eye(3) if matrix is None else np.asarray(matrix, dtype=np.float64)
     layer_size = (layer.shape[1], layer.shape[0])
-    faded = corners((-0.5, -0.5, layer_size[0] + 0.5, layer_size[1] + 0.5))  # where bilinear values reach zero
+    faded = box_quad((-0.5, -0.5, layer_size[0] + 0.5, layer_size[1] + 0.5))  # where bilinear values reach zero
     box = target_box(transform, faded, size, matrix=to_source)
     left, top, right, bottom = box
     shape = (bottom - top, right - left, layer.shape[2])
@@ -226,22 +208,21 @@ def target_box(
         Half open; with no area when the quad is outside the target.
     """
     to_source = np.eye(3) if matrix is None else np.asarray(matrix, dtype=np.float64)
-    steps = np.linspace(0, 1, 33)
-    u, v = (a.ravel()[:, None] for a in np.meshgrid(steps, steps))
-    points = (1 - v) * ((1 - u) * quad[0] + u * quad[1]) + v * ((1 - u) * quad[3] + u * quad[2])
+    points = quad_lattice(quad, across=33)
     total = _total(transform, to_source)
     if total is not None:
         depth = np.c_[points, np.ones(len(points))] @ total[2]
         if depth.min() <= 0 <= depth.max():  # the quad reaches the horizon: it may be anywhere
             return 0, 0, *size
-        mapped = project(total, points)
+        mapped = apply_homography(total, points)
     else:
-        mapped = np.asarray(transform(project(to_source, points)))
+        mapped = np.asarray(transform(apply_homography(to_source, points)))
         mapped = mapped[np.isfinite(mapped).all(axis=1)]
         if len(mapped) == 0:
             raise GeometryError("The transform gives no finite point for the edit: choose another engine.")
-    low = np.clip(np.floor(mapped.min(axis=0) + 0.5) - margin, 0, size).astype(int)
-    high = np.clip(np.ceil(mapped.max(axis=0) + 0.5) + margin, low, size).astype(int)
+    least, greatest = bounds(mapped)
+    low = np.clip(np.floor(least + 0.5) - margin, 0, size).astype(int)
+    high = np.clip(np.ceil(greatest + 0.5) + margin, low, size).astype(int)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 

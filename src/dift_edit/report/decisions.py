@@ -12,11 +12,11 @@ import numpy as np
 from dift_edit.atomic_files import parse_json
 from dift_edit.edits.layers import artwork_on, hides
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform, as_quad
+from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import as_points
 from dift_edit.geometry.estimate import Correspondences, fit_affine
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
-from dift_edit.rendering.warp import quad_matrix
+from dift_edit.geometry.quad import as_quad, quad_matrix
 from dift_edit.report.previews import preview_name, write_previews
 from dift_edit.results.folder import REJECTED, OutputFolder
 from dift_edit.results.journal import Journal

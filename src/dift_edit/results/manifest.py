@@ -10,6 +10,7 @@ import numpy as np
 
 from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
+from dift_edit.geometry.quad import quad_lattice
 from dift_edit.results.names import is_output_name
 
 __all__ = ["Row", "edit_lattice", "manifest_jsonl", "manifest_parquet"]
@@ -184,10 +185,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 
 def edit_lattice(quad: Any) -> Any:
     """The (49, 2) source points of a row's mesh: over the edit's (4, 2) quad, row by row from its top left corner."""
-    corners = np.asarray(quad, dtype=np.float64)
-    across, down = (axis.ravel()[:, None] for axis in np.meshgrid(*[np.linspace(0, 1, _LINES)] * 2))
-    top, bottom = (corners[i] + across * (corners[k] - corners[i]) for i, k in ((0, 1), (3, 2)))
-    return top + down * (bottom - top)
+    return quad_lattice(np.asarray(quad, dtype=np.float64), across=_LINES)
 
 
 def _plain(points: Any) -> Any:

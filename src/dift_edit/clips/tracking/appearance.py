@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.clips.tracking.pose import PoseFit, fit_pose, map_points, quad_matrices, quad_side
+from dift_edit.clips.tracking.pose import PoseFit, fit_pose
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import apply_homography, quad_folds, quad_matrix, quad_side
 from dift_edit.imaging.image import Image
 
 __all__ = [
@@ -199,8 +200,8 @@ def follow(
     for _ in range(2 if warp else 1):
         if len(template.points) < 6:
             return None
-        matrix = quad_matrices(template.corners, start[None])[0]
-        guess = map_points(matrix, template.points)
+        matrix = quad_matrix(template.corners, start)
+        guess = apply_homography(matrix, template.points)
         if warp:
             target, good = flow(_warped(template, matrix, picture.shape), picture, guess, guess, levels)
         else:
@@ -295,11 +296,7 @@ def _warped(template: Template, matrix: npt.NDArray[np.float64], shape: tuple[in
 
 def _plausible(corners: Points, start: Points) -> bool:
     """Whether the quad is still convex and has not collapsed or exploded."""
-    edges = np.roll(corners, -1, 0) - corners
-    nexts = np.roll(edges, -1, 0)
-    turns = edges[:, 0] * nexts[:, 1] - edges[:, 1] * nexts[:, 0]
-    ratio = quad_side(corners) / quad_side(start)
-    return bool(((turns > 0).all() or (turns < 0).all()) and 0.5 < ratio < 2)
+    return not quad_folds(corners) and 0.5 < quad_side(corners) / quad_side(start) < 2
 
 
 def _seen(template: Template, corners: Points, picture: Grey) -> float:
@@ -312,7 +309,7 @@ def _seen(template: Template, corners: Points, picture: Grey) -> float:
     if (high - low < 2 * radius).any():
         return 0.0
     shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]])
-    matrix = shift @ quad_matrices(template.corners, corners[None])[0]
+    matrix = shift @ quad_matrix(template.corners, corners)
     box = (int(high[0] - low[0]), int(high[1] - low[1]))
     known = cv2.warpPerspective(np.full_like(template.picture, 255), matrix, box, flags=cv2.INTER_NEAREST) > 0
     a = cv2.warpPerspective(template.picture, matrix, box, flags=cv2.INTER_LINEAR).astype(np.float32)
@@ -418,7 +415,7 @@ def _by_correlation(template: Template, like: Points, picture: Grey) -> Points |
     if (box < 6).any() or box[0] >= small.shape[1] or box[1] >= small.shape[0]:
         return None
     placed = (like - low) / shrink
-    matrix = quad_matrices(template.corners, placed[None])[0]
+    matrix = quad_matrix(template.corners, placed)
     patch = cv2.warpPerspective(template.picture, matrix, (int(box[0]), int(box[1])), flags=cv2.INTER_AREA)
     score = cv2.matchTemplate(small, patch, cv2.TM_CCOEFF_NORMED)
     _, best, _, (x, y) = cv2.minMaxLoc(score)

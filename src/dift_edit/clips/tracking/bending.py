@@ -21,12 +21,12 @@ from scipy.linalg import solveh_banded
 from dift_edit.clips.io.base import Clip
 from dift_edit.clips.tracking.appearance import Grey, flow, grey
 from dift_edit.clips.tracking.path import Path
-from dift_edit.clips.tracking.pose import map_points, quad_side
 from dift_edit.clips.tracking.straight import Straightener
 from dift_edit.geometry.base import Chain, MatrixTransform, Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas
+from dift_edit.geometry.quad import apply_homography, quad_side
 from dift_edit.imaging.image import Image
 from dift_edit.placement.warp_models import LATTICE, LEAST_AREA, MODELS, STRENGTHS, Fit
 
@@ -126,7 +126,7 @@ class _Look:
             self._key, _MOST_POINTS, 0.004, max(max(self._straight.box) / 24, 3.0), blockSize=5
         )
         self._points = np.zeros((0, 2)) if found is None else found[:, 0].astype(np.float64)
-        self._at = map_points(self._straight.to_source, self._points)
+        self._at = apply_homography(self._straight.to_source, self._points)
         self.flat = self._mesh(self._at, self._at)
 
     def __call__(self, image: Image, corners: Points) -> tuple[Floats, float]:
@@ -135,7 +135,7 @@ class _Look:
         if len(self._points) < _LEAST_POINTS:
             return nothing
         targets, good = flow(self._key, self._view(image, corners), self._points, self._points, 2)
-        moved = map_points(self._straight.to_source, targets)
+        moved = apply_homography(self._straight.to_source, targets)
         good &= np.linalg.norm(moved - self._at, axis=1) < _FARTHEST * self._side
         if good.sum() < _LEAST_POINTS:
             return nothing

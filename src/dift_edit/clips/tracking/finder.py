@@ -16,11 +16,11 @@ from functools import cache
 
 import numpy as np
 
-from dift_edit.clips.tracking.pose import quad_side
 from dift_edit.errors import DiftEditError
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, inside, rescale_points
+from dift_edit.geometry.quad import quad_side
 from dift_edit.imaging.image import Image
 from dift_edit.placement.placement import locate_features
 from dift_edit.placement.votes import grid_points

@@ -15,8 +15,8 @@ from dift_edit.clips.tracking.settings import SequenceSettings
 from dift_edit.clips.tracking.smoothing import Evidence, smooth
 from dift_edit.clips.tracking.tracker import Observation, Tracker
 from dift_edit.clips.tracking.visibility import opacities
-from dift_edit.geometry.base import quad_folds
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import quad_folds
 from dift_edit.imaging.image import Image
 
 __all__ = ["Keyframe", "Path", "follow_path"]

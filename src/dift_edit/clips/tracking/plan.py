@@ -8,11 +8,10 @@ import numpy as np
 
 from dift_edit.clips.io import Clip
 from dift_edit.clips.tracking.path import Keyframe
-from dift_edit.clips.tracking.pose import map_points, quad_matrices, quad_side
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import EditError
-from dift_edit.geometry.base import as_quad
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import apply_homography, as_quad, quad_matrix, quad_side
 
 __all__ = ["Keyframes", "Part", "plan_clip"]
 
@@ -69,8 +68,8 @@ def plan_clip(clip: Clip, edit: Edit | Mapping[int, Edit], keyframes: Keyframes)
         if corners is None:
             keys.append(Keyframe(number, quad))
         else:
-            matrix = quad_matrices(edit.quad, as_quad(corners, f"The quad in frame {number}")[None])[0]
-            keys.append(Keyframe(number, np.asarray(map_points(matrix, quad))))
+            matrix = quad_matrix(edit.quad, as_quad(corners, f"The quad in frame {number}"))
+            keys.append(Keyframe(number, np.asarray(apply_homography(matrix, quad))))
     return [Part(edit, source, quad, keys, (0, count), lambda _frame: 1.0)]
 
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.errors import GeometryError
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import apply_homography, quad_matrices, quad_matrix, quad_side
 
-__all__ = ["PoseFit", "fit_pose", "map_points", "quad_matrices", "quad_side", "similarity_basis"]
+__all__ = ["PoseFit", "fit_pose", "similarity_basis"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,54 +41,6 @@ class PoseFit:
     corners: Points
     information: Floats
     noise: float
-
-
-def quad_side(quad: Points) -> float:
-    """Square root of the area of a quad, in pixels."""
-    x, y = quad.T
-    return float(np.sqrt(max(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2, 1e-12)))
-
-
-def quad_matrices(from_quad: Points, to_quads: Floats) -> Floats:
-    """Homographies that map one quad to several.
-
-    Parameters
-    ----------
-    from_quad : ndarray
-        (4, 2).
-    to_quads : ndarray
-        (K, 4, 2).
-
-    Returns
-    -------
-    ndarray
-        (K, 3, 3) float64.
-
-    Raises
-    ------
-    GeometryError
-        If three corners of the first quad lie on a line.
-    """
-    count = len(to_quads)
-    x, y = from_quad.T
-    system = np.zeros((count, 8, 8))
-    system[:, 0::2, 0], system[:, 0::2, 1], system[:, 0::2, 2] = x, y, 1
-    system[:, 1::2, 3], system[:, 1::2, 4], system[:, 1::2, 5] = x, y, 1
-    for axis in (0, 1):
-        system[:, axis::2, 6] = -to_quads[:, :, axis] * x
-        system[:, axis::2, 7] = -to_quads[:, :, axis] * y
-    try:
-        solved = np.linalg.solve(system, to_quads.reshape(count, 8, 1))[..., 0]
-    except np.linalg.LinAlgError as error:
-        raise GeometryError("The quad is degenerate: three of its corners lie on a line.") from error
-    return np.concatenate([solved, np.ones((count, 1))], axis=1).reshape(count, 3, 3)
-
-
-def map_points(matrices: Floats, points: Points) -> Floats:
-    """Points under one (3, 3) → (N, 2) or several (K, 3, 3) → (K, N, 2) homographies."""
-    mapped = np.concatenate([points, np.ones((len(points), 1))], axis=1) @ np.swapaxes(matrices, -1, -2)
-    result: Floats = mapped[..., :2] / mapped[..., 2:]
-    return result
 
 
 def similarity_basis(quad: Points) -> tuple[Floats, Floats]:
@@ -147,7 +99,7 @@ def fit_pose(
     chosen = np.ones(len(source), bool) if seeds is None else seeds
     if chosen.sum() < _LEAST_POINTS:
         return None
-    guess = map_points(quad_matrices(quad, start[None])[0], source)
+    guess = apply_homography(quad_matrix(quad, start), source)
     rigid, _ = cv2.estimateAffinePartial2D(guess[chosen], target[chosen], ransacReprojThreshold=_OUTLIER, maxIters=500)
     if rigid is None:
         return None
@@ -191,5 +143,5 @@ def _linearised(quad: Points, corners: Points, points: Points) -> tuple[Floats, 
     """Points (N, 2) under a pose, and their derivatives (N, 2, 8) by its corner coordinates."""
     step = 1e-3 * quad_side(corners)
     moved = corners.ravel() + step * np.concatenate([np.zeros((1, 8)), np.eye(8)])
-    mapped = map_points(quad_matrices(quad, moved.reshape(9, 4, 2)), points)
+    mapped = apply_homography(quad_matrices(quad, moved.reshape(9, 4, 2)), points)
     return mapped[0], np.moveaxis(mapped[1:] - mapped[0], 0, -1) / step

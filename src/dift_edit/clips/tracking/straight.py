@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.clips.tracking.pose import quad_matrices
 from dift_edit.geometry.base import Matrix
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import quad_matrix
 from dift_edit.imaging.image import Image
 
 __all__ = ["Straightener"]
@@ -48,14 +48,14 @@ class Straightener:
         self.box = (max(round(extent[0]), 16), max(round(extent[1]), 16))
         width, height = self.box
         outline = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
-        self.to_source: Matrix = quad_matrices(outline, grown[None])[0]
+        self.to_source: Matrix = quad_matrix(outline, grown)
 
     def __call__(self, image: Image, corners: Points) -> npt.NDArray[np.uint8]:
         """(h, w, 3) the patch of a frame in which its corners (4, 2) are known."""
         pixels = np.asarray(Image(image.pixels).to_pil()) if image.pixels.dtype != np.uint8 else image.pixels
         if image.size != self._size:
             pixels = cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA)
-        matrix = self._shrink @ quad_matrices(self._quad, corners[None])[0] @ self.to_source
+        matrix = self._shrink @ quad_matrix(self._quad, corners) @ self.to_source
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         return np.asarray(
             cv2.warpPerspective(pixels, matrix, self.box, flags=flags, borderMode=cv2.BORDER_REPLICATE)

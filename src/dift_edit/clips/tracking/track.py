@@ -10,7 +10,6 @@ from dift_edit.clips.tracking.bending import Bends
 from dift_edit.clips.tracking.hiding import Hidden
 from dift_edit.clips.tracking.path import Path
 from dift_edit.clips.tracking.plot import confidence_plot
-from dift_edit.clips.tracking.pose import quad_matrices
 from dift_edit.clips.tracking.settings import SequenceSettings
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides
@@ -18,6 +17,7 @@ from dift_edit.errors import DiftEditError
 from dift_edit.features.base import ModelInfo
 from dift_edit.geometry.base import MatrixTransform, Transform
 from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import quad_matrix
 
 __all__ = ["Layer", "SequenceTrack"]
 
@@ -46,7 +46,7 @@ class Layer:
             return MatrixTransform(np.eye(3))
         index = frame - self.path.start
         try:
-            plane = MatrixTransform(quad_matrices(self.quad, self.path.corners[index][None])[0])
+            plane = MatrixTransform(quad_matrix(self.quad, self.path.corners[index]))
         except DiftEditError:
             return MatrixTransform(np.eye(3))
         return plane if self.bends is None else self.bends.at(index, plane)

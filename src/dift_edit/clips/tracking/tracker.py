@@ -15,8 +15,9 @@ import numpy.typing as npt
 from dift_edit.clips.tracking.appearance import Sighting, Template, follow, grey, palette, search, working_size
 from dift_edit.clips.tracking.cuts import CutDetector
 from dift_edit.clips.tracking.finder import Finder
-from dift_edit.clips.tracking.pose import PoseFit, quad_side
+from dift_edit.clips.tracking.pose import PoseFit
 from dift_edit.geometry.coords import Points, rescale_points
+from dift_edit.geometry.quad import quad_side
 from dift_edit.imaging.image import Image
 
 __all__ = ["Observation", "Tracker"]
