@@ -5,21 +5,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from dift_edit.features.base import FeatureMap, ModelInfo
+from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.imaging.image import as_image
 from dift_edit.settings import fingerprint
 
 CELL = 8
 
 
-class CellColors:
+class CellColors(Featurizer):
     """The mean colour of each 8×8 cell, as a direction from medium gray: equal cells match, others do not."""
 
     model = ModelInfo(id="cell-colors", sha256="0" * 64)
 
     def __init__(self, name: str = "") -> None:
-        self.fingerprint = fingerprint("cell-colors", name)
+        self._fingerprint = fingerprint("cell-colors", name)
         self.calls = 0
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         picture = as_image(image)

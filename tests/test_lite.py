@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import dift_edit as de
 from batch_data import save_tiny_model
 from dift_edit.cli import main
-from dift_edit.errors import ModelError
+from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.features.efficientnet_lite import STAGES, EfficientNetLite, Stage
 from dift_edit.features.lite import LiteFeaturizer, LiteSettings
@@ -93,11 +93,11 @@ def test_mirrored_views_make_features_of_mirrored_pictures_mirrored() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ModelError, match="0 to 4"):
+    with pytest.raises(SettingsError, match="0 to 4"):
         small(blocks=(9,))
-    with pytest.raises(ModelError, match="square, short"):
+    with pytest.raises(SettingsError, match="square, short"):
         small(size_mode="long")
-    with pytest.raises(ModelError, match="at least 1"):
+    with pytest.raises(SettingsError, match="use 1 or more"):
         small(image_size=0)
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 import dift_edit as de
-from dift_edit.errors import GeometryError
+from dift_edit.errors import GeometryError, SettingsError
 from dift_edit.features.base import FeatureMap
 from dift_edit.matching import points as matching
 from dift_edit.matching import search as nearest
@@ -157,7 +157,7 @@ def test_one_answer_to_one_question(cats, options: dict) -> None:
 )
 def test_what_consensus_cannot_follow_is_refused(rolled, options: dict, words: str) -> None:
     source, target = rolled
-    with pytest.raises(GeometryError, match=words):
+    with pytest.raises(SettingsError, match=words):
         matching.match_points(source, target, [(10, 10)], consensus=0.08, **options)
     assert len(matching.match_points(source, target, [(10, 10)], consensus=0.0, **options)) == 1
     for unused in ({"consensus": 0.08}, {"soft_argmax": True}):
@@ -226,7 +226,7 @@ def test_errors_are_sentences(rolled) -> None:
         matching.match_points(source, target, [(10, float("nan"))])
     with pytest.raises(GeometryError, match="different featurizers"):
         matching.match_points(source, FeatureMap(target.data, target.image_size, "g"), [(10, 10)])
-    with pytest.raises(GeometryError, match="cosine, l2"):
+    with pytest.raises(SettingsError, match="cosine, l2"):
         matching.MatchSettings(metric="dot")
     with pytest.raises(GeometryError, match="positive"):
         matching.match_dense(source, target, step=0)

@@ -8,7 +8,7 @@ from skimage import data
 
 from dift_edit.edits import Sticker
 from dift_edit.errors import EditError, GeometryError
-from dift_edit.features.base import FeatureMap
+from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.geometry.quad import quad_folds, quad_iou
@@ -108,13 +108,20 @@ def test_pins_hold(features) -> None:
     assert np.abs(mirrored.transform([(160, 90)]) - [(200, 120)]).max() < 1e-6
 
 
-class Remembered:
+class Remembered(Featurizer):
     """A featurizer that looks at each image once."""
 
     def __init__(self, featurizer) -> None:
         self.featurizer = featurizer
-        self.fingerprint, self.model = featurizer.fingerprint, featurizer.model
         self.known: dict[str, FeatureMap] = {}
+
+    @property
+    def fingerprint(self):
+        return self.featurizer.fingerprint
+
+    @property
+    def model(self):
+        return self.featurizer.model
 
     def __call__(self, image, *, seed: int = 0) -> FeatureMap:
         if image.digest not in self.known:

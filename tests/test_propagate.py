@@ -199,12 +199,19 @@ def test_model_spec_loads_the_same_features(tiny_model, tiny):
     assert spec.load().fingerprint == tiny.fingerprint
 
 
-class Broken:
+class Broken(de.Featurizer):
     """A real featurizer that cannot take one picture."""
 
     def __init__(self, featurizer, digest: str, error: Exception) -> None:
         self.featurizer, self.digest, self.error = featurizer, digest, error
-        self.fingerprint, self.model = featurizer.fingerprint, featurizer.model
+
+    @property
+    def fingerprint(self):
+        return self.featurizer.fingerprint
+
+    @property
+    def model(self):
+        return self.featurizer.model
 
     def __call__(self, image, *, seed=0):
         if image.digest == self.digest:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dift_edit as de
-from dift_edit.errors import ModelError
+from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.execution import AdaptiveBatch, is_out_of_memory
 from dift_edit.features.prompts import encode_prompt
 from dift_edit.features.stable_diffusion import StableDiffusionFeaturizer, StableDiffusionSettings
@@ -248,15 +248,17 @@ def test_errors_are_sentences(folder: Path, featurizer, tmp_path: Path) -> None:
     for bad, words in (
         ({"up_block": 4}, "use 0 to 3"),
         ({"timestep": 1000}, "use 0 to 999"),
-        ({"posterior": "mode"}, "sample or mean"),
+        ({"posterior": "mode"}, "sample, mean"),
+        ({"up_block": ()}, "at least one"),
+        ({"up_block": (1, -1)}, "use 0 or more"),
         ({"size_mode": "long"}, "square, short, none"),
-        ({"ensemble": 0}, "at least 1"),
+        ({"ensemble": 0}, "use 1 or more"),
     ):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(SettingsError, match=words):
             featurizer.with_settings(**bad)
     with pytest.raises(ModelError, match="give"):
         featurizer.extract(picture(), latents=torch.randn(2, 4, 8, 8), noise=torch.randn(3, 4, 8, 8))
-    with pytest.raises(ModelError, match="float32, tf32, bfloat16"):
+    with pytest.raises(SettingsError, match="float32, tf32, bfloat16"):
         de.load_featurizer(folder, dtype="int8")
     with pytest.raises(ModelError, match="setting"):
         de.load_featurizer(folder, colour=1)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import dift_edit as de
-from dift_edit.errors import ModelError
+from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.vit import IMAGENET, OPENAI
 from toy_models import convnext, vision_transformer
@@ -99,9 +99,22 @@ def test_fusion_averages_cosines(folders, mini) -> None:
     assert de.load_featurizer(f"lite+{folders['vit']}").model.id == f"lite+{folders['vit']}"
 
 
+@pytest.mark.parametrize("kind", ["vit", "dinov3_vit"])
+def test_other_settings_leave_the_featurizer_as_it_was(folders, kind: str) -> None:
+    image = picture((64, 48))
+    featurizer = de.load_featurizer(folders[kind], image_size=48)
+    before = featurizer(image).data
+    for changes in ({"stride": 4}, {"layer": 0}, {"facet": "keys"}):
+        other = featurizer.with_settings(**changes)
+        loaded = de.load_featurizer(folders[kind], image_size=48, **changes)
+        assert other.fingerprint == loaded.fingerprint != featurizer.fingerprint
+        torch.testing.assert_close(other(image).data, loaded(image).data)
+        torch.testing.assert_close(featurizer(image).data, before)
+
+
 def test_errors_are_sentences(folders, tmp_path: Path) -> None:
     for bad, words in (({"layer": 3}, "0 to 2"), ({"facet": "heads"}, "tokens, keys"), ({"stride": 9}, "use 1 to 8")):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(SettingsError, match=words):
             de.load_featurizer(folders["vit"], **bad)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="'bert'"):
@@ -126,7 +139,7 @@ def test_a_convnext_gives_the_outputs_of_its_stages(tmp_path: Path) -> None:
     for one, features in zip(images, both.batch(images), strict=True):
         torch.testing.assert_close(features.data, both(one).data, rtol=1e-4, atol=1e-4)
     assert both.fingerprint != featurizer.fingerprint and isinstance(both, de.Featurizer)
-    with pytest.raises(ModelError, match="0 to 3"):
+    with pytest.raises(SettingsError, match="0, 1, 2, 3"):
         de.load_featurizer(folder, stages=(4,))
     (folder / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="restore its files"):

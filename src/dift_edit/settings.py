@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -40,7 +41,7 @@ def option(default: Any, help_: str, **more: Any) -> Any:
     **more
         ``choices``: the values that it may have, where its type is not a Literal of them. ``limits=(low, high)``: the
         least and greatest number, None where there is no end. ``above``: the number must be greater than this.
-        ``metavar``: of its flag.
+        ``empty``: whether a tuple may be empty. ``metavar``: of its flag.
     """
     return field(default=default, metadata={"help": help_, **more})
 
@@ -60,6 +61,8 @@ def fingerprint(*parts: Any) -> str:
 class Settings:
     """Base of all settings: frozen dataclasses whose fields are made by `option`.
 
+    A field that is a tuple also takes a list, or one value.
+
     Raises
     ------
     SettingsError
@@ -71,6 +74,11 @@ class Settings:
             value = getattr(self, item.name)
             if value is None and type(None) in get_args(item.type):
                 continue
+            if get_origin(item.type) is tuple and not isinstance(value, tuple):
+                value = tuple(value) if isinstance(value, list) else (value,)
+                object.__setattr__(self, item.name, value)
+            if value == () and not item.metadata.get("empty"):
+                raise SettingsError(f"The setting {item.name} is empty: give at least one.")
             for one in value if isinstance(value, tuple) else (value,):
                 _check(item, one)
 
@@ -139,15 +147,28 @@ def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -
             continue
         options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: %(default)s)"}
         kind, choices = hints[item.name], choices_of(item)
+        several = get_origin(kind) is tuple
         kind = type(choices[0]) if choices else next((part for part in get_args(kind) if part is not type(None)), kind)
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
+        elif several:
+            shown = ",".join(map(str, item.default))
+            options["help"] = f"{item.metadata['help']} (default: {shown})"
+            options |= {"type": _comma_separated(kind), "metavar": "N,N,…"}
         else:
             options["type"] = kind
             options["choices"] = choices or None
             if not choices:
                 options["metavar"] = item.metadata.get("metavar", item.name.upper())
         parser.add_argument(f"--{item.name.replace('_', '-')}", **options)
+
+
+def _comma_separated(kind: type) -> Callable[[str], tuple[Any, ...]]:
+    def values(text: str) -> tuple[Any, ...]:
+        return tuple(kind(part) for part in text.split(","))
+
+    values.__name__ = "list"  # argparse's error names it
+    return values
 
 
 def settings_from_arguments(args: argparse.Namespace, settings: type[S]) -> S:

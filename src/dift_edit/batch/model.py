@@ -48,10 +48,10 @@ class ModelSpec:
         return CachedFeaturizer(featurizer, FeatureCache(self.cache)) if self.cache else featurizer
 
 
-class SharedFeaturizer:
+class SharedFeaturizer(Featurizer):
     """A featurizer for several threads, which computes the source's features once.
 
-    As many pictures are in the network at a time as the featurizer's ``parallel`` says, one where it says nothing;
+    As many pictures are in the network at a time as the featurizer's ``parallel`` says;
     meanwhile the other threads place, blend and encode.
 
     Parameters
@@ -67,7 +67,7 @@ class SharedFeaturizer:
         self._digest = digest
         self._kept: dict[int, FeatureMap] = {}
         self._source = threading.Lock()
-        self._network = threading.Semaphore(getattr(featurizer, "parallel", 1))
+        self._network = threading.Semaphore(featurizer.parallel)
         self._spent = threading.local()
 
     @property
@@ -79,6 +79,11 @@ class SharedFeaturizer:
     def model(self) -> ModelInfo:
         """As the featurizer's."""
         return self._featurizer.model
+
+    @property
+    def parallel(self) -> int:
+        """As the featurizer's."""
+        return self._featurizer.parallel
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture; those of the source are kept."""
@@ -106,8 +111,3 @@ class SharedFeaturizer:
         """Seconds that this thread has waited for the network, and used it."""
         seconds: tuple[float, float] = getattr(self._spent, "seconds", (0.0, 0.0))
         return seconds
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._featurizer, name)

@@ -58,14 +58,16 @@ def _write(image: Path, path: Path, featurizer: Any, args: argparse.Namespace) -
 
     from dift_edit._version import __version__
     from dift_edit.atomic_files import write_atomic
+    from dift_edit.features.fusion import FusedFeaturizer
+    from dift_edit.features.network import NetworkFeaturizer
     from dift_edit.features.presets import PRESETS
     from dift_edit.imaging.image import as_image
 
     picture = as_image(image)
     features = featurizer(picture, seed=args.seed)
     preset = PRESETS.get(args.model)
-    parts = getattr(featurizer, "featurizers", [featurizer])
-    settings = {part.model.id: vars(part.settings) for part in parts}
+    parts = featurizer.featurizers if isinstance(featurizer, FusedFeaturizer) else [featurizer]
+    settings = {part.model.id: vars(part.settings) for part in parts if isinstance(part, NetworkFeaturizer)}
     metadata = {
         "image": str(image),
         "image_digest": picture.digest,

@@ -1,7 +1,6 @@
 """``dift-edit models``: what can be loaded, what is on this machine, and turning ADM's checkpoint into a folder."""
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ HELP = "list models and presets; fetch, convert or check a model; show or empty 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be done with models; nothing chosen means listing them."""
     from dift_edit.features.adm_architecture import AdmArchitecture
+    from dift_edit.settings import add_settings_arguments
 
     parser.add_argument("--json", action="store_true", help="print everything as JSON, presets with all values")
     parser.add_argument(
@@ -24,12 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert = actions.add_parser("convert", help="turn a .pt file of guided-diffusion (ADM) into a model folder")
     convert.add_argument("checkpoint", metavar="FILE", help="say, 256x256_diffusion_uncond.pt")
     convert.add_argument("-o", "--output", metavar="DIR", required=True, help="the new folder")
-    for item in dataclasses.fields(AdmArchitecture):
-        several = isinstance(item.default, tuple)
-        convert.add_argument(
-            f"--{item.name.replace('_', '-')}", default=item.default, type=_numbers if several else int,
-            metavar="N,N,…" if several else "N", help=f"{item.metadata['help']} (default: {_plain(item.default)})",
-        )  # fmt: skip
+    add_settings_arguments(convert, AdmArchitecture)
     fetch = actions.add_parser("fetch", help="download a model of the list now")
     fetch.add_argument("name", metavar="MODEL")
     check = actions.add_parser("check", help="read a model's weights and compare them with their recorded SHA-256")
@@ -49,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from dift_edit.features.adm_architecture import AdmArchitecture
     from dift_edit.features.adm_checkpoint import convert_adm
+    from dift_edit.settings import settings_from_arguments
 
-    numbers = {item.name: getattr(args, item.name) for item in dataclasses.fields(AdmArchitecture)}
-    folder = convert_adm(args.checkpoint, args.output, AdmArchitecture(**numbers))
+    folder = convert_adm(args.checkpoint, args.output, settings_from_arguments(args, AdmArchitecture))
     print(f"{folder} is a model folder now: use it as  --model {folder}")
     return 0
 
@@ -171,7 +166,3 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _plain(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else json.dumps(value) if value == "" else str(value)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))

@@ -104,7 +104,7 @@ class Maps:
     Parameters
     ----------
     featurizer : Featurizer
-        Makes them. If it has a method ``for_category``, that gives the featurizer of a category's prompt.
+        Makes them; its ``for_category`` gives the featurizer of a category's prompt.
     seed : int
         Of the noise.
     max_bytes : int
@@ -131,11 +131,10 @@ class Maps:
 
     def for_category(self, category: str) -> Featurizer:
         """The featurizer with a category's prompt, where it has prompts."""
-        choose = getattr(self.featurizer, "for_category", None)
-        if not category or choose is None:
+        if not category:
             return self.featurizer
         if category not in self._by_category:
-            self._by_category[category] = choose(category)
+            self._by_category[category] = self.featurizer.for_category(category)
         return self._by_category[category]
 
     def nearest(

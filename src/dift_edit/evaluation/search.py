@@ -19,6 +19,8 @@ from dift_edit.errors import DatasetError, ModelError
 from dift_edit.evaluation.base import BenchmarkOptions, Maps
 from dift_edit.evaluation.runner import load_benchmark, spread, tabulate
 from dift_edit.features.hooks import run_until
+from dift_edit.features.pixel_diffusion import PixelDiffusionFeaturizer
+from dift_edit.features.stable_diffusion import StableDiffusionFeaturizer
 from dift_edit.imaging.image import Image
 
 __all__ = ["GridPoint", "ReplayNetwork", "grid_picture", "grid_search", "recommend"]
@@ -87,13 +89,13 @@ class ReplayNetwork(torch.nn.Module):
 
 def _changes(featurizer: Any, blocks: Sequence[int], size: int, ensemble: int, timestep: int) -> dict[int, Any]:
     """Block → featurizer; all share one network and see inputs of one size."""
-    settings = getattr(featurizer, "settings", None)
-    if not hasattr(featurizer, "with_settings") or not hasattr(settings, "timestep"):
+    if not isinstance(featurizer, PixelDiffusionFeaturizer | StableDiffusionFeaturizer):
         raise ModelError("A grid search needs a diffusion model, such as dift-mini, adm or sd21.")
     count = len(featurizer.unet.up_blocks)
     if bad := [block for block in blocks if not 0 <= block < count]:
         raise ModelError(f"The up blocks {bad} do not exist in this model: use 0 to {count - 1}.")
-    latent = hasattr(settings, "up_block")
+    vae = featurizer.vae if isinstance(featurizer, StableDiffusionFeaturizer) else None
+    latent = vae is not None
     replay = ReplayNetwork(featurizer.unet, blocks)
     featurizers = {}
     for block in blocks:
@@ -107,10 +109,10 @@ def _changes(featurizer: Any, blocks: Sequence[int], size: int, ensemble: int, t
         if size:
             changes["image_size" if latent else "short_sides"] = size if latent else (size,)
         # Sides that suit the coarsest block suit all of them: then one pass serves them all.
-        patch = 2 ** (len(featurizer.vae.config.block_out_channels) - 1) if latent else 1
+        patch = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 1
         unshuffle = 1 if latent else math.isqrt(max(featurizer.unet.config.in_channels // 3, 1))
         coarsest = patch * unshuffle * 2 ** (count - 1)
-        if getattr(settings, "floor_to", 0) % coarsest or not getattr(settings, "floor_to", 0):
+        if featurizer.settings.floor_to % coarsest or not featurizer.settings.floor_to:
             changes["floor_to"] = coarsest
         chosen = featurizer.with_settings(**changes)
         chosen.unet = replay

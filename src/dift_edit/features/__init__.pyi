@@ -8,6 +8,7 @@ from .execution import Runtime as Runtime
 from .fusion import FusedFeaturizer as FusedFeaturizer
 from .lite import LiteFeaturizer as LiteFeaturizer
 from .lite import LiteSettings as LiteSettings
+from .network import NetworkFeaturizer as NetworkFeaturizer
 from .pixel_diffusion import PixelDiffusionFeaturizer as PixelDiffusionFeaturizer
 from .pixel_diffusion import PixelDiffusionSettings as PixelDiffusionSettings
 from .presets import PRESETS as PRESETS
@@ -26,6 +27,7 @@ __all__ = [
     "LiteFeaturizer",
     "LiteSettings",
     "ModelInfo",
+    "NetworkFeaturizer",
     "PRESETS",
     "PixelDiffusionFeaturizer",
     "PixelDiffusionSettings",

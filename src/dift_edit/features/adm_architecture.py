@@ -1,33 +1,35 @@
 """The numbers of an ADM network, and how guided-diffusion's and diffusers' names of its blocks correspond."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from dift_edit.settings import Settings, option
 
 __all__ = ["AdmArchitecture"]
 
 
-def _number(default: Any, help_: str) -> Any:
-    return field(default=default, metadata={"help": help_})
-
-
 @dataclass(frozen=True, kw_only=True)
-class AdmArchitecture:
+class AdmArchitecture(Settings):
     """The numbers that guided-diffusion's model files do not hold; defaults: 256 × 256, unconditional.
 
     Blocks that halve or double the size are residual ones, and time enters by scale and shift, as in all
     published 256 and 512 models.
     """
 
-    channels: int = _number(256, "channels of the first level")
-    channel_mult: tuple[int, ...] = _number((1, 1, 2, 2, 4, 4), "multiples of the channels at each level")
-    res_blocks: int = _number(2, "residual blocks of each level on the way down")
-    attention_levels: tuple[int, ...] = _number((3, 4, 5), "levels with attention; level n is 2^n times smaller")
-    head_channels: int = _number(64, "channels of one attention head")
-    in_channels: int = _number(3, "channels of the input")
-    out_channels: int = _number(6, "channels of the output")
-    groups: int = _number(32, "groups of the group norms")
-    image_size: int = _number(256, "side of the pictures it was trained on")
+    channels: int = option(256, "channels of the first level", limits=(1, None), metavar="N")
+    channel_mult: tuple[int, ...] = option(
+        (1, 1, 2, 2, 4, 4), "multiples of the channels at each level", limits=(1, None), metavar="N"
+    )
+    res_blocks: int = option(2, "residual blocks of each level on the way down", limits=(1, None), metavar="N")
+    attention_levels: tuple[int, ...] = option(
+        (3, 4, 5), "levels with attention; level n is 2^n times smaller", limits=(0, None), empty=True
+    )
+    head_channels: int = option(64, "channels of one attention head", limits=(1, None), metavar="N")
+    in_channels: int = option(3, "channels of the input", limits=(1, None), metavar="N")
+    out_channels: int = option(6, "channels of the output", limits=(1, None), metavar="N")
+    groups: int = option(32, "groups of the group norms", limits=(1, None), metavar="N")
+    image_size: int = option(256, "side of the pictures it was trained on", limits=(1, None), metavar="N")
 
     def config(self) -> dict[str, Any]:
         """Arguments for diffusers' ``UNet2DModel``."""

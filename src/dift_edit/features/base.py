@@ -1,6 +1,7 @@
 """What every featurizer shares: the map it returns, its identity, and its noise."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -113,18 +114,38 @@ class ModelInfo:
 
 @runtime_checkable
 class Featurizer(Protocol):
-    """A picture in, a `FeatureMap` out; deterministic for a seed."""
+    """An image in, a `FeatureMap` out; deterministic for a seed.
+
+    A class of your own that derives from this one has to give `fingerprint`, `model` and ``__call__``; the rest it
+    inherits.
+    """
 
     @property
     def fingerprint(self) -> str:
         """Digest of the weights and of all settings that change the features."""
+        raise NotImplementedError
 
     @property
     def model(self) -> ModelInfo:
         """The weights' identity."""
+        raise NotImplementedError
+
+    @property
+    def parallel(self) -> int:
+        """How many threads may use it at a time; 1 unless a subclass knows better."""
+        return 1
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of an image or a path."""
+        raise NotImplementedError
+
+    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+        """Features of several images, in their order; one after another unless a subclass runs them together."""
+        return [self(image, seed=seed) for image in images]
+
+    def for_category(self, category: str) -> "Featurizer":
+        """The featurizer for images of a category such as "cat"; itself unless it has a prompt."""
+        return self
 
 
 def image_seed(digest: str, seed: int) -> int:

@@ -268,7 +268,7 @@ def fit_pca(maps: Iterable[FeatureMap], components: int, *, center: bool = False
     return Pca(mean.float(), vectors.flip(1)[:, :components].float().contiguous())
 
 
-class CachedFeaturizer:
+class CachedFeaturizer(Featurizer):
     """A featurizer that looks into a `FeatureCache` first. What it returns does not depend on what was cached.
 
     Parameters
@@ -317,7 +317,12 @@ class CachedFeaturizer:
     @property
     def parallel(self) -> int:
         """As the featurizer's."""
-        return getattr(self.featurizer, "parallel", 1)
+        return self.featurizer.parallel
+
+    def for_category(self, category: str) -> "CachedFeaturizer":
+        """With the category in the featurizer's prompt; the cache is shared."""
+        chosen = self.featurizer.for_category(category)
+        return CachedFeaturizer(chosen, self.cache, dtype=self._storage, pca=self._pca)
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture: from the disk, or made and kept."""
@@ -326,12 +331,11 @@ class CachedFeaturizer:
         return found if found is not None else self._keep(self.featurizer(picture, seed=seed), seed)
 
     def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
-        """Features of several pictures; the missing ones are made together where the featurizer can."""
+        """Features of several pictures; the missing ones are made together."""
         pictures = [as_image(image) for image in images]
         found = [self._look_up(picture.digest, seed) for picture in pictures]
         missing = [picture for picture, features in zip(pictures, found, strict=True) if features is None]
-        together = getattr(self.featurizer, "batch", None)
-        made = together(missing, seed=seed) if together else [self.featurizer(one, seed=seed) for one in missing]
+        made = self.featurizer.batch(missing, seed=seed) if missing else []
         fresh = iter([self._keep(features, seed) for features in made])
         return [features if features is not None else next(fresh) for features in found]
 

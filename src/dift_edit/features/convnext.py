@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.errors import MissingDependencyError, ModelError
-from dift_edit.features.base import FeatureMap, ModelInfo
+from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
-from dift_edit.features.sizing import check_size_mode, network_size
+from dift_edit.features.network import NetworkFeaturizer
+from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.vit import IMAGENET
 from dift_edit.features.weights import quiet_transformers, weights_digest
-from dift_edit.imaging.image import Image, as_image
-from dift_edit.settings import fingerprint, option
+from dift_edit.imaging.image import Image
+from dift_edit.settings import Settings, option
 
 __all__ = ["ConvNextFeaturizer", "ConvNextSettings"]
 
@@ -26,7 +27,7 @@ _STRIDES = (4, 8, 16, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvNextSettings:
+class ConvNextSettings(Settings):
     """How features are taken from a ConvNeXt.
 
     Attributes
@@ -40,25 +41,12 @@ class ConvNextSettings:
         are brought to the finest grid and put side by side.
     """
 
-    image_size: int = option(512, "in pixels of what the network sees")
-    size_mode: str = option("short", "square, short (side) or none", choices=("square", "short", "none"))
-    stages: tuple[int, ...] = (2, 3)
-
-    def __post_init__(self) -> None:
-        check_size_mode(self.size_mode)
-        stages = self.stages
-        object.__setattr__(self, "stages", tuple(stages) if isinstance(stages, list | tuple) else (stages,))
-        if self.image_size < 1 or not self.stages:
-            raise ModelError("The image size of a ConvNeXt must be at least 1, and one stage is needed.")
-        if not all(0 <= stage < len(_STRIDES) for stage in self.stages):
-            raise ModelError(f"The stages {self.stages} do not all exist: use 0 to {len(_STRIDES) - 1}.")
-
-    def fingerprint(self) -> str:
-        """Digest of the settings."""
-        return fingerprint(type(self).__name__, self)
+    image_size: int = option(512, "in pixels of what the network sees", limits=(1, None))
+    size_mode: str = option("short", "square, short (side) or none", choices=SIZE_MODES)
+    stages: tuple[int, ...] = option((2, 3), "stages whose outputs are taken", choices=(0, 1, 2, 3))
 
 
-class ConvNextFeaturizer:
+class ConvNextFeaturizer(NetworkFeaturizer[ConvNextSettings]):
     """Inner features of a ConvNeXt.
 
     Parameters
@@ -79,6 +67,8 @@ class ConvNextFeaturizer:
     Liu et al., A ConvNet for the 2020s, CVPR 2022. Siméoni et al., DINOv3, 2025, section 7 (its distilled ConvNeXts).
     """
 
+    settings_type = ConvNextSettings
+
     def __init__(
         self,
         network: Any,
@@ -89,10 +79,8 @@ class ConvNextFeaturizer:
         std: Sequence[float] = IMAGENET[1],
         runtime: Runtime | None = None,
     ) -> None:
-        self.runtime = runtime or Runtime()
+        super().__init__(settings, model=model, runtime=runtime)
         self.network: Any = self.runtime.prepare(network)
-        self.settings = settings
-        self.model = model
         self._mean, self._std = (torch.tensor(value)[:, None, None] for value in (mean, std))
         self._batch = self.runtime.batches(self.network)
 
@@ -134,7 +122,7 @@ class ConvNextFeaturizer:
         except ImportError as error:
             raise MissingDependencyError("transformers", "transformers", "A ConvNeXt") from error
         folder = Path(folder)
-        run = {key: options.pop(key) for key in list(options) if key in Runtime.__dataclass_fields__}
+        settings, runtime = cls._options(settings, runtime, options)
         try:
             with quiet_transformers():
                 network = DINOv3ConvNextModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
@@ -143,53 +131,36 @@ class ConvNextFeaturizer:
             raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
         return cls(
             network,
-            replace(settings or ConvNextSettings(), **options),
+            settings,
             model=ModelInfo(id=name or str(folder), revision=revision, sha256=weights_digest(folder)),
-            runtime=replace(runtime or Runtime(), **run),
+            runtime=runtime,
         )
 
-    @property
-    def fingerprint(self) -> str:
-        """Digest of weights, settings and number format."""
-        return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
+    def _group(self, picture: Image) -> tuple[int, int]:
+        # Whole cells of the coarsest stage: what does not fill one would be cut off.
+        stride, settings = max(_STRIDES[stage] for stage in self.settings.stages), self.settings
+        return network_size(picture.size, side=settings.image_size, mode=settings.size_mode, stride=stride)
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
-        """Features of a picture; nothing is random, `seed` is there for the protocol."""
-        return self.batch([image], seed=seed)[0]
-
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
-        """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
-        pictures = [as_image(image) for image in images]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            # Whole cells of the coarsest stage: what does not fill one would be cut off.
-            stride = max(_STRIDES[stage] for stage in self.settings.stages)
-            size = network_size(
-                picture.size, side=self.settings.image_size, mode=self.settings.size_mode, stride=stride
-            )
-            groups.setdefault(size, []).append(index)
-        maps: dict[int, FeatureMap] = {}
-        for size, members in groups.items():
-            group = [pictures[index] for index in members]
-            for part, features in self._batch(len(group), partial(self._features, group, size)):
-                for index, data in zip(members[part], features, strict=True):
-                    picture = pictures[index]
-                    maps[index] = FeatureMap(data.contiguous(), picture.size, self.fingerprint, picture.digest)
-        return [maps[index] for index in range(len(pictures))]
+    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
+        batches = self._batch(len(pictures), partial(self._features, pictures, self._group(pictures[0])))
+        return [data.contiguous() for _, features in batches for data in features]
 
     def _features(self, pictures: Sequence[Image], size: tuple[int, int], part: slice) -> torch.Tensor:
         """(B, C, h, w) float32 of some pictures."""
         pixels = torch.stack([picture.resized(size) for picture in pictures[part]])
         pixels = ((pixels - self._mean) / self._std).to(self.runtime.device, self.runtime.torch_dtype)
         names = [f"model.stages.{stage}" for stage in self.settings.stages]
-        outputs = run_until(self.network, names, lambda: self.network(pixels))
+        with self.runtime.arithmetic(self.network):
+            outputs = run_until(self.network, names, lambda: self.network(pixels))
         maps = [outputs[name].float() for name in names]
         if len(maps) == 1:
             return maps[0]
         fine = max((one.shape[-2:] for one in maps), key=math.prod)
         units = [F.normalize(one, dim=1) for one in maps]
-        return torch.cat([
-            unit if unit.shape[-2:] == fine
-            else F.normalize(F.interpolate(unit, size=fine, mode="bilinear", align_corners=False), dim=1)
+        units = [
+            F.normalize(F.interpolate(unit, size=fine, mode="bilinear", align_corners=False), dim=1)
+            if unit.shape[-2:] != fine
+            else unit
             for unit in units
-        ], 1)  # fmt: skip
+        ]
+        return torch.cat(units, 1)

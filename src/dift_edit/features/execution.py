@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from dift_edit.errors import ModelError
+from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.memory import kept_memory
 from dift_edit.features.winograd import quicken_convolutions
+from dift_edit.settings import Settings, option
 
 __all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "is_small", "upcast_attention"]
 
@@ -33,7 +34,7 @@ def is_small(network: torch.nn.Module) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Runtime:
+class Runtime(Settings):
     """Where and how a network runs. Of these, only `dtype` changes the features noticeably (by rounding).
 
     Attributes
@@ -53,19 +54,18 @@ class Runtime:
         Most samples in one forward pass; 0 for as many as there are. It is halved whenever memory runs out.
     """
 
-    device: str = "cpu"
-    dtype: str = "float32"
-    channels_last: bool = True
-    compile: bool = False
-    max_batch: int = 0
+    device: str = option("cpu", "cpu, cuda, cuda:1 or mps")
+    dtype: str = option("float32", "number format", choices=NUMBER_FORMATS)
+    channels_last: bool = option(True, "memory layout of convolutions; quicker on most devices")
+    compile: bool = option(False, "compile the network's blocks: slow at first, then quicker")
+    max_batch: int = option(0, "most samples in one forward pass; 0 for as many as there are", limits=(0, None))
 
     def __post_init__(self) -> None:
-        if self.dtype not in NUMBER_FORMATS:
-            raise ModelError(f"The number format is {self.dtype!r}: use float32, tf32, bfloat16 or float16.")
+        super().__post_init__()
         try:
             device = torch.device(self.device)
         except RuntimeError as error:
-            raise ModelError(f"There is no device {self.device!r}: use cpu, cuda, cuda:1 or mps.") from error
+            raise SettingsError(f"There is no device {self.device!r}: use cpu, cuda, cuda:1 or mps.") from error
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ModelError("There is no CUDA device here that this torch can use: use the device cpu.")
         if device.type == "mps" and not torch.backends.mps.is_available():

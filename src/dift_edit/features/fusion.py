@@ -15,7 +15,7 @@ from dift_edit.settings import fingerprint
 __all__ = ["FusedFeaturizer"]
 
 
-class FusedFeaturizer:
+class FusedFeaturizer(Featurizer):
     """The concatenation of the features of several featurizers.
 
     With unit features fᵢ and weights wᵢ (made to sum to 1), the map holds √wᵢ·fᵢ, so that its cosines are
@@ -65,12 +65,11 @@ class FusedFeaturizer:
     @property
     def parallel(self) -> int:
         """How many threads may use it at a time: as many as may use each part."""
-        return min(getattr(part, "parallel", 1) for part in self.featurizers)
+        return min(part.parallel for part in self.featurizers)
 
     def for_category(self, category: str) -> "FusedFeaturizer":
         """With the category in the prompts of those parts that have one."""
-        parts = [part.for_category(category) if hasattr(part, "for_category") else part for part in self.featurizers]
-        return FusedFeaturizer(parts, self.weights)
+        return FusedFeaturizer([part.for_category(category) for part in self.featurizers], self.weights)
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture."""
@@ -80,12 +79,7 @@ class FusedFeaturizer:
     def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several pictures, in their order."""
         pictures = [as_image(image) for image in images]
-        columns = [
-            part.batch(pictures, seed=seed)
-            if hasattr(part, "batch")
-            else [part(picture, seed=seed) for picture in pictures]
-            for part in self.featurizers
-        ]
+        columns = [part.batch(pictures, seed=seed) for part in self.featurizers]
         return [self._fuse(row) for row in zip(*columns, strict=True)]
 
     def _fuse(self, maps: Sequence[FeatureMap]) -> FeatureMap:

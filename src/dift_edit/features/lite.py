@@ -1,7 +1,7 @@
 """Features of EfficientNet-Lite2, the embedded classifier's network: small, quick and without noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from dift_edit.errors import ModelError
-from dift_edit.features.base import FeatureMap, ModelInfo
+from dift_edit.errors import SettingsError
+from dift_edit.features.base import ModelInfo
 from dift_edit.features.efficientnet_lite import EfficientNetLite
 from dift_edit.features.execution import Runtime, available_cores
-from dift_edit.features.sizing import check_size_mode, network_size
+from dift_edit.features.network import NetworkFeaturizer
+from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.weights import load_state_file, weight_files, weights_digest
-from dift_edit.imaging.image import Image, as_image
-from dift_edit.settings import fingerprint, option
+from dift_edit.imaging.image import Image
+from dift_edit.settings import Settings, option
 
 __all__ = ["LiteFeaturizer", "LiteSettings"]
 
@@ -26,7 +27,7 @@ far photographs and their mirrored and upside-down images were matched beside ea
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiteSettings:
+class LiteSettings(Settings):
     """How features are taken from EfficientNet-Lite2.
 
     Attributes
@@ -42,24 +43,13 @@ class LiteSettings:
         Average with the features of the mirrored picture.
     """
 
-    image_size: int = option(384, "in pixels of what the network sees")
-    size_mode: str = option("short", "square, short (side) or none", choices=("square", "short", "none"))
-    blocks: tuple[int, ...] = (14, 19)
+    image_size: int = option(384, "in pixels of what the network sees", limits=(1, None))
+    size_mode: str = option("short", "square, short (side) or none", choices=SIZE_MODES)
+    blocks: tuple[int, ...] = option((14, 19), "blocks whose outputs are taken", limits=(0, None))
     flip: bool = option(False, "average with the mirrored picture's features")
 
-    def __post_init__(self) -> None:
-        check_size_mode(self.size_mode)
-        blocks = self.blocks
-        object.__setattr__(self, "blocks", tuple(blocks) if isinstance(blocks, list | tuple) else (blocks,))
-        if self.image_size < 1 or not self.blocks:
-            raise ModelError("The image size of lite must be at least 1, and one block is needed.")
 
-    def fingerprint(self) -> str:
-        """Digest of the settings."""
-        return fingerprint(type(self).__name__, self)
-
-
-class LiteFeaturizer:
+class LiteFeaturizer(NetworkFeaturizer[LiteSettings]):
     """Inner features of EfficientNet-Lite2, which was trained to classify ImageNet.
 
     Parameters
@@ -78,6 +68,8 @@ class LiteFeaturizer:
     Long et al., Do Convnets Learn Correspondence?, NeurIPS 2014 (inner features of classifiers as descriptors).
     """
 
+    settings_type = LiteSettings
+
     def __init__(
         self,
         network: EfficientNetLite,
@@ -86,12 +78,10 @@ class LiteFeaturizer:
         model: ModelInfo,
         runtime: Runtime | None = None,
     ) -> None:
-        self.runtime = runtime or Runtime()
+        super().__init__(settings, model=model, runtime=runtime)
         self.network: Any = self.runtime.prepare(network)
-        self.settings = settings
-        self.model = model
         self._batch = self.runtime.batches(self.network)
-        self._check()
+        self._follow_settings()
         if self.runtime.compile:
             self.network.forward = torch.compile(self.network.forward, dynamic=False)
 
@@ -126,59 +116,31 @@ class LiteFeaturizer:
             If the folder holds no such weights.
         """
         folder = Path(folder)
-        run = {key: options.pop(key) for key in list(options) if key in Runtime.__dataclass_fields__}
+        settings, runtime = cls._options(settings, runtime, options)
         network = EfficientNetLite()
         load_state_file(network, weight_files(folder)[0])
         model = ModelInfo(id=name or str(folder), sha256=weights_digest(folder))
-        settings = replace(settings or LiteSettings(), **options)
-        return cls(network, settings, model=model, runtime=replace(runtime or Runtime(), **run))
+        return cls(network, settings, model=model, runtime=runtime)
 
-    def _check(self) -> None:
+    def _follow_settings(self) -> None:
         count = len(self.network.strides)
         if not all(0 <= block < count for block in self.settings.blocks):
-            raise ModelError(f"The blocks {self.settings.blocks} do not all exist: use 0 to {count - 1}.")
+            raise SettingsError(f"The blocks {self.settings.blocks} do not all exist: use 0 to {count - 1}.")
         strides = [self.network.strides[block] for block in self.settings.blocks]
         self._stride, self._multiple = min(strides), max(strides)
-
-    def with_settings(self, **changes: Any) -> "LiteFeaturizer":
-        """The same network with other settings; nothing is loaded again."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, settings=replace(self.settings, **changes))
-        other._check()
-        return other
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of weights, settings and number format."""
-        return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
 
     @property
     def parallel(self) -> int:
         """How many threads may use it at a time: as many as there are cores on a CPU, else one."""
         return available_cores() if self.runtime.on_cpu and not self.runtime.compile else 1
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
-        """Features of a picture; nothing is random, `seed` is there for the protocol."""
-        return self.batch([image], seed=seed)[0]
+    def _group(self, picture: Image) -> tuple[int, int]:
+        settings = self.settings
+        return network_size(picture.size, side=settings.image_size, mode=settings.size_mode, stride=self._stride)
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
-        """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
-        pictures = [as_image(image) for image in images]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            size = network_size(
-                picture.size, side=self.settings.image_size, mode=self.settings.size_mode, stride=self._stride
-            )
-            groups.setdefault(size, []).append(index)
-        maps: dict[int, FeatureMap] = {}
-        for size, members in groups.items():
-            group = [pictures[index] for index in members]
-            for part, features in self._batch(len(group), partial(self._features, group, size)):
-                for index, data in zip(members[part], features, strict=True):
-                    maps[index] = FeatureMap(
-                        data.contiguous(), pictures[index].size, self.fingerprint, pictures[index].digest
-                    )
-        return [maps[index] for index in range(len(pictures))]
+    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
+        batches = self._batch(len(pictures), partial(self._features, pictures, self._group(pictures[0])))
+        return [data.contiguous() for _, features in batches for data in features]
 
     def _features(self, pictures: Sequence[Image], size: tuple[int, int], part: slice) -> torch.Tensor:
         """(B, C, h, w) float32 of some pictures."""

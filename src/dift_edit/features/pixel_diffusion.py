@@ -2,28 +2,29 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from dift_edit.errors import ModelError
+from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.adm_checkpoint import output_block_name
 from dift_edit.features.base import FeatureMap, ModelInfo, image_seed, make_noise
 from dift_edit.features.execution import Runtime, available_cores, is_small
 from dift_edit.features.hooks import mean_outputs, run_until
+from dift_edit.features.network import NetworkFeaturizer
 from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.settings import fingerprint
+from dift_edit.settings import Settings, option
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelDiffusionSettings:
+class PixelDiffusionSettings(Settings):
     """How features are taken from a pixel-space U-Net.
 
     Attributes
@@ -47,27 +48,19 @@ class PixelDiffusionSettings:
         Give every cell unit norm. False, with one layer and one size: the mean output as it is.
     """
 
-    short_sides: tuple[int, ...] = (144,)
-    square: bool = False
-    floor_to: int = 0
-    timestep: int = 5
-    layers: tuple[str | int, ...] = ("up_blocks.0", "up_blocks.1")
-    ensemble: int = 1
-    flip: bool = False
-    normalize: bool = True
+    short_sides: tuple[int, ...] = option((144,), "sizes of the short side in pixels", limits=(1, None))
+    square: bool = option(False, "resize to a square of each size instead")
+    floor_to: int = option(0, "round edges down to multiples of this, if not 0", limits=(0, None))
+    timestep: int = option(5, "diffusion timestep", limits=(0, None))
+    layers: tuple[str | int, ...] = option(("up_blocks.0", "up_blocks.1"), "modules whose outputs are taken")
+    ensemble: int = option(1, "number of noises whose features are averaged", limits=(1, None))
+    flip: bool = option(False, "average with the mirrored picture's features")
+    normalize: bool = option(True, "give every cell unit norm")
 
     def __post_init__(self) -> None:
-        for name in ("short_sides", "layers"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, tuple(value) if isinstance(value, list | tuple) else (value,))
-        if self.ensemble < 1 or not self.layers or not self.short_sides or min(self.short_sides) < 1:
-            raise ModelError("The ensemble and the sizes must be at least 1, and one layer is needed.")
+        super().__post_init__()
         if not self.normalize and (len(self.layers) > 1 or len(self.short_sides) > 1):
-            raise ModelError("Features of several layers or sizes are always normalised: leave normalize as it is.")
-
-    def fingerprint(self) -> str:
-        """Digest of the settings."""
-        return fingerprint(type(self).__name__, self)
+            raise SettingsError("Features of several layers or sizes are always normalised: leave normalize as it is.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +80,7 @@ class _Input:
     padded: tuple[int, int]
 
 
-class PixelDiffusionFeaturizer:
+class PixelDiffusionFeaturizer(NetworkFeaturizer[PixelDiffusionSettings]):
     """DIFT features of a pixel-space diffusion model.
 
     Parameters
@@ -108,6 +101,8 @@ class PixelDiffusionFeaturizer:
     Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, section 4.1.
     """
 
+    settings_type = PixelDiffusionSettings
+
     def __init__(
         self,
         unet: Any,
@@ -117,15 +112,13 @@ class PixelDiffusionFeaturizer:
         model: ModelInfo,
         runtime: Runtime | None = None,
     ) -> None:
-        self.runtime = runtime or Runtime()
+        super().__init__(settings, model=model, runtime=runtime)
         self.unet: Any = self.runtime.prepare(unet)
         self.scheduler = scheduler
-        self.settings = settings
-        self.model = model
         self._unshuffle = math.isqrt(max(unet.config.in_channels // 3, 1))
         self._multiple = self._unshuffle * 2 ** (len(unet.config.block_out_channels) - 1)
         self._batch = self.runtime.batches(self.unet)
-        self._check()
+        self._follow_settings()
         self.runtime.compile_blocks(self.unet, self._layers)
 
     @classmethod
@@ -162,61 +155,26 @@ class PixelDiffusionFeaturizer:
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         folder = Path(folder)
-        run = {key: options.pop(key) for key in list(options) if key in Runtime.__dataclass_fields__}
+        settings, runtime = cls._options(settings, runtime, options)
         unet = load_diffusers_part(UNet2DModel, folder / "unet")
         try:
             scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         except Exception as error:  # diffusers has many kinds of errors here
             raise ModelError(f"{folder / 'scheduler'} cannot be read: restore the model's files.") from error
         model = ModelInfo(id=name or str(folder), sha256=weights_digest(folder / "unet"))
-        settings = replace(settings or PixelDiffusionSettings(), **options)
-        return cls(unet, scheduler, settings, model=model, runtime=replace(runtime or Runtime(), **run))
+        return cls(unet, scheduler, settings, model=model, runtime=runtime)
 
-    def _check(self) -> None:
+    def _follow_settings(self) -> None:
         steps = self.scheduler.config.num_train_timesteps
         if not 0 <= self.settings.timestep < steps:
-            raise ModelError(f"The timestep {self.settings.timestep} does not exist: use 0 to {steps - 1}.")
+            raise SettingsError(f"The timestep {self.settings.timestep} does not exist: use 0 to {steps - 1}.")
         self._layers = tuple(output_block_name(layer, self.unet.config) for layer in self.settings.layers)
-
-    def with_settings(self, **changes: Any) -> "PixelDiffusionFeaturizer":
-        """The same network with other settings; nothing is loaded again."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, settings=replace(self.settings, **changes))
-        other._check()
-        return other
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of weights, settings and number format."""
-        return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
 
     @property
     def parallel(self) -> int:
         """How many threads may use it at a time: as many as there are cores for a small network on a CPU, else one."""
         several = self.runtime.on_cpu and not self.runtime.compile and is_small(self.unet)
         return available_cores() if several else 1
-
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
-        """Features of a picture.
-
-        Parameters
-        ----------
-        image : Image, path, array or tensor
-            The picture, see `as_image`.
-        seed : int
-            The noise follows from it and from the picture's content.
-
-        Returns
-        -------
-        FeatureMap
-            float32 on the finest grid of all sizes and layers.
-        """
-        return self.extract(image, seed=seed)
-
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
-        """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
-        pictures = [as_image(image) for image in images]
-        return self._maps(pictures, [image_seed(picture.digest, seed) for picture in pictures], None)
 
     def extract(self, image: Any, noise: torch.Tensor | None = None, *, seed: int = 0) -> FeatureMap:
         """Features with a given noise.
@@ -235,42 +193,39 @@ class PixelDiffusionFeaturizer:
         FeatureMap
         """
         picture = as_image(image)
-        return self._maps([picture], [image_seed(picture.digest, seed)], noise)[0]
+        return self._map(self._features([picture], [image_seed(picture.digest, seed)], noise)[0], picture)
 
-    def _maps(self, pictures: Sequence[Image], seeds: Sequence[int], noise: torch.Tensor | None) -> list[FeatureMap]:
-        sizes = self.settings.short_sides
-        inputs = [
-            self._input(picture, side, seed, noise)
-            for picture, seed in zip(pictures, seeds, strict=True)
-            for side in sizes
-        ]
-        parts: list[torch.Tensor | None] = [None] * len(inputs)
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, item in enumerate(inputs):
-            groups.setdefault(tuple(item.noisy.shape), []).append(index)
-        for members in groups.values():
-            for index, data in zip(members, self._run([inputs[index] for index in members]), strict=True):
-                parts[index] = data
+    def _group(self, picture: Image) -> tuple[tuple[int, int], ...]:
+        return tuple(self._network_size(picture, side) for side in self.settings.short_sides)
+
+    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
+        return self._features(pictures, [image_seed(picture.digest, seed) for picture in pictures], None)
+
+    def _features(
+        self, pictures: Sequence[Image], seeds: Sequence[int], noise: torch.Tensor | None
+    ) -> list[torch.Tensor]:
+        """Features of pictures whose network sizes are equal."""
+        scales = []
+        for side in self.settings.short_sides:
+            inputs = [self._input(picture, side, one, noise) for picture, one in zip(pictures, seeds, strict=True)]
+            scales.append(self._run(inputs))
+        if len(scales) == 1:
+            return scales[0]
         maps = []
-        for index, picture in enumerate(pictures):
-            scales = [data for data in parts[index * len(sizes) : (index + 1) * len(sizes)] if data is not None]
-            height, width = (max(data.shape[axis] for data in scales) for axis in (1, 2))
-            data = scales[0]
-            if len(scales) > 1:
-                data = torch.cat([_resize(unit, (height, width)) for unit in scales]) / math.sqrt(len(scales))
-            maps.append(FeatureMap(data, picture.size, self.fingerprint, picture.digest))
+        for parts in zip(*scales, strict=True):
+            height, width = (max(data.shape[axis] for data in parts) for axis in (1, 2))
+            maps.append(torch.cat([_resize(unit, (height, width)) for unit in parts]) / math.sqrt(len(parts)))
         return maps
+
+    def _network_size(self, picture: Image, side: int) -> tuple[int, int]:
+        settings = self.settings
+        mode, stride = "square" if settings.square else "short", self._finest_stride()
+        return network_size(picture.size, side=side, mode=mode, stride=stride, floor_to=settings.floor_to)
 
     def _input(self, picture: Image, side: int, seed: int, noise: torch.Tensor | None) -> _Input:
         """One picture at one size, padded and noisy."""
         settings = self.settings
-        size = network_size(
-            picture.size,
-            side=side,
-            mode="square" if settings.square else "short",
-            stride=self._finest_stride(),
-            floor_to=settings.floor_to,
-        )
+        size = self._network_size(picture, side)
         pixels = picture.resized(size, exact=settings.square or bool(settings.floor_to)) * 2 - 1
         views = torch.stack([pixels, pixels.flip(-1)] if settings.flip else [pixels])
         padded = F.pad(views, (0, -size[0] % self._multiple, 0, -size[1] % self._multiple), mode="replicate")

@@ -2,19 +2,11 @@
 
 from collections.abc import Sequence
 
-from dift_edit.errors import ModelError
-
-__all__ = ["SIZE_MODES", "check_size_mode", "network_size"]
+__all__ = ["SIZE_MODES", "network_size"]
 
 SIZE_MODES = ("square", "short", "none")
 
 _LONGEST = 6  # times the short side: a picture of 4000×2 pixels must not become one of 288,000×144
-
-
-def check_size_mode(mode: str) -> None:
-    """Raise `ModelError` for a mode that does not exist."""
-    if mode not in SIZE_MODES:
-        raise ModelError(f"The size mode is {mode!r}: use one of {', '.join(SIZE_MODES)}.")
 
 
 def network_size(size: Sequence[int], *, side: int, mode: str, stride: int, floor_to: int = 0) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,22 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.atomic_files import parse_object
-from dift_edit.errors import ModelError
+from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.base import FeatureMap, ModelInfo, image_seed
 from dift_edit.features.execution import Runtime, upcast_attention
 from dift_edit.features.hooks import mean_outputs, run_until
+from dift_edit.features.network import NetworkFeaturizer
 from dift_edit.features.prompts import PromptEmbedding, encode_prompt
-from dift_edit.features.sizing import check_size_mode, network_size
+from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.settings import fingerprint, option
+from dift_edit.settings import Settings, fingerprint, option
 
 __all__ = ["StableDiffusionFeaturizer", "StableDiffusionSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StableDiffusionSettings:
+class StableDiffusionSettings(Settings):
     """How features are taken from a latent diffusion model.
 
     Attributes
@@ -50,12 +51,12 @@ class StableDiffusionSettings:
         False for CleanDIFT: clean latents.
     """
 
-    image_size: int | None = option(768, "side in pixels of what the network sees")
-    size_mode: str = option("square", "square, short (side) or none", choices=("square", "short", "none"))
-    floor_to: int = option(0, "round edges down to multiples of this, if not 0")
-    timestep: int = option(261, "diffusion timestep")
-    up_block: int | tuple[int, ...] = 1
-    ensemble: int = option(8, "number of noises whose features are averaged")
+    image_size: int | None = option(768, "side in pixels of what the network sees", limits=(1, None))
+    size_mode: str = option("square", "square, short (side) or none", choices=SIZE_MODES)
+    floor_to: int = option(0, "round edges down to multiples of this, if not 0", limits=(0, None))
+    timestep: int = option(261, "diffusion timestep", limits=(0, None))
+    up_block: int | tuple[int, ...] = option(1, "block of the way up, or several", limits=(0, None))
+    ensemble: int = option(8, "number of noises whose features are averaged", limits=(1, None))
     prompt: str = option("", "text given to the network")
     posterior: str = option("sample", "how the encoder's distribution is used", choices=("sample", "mean"))
     add_noise: bool = option(True, "add the noise of the timestep")
@@ -65,11 +66,7 @@ class StableDiffusionSettings:
         object.__setattr__(self, "up_block", blocks[0] if len(blocks) == 1 else tuple(blocks))
         if self.image_size is None:
             object.__setattr__(self, "size_mode", "none")
-        check_size_mode(self.size_mode)
-        if self.posterior not in ("sample", "mean"):
-            raise ModelError(f"The posterior is {self.posterior!r}: use sample or mean.")
-        if self.ensemble < 1 or (self.image_size is not None and self.image_size < 1) or not blocks:
-            raise ModelError("The ensemble and the image size must be at least 1, and one up block is needed.")
+        super().__post_init__()
 
     @property
     def up_blocks(self) -> tuple[int, ...]:
@@ -81,12 +78,8 @@ class StableDiffusionSettings:
         """Number of different inputs of one picture: 1 where nothing is random."""
         return self.ensemble if self.add_noise or self.posterior == "sample" else 1
 
-    def fingerprint(self) -> str:
-        """Digest of the settings."""
-        return fingerprint(type(self).__name__, self)
 
-
-class StableDiffusionFeaturizer:
+class StableDiffusionFeaturizer(NetworkFeaturizer[StableDiffusionSettings]):
     """DIFT features of a latent diffusion model.
 
     Parameters
@@ -114,6 +107,8 @@ class StableDiffusionFeaturizer:
     Stracke et al., CleanDIFT: Diffusion Features without Noise, CVPR 2025.
     """
 
+    settings_type = StableDiffusionSettings
+
     def __init__(
         self,
         unet: Any,
@@ -126,9 +121,7 @@ class StableDiffusionFeaturizer:
         folder: Path | None = None,
         prompt_embedding: PromptEmbedding | None = None,
     ) -> None:
-        self.runtime = runtime or Runtime()
-        self.settings = settings
-        self.model = model
+        super().__init__(settings, model=model, runtime=runtime)
         self.scheduler = scheduler
         self.unet: Any = self.runtime.prepare(unet)
         vae.decoder = vae.post_quant_conv = None
@@ -137,7 +130,7 @@ class StableDiffusionFeaturizer:
         self._folder = folder
         self._prompts = {} if prompt_embedding is None else {settings.prompt: prompt_embedding}
         self._batch = self.runtime.batches(self.unet)
-        self._check()
+        self._follow_settings()
         if self.runtime.dtype == "float16" and not self.runtime.on_cuda and unet.config.get("upcast_attention"):
             upcast_attention(self.unet)
         self.runtime.compile_blocks(self.unet)
@@ -187,77 +180,26 @@ class StableDiffusionFeaturizer:
             found = find_model(str(folder))
             folder, name, revision = found.folder, name or found.id, revision or found.revision
         folder = Path(folder)
-        run = {key: options.pop(key) for key in list(options) if key in Runtime.__dataclass_fields__}
-        settings = replace(settings or StableDiffusionSettings(), **options)
-        runtime = replace(runtime or Runtime(), **run)
+        settings, runtime = cls._options(settings, runtime, options)
         unet = load_diffusers_part(UNet2DConditionModel, folder / "unet", dtype=runtime.torch_dtype)
         digests = [weights_digest(folder / part) for part in ("unet", "vae")]
         if unet_weights is not None:
             digests[0] = load_state_file(unet, Path(unet_weights))
         vae = load_diffusers_part(AutoencoderKL, folder / "vae")
-        return cls(
-            unet, vae, DDIMScheduler.from_config(_config(folder)), settings,
-            model=ModelInfo(id=name or str(folder), revision=revision, sha256=fingerprint(*digests)),
-            runtime=runtime, folder=folder,
-        )  # fmt: skip
+        model = ModelInfo(id=name or str(folder), revision=revision, sha256=fingerprint(*digests))
+        scheduler = DDIMScheduler.from_config(_config(folder))
+        return cls(unet, vae, scheduler, settings, model=model, runtime=runtime, folder=folder)
 
-    def _check(self) -> None:
+    def _follow_settings(self) -> None:
         count, steps = len(self.unet.up_blocks), self.scheduler.config.num_train_timesteps
         if not all(0 <= block < count for block in self.settings.up_blocks):
-            raise ModelError(f"The up block {self.settings.up_block} does not exist: use 0 to {count - 1}.")
+            raise SettingsError(f"The up block {self.settings.up_block} does not exist: use 0 to {count - 1}.")
         if not 0 <= self.settings.timestep < steps:
-            raise ModelError(f"The timestep {self.settings.timestep} does not exist: use 0 to {steps - 1}.")
-
-    def with_settings(self, **changes: Any) -> "StableDiffusionFeaturizer":
-        """The same networks with other settings; nothing is loaded again."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, settings=replace(self.settings, **changes))
-        other._check()
-        return other
+            raise SettingsError(f"The timestep {self.settings.timestep} does not exist: use 0 to {steps - 1}.")
 
     def for_category(self, category: str) -> "StableDiffusionFeaturizer":
         """With ``{category}`` of the prompt filled in ("a photo of a {category}" → "a photo of a cat")."""
         return self.with_settings(prompt=self.settings.prompt.replace("{category}", category))
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of weights, settings and number format."""
-        return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
-
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
-        """Features of a picture; the draws follow from `seed` and the picture's content."""
-        return self.batch([image], seed=seed)[0]
-
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
-        """Features of several pictures, together where their network sizes are equal.
-
-        Parameters
-        ----------
-        images : sequence of Image, path or array
-            The pictures.
-        seed : int
-            Of the draws; each picture's result is that of a single call, up to rounding.
-
-        Returns
-        -------
-        list of FeatureMap
-            In the order of the pictures.
-        """
-        pictures = [as_image(image) for image in images]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            groups.setdefault(self._network_size(picture), []).append(index)
-        maps: dict[int, FeatureMap] = {}
-        for size, members in groups.items():
-            moments = self._encode([pictures[index] for index in members], size)
-            draws = [
-                self._draw(*moment, image_seed(pictures[index].digest, seed))
-                for index, moment in zip(members, moments, strict=True)
-            ]
-            features = self._features(torch.cat(draws), len(members))
-            for index, data in zip(members, features, strict=True):
-                maps[index] = self._map(data, pictures[index])
-        return [maps[index] for index in range(len(pictures))]
 
     def extract(
         self, image: Any, latents: torch.Tensor | None = None, noise: torch.Tensor | None = None, *, seed: int = 0
@@ -292,7 +234,7 @@ class StableDiffusionFeaturizer:
         generator = torch.Generator().manual_seed(image_seed(picture.digest, seed))
         clean, drawn = given
         if clean is None:
-            mean, std = self._encode([picture], self._network_size(picture))[0]
+            mean, std = self._encode([picture])[0]
             clean = self._sample_posterior(mean, std, count, generator)
         if drawn is None and self.settings.add_noise:
             drawn = torch.randn((count, *clean.shape[1:]), generator=generator)
@@ -305,7 +247,7 @@ class StableDiffusionFeaturizer:
         noisy = self._noisy(clean.expand(count, *clean.shape[1:]), drawn)
         return self._map(next(iter(self._features(noisy, 1))), picture)
 
-    def _network_size(self, picture: Image) -> tuple[int, int]:
+    def _group(self, picture: Image) -> tuple[int, int]:
         levels = len(self.unet.config.block_out_channels) - 1
         scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
         stride = scale * 2 ** max(levels - 1 - min(self.settings.up_blocks), 0)
@@ -318,8 +260,15 @@ class StableDiffusionFeaturizer:
             floor_to=settings.floor_to,
         )
 
-    def _encode(self, pictures: Sequence[Image], size: tuple[int, int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """(1, C, h, w) mean and standard deviation of each picture's latents, not scaled; one pass a picture."""
+    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
+        moments = self._encode(pictures)
+        seeds = [image_seed(picture.digest, seed) for picture in pictures]
+        draws = [self._draw(*moment, one) for moment, one in zip(moments, seeds, strict=True)]
+        return list(self._features(torch.cat(draws), len(pictures)))
+
+    def _encode(self, pictures: Sequence[Image]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """(1, C, h, w) mean and standard deviation of the latents, not scaled, of pictures of one network size."""
+        size = self._group(pictures[0])
         moments: list[tuple[torch.Tensor, torch.Tensor]] = []
 
         def run(part: slice) -> Any:
@@ -398,9 +347,6 @@ class StableDiffusionFeaturizer:
             condition["text_embeds"] = embedding.pooled.to(*target)
             condition["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).to(*target)
         return condition
-
-    def _map(self, data: torch.Tensor, picture: Image) -> FeatureMap:
-        return FeatureMap(data, picture.size, self.fingerprint, picture.digest)
 
 
 def _as_batch(tensor: torch.Tensor | None, name: str) -> torch.Tensor | None:

@@ -5,7 +5,8 @@ Stock transformers classes with hooks; pictures are normalised here, so that tor
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.atomic_files import parse_object
-from dift_edit.errors import MissingDependencyError, ModelError
-from dift_edit.features.base import FeatureMap, ModelInfo
+from dift_edit.errors import MissingDependencyError, ModelError, SettingsError
+from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
-from dift_edit.features.sizing import check_size_mode, network_size
+from dift_edit.features.network import NetworkFeaturizer
+from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.weights import quiet_transformers, weights_digest
-from dift_edit.imaging.image import Image, as_image
-from dift_edit.settings import fingerprint, option
+from dift_edit.imaging.image import Image
+from dift_edit.settings import Settings, option
 
 __all__ = ["VIT_TYPES", "VisionTransformerFeaturizer", "VisionTransformerSettings"]
 
@@ -41,7 +43,7 @@ OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.275777
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionTransformerSettings:
+class VisionTransformerSettings(Settings):
     """How features are taken from a vision transformer.
 
     Attributes
@@ -60,26 +62,15 @@ class VisionTransformerSettings:
         Pixels between patches; 0 for patches side by side. Less than a patch makes denser tokens.
     """
 
-    image_size: int = option(518, "in pixels of what the network sees")
-    size_mode: str = option("short", "square, short (side) or none", choices=("square", "short", "none"))
+    image_size: int = option(518, "in pixels of what the network sees", limits=(1, None))
+    size_mode: str = option("short", "square, short (side) or none", choices=SIZE_MODES)
     layer: int = option(-1, "number of the layer; negative counts from the end")
     facet: str = option("tokens", "tokens, keys, queries or values", choices=("tokens", *FACETS))
     norm: bool = option(True, "tokens of the last layer pass the final norm")
-    stride: int = option(0, "pixels between patches; 0 for side by side")
-
-    def __post_init__(self) -> None:
-        check_size_mode(self.size_mode)
-        if self.facet != "tokens" and self.facet not in FACETS:
-            raise ModelError(f"The facet is {self.facet!r}: use tokens, {', '.join(FACETS)}.")
-        if self.image_size < 1 or self.stride < 0:
-            raise ModelError("The image size of a vision transformer must be at least 1, and its stride at least 0.")
-
-    def fingerprint(self) -> str:
-        """Digest of the settings."""
-        return fingerprint(type(self).__name__, self)
+    stride: int = option(0, "pixels between patches; 0 for side by side", limits=(0, None))
 
 
-class VisionTransformerFeaturizer:
+class VisionTransformerFeaturizer(NetworkFeaturizer[VisionTransformerSettings]):
     """Patch features of a vision transformer.
 
     Parameters
@@ -101,6 +92,8 @@ class VisionTransformerFeaturizer:
     Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, section 5.1 (as baselines).
     """
 
+    settings_type = VisionTransformerSettings
+
     def __init__(
         self,
         network: Any,
@@ -111,21 +104,12 @@ class VisionTransformerFeaturizer:
         std: Sequence[float] = IMAGENET[1],
         runtime: Runtime | None = None,
     ) -> None:
-        self.runtime = runtime or Runtime()
+        super().__init__(settings, model=model, runtime=runtime)
         self.network: Any = self.runtime.prepare(network)
-        self.settings = settings
-        self.model = model
         self._mean, self._std = (torch.tensor(value)[:, None, None] for value in (mean, std))
         self._batch = self.runtime.batches(self.network)
-        core = getattr(network, "vision_model", network)
-        self._embeddings = core.embeddings
-        self._projection = next(part for part in core.embeddings.modules() if isinstance(part, torch.nn.Conv2d))
-        self._patch = int(self._projection.kernel_size[0])
-        # Some stock classes interpolate their position encoding always, the others on demand.
-        accepts = "interpolate_pos_encoding" in inspect.signature(core.embeddings.forward).parameters
-        self._options = {"interpolate_pos_encoding": True} if accepts else {}
-        self._layer = self._layer_name()
-        self._follow_stride()
+        self._given_stride = 0
+        self._follow_settings()
 
     @classmethod
     def from_pretrained(
@@ -165,7 +149,7 @@ class VisionTransformerFeaturizer:
         except ImportError as error:
             raise MissingDependencyError("transformers", "transformers", "A vision transformer") from error
         folder = Path(folder)
-        run = {key: options.pop(key) for key in list(options) if key in Runtime.__dataclass_fields__}
+        settings, runtime = cls._options(settings, runtime, options)
         kind = _read(folder / "config.json").get("model_type")
         if kind not in VIT_TYPES:
             raise ModelError(f"{folder} holds a model of type {kind!r}: use one of {', '.join(VIT_TYPES)}.")
@@ -181,11 +165,11 @@ class VisionTransformerFeaturizer:
         usual = OPENAI if kind.startswith("clip") else IMAGENET
         return cls(
             network,
-            replace(settings or VisionTransformerSettings(), **options),
+            settings,
             model=ModelInfo(id=name or str(folder), revision=revision, sha256=weights_digest(folder)),
             mean=given.get("image_mean", usual[0]),
             std=given.get("image_std", usual[1]),
-            runtime=replace(runtime or Runtime(), **run),
+            runtime=runtime,
         )
 
     @property
@@ -194,34 +178,32 @@ class VisionTransformerFeaturizer:
         return self.settings.stride or self._patch
 
     @property
-    def fingerprint(self) -> str:
-        """Digest of weights, settings and number format."""
-        return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
+    def _patch(self) -> int:
+        return int(self._projection.kernel_size[0])
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
-        """Features of a picture; nothing is random, `seed` is there for the protocol."""
-        return self.batch([image], seed=seed)[0]
+    def _follow_settings(self) -> None:
+        if self._given_stride and self._given_stride != self.stride:
+            self.network = deepcopy(self.network)  # the featurizer that shares it goes on with its own stride
+        core = getattr(self.network, "vision_model", self.network)
+        self._embeddings = core.embeddings
+        self._projection = next(part for part in core.embeddings.modules() if isinstance(part, torch.nn.Conv2d))
+        # Some stock classes interpolate their position encoding always, the others on demand.
+        accepts = "interpolate_pos_encoding" in inspect.signature(core.embeddings.forward).parameters
+        self._more = {"interpolate_pos_encoding": True} if accepts else {}
+        self._layer = self._layer_name()
+        self._follow_stride()
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
-        """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
-        pictures = [as_image(image) for image in images]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            size = network_size(
-                picture.size, side=self.settings.image_size, mode=self.settings.size_mode, stride=self.stride
-            )
-            groups.setdefault(size, []).append(index)
-        maps: dict[int, FeatureMap] = {}
-        for size, members in groups.items():
-            rows, columns = size[1] // self.stride, size[0] // self.stride
-            group = [pictures[index] for index in members]
-            for part, tokens in self._batch(len(group), partial(self._tokens, group, size)):
-                for index, data in zip(
-                    members[part], tokens.transpose(1, 2).unflatten(2, (rows, columns)), strict=True
-                ):
-                    picture = pictures[index]
-                    maps[index] = FeatureMap(data.float().contiguous(), picture.size, self.fingerprint, picture.digest)
-        return [maps[index] for index in range(len(pictures))]
+    def _group(self, picture: Image) -> tuple[int, int]:
+        settings = self.settings
+        return network_size(picture.size, side=settings.image_size, mode=settings.size_mode, stride=self.stride)
+
+    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
+        size, maps = self._group(pictures[0]), []
+        rows, columns = size[1] // self.stride, size[0] // self.stride
+        for _, tokens in self._batch(len(pictures), partial(self._tokens, pictures, size)):
+            grids = tokens.transpose(1, 2).unflatten(2, (rows, columns))
+            maps += [data.float().contiguous() for data in grids]
+        return maps
 
     def _tokens(self, pictures: Sequence[Image], size: tuple[int, int], part: slice) -> torch.Tensor:
         """(B, patches, C) of some pictures."""
@@ -232,7 +214,7 @@ class VisionTransformerFeaturizer:
         pixels = F.pad((pixels - self._mean) / self._std, (before, after, before, after), mode="replicate")
         pixels = pixels.to(self.runtime.device, self.runtime.torch_dtype)
         with self.runtime.arithmetic(self.network):
-            outputs = run_until(self.network, [self._layer], lambda: self.network(pixels, **self._options))
+            outputs = run_until(self.network, [self._layer], lambda: self.network(pixels, **self._more))
         # The class token and registers come first.
         return outputs[self._layer][:, -(size[0] // self.stride) * (size[1] // self.stride) :]
 
@@ -244,7 +226,7 @@ class VisionTransformerFeaturizer:
         count = lists[layers]
         settings = self.settings
         if not -count <= settings.layer < count:
-            raise ModelError(f"The layer {settings.layer} does not exist: use 0 to {count - 1}, or -1 for the last.")
+            raise SettingsError(f"The layer {settings.layer} does not exist: use 0 to {count - 1}, or -1 for the last.")
         layer = settings.layer % count
         if settings.facet != "tokens":
             wanted = FACETS[settings.facet]
@@ -257,8 +239,9 @@ class VisionTransformerFeaturizer:
         """Move the patches by the stride, and let the position encoding be interpolated to as many patches."""
         stride, patch, embeddings = self.stride, self._patch, self._embeddings
         if not 1 <= stride <= patch:
-            raise ModelError(f"The stride {stride} does not suit patches of {patch} pixels: use 1 to {patch}.")
+            raise SettingsError(f"The stride {stride} does not suit patches of {patch} pixels: use 1 to {patch}.")
         self._projection.stride = (stride, stride)
+        self._given_stride = stride
         if (rotary := getattr(self.network, "rope_embeddings", None)) is not None:  # DINOv3
             turn = type(rotary).forward
 

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from scipy.special import expit
 
-from dift_edit.errors import GeometryError
+from dift_edit.errors import GeometryError, SettingsError
 from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
 from dift_edit.geometry.coords import Points, as_points, rescale_points, to_grid
 from dift_edit.matching.consensus import SIGMA, Consensus, consensus
 from dift_edit.matching.search import BUDGET, METRICS, FullResolutionSearch
-from dift_edit.settings import option
+from dift_edit.settings import Settings, option
 
 __all__ = [
     "DenseMatches",
@@ -40,7 +40,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchSettings:
+class MatchSettings(Settings):
     """How features are compared.
 
     The defaults suit dift-edit. Two published protocols: SPair-71k scoring of DIFT is ``features="raw"`` (interpolate,
@@ -48,7 +48,7 @@ class MatchSettings:
 
     Raises
     ------
-    GeometryError
+    SettingsError
         If a value is not one of its choices or out of its range, or if `consensus` is asked for together with a setting
         that it cannot follow (another metric, raw features, aligned corners, the soft-argmax).
     """
@@ -60,21 +60,16 @@ class MatchSettings:
         None,
         "width in short sides of the neighbourhood whose matches have to agree; 0 takes each point by itself "
         "(default: 0.08, and 0 for the published protocols, where another setting differs from its default)",
+        limits=(0, 1),
     )
     soft_argmax: bool = option(False, "average the places around the best one, weighted with their similarity")
-    temperature: float = option(0.03, "of the soft-argmax's weights")
-    window: int = option(2, "radius in cells of the soft-argmax")
+    temperature: float = option(0.03, "of the soft-argmax's weights", above=0)
+    window: int = option(2, "radius in cells of the soft-argmax", limits=(1, None))
 
     def __post_init__(self) -> None:
-        for name, choices in (("metric", METRICS), ("features", ("unit", "raw"))):
-            if getattr(self, name) not in choices:
-                raise GeometryError(f"The setting {name} is {getattr(self, name)!r}: use one of {', '.join(choices)}.")
-        if self.consensus is not None and not 0 <= self.consensus <= 1:
-            raise GeometryError(f"The setting consensus is {self.consensus}: use a number from 0 to 1.")
-        if self.temperature <= 0 or self.window < 1:
-            raise GeometryError("A soft-argmax needs a temperature above 0 and a window of at least 1 cell.")
+        super().__post_init__()
         if self.consensus and self._alone:
-            raise GeometryError(
+            raise SettingsError(
                 f"The setting consensus={self.consensus:g} cannot be combined with {self._alone}: set consensus to 0 "
                 "or leave the other setting at its default."
             )
