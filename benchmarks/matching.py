@@ -106,7 +106,7 @@ def large(args: argparse.Namespace) -> None:
 
     height = round((args.megapixels * 1e6 * 3 / 4) ** 0.5)
     size = (round(height * 4 / 3), height)
-    for name, channels, grid in (("mini", 512, 40), ("SD 2.1 block 1 at 768²", 1280, 48)):
+    for name, channels, grid in (("dift-mini", 512, 40), ("SD 2.1 block 1 at 768²", 1280, 48)):
         maps = [FeatureMap(features(channels, 1, (grid, grid), seed).data, size) for seed in (0, 1)]
         with PeakMemory() as memory:
             start = time.perf_counter()

@@ -100,7 +100,7 @@ def main() -> None:
         lines.append(f"| {name} | {how} | {len(items)} | {wide:.1f} | {narrow:.1f} | {seconds:.2f} |")
         print(lines[-1], flush=True)
 
-    make: Callable[..., de.Featurizer] = lambda **more: de.load_featurizer("mini", **{**BASE, **more})  # noqa: E731
+    make: Callable[..., de.Featurizer] = lambda **more: de.load_featurizer("dift-mini", **{**BASE, **more})  # noqa: E731
     for name, settings in variants():
         row(name, make(**settings), sample, 0)
     row("random weights", random_weights(make()), sample, 0)
@@ -108,8 +108,8 @@ def main() -> None:
         row("short side 144, t 5, both blocks, ensemble 1", make(), sample, sigma)
     row("random weights", random_weights(make()), sample, 0.08)
     if args.full:
-        row("**the default**", de.load_featurizer("mini"), everything, 0)
-        row("**the default**", de.load_featurizer("mini"), everything, 0.08)
+        row("**the default**", de.load_featurizer("dift-mini"), everything, 0)
+        row("**the default**", de.load_featurizer("dift-mini"), everything, 0.08)
         row("random weights", random_weights(make()), everything, 0.08)
     if args.output:
         write_text(args.output, "\n".join(lines) + "\n")

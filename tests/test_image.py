@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from PIL import ImageCms, ImageOps
 
 from dift_edit.errors import ImageError, OutputError
@@ -111,3 +112,22 @@ def test_arrays_and_tensors_are_images() -> None:
     assert isinstance(image, Image) and np.asarray(image).shape == (30, 40, 3)
     with pytest.raises(ImageError, match=r"\[0, 1\]"):
         as_image(pixels.astype(float))
+
+
+@pytest.mark.parametrize("size", [(1203, 901), (640, 2999), (300, 200)])
+def test_halved_pictures_are_shared_and_lie_where_they_did(size: tuple[int, int]) -> None:
+    """A smooth picture resampled by way of its halves is that resampled in one step, whatever was asked before."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    waves = 127 + 60 * np.sin(x / size[0] * 9) + 60 * np.cos(y / size[1] * 7)
+    pixels = np.stack([waves, x * 255 / size[0], y * 255 / size[1]], -1).round().astype(np.uint8)
+    image = Image(pixels)
+    small, middle = ((max(8, round(size[0] / k)), max(8, round(size[1] / k))) for k in (40, 13))
+    for wanted in (small, middle, small):
+        one_step = image.resized(wanted, exact=True)
+        assert (image.resized(wanted) - one_step).abs().max() < 2.5 / 255
+        assert torch.equal(image.resized(wanted), Image(pixels).resized(wanted))
+
+
+def test_halving_shows_white_behind_transparent_pixels() -> None:
+    image = Image(np.zeros((800, 800, 3), np.uint8), np.zeros((800, 800), np.uint8))
+    assert (image.resized((20, 20)) == 1).all()

@@ -165,18 +165,30 @@ def test_the_embedded_weights_are_whole_and_small(capsys) -> None:
 
 
 def test_parts_and_weights_of_a_fusion_are_read_from_its_name(tmp_path: Path) -> None:
-    assert fusion_parts("dinov2:0.6+sd21:0.4") == [("dinov2", 0.6), ("sd21", 0.4)]
-    assert fusion_parts("dinov2+sd21") == [("dinov2", 1.0), ("sd21", 1.0)]
-    assert fusion_parts("sd21") == [("sd21", 1.0)]
+    def read(name) -> list[tuple[str, float]]:
+        return [(part.name, part.weight) for part in fusion_parts(name)]
+
+    assert read("dinov2:0.6+sd21:0.4") == [("dinov2", 0.6), ("sd21", 0.4)]
+    assert read("dinov2+sd21") == [("dinov2", 1.0), ("sd21", 1.0)]
+    assert read("sd21") == [("sd21", 1.0)]
     nested = fusion_parts("mini:3+sd21")
-    assert [name for name, _ in nested] == ["lite", "dift-mini", "sd21"]
-    assert sum(weight for _, weight in nested[:2]) == pytest.approx(3)
+    assert [part.name for part in nested] == ["lite", "dift-mini", "sd21"]
+    assert sum(part.weight for part in nested[:2]) == pytest.approx(3)
+    assert nested[0].settings == {"image_size": 320} and not nested[2].settings
     folder = tmp_path / "a+b:c"
     folder.mkdir()
-    assert fusion_parts(folder) == [(str(folder), 1.0)]
+    assert read(folder) == [(str(folder), 1.0)]
     for wrong in ("lite:0+sd21", "lite:x+sd21", "lite:-1", "lite:nan"):
         with pytest.raises(ModelError, match="positive number"):
             fusion_parts(wrong)
+
+
+def test_names_of_the_embedded_models(mini, lite, dift_mini) -> None:
+    assert mini.weights == pytest.approx((0.85, 0.15)) and mini.featurizers == (lite, dift_mini)
+    assert lite.settings == LiteSettings(image_size=320) and de.load_featurizer("lite").settings == LiteSettings()
+    fast = de.load_featurizer("fast")
+    assert isinstance(fast, LiteFeaturizer) and fast.settings.image_size <= 320
+    assert de.load_featurizer("mini", image_size=200).featurizers[0].settings.image_size == 200
 
 
 def test_a_fusion_is_the_weighted_mean_of_cosines(mini, lite, dift_mini) -> None:
@@ -216,7 +228,7 @@ def test_the_middle_of_what_a_cell_sees_is_known() -> None:
 
 @pytest.mark.parametrize("blocks", [(14,), (19,), (14, 19)])
 def test_features_lie_where_the_picture_has_them(lite, blocks) -> None:
-    """Matches of a photograph with its mirror image are off to no side; cells that look aside would be by 16."""
+    """Matches of a photograph with its mirror image are off to no side: cells that look aside would be, by 16 px."""
     from skimage import data
 
     image = de.Image(data.astronaut())

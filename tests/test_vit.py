@@ -8,9 +8,9 @@ import dift_edit as de
 from dift_edit.errors import ModelError
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.vit import IMAGENET, OPENAI
-from toy_models import vision_transformer
+from toy_models import convnext, vision_transformer
 
-KINDS = ["vit", "dinov2", "dinov2_with_registers", "clip"]
+KINDS = ["vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "clip"]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,12 @@ def test_stride_makes_denser_tokens_in_the_same_places(folders, kind: str) -> No
     dense = de.load_featurizer(folders[kind], image_size=32, stride=4)(image)
     plain = de.load_featurizer(folders[kind], image_size=32)(image)
     assert plain.grid_size == (6, 4) and dense.grid_size == (12, 8) and dense.image_size == (48, 32)
+    if kind == "dinov3_vit":
+        # The rotation of the tokens is that of a picture of 12 × 8 patches side by side.
+        rotary = de.load_featurizer(folders[kind], image_size=32, stride=4).network.rope_embeddings
+        expected = type(rotary).forward(rotary, torch.zeros(1, 3, 8 * 8, 12 * 8))
+        torch.testing.assert_close(rotary(torch.zeros(1, 3, 32 + 4, 48 + 4)), expected)
+        return
     # The position encoding is that of the stock network for a picture of 12 × 8 patches side by side.
     embeddings = de.load_featurizer(folders[kind], image_size=32, stride=4)._embeddings
     stock = de.load_featurizer(folders[kind], image_size=32)._embeddings
@@ -100,3 +106,44 @@ def test_errors_are_sentences(folders, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="'bert'"):
         de.load_featurizer(tmp_path)
+
+
+def test_a_convnext_gives_the_outputs_of_its_stages(tmp_path: Path) -> None:
+    folder = convnext(tmp_path / "convnext")
+    image = picture((96, 64))
+    featurizer = de.load_featurizer(folder, image_size=64, stages=(3,))
+    mean, std = (torch.tensor(value)[:, None, None] for value in IMAGENET)
+    with torch.no_grad():
+        output = featurizer.network(((image.to_tensor() - mean) / std)[None])
+        tokens = featurizer(image).data.flatten(1).T
+        last = featurizer.network.layer_norm(tokens)
+    assert featurizer(image).grid_size == (3, 2)
+    torch.testing.assert_close(last, output.last_hidden_state[0, 1:], rtol=1e-4, atol=1e-4)
+    both = de.load_featurizer(folder, image_size=64)
+    assert both(image).data.shape == (16 + 24, 4, 6) and both(image).image_size == (96, 64)
+    torch.testing.assert_close(both(image).data[:16].norm(dim=0), torch.ones(4, 6))
+    images = [picture((57, 33)), image, picture((57, 33), seed=1)]
+    for one, features in zip(images, both.batch(images), strict=True):
+        torch.testing.assert_close(features.data, both(one).data, rtol=1e-4, atol=1e-4)
+    assert both.fingerprint != featurizer.fingerprint and isinstance(both, de.Featurizer)
+    with pytest.raises(ModelError, match="0 to 3"):
+        de.load_featurizer(folder, stages=(4,))
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="restore its files"):
+        de.load_featurizer(folder)
+
+
+def test_any_two_models_are_fused_from_the_command_line(folders, tmp_path: Path, capsys) -> None:
+    from safetensors.torch import load_file
+
+    from dift_edit.cli import main
+
+    de.save_image(picture((48, 32)), tmp_path / "a.png")
+    name = f"{folders['dinov3_vit']}:0.6+{folders['clip']}:0.4"
+    arguments = ["features", str(tmp_path / "a.png"), "-o", str(tmp_path), "--model", name]
+    assert main([*arguments, "--set", "image_size=32"]) == 0
+    expected = FusedFeaturizer(
+        [de.load_featurizer(folders[kind], image_size=32) for kind in ("dinov3_vit", "clip")], [0.6, 0.4]
+    )(tmp_path / "a.png")
+    torch.testing.assert_close(load_file(tmp_path / "a.safetensors")["features"], expected.data)
+    assert main([*arguments[:-1], f"{name}x"]) == 2 and "positive number" in capsys.readouterr().err

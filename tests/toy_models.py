@@ -75,7 +75,7 @@ def text_encoder(folder: Path, suffix: str) -> None:
 
 
 def vision_transformer(folder: Path, kind: str) -> Path:
-    """A folder of DINO ("vit"), DINOv2 ("dinov2", "dinov2_with_registers") or CLIP ("clip")."""
+    """A folder of DINO ("vit"), DINOv2 ("dinov2", "dinov2_with_registers"), DINOv3 ("dinov3_vit") or CLIP ("clip")."""
     import transformers
 
     size = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
@@ -87,7 +87,20 @@ def vision_transformer(folder: Path, kind: str) -> Path:
         network = transformers.Dinov2WithRegistersModel(
             transformers.Dinov2WithRegistersConfig(**size, mlp_ratio=2, num_register_tokens=4)
         )
+    elif kind == "dinov3_vit":
+        network = transformers.DINOv3ViTModel(
+            transformers.DINOv3ViTConfig(**size, intermediate_size=48, num_register_tokens=4)
+        )
     else:
         network = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**size, intermediate_size=48))
     randomize(network, 3).save_pretrained(folder)
+    return folder
+
+
+def convnext(folder: Path) -> Path:
+    """A folder of DINOv3's ConvNeXt."""
+    import transformers
+
+    config = transformers.DINOv3ConvNextConfig(hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 2, 1])
+    randomize(transformers.DINOv3ConvNextModel(config), 3).save_pretrained(folder)
     return folder

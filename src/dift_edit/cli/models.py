@@ -105,7 +105,8 @@ def _why(args: argparse.Namespace) -> int:
     from dift_edit.features.execution import SMALL
     from dift_edit.features.sources import EMBEDDED, fusion_parts
 
-    for name, _ in fusion_parts(args.why):
+    for part in fusion_parts(args.why):
+        name = part.name
         folder = EMBEDDED / name if (EMBEDDED / name).is_dir() else Path(name)
         if folder.is_dir():
             small = folder_is_small(folder)

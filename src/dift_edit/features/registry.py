@@ -38,6 +38,12 @@ def _vit() -> Any:
     return VisionTransformerFeaturizer.from_pretrained, VisionTransformerSettings
 
 
+def _convnext() -> Any:
+    from dift_edit.features.convnext import ConvNextFeaturizer, ConvNextSettings
+
+    return ConvNextFeaturizer.from_pretrained, ConvNextSettings
+
+
 def _lite() -> Any:
     from dift_edit.features.lite import LiteFeaturizer, LiteSettings
 
@@ -45,7 +51,7 @@ def _lite() -> Any:
 
 
 FEATURIZERS: dict[str, Callable[[], tuple[Loader, Any]]] = {
-    "pixel": _pixel, "latent": _latent, "vit": _vit, "lite": _lite,
+    "pixel": _pixel, "latent": _latent, "vit": _vit, "convnext": _convnext, "lite": _lite,
 }  # fmt: skip
 """Kind of model → what loads a folder of it, and its settings. Libraries are imported when it is called."""
 
@@ -97,7 +103,7 @@ def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **setting
         If the name is unknown, the model is not here and cannot be fetched, or a setting does not exist.
     """
     parts = fusion_parts(name)
-    models = [_find(part) for part, _ in parts]
+    models = [_find(part.name) for part in parts]
     options = {**settings, "device": str(device)}
     known = [_option_names(model) for model in models]
     if wrong := sorted(options.keys() - set().union(*known)):
@@ -105,14 +111,14 @@ def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **setting
             f"The model {str(name)!r} has no setting {wrong[0]!r}: use one of {', '.join(sorted(set().union(*known)))}."
         )
     loaded = []
-    for model, names in zip(models, known, strict=True):
+    for part, model, names in zip(parts, models, known, strict=True):
         suggested = device_defaults(str(device), small=folder_is_small(model.folder)).settings
-        own = {key: value for key, value in options.items() if key in names}
+        own = {key: value for key, value in {**part.settings, **options}.items() if key in names}
         try:
             loaded.append(FEATURIZERS[model.kind]()[0](model.folder, **{**suggested, **model.options, **own}))
         except TypeError as error:
             raise ModelError(f"A setting of the model {str(name)!r} is wrong: {error}.") from error
-    return loaded[0] if len(loaded) == 1 else FusedFeaturizer(loaded, [weight for _, weight in parts])
+    return loaded[0] if len(loaded) == 1 else FusedFeaturizer(loaded, [part.weight for part in parts])
 
 
 def _find(text: str) -> _Found:
@@ -166,7 +172,9 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> _Found:
         except (OSError, ValueError) as error:
             raise ModelError(f"{usual} cannot be read: repair or remove it.") from error
     kinds = {"UNet2DModel": "pixel", "UNet2DConditionModel": "latent"}
-    kind = "vit" if config == whole else kinds.get(str(content.get("_class_name")), "")
+    kind = kinds.get(str(content.get("_class_name")), "")
+    if config == whole:
+        kind = "convnext" if content.get("model_type") == "dinov3_convnext" else "vit"
     if not kind:
         raise ModelError(f"{folder} holds a {content.get('_class_name')}, which is not supported.")
     if kind == "pixel":

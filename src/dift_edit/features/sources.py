@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dift_edit.errors import ModelError
@@ -11,6 +11,7 @@ from dift_edit.features.catalog import DIFFUSERS_XL, MODELS, TRANSFORMERS
 __all__ = [
     "EMBEDDED",
     "FoundModel",
+    "FusionPart",
     "cached_bytes",
     "embedded_folders",
     "find_file",
@@ -125,8 +126,27 @@ def find_file(repository: str, file: str, *, download: bool = True) -> Path:
     )
 
 
-def fusion_parts(name: str | Path) -> list[tuple[str, float]]:
-    """The featurizers that a name stands for, and their weights.
+@dataclass(frozen=True)
+class FusionPart:
+    """One featurizer of a fusion.
+
+    Attributes
+    ----------
+    name : str
+        A model, a preset, a folder or a repository.
+    weight : float
+        Positive.
+    settings : dict
+        That the fusion's entry in the catalogue asks for, where the featurizer has them.
+    """
+
+    name: str
+    weight: float = 1.0
+    settings: dict[str, object] = field(default_factory=dict)
+
+
+def fusion_parts(name: str | Path) -> list[FusionPart]:
+    """The featurizers that a name stands for: one, or those joined with "+" and weighted with ":".
 
     Parameters
     ----------
@@ -135,43 +155,46 @@ def fusion_parts(name: str | Path) -> list[tuple[str, float]]:
 
     Returns
     -------
-    list of (str, float)
-        One pair with weight 1 for a single model.
+    list of FusionPart
+        Fusions of the catalogue are taken apart: their parts share the weight of the whole.
 
     Raises
     ------
     ModelError
         If a weight is not a positive number.
     """
-    text = str(name)
     if Path(name).is_dir():
-        return [(text, 1.0)]
-    if text in MODELS and MODELS[text].parts:
-        text = MODELS[text].parts
-    parts = []
-    for part in text.split("+"):
-        model, colon, number = part.rpartition(":")
-        if not colon or Path(part).is_dir():
-            parts.append((part, 1.0))
+        return [FusionPart(str(name))]
+    parts: list[FusionPart] = []
+    for text in str(name).split("+"):
+        model, weight = _weighted(text)
+        entry = MODELS.get(model)
+        if entry is None or not entry.parts:
+            parts.append(FusionPart(model, weight))
             continue
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = 0.0
-        if not 0 < weight < float("inf"):
-            raise ModelError(f"The weight {number!r} of {model!r} is not a positive number: write, say, {model}:0.5.")
-        parts.append((model, weight))
-    inner = [fusion_parts(model) if MODELS.get(model) and MODELS[model].parts else [(model, 1.0)] for model, _ in parts]
-    return [
-        (model, weight * share / sum(one for _, one in group))
-        for (_, weight), group in zip(parts, inner, strict=True)
-        for model, share in group
-    ]
+        inner = fusion_parts(entry.parts)
+        share = weight / sum(part.weight for part in inner)
+        parts += [FusionPart(part.name, part.weight * share, entry.settings) for part in inner]
+    return parts
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    """The model and the weight of "model:weight"; 1 where none is given."""
+    model, colon, number = text.rpartition(":")
+    if not colon or Path(text).is_dir():
+        return text, 1.0
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < float("inf"):
+        raise ModelError(f"The weight {number!r} of {model!r} is not a positive number: write, say, {model}:0.5.")
+    return model, weight
 
 
 def embedded_folders(name: str) -> list[Path]:
     """Folders of the package that a model consists of; none where a part of it comes from elsewhere."""
-    folders = [EMBEDDED / part for part, _ in fusion_parts(name)]
+    folders = [EMBEDDED / part.name for part in fusion_parts(name)]
     return folders if all(folder.is_dir() and folder.parent == EMBEDDED for folder in folders) else []
 
 

@@ -1,4 +1,4 @@
-"""The paper's baselines: dense features of vision transformers (DINO, DINOv2 with and without registers, CLIP).
+"""Dense features of vision transformers (DINO, DINOv2 with and without registers, DINOv3, CLIP).
 
 Stock transformers classes with hooks; pictures are normalised here, so that torchvision is not needed.
 """
@@ -29,6 +29,7 @@ VIT_TYPES = {
     "vit": "ViTModel",
     "dinov2": "Dinov2Model",
     "dinov2_with_registers": "Dinov2WithRegistersModel",
+    "dinov3_vit": "DINOv3ViTModel",
     "clip": "CLIPVisionModel",
     "clip_vision_model": "CLIPVisionModel",
 }
@@ -249,8 +250,8 @@ class VisionTransformerFeaturizer:
             wanted = FACETS[settings.facet]
             inside = f"{layers}.{layer}."
             return next(str(name) for name in names if name.startswith(inside) and name.rpartition(".")[2] in wanted)
-        last = settings.norm and layer == count - 1 and "layernorm" in names
-        return "layernorm" if last else f"{layers}.{layer}"
+        final = next((name for name in ("layernorm", "norm") if name in names), "")
+        return final if settings.norm and final and layer == count - 1 else f"{layers}.{layer}"
 
     def _follow_stride(self) -> None:
         """Move the patches by the stride, and let the position encoding be interpolated to as many patches."""
@@ -258,6 +259,15 @@ class VisionTransformerFeaturizer:
         if not 1 <= stride <= patch:
             raise ModelError(f"The stride {stride} does not suit patches of {patch} pixels: use 1 to {patch}.")
         self._projection.stride = (stride, stride)
+        if (rotary := getattr(self.network, "rope_embeddings", None)) is not None:  # DINOv3
+            turn = type(rotary).forward
+
+            def rotate(pixels: torch.Tensor) -> Any:
+                rows, columns = ((edge - patch) // stride + 1 for edge in pixels.shape[2:])
+                return turn(rotary, pixels[:1, :1, :1, :1].expand(1, 1, rows * patch, columns * patch))
+
+            rotary.forward = rotate
+            return
         stock = type(embeddings).interpolate_pos_encoding
 
         def interpolate(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
