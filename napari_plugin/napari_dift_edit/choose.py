@@ -9,9 +9,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -19,6 +16,7 @@ from qtpy.QtWidgets import (
 from napari_dift_edit import layers as glue
 from napari_dift_edit.arrange import Table, used_layers
 from napari_dift_edit.edit_panel import EditPanel
+from napari_dift_edit.widgets import button, heading, quiet, row, toggle
 
 __all__ = ["ChoosePanel"]
 
@@ -40,19 +38,21 @@ class ChoosePanel(QWidget):
         self._folder_keys: list[str] = []
         self.source = QComboBox()
         self.source.setToolTip("The photo that the edit is made on.")
+        self.source.setPlaceholderText("Choose the source")
         self.source.activated.connect(self._source_chosen)
         self.edit = EditPanel(dock)
         self.all_open = QCheckBox("All other open pictures")
         self.all_open.setChecked(True)
         self.all_open.setToolTip("Every picture that is open, but the source, gets the edit.")
         self.all_open.toggled.connect(lambda _: self.follow(self._pictures))
-        self.folder = _button("Add folder …", "Place the edit in all pictures of a folder, without opening them here.")
-        self.folder.clicked.connect(self._ask_folder)
-        self.arrange = QPushButton("Side by side")
-        self.arrange.setCheckable(True)
-        self.arrange.setToolTip("Lay the pictures side by side, like prints on a table; press again to stack them.")
+        self.folder = button(
+            "Add folder …", "Place the edit in all pictures of a folder, without opening them here.", self._ask_folder
+        )
         self.table = Table(dock)
-        self.arrange.toggled.connect(self.table.lay_out)
+        self.arrange = toggle(
+            "Side by side", "Lay the pictures side by side, like prints on a table; press again to stack them.",
+            self.table.lay_out,
+        )  # fmt: skip
         self._lay()
 
     def _lay(self) -> None:
@@ -60,20 +60,14 @@ class ChoosePanel(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(6)
         grid.setColumnStretch(1, 1)
-        for row, words in enumerate(("Source", "Edit", "Targets")):
-            label = QLabel(words)
-            label.setStyleSheet("font-weight: 600;")
-            grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
+        for number, words in enumerate(("Source", "Edit", "Targets")):
+            grid.addWidget(heading(words), number, 0, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.source, 0, 1)
         grid.addWidget(self.edit, 1, 1)
         targets = QVBoxLayout()
         targets.setSpacing(4)
         targets.addWidget(self.all_open)
-        row = QHBoxLayout()
-        row.addWidget(self.folder)
-        row.addWidget(self.arrange)
-        row.addStretch(1)
-        targets.addLayout(row)
+        targets.addLayout(row(self.folder, self.arrange))
         grid.addLayout(targets, 2, 1)
 
     # what is open
@@ -83,13 +77,12 @@ class ChoosePanel(QWidget):
         self._pictures = pictures
         session = self.editor.session
         keys = [self.editor.pictures.key(layer) for layer in pictures]
-        self.source.blockSignals(True)
-        self.source.clear()
-        for layer, key in zip(pictures, keys, strict=True):
-            self.source.addItem(str(layer.name), key)
-        self.source.setCurrentIndex(self.source.findData(session.source.split("#")[0]))
-        self.source.blockSignals(False)
-        if not session.source and keys:
+        with quiet(self.source):
+            self.source.clear()
+            for layer, key in zip(pictures, keys, strict=True):
+                self.source.addItem(str(layer.name), key)
+            self.source.setCurrentIndex(self.source.findData(session.source.split("#")[0]))
+        if not session.source and keys and not session.results and session.edit is None:
             self._choose_source(keys[0])
         elif self.all_open.isChecked():
             self._all_targets()
@@ -147,9 +140,3 @@ class ChoosePanel(QWidget):
         if index != self.source.currentIndex():
             self.source.setCurrentIndex(index)
         self.edit.show_session()
-
-
-def _button(words: str, tip: str) -> QPushButton:
-    button = QPushButton(words)
-    button.setToolTip(tip)
-    return button

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMenu,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -22,6 +21,7 @@ from qtpy.QtWidgets import (
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
 from napari_dift_edit.state import EDIT_KINDS
+from napari_dift_edit.widgets import allow, array_of, button, menu_button, pixmap_of, row, toggle
 
 __all__ = ["EditPanel"]
 
@@ -58,29 +58,26 @@ class EditPanel(QWidget):
         self.thumbnail.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.edit_name = QLabel()
         self.edit_name.setWordWrap(True)
-        self.sticker = _button("Sticker …", "Put a picture with transparency on the source. Or drop a file here.")
-        self.sticker.clicked.connect(self._ask_sticker)
-        self.paste = _button("Paste", "Use the picture on the clipboard as the sticker.")
-        self.paste.clicked.connect(lambda: dock.attempt(self.from_clipboard))
-        self.brush = _button("Paint", "Paint on the source; press again to use the painting.")
-        self.brush.setCheckable(True)
-        self.brush.toggled.connect(lambda on: dock.attempt(self.paint, on))
+        self.sticker = button(
+            "Sticker …", "Put a picture with transparency on the source. Or drop a file here.", self._ask_sticker
+        )
+        self.paste = button(
+            "Paste", "Use the picture on the clipboard as the sticker.", lambda: dock.attempt(self.from_clipboard)
+        )
+        self.brush = toggle(
+            "Paint", "Paint on the source; press again to use the painting.", lambda on: dock.attempt(self.paint, on)
+        )
         self._painting: Any = None
-        self.more = _button("Layer", "Use a layer as the edit: a picture, a painting, shapes, or an edited copy.")
-        self.menu = QMenu(self.more)
-        self.menu.aboutToShow.connect(self._fill_menu)
-        self.more.setMenu(self.menu)
-        buttons = QHBoxLayout()
-        for button in (self.sticker, self.paste, self.brush, self.more):
-            buttons.addWidget(button)
-        buttons.addStretch(1)
+        self.more = menu_button(
+            "Layer", "Use a layer as the edit: a picture, a painting, shapes, or an edited copy.", self._fill_menu
+        )
         chosen = QHBoxLayout()
         chosen.addWidget(self.thumbnail)
         chosen.addWidget(self.edit_name, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(buttons)
+        layout.addLayout(row(self.sticker, self.paste, self.brush, self.more))
         layout.addLayout(chosen)
 
     def source_layer(self) -> Any:
@@ -111,7 +108,7 @@ class EditPanel(QWidget):
                 Path(path), lambda pixels: self.editor.use_picture("sticker", glue.to_rgba(pixels), name, path=path)
             )
         else:
-            self.editor.use_picture("sticker", _pixels(picture), name, path=path)
+            self.editor.use_picture("sticker", array_of(picture), name, path=path)
 
     def from_clipboard(self) -> None:
         """Use the clipboard's picture as the sticker."""
@@ -119,14 +116,13 @@ class EditPanel(QWidget):
         picture = QApplication.clipboard().image()
         if picture.isNull():
             raise DiftEditError("There is no picture on the clipboard: copy one first.")
-        self.editor.use_picture("sticker", _pixels(picture), "clipboard")
+        self.editor.use_picture("sticker", array_of(picture), "clipboard")
 
-    def _fill_menu(self) -> None:
-        self.menu.clear()
+    def _fill_menu(self, main: QMenu) -> None:
         for layer in reversed(self.dock.viewer.layers):
             kind = self.kind_of(layer)
             if kind == "paint":
-                menu = self.menu.addMenu(str(layer.name))
+                menu = main.addMenu(str(layer.name))
                 for words, kind, options in _REGION_EDITS:
                     menu.addAction(words).triggered.connect(
                         lambda _=False, layer=layer, kind=kind, options=options: self.dock.attempt(
@@ -134,10 +130,10 @@ class EditPanel(QWidget):
                         )
                     )
             elif kind:
-                action = self.menu.addAction(f"{layer.name}  —  {EDIT_KINDS[kind]}")
+                action = main.addAction(f"{layer.name}  —  {EDIT_KINDS[kind]}")
                 action.triggered.connect(lambda _=False, layer=layer: self.dock.attempt(self.use_layer, layer))
-        if self.menu.isEmpty():
-            self.menu.addAction("There is no layer that could be the edit").setEnabled(False)
+        if main.isEmpty():
+            main.addAction("There is no layer that could be the edit").setEnabled(False)
 
     def kind_of(self, layer: Any) -> str:
         """How a layer would be used as the edit; empty when it cannot be."""
@@ -202,38 +198,19 @@ class EditPanel(QWidget):
         """Follow the session."""
         session = self.editor.session
         ready = bool(session.source)
-        for button in (self.sticker, self.paste, self.brush, self.more):
-            button.setEnabled(ready)
+        for each in (self.sticker, self.paste, self.brush, self.more):
+            allow(each, "" if ready else "open a photo first; it becomes the source.")
         if session.edit is None:
             self.edit_name.setText("Choose a sticker, or paint on the source." if ready else "Open a photo first.")
             self.thumbnail.setPixmap(QPixmap())
             self.thumbnail.hide()
             return
         self.edit_name.setText(f"<b>{session.edit.name}</b><br>{EDIT_KINDS[session.edit.kind]}")
-        pixels = np.ascontiguousarray(self.editor.pictures.thumbnail(session.edit.picture))
-        image = QImage(
-            pixels.data, pixels.shape[1], pixels.shape[0], 4 * pixels.shape[1], QImage.Format.Format_RGBA8888
-        )
-        self.thumbnail.setPixmap(QPixmap.fromImage(image).scaled(
-            44, 44, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-        ))  # fmt: skip
+        self.thumbnail.setPixmap(pixmap_of(self.editor.pictures.thumbnail(session.edit.picture), 44, 44))
         self.thumbnail.show()
-
-
-def _button(words: str, tip: str) -> QPushButton:
-    button = QPushButton(words)
-    button.setToolTip(tip)
-    return button
 
 
 def _mean_colour(pixels: npt.NDArray[np.uint8]) -> str:
     """``#rrggbb`` of what is not transparent."""
     red, green, blue = pixels[pixels[..., 3] > 0][:, :3].mean(0).round().astype(int)
     return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def _pixels(picture: QImage) -> npt.NDArray[np.uint8]:
-    """(H, W, 4) uint8 of a Qt picture."""
-    straight = picture.convertToFormat(QImage.Format.Format_RGBA8888)
-    rows = np.frombuffer(straight.constBits(), np.uint8).reshape(straight.height(), straight.bytesPerLine())
-    return rows[:, : 4 * straight.width()].reshape(straight.height(), straight.width(), 4).copy()

@@ -1,7 +1,7 @@
 """What the user can do: each action is one undoable step from one session to the next."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from dift_edit.errors import DiftEditError
+from dift_edit.settings import TransferSettings
 from napari_dift_edit import layers as glue
 from napari_dift_edit.asker import Asker, Settings
 from napari_dift_edit.history import History
@@ -41,6 +42,8 @@ class Editor:
         self.job: Job | None = None
         self.running: str = ""
         self.carried: list[str] = []
+        self._asked: tuple[str, ...] = ()
+        self._made_with = ""
         self._applying: dict[str, Lane] = {}
 
     @property
@@ -69,6 +72,13 @@ class Editor:
         number = self._do(f"Source: {self.pictures.name(key)}", session)
         if session.edit:
             self._prepare(session, number)
+
+    def drop_source(self) -> None:
+        """The source picture is gone: stop, and wait for another one."""
+        self.cancel()
+        self._do("The source picture was removed: choose another one as the source", replace(
+            self.session, source="", preview=None
+        ).stale())  # fmt: skip
 
     def set_targets(self, keys: Sequence[str]) -> None:
         """Choose the pictures that get the edit."""
@@ -140,19 +150,44 @@ class Editor:
 
     # propagating
 
-    def propagate(self, keys: Sequence[str] | None = None) -> None:
-        """Carry the edit to the targets, or to some of them; results come one by one."""
+    def propagate(self, keys: Sequence[str] | None = None, *, again: bool = False) -> None:
+        """Carry the edit to the targets, or to some of them; results come one by one.
+
+        Parameters
+        ----------
+        keys : sequence of str, optional
+            The targets; all by default.
+        again : bool
+            Whether results that the user accepted, rejected, pinned or placed by hand are replaced, too. Otherwise
+            they stay; a sticker that changed is put on again where it was placed by hand.
+
+        Raises
+        ------
+        DiftEditError
+            If there is nothing to carry, or nowhere.
+        """
         session = self.session
         if self.job is not None:
             raise DiftEditError("A propagation is still running: cancel it first.")
         if session.edit is None or not session.source:
             raise DiftEditError("There is nothing to carry yet: choose a source picture and an edit.")
-        targets = tuple(session.targets if keys is None else keys)
-        if not targets:
+        if not self.pictures.here(session.source):
+            raise DiftEditError("The source picture is no longer open: choose another source.")
+        chosen = tuple(session.targets if keys is None else keys)
+        if not chosen:
             raise DiftEditError("There are no targets yet: choose the pictures that shall get the edit.")
         if not session.edit.quad:
             raise DiftEditError("The edit is still being prepared: try again in a moment.")
+        targets = tuple(key for key in chosen if again or not session.kept(key))
+        if not targets:
+            raise DiftEditError(
+                f"All {len(chosen)} pictures are decided and stay as they are: to place them once more, choose "
+                "More ▸ Place decided pictures again."
+            )
         number = self.history.do(f"Propagate to {len(targets)}", session)
+        self._asked, self._made_with = targets, self.settings.fingerprint()
+        for key in set(chosen) - set(targets):
+            self._put_on_again(key, number)
         self.job = Job(
             self.asker.propagation(session, targets),
             on_item=lambda item: self._hear(item, number),
@@ -163,6 +198,14 @@ class Editor:
         self.job.start()
         self.changed.emit(self.session)
         self.working.emit(True)
+
+    def _put_on_again(self, key: str, number: int) -> None:
+        """Give a picture that was placed by hand the sticker of now."""
+        result = self.session.results[key]
+        if result.by_hand and result.edit_changed and not result.frames and self.session.edit.kind == "sticker":  # type: ignore[union-attr]
+            new = replace(result, edit_changed=False)
+            self._amend(lambda session: session.with_result(key, new), number)
+            self._apply(key, new, number)
 
     def _hear(self, item: tuple[Any, ...], number: int) -> bool:
         kind, key, *content = item
@@ -184,26 +227,70 @@ class Editor:
             answer = {"status": "failed", "reason": content[0]}
         else:
             answer = content[0]
-        self._take(key, answer, number)
+        self._take(key, answer, number, self._made_with)
         return True
 
-    def _take(self, key: str, answer: dict[str, Any], number: int) -> None:
+    def _take(self, key: str, answer: dict[str, Any], number: int, made_with: str) -> None:
         """Keep what the engine found for one target."""
         answer = dict(answer)
         crop = answer.pop("crop", None)
-        self._keep(key, Result(**answer, crops=(Crop(**crop),) if crop else ()), number)
+        found = Result(**answer, crops=(Crop(**crop),) if crop else ())
+        self._keep(key, replace(found, made_with=made_with), number)
 
     def _keep(self, key: str, result: Result, number: int) -> None:
-        self._amend(lambda session: session.with_result(key, result), number)
+        self._amend(lambda session: session.taking(key, result), number)
         self.result_changed.emit(key)
 
     def _ended(self, outcome: str) -> None:
         self.job, self.running = None, ""
-        done = sum(1 for result in self.session.results.values() if not result.stale)
-        self.said.emit({"done": "Done", "cancelled": "Cancelled", "failed": "Stopped by an error"}[outcome]
-                       + f": {done} of {len(self.session.targets)} targets")  # fmt: skip
+        words = {"done": "Done", "cancelled": "Cancelled", "failed": "Stopped by an error"}[outcome]
+        self.said.emit(f"{words}: {self._count()}")
         self.working.emit(False)
         self.changed.emit(self.session)
+
+    def _count(self) -> str:
+        """How the targets of the latest propagation went, in words."""
+        found = [self.session.results.get(key) for key in self._asked]
+        done = [result for result in found if result is not None and not result.stale]
+        placed = sum(result.status == "applied" for result in done)
+        unsure = sum(result.status == "abstained" for result in done)
+        failed = len(done) - placed - unsure
+        kept = sum(self.session.kept(key) for key in self.session.targets if key not in self._asked)
+        words = [f"{placed} of {len(self._asked)} placed"]
+        words += [f"{unsure} not sure"] * bool(unsure) + [f"{failed} failed"] * bool(failed)
+        words += [f"{kept} decided before and kept"] * bool(kept)
+        return ", ".join(words) + (". Look through them with . and ,  and press K or J" if placed or unsure else "")
+
+    # settings
+
+    def choose_settings(self, *, model: str | None = None, device: str | None = None, **transfer: Any) -> None:
+        """Change the model, its device, or fields of `dift_edit.settings.TransferSettings`.
+
+        Results that other settings made stay and are marked as out of date; going back to the old settings makes
+        them good again.
+        """
+        before = self.settings.fingerprint()
+        self.settings.model = self.settings.model if model is None else model.strip()
+        self.settings.device = device or self.settings.device
+        defaults = {item.name: item.default for item in fields(TransferSettings)}
+        for name, value in transfer.items():
+            if value == defaults[name]:
+                self.settings.transfer.pop(name, None)
+            else:
+                self.settings.transfer[name] = value
+        if self.settings.fingerprint() != before:
+            self.settings_changed()
+
+    def settings_changed(self) -> None:
+        """Mark the results that other settings made."""
+        fingerprint = self.settings.fingerprint()
+        self.history.amend(lambda session: session.judged(fingerprint), 0)
+        self.changed.emit(self.session)
+        stale = [key for key, result in self.session.results.items() if result.model_changed]
+        again = [key for key in stale if not self.session.kept(key)]
+        if stale:
+            kept = f" ({len(stale) - len(again)} decided ones stay)" if len(again) < len(stale) else ""
+            self.said.emit(f"{len(stale)} results were made with other settings: Update makes {len(again)} again{kept}")
 
     def cancel(self) -> None:
         """Stop the propagation; what is done stays."""
@@ -221,7 +308,7 @@ class Editor:
             return
         result = replace(
             before or Result(status="applied"), status="applied", quad=quad, by_hand=True, confidence=1.0, reason="",
-            transform=b"", review="", stale=False, engine="by hand",
+            transform=b"", review="", made_with="", edit_changed=False, model_changed=False, engine="by hand",
         )  # fmt: skip
         number = self._do(f"Correct {self.pictures.name(key)}", self.session.with_result(key, result))
         self._apply(key, result, number)
@@ -283,12 +370,12 @@ class Editor:
             return
         if number is None:
             number = self._do(f"Place again in {self.pictures.name(key)}", session)
-        question = self.question(session, key)
+        question, made_with = self.question(session, key), self.settings.fingerprint()
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             yield from self.ask("place", cancelled=cancelled, urgency=0, **question)
 
-        self._lane(key).submit(steps, lambda answer: self._take(key, answer, number))
+        self._lane(key).submit(steps, lambda answer: self._take(key, answer, number, made_with))
 
     def review(self, key: str, verdict: str) -> None:
         """Accept or reject the edit in one target ("accepted", "rejected", or "" for undecided)."""

@@ -139,9 +139,11 @@ class Keeper:
         edit, files = session.edit, []
         job: dict[str, Any] = {
             "source": file_of(session.source, "source.png"), "targets": tuple(file_of(key) for key in session.targets),
-            "output": str(folder / "edited"), "model": editor.settings.model, "device": editor.settings.device,
+            "output": str(folder / "edited"), "device": editor.settings.device,
             "transfer": dict(editor.settings.transfer),
         }  # fmt: skip
+        if editor.settings.model:
+            job["model"] = editor.settings.model
         if edit.kind == "difference":
             job["edited"] = file_of(edit.picture, "edit.png")
         elif edit.kind == "sticker":
@@ -180,7 +182,9 @@ class Keeper:
         else:
             words += ["--sticker", job["sticker"]]
             words.append("--quad=" + ",".join(f"{value:.2f}" for point in job["quad"] for value in point))
-        words += [*job["targets"], "-o", job["output"], "--model", job["model"], "--device", job["device"]]
+        words += [*job["targets"], "-o", job["output"], "--device", job["device"]]
+        if "model" in job:
+            words += ["--model", job["model"]]
         for name, value in job["transfer"].items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)

@@ -68,17 +68,13 @@ class OptionsPanel(QCollapsible):
                 _set_value(widget, settings.transfer.get(item.name, item.default))
 
     def _model_chosen(self, name: str) -> None:
-        self.editor.settings.model = name.strip() or "mini"
+        self.editor.choose_settings(model=name)
 
     def _device_chosen(self, name: str) -> None:
-        self.editor.settings.device = name
+        self.editor.choose_settings(device=name)
 
     def _set(self, name: str, value: Any) -> None:
-        default = next(item.default for item in fields(TransferSettings) if item.name == name)
-        if value == default:
-            self.editor.settings.transfer.pop(name, None)
-        else:
-            self.editor.settings.transfer[name] = value
+        self.editor.choose_settings(**{name: value})
 
 
 def _widget_for(item: Any, changed: Any) -> QWidget | None:

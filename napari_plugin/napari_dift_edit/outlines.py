@@ -1,7 +1,7 @@
 """Outlines with handles: where the edit lies in each picture, to be dragged, scaled and turned."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,6 @@ from napari.layers import Shapes
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.state import Quad, Result, Session
-
-if TYPE_CHECKING:
-    from napari_dift_edit.scene import Scene
 
 __all__ = ["COLOURS", "Outlines", "colour_of"]
 
@@ -47,6 +44,24 @@ def words_of(result: Result) -> str:
     return f"{result.confidence:.0%}" + ("" if result.status == "applied" else " ?")
 
 
+class Canvas(Protocol):
+    """What the outlines need to know of the canvas that they lie on."""
+
+    ours: bool
+
+    def layer(self, key: str) -> Any:
+        """The picture's layer while it is in the viewer, else None."""
+
+    def watch(self, key: str, layer: Any) -> None:
+        """Follow a picture's layer when the user moves it."""
+
+    def ghost(self, key: str, quad: Any) -> None:
+        """Show the sticker under a quad at once."""
+
+    def show(self, session: Session) -> None:
+        """Bring the canvas up to date."""
+
+
 class Outlines:
     """A layer of shapes that has one quad for each picture with the edit.
 
@@ -56,11 +71,11 @@ class Outlines:
         Where to show it.
     editor : Editor
         Has the session, and is told what the user drags.
-    scene : Scene
+    scene : Canvas
         Knows which layers are shown, and shows the sticker while it is dragged.
     """
 
-    def __init__(self, viewer: Any, editor: Editor, scene: "Scene") -> None:
+    def __init__(self, viewer: Any, editor: Editor, scene: Canvas) -> None:
         self.viewer = viewer
         self.editor = editor
         self.scene = scene

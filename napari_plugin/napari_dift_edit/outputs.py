@@ -3,12 +3,11 @@
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from napari_dift_edit.tasks import Store
+from napari_dift_edit.store import Store
 
 __all__ = [
     "carry_labels",
@@ -37,7 +36,7 @@ def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
     return MatrixTransform(cv2.getPerspectiveTransform(np.float32(edit.quad), np.float32(corners)).astype(np.float64))
 
 
-def folder(store: "Store", *, path: str, leave_out: list[str]) -> Iterator[Any]:
+def folder(store: Store, *, path: str, leave_out: list[str]) -> Iterator[Any]:
     """The picture files of a folder."""
     with store.loading():
         from dift_edit.targets import collect_targets
@@ -45,7 +44,7 @@ def folder(store: "Store", *, path: str, leave_out: list[str]) -> Iterator[Any]:
 
 
 def export(
-    store: "Store",
+    store: Store,
     *,
     source: str,
     edit: dict[str, Any],
@@ -80,7 +79,7 @@ def export(
     yield str(save_image(made.apply(picture, found, source=image), output))
 
 
-def export_frame(store: "Store", *, picture: str, crop: tuple[int, int, Any] | None, output: str) -> Iterator[Any]:
+def export_frame(store: Store, *, picture: str, crop: tuple[int, int, Any] | None, output: str) -> Iterator[Any]:
     """Write one frame of a stack, with what the edit changed in it, ``(x, y, (h, w, 4) uint8)`` or None."""
     from dift_edit import as_image, save_image
 
@@ -96,7 +95,7 @@ def export_frame(store: "Store", *, picture: str, crop: tuple[int, int, Any] | N
     yield str(save_image(image, output))
 
 
-def save_edit(store: "Store", *, source: str, edit: dict[str, Any], output: str) -> Iterator[Any]:
+def save_edit(store: Store, *, source: str, edit: dict[str, Any], output: str) -> Iterator[Any]:
     """Write an edit as the file that a recipe names."""
     from dift_edit.edits import save_edit
 
@@ -106,7 +105,7 @@ def save_edit(store: "Store", *, source: str, edit: dict[str, Any], output: str)
 
 
 def save_annotations(
-    store: "Store", *, label: str, polygons: list[Any], points: Any, labels: Any, output: str
+    store: Store, *, label: str, polygons: list[Any], points: Any, labels: Any, output: str
 ) -> Iterator[Any]:
     """Write annotations of the source, (N, 2) points each or an (H, W) picture of labels, as an edit of a recipe."""
     with store.loading():
@@ -120,7 +119,7 @@ def save_annotations(
     yield str(save_edit(layer, output))
 
 
-def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:
+def save_picture(store: Store, *, picture: str, output: str) -> Iterator[Any]:
     """Write a picture as it is."""
     from dift_edit import save_image
 
@@ -129,7 +128,7 @@ def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:
     yield str(save_image(image, output))
 
 
-def write_job(store: "Store", *, path: str, job: dict[str, Any]) -> Iterator[Any]:
+def write_job(store: Store, *, path: str, job: dict[str, Any]) -> Iterator[Any]:
     """Write the recipe that ``dift-edit run`` reads."""
     with store.loading():
         from dift_edit.recipe import Job, save_job
@@ -140,7 +139,7 @@ def write_job(store: "Store", *, path: str, job: dict[str, Any]) -> Iterator[Any
 
 
 def carry_points(
-    store: "Store", *, source: str, edit: dict[str, Any], quad: Any, transform: bytes, points: Any
+    store: Store, *, source: str, edit: dict[str, Any], quad: Any, transform: bytes, points: Any
 ) -> Iterator[Any]:
     """Points of the source as they lie in a target."""
     image, _ = store.need(source, edit["picture"])
@@ -148,7 +147,7 @@ def carry_points(
 
 
 def carry_labels(
-    store: "Store",
+    store: Store,
     *,
     source: str,
     edit: dict[str, Any],

@@ -2,6 +2,7 @@
 
 import itertools
 import weakref
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Pictures:
     """
 
     def __init__(self) -> None:
+        self.shown: Callable[[Any], bool] = lambda _: True
         self._layers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._revisions: dict[str, int] = {}
@@ -57,6 +59,13 @@ class Pictures:
     def layer(self, key: str) -> Any:
         """The layer of a key, or None when it is no layer or the layer is gone."""
         return self._layers.get(key.split("#", maxsplit=1)[0])
+
+    def here(self, key: str) -> bool:
+        """Whether a picture can be read: a layer that is in the viewer, an array, or a file."""
+        if key.startswith("file:") or key in self._arrays:
+            return True
+        layer = self.layer(key)
+        return layer is not None and self.shown(layer)
 
     def frames(self, key: str) -> list[str]:
         """Keys of the frames of a stack; empty for a single picture."""

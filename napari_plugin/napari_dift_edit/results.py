@@ -7,11 +7,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
-    QHBoxLayout,
-    QLabel,
     QMenu,
     QProgressBar,
-    QPushButton,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -21,6 +18,7 @@ from napari_dift_edit.carry import carry_layer
 from napari_dift_edit.keys import press
 from napari_dift_edit.sessions import open_session, save_session
 from napari_dift_edit.table import TargetTable
+from napari_dift_edit.widgets import allow, button, menu_button, row, toggle, wrapped
 
 __all__ = ["ResultsPanel"]
 
@@ -38,18 +36,17 @@ class ResultsPanel(QWidget):
         super().__init__(dock)
         self.dock = dock
         self.editor = dock.editor
-        self.run = QPushButton("Propagate")
-        self.run.setMinimumHeight(34)
-        self.run.setToolTip("Find the edit's place in every ticked picture and put it there.")
-        self.run.clicked.connect(lambda: dock.attempt(self.run_or_cancel))
-        self.explore = QPushButton("Explore")
-        self.explore.setCheckable(True)
-        self.explore.setMinimumHeight(34)
-        self.explore.setToolTip(
+        self.run = button(
+            "Propagate", "Find the edit's place in every ticked picture and put it there.",
+            lambda: dock.attempt(self.run_or_cancel), big=True,
+        )  # fmt: skip
+        self.explore = toggle(
+            "Explore",
             "Click a point of the source to see where it lies in every target; hold Shift and move for a live view. "
-            "Drag a found point to where it should be to pin it."
+            "Drag a found point to where it should be to pin it.",
+            dock.explorer.turn,
+            big=True,
         )
-        self.explore.toggled.connect(dock.explorer.turn)
         self.bar = QProgressBar()
         self.bar.setMaximumHeight(6)
         self.bar.setTextVisible(False)
@@ -60,15 +57,12 @@ class ResultsPanel(QWidget):
         self.table.chosen.connect(self._go_to)
         self.table.ticks_changed.connect(self.show_session)
         self.table.key_pressed.connect(lambda key: press(dock, key))
-        self.reason = QLabel()
-        self.reason.setWordWrap(True)
-        self.reason.setMinimumHeight(34)
-        self.reason.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.previous = _button("◀", "Previous picture (,)", lambda: self.step(-1))
-        self.reject = _button("✗ Reject  J", "Leave this picture as it was.", lambda: self.decide("rejected"))
-        self.accept = _button("✓ Accept  K", "Keep the edit in this picture.", lambda: self.decide("accepted"))
-        self.next = _button("▶", "Next picture (.)", lambda: self.step(1))
-        self.after = _button("After  H", "Switch between the pictures before and after the edit.", self.toggle_after)
+        self.reason = wrapped(lines=2)
+        self.previous = button("◀", "Previous picture (,)", lambda: self.step(-1))
+        self.reject = button("✗ Reject  J", "Leave this picture as it was.", lambda: self.decide("rejected"))
+        self.accept = button("✓ Accept  K", "Keep the edit in this picture.", lambda: self.decide("accepted"))
+        self.next = button("▶", "Next picture (.)", lambda: self.step(1))
+        self.after = button("After  H", "Switch between the pictures before and after the edit.", self.toggle_after)
         self.after.setCheckable(True)
         self.after.setChecked(True)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
@@ -76,14 +70,10 @@ class ResultsPanel(QWidget):
         self.opacity.setValue(100)
         self.opacity.setToolTip("Opacity of the edited parts on the canvas; exported pictures are not changed by it.")
         self.opacity.valueChanged.connect(lambda value: dock.scene.set_opacity(value / 100))
-        self.undo = _button("Undo", "Nothing to undo", self.editor.undo)
-        self.redo = _button("Redo", "Nothing to redo", self.editor.redo)
-        self.export = _button("Export …", "Write the edited pictures, in full resolution.", self._ask_export)
-        self.more = QPushButton("More")
-        self.more.setToolTip("Pins, recipe, session, annotations.")
-        self.menu = QMenu(self.more)
-        self.menu.aboutToShow.connect(self._fill_menu)
-        self.more.setMenu(self.menu)
+        self.undo = button("Undo", "Nothing to undo", self.editor.undo)
+        self.redo = button("Redo", "Nothing to redo", self.editor.redo)
+        self.export = button("Export …", "Write the edited pictures, in full resolution.", self._ask_export)
+        self.more = menu_button("More", "Pins, recipe, session, annotations.", self._fill_menu)
         self._lay()
         self.editor.result_changed.connect(lambda _: self.show_session())
 
@@ -91,14 +81,13 @@ class ResultsPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widgets in ((self.run, self.explore),):
-            layout.addLayout(_row(*widgets))
+        layout.addLayout(row(self.run, self.explore))
         layout.addWidget(self.bar)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.reason)
-        layout.addLayout(_row(self.previous, self.reject, self.accept, self.next))
-        layout.addLayout(_row(self.after, self.opacity))
-        layout.addLayout(_row(self.undo, self.redo, self.export, self.more))
+        layout.addLayout(row(self.previous, self.reject, self.accept, self.next))
+        layout.addLayout(row(self.after, self.opacity))
+        layout.addLayout(row(self.undo, self.redo, self.export, self.more))
 
     def run_or_cancel(self) -> None:
         """The big button."""
@@ -107,6 +96,10 @@ class ResultsPanel(QWidget):
         else:
             self.editor.propagate(self.table.ticked)
 
+    def run_again(self) -> None:
+        """Place the decided pictures, too."""
+        self.editor.propagate([key for key in self.table.ticked if self.editor.session.kept(key)], again=True)
+
     def step(self, by: int) -> None:
         """Go to the next or previous picture of the list."""
         self.table.step(by)
@@ -114,7 +107,11 @@ class ResultsPanel(QWidget):
     def decide(self, verdict: str) -> None:
         """Accept or reject the current picture, and go on to the next that is undecided."""
         key = self.table.current()
-        if key in self.editor.session.results:
+        if not key:
+            self.editor.said.emit("No picture is chosen: click one in the list, or press . for the next one")
+        elif key not in self.editor.session.results:
+            self.editor.said.emit(f"{self.editor.pictures.name(key)} has no result yet: propagate first")
+        else:
             self.editor.review(key, verdict)
             self.table.step(1, self._undecided)
 
@@ -136,10 +133,9 @@ class ResultsPanel(QWidget):
         if folder:
             self.dock.attempt(self.dock.keeper.export, Path(folder))
 
-    def _fill_menu(self) -> None:
+    def _fill_menu(self, menu: QMenu) -> None:
         """What can be done now, beside the buttons."""
-        menu, dock, key = self.menu, self.dock, self.table.current()
-        menu.clear()
+        dock, key = self.dock, self.table.current()
         result = self.editor.session.results.get(key)
 
         def add(words: str, action: Any, *arguments: Any, enabled: bool = True) -> None:
@@ -148,6 +144,8 @@ class ResultsPanel(QWidget):
             made.triggered.connect(lambda _=False: dock.attempt(action, *arguments))
 
         add("Place again in this picture", self.editor.place_again, key, enabled=result is not None)
+        decided = sum(self.editor.session.kept(each) for each in self.table.ticked)
+        add(f"Place decided pictures again ({decided})", self.run_again, enabled=bool(decided))
         add("Drop the pins of this picture", self.editor.unpin, key, enabled=bool(self.editor.session.pins.get(key)))
         add("Undecide", self.editor.review, key, "", enabled=bool(result and result.review))
         add("Open this file as a layer", dock.open_file, key, enabled=key.startswith("file:"))
@@ -205,36 +203,34 @@ class ResultsPanel(QWidget):
         """A sentence about what happened."""
         self.reason.setText(sentence)
 
+    def _why_not_run(self, count: int) -> str:
+        session = self.editor.session
+        if not self.editor.pictures.here(session.source):
+            return "choose the source picture first." if session.edit else "open a photo first."
+        if session.edit is None:
+            return "there is no edit yet; put a sticker on the source, or paint on it."
+        if count:
+            return ""
+        if self.table.ticked:
+            return "every ticked picture is decided; More ▸ Place decided pictures again replaces those results."
+        return "tick a target in the list." if session.targets else "open more photos, or add a folder."
+
     def show_session(self) -> None:
         """Follow the session."""
         session, job = self.editor.session, self.editor.job
         self.table.refresh()
-        count = len(self.table.ticked)
+        count = sum(not session.kept(key) for key in self.table.ticked)
         self.bar.setVisible(job is not None)
         if job is not None:
             self.run.setText("Cancel")
             self.bar.setRange(0, job.bar.total or 1)
             self.bar.setValue(int(job.bar.n))
         else:
-            stale = any(result.stale for result in session.results.values())
+            stale = any(result.stale for key, result in session.results.items() if not session.kept(key))
             verb = "Update" if stale else "Propagate to"
             self.run.setText(f"{verb} {count} picture{'' if count == 1 else 's'}")
-        self.run.setEnabled(job is not None or bool(session.edit and count))
+        allow(self.run, "" if job is not None else self._why_not_run(count))
         self.undo.setEnabled(bool(self.editor.history.undo_label))
         self.undo.setToolTip(f"Undo: {self.editor.history.undo_label} (Ctrl-Z)")
         self.redo.setEnabled(bool(self.editor.history.redo_label))
         self.redo.setToolTip(f"Redo: {self.editor.history.redo_label} (Ctrl-Shift-Z)")
-
-
-def _button(words: str, tip: str, action: Any) -> QPushButton:
-    button = QPushButton(words)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda _=False: action())
-    return button
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget, 1 if isinstance(widget, QSlider) or widget.minimumHeight() > 30 else 0)
-    return row

@@ -43,6 +43,7 @@ class Scene:
         self.ours = False
         self.handles = Outlines(viewer, editor, self)
         self._watched: set[str] = set()
+        editor.pictures.shown = lambda layer: layer in viewer.layers
         self._drawn: dict[str, Crop] = {}
         self._leaving: list[Any] = []
         self._turn = QTimer()

@@ -18,10 +18,10 @@ from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Pin, Quad, Result
 
 __all__ = ["open_session", "save_session"]
 
-VERSION = 1
+VERSION = 2
 _PLAIN = {
     "status": str, "reason": str, "confidence": float, "mirrored": bool, "engine": str, "seconds": float,
-    "by_hand": bool, "stale": bool, "review": str, "output": str,
+    "by_hand": bool, "made_with": str, "edit_changed": bool, "model_changed": bool, "review": str, "output": str,
 }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def save_session(editor: Editor, folder: Path) -> None:
         write_text(folder / "session.json", text)
         editor.said.emit(f"Session saved in {folder}")
 
-    run_steps(editor, "dift-edit: save session", steps or [("models", {})], finish)
+    run_steps(editor, "dift-edit: save session", steps, finish)
 
 
 def open_session(editor: Editor, folder: Path, add_layer: Callable[..., Any]) -> None:
@@ -129,7 +129,7 @@ def open_session(editor: Editor, folder: Path, add_layer: Callable[..., Any]) ->
     def finish(answers: list[Any]) -> None:
         kept.restore(editor, dict(zip(files, answers, strict=True)), add_layer)
 
-    run_steps(editor, "dift-edit: open session", steps or [("models", {})], finish)
+    run_steps(editor, "dift-edit: open session", steps, finish)
 
 
 @dataclass
@@ -243,6 +243,7 @@ class _Kept:
             pins=MappingProxyType({key: target.pins for key, target in rows}),
             keyframes=MappingProxyType({key: target.keyframes for key, target in rows if target.keyframes}),
         ))  # fmt: skip
+        editor.settings_changed()
 
 
 def _point(value: Any) -> tuple[float, float]:

@@ -105,6 +105,10 @@ class Result:
         The engine's transform, which only the engine can read; empty when the quad says it all.
     by_hand : bool
         The user moved it.
+    made_with : str
+        `Settings.fingerprint` of what found the place; empty where it was made by hand.
+    edit_changed, model_changed : bool
+        The edit or source, or the model or its settings, are other ones since.
     review : str
         "", "accepted" or "rejected".
     output : str
@@ -125,7 +129,9 @@ class Result:
     crops: tuple[Crop, ...] = ()
     transform: bytes = b""
     by_hand: bool = False
-    stale: bool = False
+    made_with: str = ""
+    edit_changed: bool = False
+    model_changed: bool = False
     review: str = ""
     output: str = ""
     track: tuple[tuple[Quad, float], ...] = ()
@@ -140,6 +146,16 @@ class Result:
     def frames(self) -> bool:
         """Whether it is of a stack of frames."""
         return bool(self.track)
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was made with another edit, source, model or setting than those that hold now."""
+        return self.edit_changed or self.model_changed
+
+    @property
+    def decided(self) -> bool:
+        """Whether the user accepted, rejected or placed it."""
+        return bool(self.review) or self.by_hand
 
     @property
     def shown(self) -> bool:
@@ -191,6 +207,18 @@ class Session:
             results[key] = result
         return replace(self, results=MappingProxyType(results))
 
+    def kept(self, key: str) -> bool:
+        """Whether the user had a hand in a target's result, so that only an explicit wish replaces it."""
+        result = self.results.get(key)
+        return result is not None and (result.decided or bool(self.pins.get(key)))
+
+    def taking(self, key: str, result: Result) -> "Session":
+        """The session with what was found for one target; a failure never replaces what was found before."""
+        before = self.results.get(key)
+        if result.status == "failed" and before is not None and before.status != "failed":
+            result = replace(before, reason=f"Kept from before, as placing it again failed: {result.reason}")
+        return self.with_result(key, result)
+
     def with_pins(self, key: str, pins: tuple[Pin, ...]) -> "Session":
         """The session with the pins of one target."""
         return replace(self, pins=MappingProxyType({**self.pins, key: pins}))
@@ -202,7 +230,15 @@ class Session:
 
     def stale(self) -> "Session":
         """The session after the edit or the source changed: results stay, but are marked as old."""
-        results = {key: replace(result, stale=True) for key, result in self.results.items()}
+        results = {key: replace(result, edit_changed=True) for key, result in self.results.items()}
+        return replace(self, results=MappingProxyType(results))
+
+    def judged(self, fingerprint: str) -> "Session":
+        """The session where results are marked that another model or setting found."""
+        results = {
+            key: replace(result, model_changed=result.made_with not in ("", fingerprint))
+            for key, result in self.results.items()
+        }
         return replace(self, results=MappingProxyType(results))
 
 

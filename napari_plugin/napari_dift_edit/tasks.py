@@ -1,16 +1,14 @@
 """What the engine process can be asked: thin calls of dift_edit's public functions, on plain data and arrays."""
 
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dift_edit.engine import Missing
+from napari_dift_edit.models import measure, models, ready
 from napari_dift_edit.outputs import (
     carry_labels,
     carry_points,
@@ -23,142 +21,9 @@ from napari_dift_edit.outputs import (
     transform_of,
     write_job,
 )
+from napari_dift_edit.store import Store
 
-__all__ = ["HANDLERS", "Store"]
-
-_PICTURE_BYTES = 1 << 30
-_MAPS = 64
-_PAIRS = 20
-
-
-class Store:
-    """What the engine remembers between questions: pictures, models, features, edits.
-
-    Parameters
-    ----------
-    loading : callable
-        Makes a context in which work is not cancelled.
-    tell : callable
-        Sends something to the asker in the middle of a step.
-    note : callable
-        Says a sentence to the user.
-    """
-
-    def __init__(
-        self,
-        loading: Callable[[], AbstractContextManager[None]],
-        tell: Callable[[Any], None],
-        note: Callable[[str], None],
-    ) -> None:
-        self.loading = loading
-        self.tell = tell
-        self.note = note
-        self._pictures: OrderedDict[str, Any] = OrderedDict()
-        self._edit: tuple[Any, Any] | None = None
-        self._featurizers: dict[tuple[str, str], Any] = {}
-        self._maps: OrderedDict[tuple[str, str], Any] = OrderedDict()
-        self._matchers: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
-
-    def put(self, key: str, pixels: Any) -> None:
-        """Remember a picture."""
-        with self.loading():
-            import dift_edit as de
-
-            self._pictures[key] = de.as_image(pixels)
-
-    def trim(self) -> None:
-        """Forget the pictures that were not used for longest, when there are too many."""
-        held = sum(image.pixels.nbytes for image in self._pictures.values())
-        while held > _PICTURE_BYTES and len(self._pictures) > 4:
-            _, old = self._pictures.popitem(last=False)
-            held -= old.pixels.nbytes
-
-    def need(self, *keys: str) -> list[Any]:
-        """Pictures by key; a key that starts with ``file:`` is read from the disk."""
-        with self.loading():
-            import dift_edit as de
-        for key in keys:
-            if key.startswith("file:"):  # read again each time: it may have changed
-                self._pictures[key] = de.load_image(key.removeprefix("file:"))
-        missing = [key for key in keys if key not in self._pictures]
-        if missing:
-            raise Missing(missing)
-        for key in keys:
-            self._pictures.move_to_end(key)
-        return [self._pictures[key] for key in keys]
-
-    def edit(self, edit: dict[str, Any], source: Any) -> Any:
-        """The dift_edit edit of a message, made on a source; the latest one is kept."""
-        (picture,) = self.need(edit["picture"])
-        known = (edit["kind"], edit["picture"], edit["quad"], sorted(edit["options"].items()), source.digest)
-        if self._edit is None or self._edit[0] != known:
-            self._edit = (known, _make_edit(edit, picture, source))
-        return self._edit[1]
-
-    def featurizer(self, model: dict[str, str]) -> Any:
-        """The featurizer of ``{"name": …, "device": …}``, loaded at its first use."""
-        name, device = model["name"], model["device"]
-        if (name, device) not in self._featurizers:
-            self.note(f"Loading the model {name} …")
-            with self.loading():
-                import dift_edit as de
-
-                self._featurizers[name, device] = _Remembering(de.load_featurizer(name, device=device), self._maps)
-        return self._featurizers[name, device]
-
-    def matcher(self, model: dict[str, str], source: str, target: str) -> Any:
-        """The `PointMatcher` of two pictures; the latest ones are kept, some 30 MB each."""
-        with self.loading():
-            from dift_edit.matching import PointMatcher
-
-        featurizer = self.featurizer(model)
-        first, second = self.need(source, target)
-        key = (featurizer.fingerprint, first.digest, second.digest)
-        if key not in self._matchers:
-            self._matchers[key] = PointMatcher(featurizer(first), featurizer(second))
-            while len(self._matchers) > _PAIRS:
-                self._matchers.popitem(last=False)
-        self._matchers.move_to_end(key)
-        return self._matchers[key]
-
-
-def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
-    import dift_edit as de
-
-    kind, options = edit["kind"], edit["options"]
-    if kind == "sticker":
-        return de.Sticker(picture, edit["quad"])
-    if kind == "difference":
-        return de.edit_from_difference(source, picture)
-    if kind == "recolour":
-        return de.ColorAdjust(region=de.Region.mask(picture), **options)
-    if kind == "redact":
-        return de.Redaction(region=de.Region.mask(picture), **options)
-    if kind == "erase":
-        return de.Erase(region=de.Region.mask(picture))
-    return de.PaintLayer(picture)
-
-
-class _Remembering:
-    """A featurizer that keeps the latest maps, by content of the picture."""
-
-    def __init__(self, inner: Any, maps: OrderedDict[tuple[str, str], Any]) -> None:
-        self._inner = inner
-        self._maps = maps
-        self.fingerprint: str = inner.fingerprint
-        self.model: Any = inner.model
-
-    def __call__(self, image: Any, *, seed: int = 0) -> Any:
-        import dift_edit as de
-
-        picture = de.as_image(image)
-        key = (f"{self.fingerprint} {seed}", picture.digest)
-        if key not in self._maps:
-            self._maps[key] = self._inner(picture, seed=seed)
-            while len(self._maps) > _MAPS:
-                self._maps.popitem(last=False)
-        self._maps.move_to_end(key)
-        return self._maps[key]
+__all__ = ["HANDLERS"]
 
 
 def put(store: Store, *, key: str, pixels: Any) -> Iterator[Any]:
@@ -171,13 +36,6 @@ def read(store: Store, *, path: str) -> Iterator[Any]:
     """A picture file as (H, W, 4) uint8, or (H, W, 3) when it is opaque."""
     (image,) = store.need(f"file:{path}")
     yield np.asarray(image.to_pil())
-
-
-def models(store: Store) -> Iterator[Any]:
-    """Names of the models."""
-    with store.loading():
-        from dift_edit.features.registry import FEATURIZERS
-    yield sorted(FEATURIZERS)
 
 
 def warm(store: Store, *, source: str, targets: list[str], model: dict[str, str]) -> Iterator[Any]:
@@ -314,7 +172,7 @@ def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
 
 
 _FUNCTIONS = (
-    put, read, models, warm, explore, prepare, place, apply, sequence, carry_points, carry_labels, export, export_frame,
-    folder, save_annotations, save_edit, save_picture, write_job,
+    put, read, models, ready, measure, warm, explore, prepare, place, apply, sequence, carry_points, carry_labels,
+    export, export_frame, folder, save_annotations, save_edit, save_picture, write_job,
 )  # fmt: skip
 HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {function.__name__: function for function in _FUNCTIONS}

@@ -108,6 +108,9 @@ class DiftEditWidget(QWidget):
 
     def follow_layers(self) -> None:
         """Offer the pictures that are open now."""
+        source = self.editor.session.source
+        if source and not self.editor.pictures.here(source):
+            self.editor.drop_source()
         self.choose.follow(self.picture_layers())
         self._show()
 
