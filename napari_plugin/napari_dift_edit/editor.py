@@ -15,7 +15,7 @@ from napari_dift_edit.asker import Asker, Settings
 from napari_dift_edit.history import History
 from napari_dift_edit.jobs import Job, Lane
 from napari_dift_edit.pictures import Pictures
-from napari_dift_edit.state import Crop, EditSpec, Pin, Quad, Result, Session
+from napari_dift_edit.state import Carried, Crop, EditSpec, Pin, Quad, Result, Session
 
 __all__ = ["Editor"]
 
@@ -29,6 +29,8 @@ class Editor:
     """The result of one target is another one now."""
     working = Signal(bool)
     """A propagation began or ended."""
+    placed = Signal(str)
+    """A sticker was put on this picture, the source, and can be moved there."""
     said = Signal(str)
     """A sentence for the status line."""
 
@@ -41,7 +43,6 @@ class Editor:
         self.history = History(Session())
         self.job: Job | None = None
         self.running: str = ""
-        self.carried: list[str] = []
         self._asked: tuple[str, ...] = ()
         self._made_with = ""
         self._applying: dict[str, Lane] = {}
@@ -105,6 +106,9 @@ class Editor:
         edit = EditSpec(kind=kind, picture=key, quad=quad or (), name=name, path=path, options=dict(options or {}))
         session = replace(self.session, edit=edit, preview=None).stale()
         self._prepare(session, self._do(f"Edit: {name}", session))
+        if kind == "sticker":
+            self.placed.emit(session.source)
+            self.said.emit(f"{name} is on the source: drag it, its corners or the round handle; then propagate")
 
     def _middle(self, width: int, height: int) -> Quad:
         """A place for a new sticker: the middle of the source, at most half its size."""
@@ -399,6 +403,21 @@ class Editor:
         number = self._do(f"Open {self.pictures.name(old)}", session)
         if result is not None and result.shown and result.quad is not None:
             self._apply(new, result, number)
+
+    # annotations
+
+    def begin(self, label: str) -> int:
+        """Start a step whose content comes later; returns its number."""
+        return self.history.do(label, self.session)
+
+    def add_carried(self, carried: Carried, number: int) -> None:
+        """Add annotations on one target to the step that asked for them."""
+        self._amend(lambda session: session.with_carried(carried), number)
+
+    def drop_carried(self, carried: Carried) -> None:
+        """Take annotations off a target."""
+        others = tuple(each for each in self.session.carried if each is not carried)
+        self._do(f"Remove {carried.name}", replace(self.session, carried=others))
 
     # undo
 

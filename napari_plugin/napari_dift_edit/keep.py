@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dift_edit.errors import DiftEditError
-from napari_dift_edit.carry import annotations
+from napari_dift_edit.carry import recipe_annotations
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.jobs import Job
 from napari_dift_edit.scene import Scene
@@ -152,7 +152,7 @@ class Keeper:
             files.append(str(folder / "edit.json"))
             source = editor.pictures.content(session.source)
             steps.append(("save_edit", {"source": source, "edit": edit.message(), "output": files[0]}))
-        for number, layer in enumerate(annotations(editor, self.scene)):
+        for number, layer in enumerate(recipe_annotations(editor, self.scene)):
             files.append(str(folder / f"annotations-{number}.json"))
             steps.append(("save_annotations", {**layer, "output": files[-1]}))
         if files:

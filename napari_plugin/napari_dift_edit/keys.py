@@ -12,6 +12,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "J": ("reject", "Reject the edit in this picture"),
     ".": ("next", "Next picture"),
     ",": ("previous", "Previous picture"),
+    "U": ("unsure", "Next unsure landmark"),
     "H": ("before_after", "Before / after"),
 }
 """Key → name of the action, what it does."""
@@ -27,6 +28,7 @@ def actions(widget: Any) -> dict[str, Callable[[], None]]:
         "reject": lambda: results.decide("rejected"),
         "next": lambda: results.step(1),
         "previous": lambda: results.step(-1),
+        "unsure": widget.unsure.next,
         "before_after": results.toggle_after,
     }
 
@@ -38,10 +40,10 @@ def bind_keys(widget: Any) -> None:
         widget.viewer.bind_key(key, lambda _, do=does[name]: do(), overwrite=True)
 
 
-def unbind_keys(widget: Any) -> None:
+def unbind_keys(viewer: Any) -> None:
     """Release the keys."""
     for key in KEYS:
-        widget.viewer.bind_key(key, None, overwrite=True)
+        viewer.bind_key(key, None, overwrite=True)
 
 
 def press(widget: Any, key: str) -> None:

@@ -14,11 +14,13 @@ from napari.layers import Image, Labels, Layer, Shapes
 
 __all__ = [
     "camera",
+    "canvas_size",
     "frame_change",
     "frame_count",
     "frame_shown",
     "has_alpha",
     "is_picture",
+    "look_at",
     "mask_pixels",
     "matrix",
     "patch_affine",
@@ -37,6 +39,19 @@ Array = npt.NDArray[np.float64]
 def camera(viewer: Any) -> Any:
     """The viewer's camera, which lives in its scene since napari 0.9."""
     return getattr(viewer, "scene", viewer).camera
+
+
+def canvas_size(viewer: Any) -> tuple[int, int]:
+    """(height, width) of the canvas in screen pixels."""
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    return int(height), int(width)
+
+
+def look_at(viewer: Any, low: Array, high: Array, margin: float = 0.05) -> None:
+    """Fit a box of the world, from lowest to highest (row, column), into the canvas."""
+    view = camera(viewer)
+    view.center = (0.0, *((low + high) / 2))
+    view.zoom = (1 - margin) * float(np.min(np.array(canvas_size(viewer)) / np.maximum(high - low, 1e-9)))
 
 
 def is_picture(layer: Layer) -> bool:

@@ -1,6 +1,6 @@
 """Outlines with handles: where the edit lies in each picture, to be dragged, scaled and turned."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,31 +8,17 @@ import numpy.typing as npt
 from napari.layers import Shapes
 
 from napari_dift_edit import layers as glue
+from napari_dift_edit.colours import COLOURS, colour_of
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.state import Quad, Result, Session
 
-__all__ = ["COLOURS", "Outlines", "colour_of"]
+__all__ = ["Outlines"]
 
-COLOURS = {
-    "source": "#4cc9f0",
-    "sure": "#3ddc84",
-    "hand": "#b388ff",
-    "doubt": "#ffb020",
-    "rejected": "#8a8f98",
-    "stale": "#8a8f98",
-}
 _SELECTING = ("select", "direct")
-
-
-def colour_of(result: Result) -> str:
-    """The colour in which a result is shown everywhere."""
-    if result.stale:
-        return COLOURS["stale"]
-    if result.review == "rejected" or result.status == "failed":
-        return COLOURS["rejected"]
-    if result.by_hand and result.review != "accepted":
-        return COLOURS["hand"]
-    return COLOURS["sure"] if result.shown else COLOURS["doubt"]
+_IDLE = ("pan_zoom", "select", "direct", "transform")
+"""Modes of other layers in which a press draws nothing."""
+_REACH = 8
+"""Screen pixels within which the edge of an outline is hit."""
 
 
 def words_of(result: Result) -> str:
@@ -83,6 +69,8 @@ class Outlines:
         self._keys: list[str] = []
         self._quads: list[npt.NDArray[np.float64]] = []
         self._looks: list[tuple[str, str]] = []
+        self.listening = True
+        self.chosen: Callable[[str], None] = lambda key: None
 
     @property
     def there(self) -> bool:
@@ -160,7 +148,7 @@ class Outlines:
 
     def _make(self) -> None:
         text = {
-            "string": "{words}", "size": 12, "anchor": "upper_left", "color": {"feature": "colour"},
+            "string": "{words}", "size": 10, "anchor": "upper_left", "color": {"feature": "colour"},
             "translation": [-2 * self._edge_width(self.editor.session), 0],
         }  # fmt: skip
         nothing = np.array([], dtype=object)
@@ -171,6 +159,7 @@ class Outlines:
         self.layer.events.data.connect(self._edited)
         self.viewer.layers.append(self.layer)
         self.layer.mode = "select"
+        self.viewer.mouse_drag_callbacks.append(self._pressed)
         self.forget()
 
     def select(self, key: str) -> None:
@@ -182,7 +171,32 @@ class Outlines:
             self.layer.mode = "select"
         self.layer.selected_data = {self._keys.index(key)} if key in self._keys else set()
 
+    def close(self) -> None:
+        """Stop listening to the mouse."""
+        if self._pressed in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._pressed)
+
+    def under(self, world: Any) -> str:
+        """Key of the picture whose outline has a point of the world inside or on its edge; the smallest, if several."""
+        point = np.asarray(world, dtype=np.float64)[-2:]
+        reach = _REACH / float(glue.camera(self.viewer).zoom)
+        found = [
+            (_area(quad), key) for key, quad in zip(self._keys, self._quads, strict=True) if _inside(quad, point, reach)
+        ]
+        return min(found)[1] if found else ""
+
     # canvas → session
+
+    def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
+        """A press on an outline chooses it, whatever layer is active, unless the user is drawing in another one."""
+        active = viewer.layers.selection.active
+        drawing = active is not None and active is not self.layer and str(active.mode) not in _IDLE
+        if self.listening and not drawing and active is not self.layer and self.there and self.layer.visible:
+            key = self.under(event.position)
+            if key:
+                self.select(key)  # before napari hands the press to the active layer, so that it can be dragged at once
+                self.chosen(key)
+        yield
 
     def _quad(self, index: int) -> Quad | None:
         """What the user made of an outline, in its picture's pixels."""
@@ -239,3 +253,22 @@ class Outlines:
                 self.editor.move_edit(quad)
             else:
                 self.editor.correct(key, quad, self.frame(key))
+
+
+def _area(quad: npt.NDArray[np.float64]) -> float:
+    y, x = quad.T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def _inside(quad: npt.NDArray[np.float64], point: npt.NDArray[np.float64], reach: float) -> bool:
+    """Whether a point is inside a quad, or nearer than `reach` to its edge."""
+    start, along = quad, np.roll(quad, -1, axis=0) - quad
+    to = point - start
+    part = np.clip((to * along).sum(1) / np.maximum((along**2).sum(1), 1e-12), 0, 1)
+    if float(np.hypot(*(to - part[:, None] * along).T).min()) <= reach:
+        return True
+    (row, column), rows, columns = point, quad[:, 0], quad[:, 1]
+    ends = np.roll(quad, -1, axis=0)
+    crosses = (rows > row) != (ends[:, 0] > row)
+    at = columns + (row - rows) / np.where(crosses, ends[:, 0] - rows, 1) * (ends[:, 1] - columns)
+    return bool(np.count_nonzero(crosses & (column < at)) % 2)

@@ -154,13 +154,13 @@ def carry_labels(
     quad: Any,
     transform: bytes,
     labels: Any,
-    size: tuple[int, int],
+    target: str,
 ) -> Iterator[Any]:
     """A label picture of the source as it lies in a target: its corner and its labels."""
     from dift_edit.warp import warp_layer
 
-    image, _ = store.need(source, edit["picture"])
+    image, _, picture = store.need(source, edit["picture"], target)
     found = transform_of(store.edit(edit, image), quad, transform)
-    warped = warp_layer(labels.astype(np.float32)[..., None], found, size, resampling="nearest")
+    warped = warp_layer(labels.astype(np.float32)[..., None], found, picture.size, resampling="nearest")
     left, top, _, _ = warped.box
     yield {"x": left, "y": top, "labels": np.rint(warped.values[..., 0]).astype(labels.dtype)}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from napari.layers import Points
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
@@ -14,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dift_edit.carry import carry_layer
+from napari_dift_edit.carry import carry_landmarks, carry_layer
 from napari_dift_edit.keys import press
 from napari_dift_edit.sessions import open_session, save_session
 from napari_dift_edit.table import TargetTable
@@ -75,7 +76,6 @@ class ResultsPanel(QWidget):
         self.export = button("Export …", "Write the edited pictures, in full resolution.", self._ask_export)
         self.more = menu_button("More", "Pins, recipe, session, annotations.", self._fill_menu)
         self._lay()
-        self.editor.result_changed.connect(lambda _: self.show_session())
 
     def _lay(self) -> None:
         layout = QVBoxLayout(self)
@@ -149,18 +149,35 @@ class ResultsPanel(QWidget):
         add("Drop the pins of this picture", self.editor.unpin, key, enabled=bool(self.editor.session.pins.get(key)))
         add("Undecide", self.editor.review, key, "", enabled=bool(result and result.review))
         add("Open this file as a layer", dock.open_file, key, enabled=key.startswith("file:"))
-        carried = menu.addMenu("Carry annotations along")
-        for layer in dock.annotation_layers():
-            carried.addAction(str(layer.name)).triggered.connect(
-                lambda _=False, layer=layer: dock.attempt(carry_layer, self.editor, dock.scene, layer)
-            )
-        carried.setEnabled(not carried.isEmpty())
+        self._fill_carry(menu)
+        add("Next unsure landmark  U", dock.unsure.next, enabled=bool(dock.unsure.points()))
         menu.addSeparator()
         add("Save as recipe (job.toml) …", self._ask_job)
         add("Copy as command", self._copy_command)
+        own = menu.addAction("Show dift-edit's own layers in the layer list")
+        own.setCheckable(True)
+        own.setChecked(not dock.list.hidden)
+        own.toggled.connect(lambda shown: dock.list.hide(not shown))
         menu.addSeparator()
         add("Save session …", self._ask_save)
         add("Open session …", self._ask_open)
+
+    def _fill_carry(self, menu: QMenu) -> None:
+        """Annotations along with the edit; points also by themselves."""
+        along, alone = menu.addMenu("Carry annotations along with the edit"), menu.addMenu("Carry landmarks one by one")
+        along.setToolTip("Labels, points and shapes follow the place of the edit in each target.")
+        alone.setToolTip("Each point is matched by itself and gets a confidence; no edit is needed.")
+        for carry, made, layers in (
+            (carry_layer, along, self.dock.annotation_layers()),
+            (carry_landmarks, alone, [each for each in self.dock.annotation_layers() if isinstance(each, Points)]),
+        ):
+            for layer in layers:
+                made.addAction(str(layer.name)).triggered.connect(
+                    lambda _=False, layer=layer, carry=carry: self.dock.attempt(
+                        carry, self.editor, self.dock.scene, layer
+                    )
+                )
+            made.setEnabled(bool(layers))
 
     def _ask_job(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Recipe", "job.toml", "Recipe (*.toml)")
@@ -214,6 +231,17 @@ class ResultsPanel(QWidget):
         if self.table.ticked:
             return "every ticked picture is decided; More ▸ Place decided pictures again replaces those results."
         return "tick a target in the list." if session.targets else "open more photos, or add a folder."
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Of something that is no job: the bar goes away when it is done."""
+        if self.editor.job is None:
+            self.bar.setRange(0, max(total, 1))
+            self.bar.setValue(done)
+            self.bar.setVisible(done < total)
+
+    def show_result(self, _: str) -> None:
+        """The result of one target is another one."""
+        self.show_session()
 
     def show_session(self) -> None:
         """Follow the session."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EDIT_KINDS", "Crop", "EditSpec", "Pin", "Quad", "Result", "Session", "stack_crops"]
+__all__ = ["EDIT_KINDS", "Carried", "Crop", "EditSpec", "Pin", "Quad", "Result", "Session", "stack_crops"]
 
 Quad = tuple[tuple[float, float], ...]
 """Four (x, y): top left, top right, bottom right, bottom left of the edit."""
@@ -171,6 +171,38 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Carried:
+    """Annotations of the source as they lie in one target.
+
+    Attributes
+    ----------
+    layer, target : str
+        Keys of the layer on the source and of the picture that has these.
+    name : str
+        How the user reads it.
+    kind : str
+        "points", "shapes" or "labels".
+    data : tuple of ndarray
+        (N, 2) points (x, y) of each shape, or of all points, in target pixels; or one (h, w) array of labels.
+    corner : (float, float)
+        For labels: (x, y) of their first pixel in the target.
+    confidence : tuple of float, optional
+        For landmarks that were matched one by one: of each, in [0, 1].
+    looks : mapping
+        Options of the napari layer, sizes in pixels.
+    """
+
+    layer: str
+    target: str
+    name: str
+    kind: str
+    data: tuple[npt.NDArray[Any], ...]
+    corner: tuple[float, float] = (0, 0)
+    confidence: tuple[float, ...] | None = None
+    looks: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
     """Everything that undo can bring back.
 
@@ -188,6 +220,8 @@ class Session:
         The edit on the source.
     keyframes : mapping
         By stack: frame → where the user put the edit there.
+    carried : tuple of Carried
+        Annotations that went along.
     """
 
     source: str = ""
@@ -197,6 +231,7 @@ class Session:
     pins: Mapping[str, tuple[Pin, ...]] = field(default_factory=lambda: MappingProxyType({}))
     preview: Crop | None = None
     keyframes: Mapping[str, Mapping[int, Quad]] = field(default_factory=lambda: MappingProxyType({}))
+    carried: tuple[Carried, ...] = ()
 
     def with_result(self, key: str, result: Result | None) -> "Session":
         """The session with one result set, or dropped."""
@@ -222,6 +257,11 @@ class Session:
     def with_pins(self, key: str, pins: tuple[Pin, ...]) -> "Session":
         """The session with the pins of one target."""
         return replace(self, pins=MappingProxyType({**self.pins, key: pins}))
+
+    def with_carried(self, new: Carried) -> "Session":
+        """The session with annotations on one target, instead of older ones of the same layer there."""
+        others = (each for each in self.carried if (each.layer, each.target) != (new.layer, new.target))
+        return replace(self, carried=(*others, new))
 
     def with_keyframe(self, key: str, frame: int, quad: Quad) -> "Session":
         """The session with the edit's place in one frame of a stack."""

@@ -15,6 +15,7 @@ __all__ = ["Store"]
 _PICTURE_BYTES = 1 << 30
 _MAPS = 64
 _PAIRS = 20
+_PAIR_BYTES = 30 << 20
 
 
 class Store:
@@ -44,6 +45,17 @@ class Store:
         self._featurizers: dict[tuple[str, str], Any] = {}
         self._maps: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._matchers: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
+        self.pairs = _PAIRS
+
+    def expect_pairs(self, count: int) -> None:
+        """Make room for the `PointMatcher`s of one question to `count` targets, in a third of the memory that is free.
+
+        With room for fewer pairs than there are targets, each question would throw away what the next one needs.
+        """
+        import psutil
+
+        room = (psutil.virtual_memory().available // 3) // _PAIR_BYTES + len(self._matchers)
+        self.pairs = max(_PAIRS, min(count, room))
 
     def put(self, key: str, pixels: Any) -> None:
         """Remember a picture."""
@@ -99,7 +111,7 @@ class Store:
         return self._featurizers[name, device]
 
     def matcher(self, model: dict[str, str], source: str, target: str) -> Any:
-        """The `PointMatcher` of two pictures; the latest ones are kept, some 30 MB each."""
+        """The `PointMatcher` of two pictures; the latest ones are kept, some 30 MB each (see `expect_pairs`)."""
         with self.loading():
             from dift_edit.matching import PointMatcher
 
@@ -108,7 +120,7 @@ class Store:
         key = (featurizer.fingerprint, first.digest, second.digest)
         if key not in self._matchers:
             self._matchers[key] = PointMatcher(featurizer(first), featurizer(second))
-            while len(self._matchers) > _PAIRS:
+            while len(self._matchers) > self.pairs:
                 self._matchers.popitem(last=False)
         self._matchers.move_to_end(key)
         return self._matchers[key]

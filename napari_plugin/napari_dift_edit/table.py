@@ -14,9 +14,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dift_edit.colours import colour_of
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.keys import KEYS
-from napari_dift_edit.outlines import colour_of
 from napari_dift_edit.state import Result
 
 __all__ = ["TargetTable", "state_words"]
@@ -222,6 +222,12 @@ class TargetTable(QTableView):
         """Make a target the current one."""
         if key in self._targets.keys:
             self.setCurrentIndex(self._sorted.mapFromSource(self._targets.index(self._targets.keys.index(key), 0)))
+
+    def mark(self, key: str) -> None:
+        """Make a target the current one without going there: the user is there already."""
+        self._following = True
+        self.go_to(key)
+        self._following = False
 
     def step(self, by: int, wanted: Callable[[str], bool] = lambda _: True) -> None:
         """Go to the next (1) or previous (-1) row that is wanted, round the end; stay when there is none."""

@@ -40,6 +40,7 @@ def read(store: Store, *, path: str) -> Iterator[Any]:
 
 def warm(store: Store, *, source: str, targets: list[str], model: dict[str, str]) -> Iterator[Any]:
     """Make and keep what `explore` needs, so that its first answer comes as fast as all others; yields each key."""
+    store.expect_pairs(len(targets))
     for key in targets:
         store.matcher(model, source, key)([(0.0, 0.0)])
         yield key
@@ -54,6 +55,7 @@ def explore(
     with store.loading():
         from dift_edit.matching import similarity_map
 
+    store.expect_pairs(len(targets))
     for key in targets:
         matcher = store.matcher(model, source, key)
         match = matcher([point])
@@ -64,6 +66,12 @@ def explore(
             "key": key, "point": tuple(match.points[0].tolist()), "confidence": float(match.confidence[0]),
             "heat": heat,
         }  # fmt: skip
+
+
+def match(store: Store, *, source: str, target: str, points: Any, model: dict[str, str]) -> Iterator[Any]:
+    """Where (N, 2) points of one picture lie in another, each by itself: their places and confidences."""
+    found = store.matcher(model, source, target)(points)
+    yield np.asarray(found.points), np.asarray(found.confidence)
 
 
 def prepare(store: Store, *, source: str, edit: dict[str, Any]) -> Iterator[Any]:
@@ -172,7 +180,7 @@ def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
 
 
 _FUNCTIONS = (
-    put, read, models, ready, measure, warm, explore, prepare, place, apply, sequence, carry_points, carry_labels,
-    export, export_frame, folder, save_annotations, save_edit, save_picture, write_job,
+    put, read, models, ready, measure, warm, explore, match, prepare, place, apply, sequence, carry_points,
+    carry_labels, export, export_frame, folder, save_annotations, save_edit, save_picture, write_job,
 )  # fmt: skip
 HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {function.__name__: function for function in _FUNCTIONS}

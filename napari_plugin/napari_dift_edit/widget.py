@@ -10,11 +10,13 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
+from napari_dift_edit.carry import Unsure
 from napari_dift_edit.choose import ChoosePanel
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.explore import Explorer
 from napari_dift_edit.keep import Keeper
 from napari_dift_edit.keys import bind_keys, unbind_keys
+from napari_dift_edit.layer_list import LayerList
 from napari_dift_edit.options import OptionsPanel
 from napari_dift_edit.results import ResultsPanel
 from napari_dift_edit.scene import Scene
@@ -38,6 +40,7 @@ class DiftEditWidget(QWidget):
         self.scene = Scene(napari_viewer, self.editor)
         self.explorer = Explorer(napari_viewer, self.editor, self.scene)
         self.keeper = Keeper(self.editor, self.scene)
+        self.unsure = Unsure(self.editor, self.scene)
         self.choose = ChoosePanel(self)
         self.options = OptionsPanel(self.editor)
         self.results = ResultsPanel(self)
@@ -53,11 +56,16 @@ class DiftEditWidget(QWidget):
         self._layers_changed.setSingleShot(True)
         self._layers_changed.setInterval(0)
         self._layers_changed.timeout.connect(self.follow_layers)
-        for name in ("inserted", "removed", "reordered"):
-            napari_viewer.layers.events[name].connect(self._later)
-        self.editor.changed.connect(self._show)
-        self.editor.working.connect(self._show)
-        self.editor.said.connect(self._say)
+        layers, editor = napari_viewer.layers.events, self.editor
+        self.scene.handles.chosen = self.results.table.mark
+        self.list = LayerList(napari_viewer, self)
+        self._ending = _Ending(self, [
+            *((layers[name], self._later) for name in ("inserted", "removed", "reordered")),
+            (editor.changed, self._show), (editor.working, self._show), (editor.placed, self.scene.select_soon),
+            (self.explorer.progressed, self.results.show_progress), (editor.said, self._say),
+            (editor.result_changed, self.results.show_result),
+        ])  # fmt: skip
+        self.destroyed.connect(self._ending)
         bind_keys(self)
         threading.Thread(
             target=importlib.import_module, args=("pandas",), daemon=True
@@ -112,6 +120,7 @@ class DiftEditWidget(QWidget):
         if source and not self.editor.pictures.here(source):
             self.editor.drop_source()
         self.choose.follow(self.picture_layers())
+        self.choose.table.follow()
         self._show()
 
     def _show(self, _: Any = None) -> None:
@@ -148,14 +157,40 @@ class DiftEditWidget(QWidget):
 
     def shut(self) -> None:
         """End all work; take the helper layers and keys away."""
-        for name in ("inserted", "removed", "reordered"):
-            self.viewer.layers.events[name].disconnect(self._later)
-        self.explorer.turn(False)
-        unbind_keys(self)
-        self.scene.close()
-        self.editor.close()
+        self._ending()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802
         """The dock or the window is closed."""
         self.shut()
         super().closeEvent(event)
+
+
+class _Ending:
+    """Lets go of everything that outlives the dock; called once, also where Qt destroys the dock with its window.
+
+    Parameters
+    ----------
+    dock : DiftEditWidget
+        What ends; only its parts without widgets are touched.
+    links : list of (signal, slot)
+        Are connected now and disconnected at the end.
+    """
+
+    def __init__(self, dock: DiftEditWidget, links: list[tuple[Any, Any]]) -> None:
+        self._parts: tuple[Any, ...] | None = (dock.viewer, dock.list, dock.explorer, dock.scene, dock.editor)
+        self._links = links
+        for signal, slot in links:
+            signal.connect(slot)
+
+    def __call__(self, _: Any = None) -> None:
+        if self._parts is None:
+            return
+        (viewer, rows, explorer, scene, editor), self._parts = self._parts, None
+        rows.close()
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+        self._links = []
+        explorer.turn(False)
+        unbind_keys(viewer)
+        scene.close()
+        editor.close()

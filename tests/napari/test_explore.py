@@ -88,3 +88,35 @@ def test_dragging_a_match_pins_it_and_recomputes_only_that_target(bench, sticker
     assert np.hypot(*(moved - (170, 140))) < 25, "the edit follows the pin"
     bench.press("Z", Qt.KeyboardModifier.ControlModifier)
     assert bench.result("dark") is before["dark"] and not bench.editor.session.pins.get(bench.key("dark"))
+
+
+def test_pairs_of_two_dozen_targets_stay_ready(tiny_model, rng):
+    """The second question about 24 targets makes nothing anew; with room for fewer, each would make all again."""
+    from contextlib import nullcontext
+
+    from napari_dift_edit.store import Store
+    from napari_dift_edit.tasks import explore, warm
+
+    store = Store(nullcontext, lambda _: None, lambda _: None)
+    keys = [f"picture-{number}" for number in range(25)]
+    for key in keys:
+        store.put(key, rng.integers(0, 255, (40, 48, 3), dtype=np.uint8))
+    model = {"name": str(tiny_model), "device": "cpu"}
+    assert list(warm(store, source=keys[0], targets=keys[1:], model=model)) == keys[1:]
+    made = dict(store._matchers)
+    assert len(made) == 24
+    answers = list(explore(store, source=keys[0], point=(20.0, 20.0), targets=keys[1:], model=model))
+    assert [answer["key"] for answer in answers] == keys[1:]
+    assert all(store._matchers[pair] is matcher for pair, matcher in made.items())
+
+
+def test_progress_is_shown_while_it_gets_ready(bench):
+    shown = []
+    bench.dock.explorer.progressed.connect(lambda done, total: shown.append((done, total)))
+    bench.dock.results.explore.setChecked(True)
+    bench.wait(lambda: (3, 3) in shown)
+    assert shown == [(1, 3), (2, 3), (3, 3)] and "click in the source" in bench.viewer.status
+    bench.click("cat", 120, 90)
+    bench.wait(lambda: len(bench.dock.explorer.found) == 3)
+    bench.idle()
+    assert shown[3:] == [(0, 3), (1, 3), (2, 3), (3, 3)] and not bench.dock.results.bar.isVisible()
