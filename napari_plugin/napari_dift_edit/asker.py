@@ -45,18 +45,23 @@ class Asker:
     Attributes
     ----------
     outputs : dict
-        By target: the file that the result is written to, for pictures that are not open.
+        By target: the file that the result is written to, for pictures of a folder.
     """
 
     def __init__(self, pictures: Pictures, settings: Settings) -> None:
         self.pictures = pictures
         self.settings = settings
         self.engine = shared_engine()
+        self.viewing = shared_engine("viewing")
         self.outputs: dict[str, str] = {}
 
     def ask(self, name: str, **arguments: Any) -> Iterator[Any]:
         """Ask the engine, with the pictures of this editor; for worker threads (see `Engine.ask`)."""
         return self.engine.ask(name, read=self.pictures.pixels, **arguments)
+
+    def ask_viewing(self, name: str, **arguments: Any) -> Iterator[Any]:
+        """Ask the engine that does nothing else but show files."""
+        return self.viewing.ask(name, read=self.pictures.pixels, **arguments)
 
     def propagation(self, session: Session, targets: Sequence[str]) -> Callable[..., Iterator[Any]]:
         """The steps of a `Job` that places the edit in targets, one after the other; survives a crash of the engine.
@@ -96,7 +101,7 @@ class Asker:
         question = self.question(session, key)
         frames = self.pictures.frames(key)
         if not frames:
-            return "place", {**question, "output": self.outputs.get(key, "")}
+            return "place", {**question, "show": not key.startswith("file:")}
         number = int(session.source.split("#")[1])
         keyframes = {number: None, **session.keyframes.get(key, {})}
         return "sequence", {

@@ -1,5 +1,6 @@
 """What the user can do: each action is one undoable step from one session to the next."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from napari_dift_edit.pictures import Pictures
 from napari_dift_edit.state import Carried, Crop, EditSpec, Pin, Quad, Result, Session
 
 __all__ = ["Editor"]
+
+_CROPS = 6
+"""Edited parts of files that are kept; those of layers belong to their results."""
 
 
 class Editor:
@@ -43,6 +47,7 @@ class Editor:
         self.history = History(Session())
         self.job: Job | None = None
         self.running: str = ""
+        self._crops: OrderedDict[str, tuple[Any, Crop]] = OrderedDict()
         self._asked: tuple[str, ...] = ()
         self._made_with = ""
         self._applying: dict[str, Lane] = {}
@@ -154,6 +159,14 @@ class Editor:
 
     # propagating
 
+    def todo(self, keys: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The targets that a propagation would place: those without a good result, else all but the decided ones."""
+        session = self.session
+        free = tuple(key for key in (session.targets if keys is None else keys) if not session.kept(key))
+        results = {key: session.results.get(key) for key in free}
+        left = tuple(key for key, found in results.items() if found is None or found.stale or found.status == "failed")
+        return left or free
+
     def propagate(self, keys: Sequence[str] | None = None, *, again: bool = False) -> None:
         """Carry the edit to the targets, or to some of them; results come one by one.
 
@@ -169,6 +182,10 @@ class Editor:
         ------
         DiftEditError
             If there is nothing to carry, or nowhere.
+
+        Notes
+        -----
+        Targets that have a good result already are placed again only when all of them have one.
         """
         session = self.session
         if self.job is not None:
@@ -182,7 +199,7 @@ class Editor:
             raise DiftEditError("There are no targets yet: choose the pictures that shall get the edit.")
         if not session.edit.quad:
             raise DiftEditError("The edit is still being prepared: try again in a moment.")
-        targets = tuple(key for key in chosen if again or not session.kept(key))
+        targets = chosen if again else self.todo(chosen)
         if not targets:
             raise DiftEditError(
                 f"All {len(chosen)} pictures are decided and stay as they are: to place them once more, choose "
@@ -330,7 +347,10 @@ class Editor:
         self._lane(key).submit(lambda cancelled: self.asker.follow(key, request, cancelled), hear)
 
     def _apply(self, key: str, result: Result, number: int) -> None:
-        """Make the picture of a placement that is already known."""
+        """Make the picture of a placement that is already known; of a file only while it is looked at."""
+        if key.startswith("file:"):
+            self.result_changed.emit(key)
+            return
         session = self.session
         assert session.edit is not None
         question = {name: value for name, value in self.question(session, key).items()
@@ -374,23 +394,31 @@ class Editor:
             return
         if number is None:
             number = self._do(f"Place again in {self.pictures.name(key)}", session)
-        question, made_with = self.question(session, key), self.settings.fingerprint()
+        question = {**self.question(session, key), "show": not key.startswith("file:")}
+        made_with = self.settings.fingerprint()
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             yield from self.ask("place", cancelled=cancelled, urgency=0, **question)
 
         self._lane(key).submit(steps, lambda answer: self._take(key, answer, number, made_with))
 
-    def review(self, key: str, verdict: str) -> None:
-        """Accept or reject the edit in one target ("accepted", "rejected", or "" for undecided)."""
-        result = self.session.results.get(key)
-        if result is None or result.review == verdict:
+    def review(self, keys: str | Sequence[str], verdict: str) -> None:
+        """Accept or reject the edit in targets ("accepted", "rejected", or "" for undecided), as one step."""
+        session, changed = self.session, []
+        for key in [keys] if isinstance(keys, str) else keys:
+            result = session.results.get(key)
+            if result is not None and result.review != verdict and (result.quad is not None or verdict != "accepted"):
+                changed.append(key)
+                session = session.with_result(key, replace(result, review=verdict))
+        if not changed:
             return
         label = {"accepted": "Accept", "rejected": "Reject", "": "Undecide"}[verdict]
-        new = replace(result, review=verdict)
-        number = self._do(f"{label} {self.pictures.name(key)}", self.session.with_result(key, new))
-        if verdict == "accepted" and not new.crops and not new.frames and new.quad is not None:
-            self._apply(key, new, number)
+        what = self.pictures.name(changed[0]) if len(changed) == 1 else f"{len(changed)} pictures"
+        number = self._do(f"{label} {what}", session)
+        for key in changed:
+            new = session.results[key]
+            if verdict == "accepted" and not new.crops and not new.frames:
+                self._apply(key, new, number)
 
     def replace_target(self, old: str, new: str) -> None:
         """A target is another picture now: a file that was opened as a layer."""
@@ -418,6 +446,27 @@ class Editor:
         """Take annotations off a target."""
         others = tuple(each for each in self.session.carried if each is not carried)
         self._do(f"Remove {carried.name}", replace(self.session, carried=others))
+
+    # files of a folder: what is seen is made when it is looked at, and forgotten
+
+    def mark(self, key: str) -> Any:
+        """What the look of a target's edit depends on."""
+        session = self.session
+        result = session.results.get(key)
+        return None if result is None else (session.source, session.edit, result.quad, result.transform)
+
+    def keep_crop(self, key: str, mark: Any, crop: Crop) -> None:
+        """Keep how the edit looks in a file, if edit and place are still the same; the latest few are kept."""
+        if mark == self.mark(key):
+            self._crops[key] = (mark, crop)
+            self._crops.move_to_end(key)
+            while len(self._crops) > _CROPS:
+                self._crops.popitem(last=False)
+
+    def crop(self, key: str) -> Crop | None:
+        """How the edit looks in a file, if that was made lately."""
+        mark, crop = self._crops.get(key, (None, None))
+        return crop if crop is not None and mark == self.mark(key) else None
 
     # undo
 

@@ -27,6 +27,8 @@ __all__ = [
     "picture_size",
     "quad_affine",
     "read_pixels",
+    "read_values",
+    "stretched",
     "to_picture",
     "to_rgba",
     "to_world",
@@ -127,6 +129,21 @@ def read_pixels(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
         mapped: Array = np.asarray(layer.colormap.map(unit.ravel()))[:, :3].reshape(*unit.shape, 3)
         return np.round(mapped * 255).astype(np.uint8)
     return np.round(unit * full).astype(array.dtype) if full is not None else unit
+
+
+def stretched(layer: Layer) -> tuple[float, float] | None:
+    """The contrast limits of a grey layer of 8 or 16 bits that is not shown with the values it has; else None."""
+    full = {"uint8": 255, "uint16": 65535}.get(np.dtype(layer.dtype).name)
+    if layer.rgb or full is None or layer.colormap.name not in ("gray", "grey"):
+        return None
+    low, high = (float(limit) for limit in layer.contrast_limits)
+    return None if (low, high) == (0, full) else (low, high)
+
+
+def read_values(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
+    """A layer's picture with the values that it has, whatever its contrast limits are; call it in a worker thread."""
+    data = _level(layer)
+    return np.asarray(data if frame is None else data[frame])
 
 
 def mask_pixels(layer: Layer, size: tuple[int, int], onto: Layer) -> npt.NDArray[np.uint8]:

@@ -8,6 +8,8 @@ from superqt import QCollapsible
 
 from dift_edit.settings import TransferSettings
 from napari_dift_edit.editor import Editor
+from napari_dift_edit.model_list import ModelBox, ModelList
+from napari_dift_edit.widgets import button, quiet
 
 __all__ = ["OptionsPanel"]
 
@@ -25,11 +27,12 @@ class OptionsPanel(QCollapsible):
         super().__init__("Settings", parent)
         self.editor = editor
         self.toggleButton().setToolTip("The model, its device, and how places are found.")
-        self.model = QComboBox()
-        self.model.setEditable(True)
-        self.model.addItem("mini")
-        self.model.setToolTip("The featurizer: mini is built in and needs no download; or the path of a model folder.")
-        self.model.currentTextChanged.connect(self._model_chosen)
+        self.model = ModelBox(editor)
+        self.models = ModelList(editor, self.model, self)
+        self.all_models = button(
+            "Models …", "All models: size, licence, speed, and how to get those that are missing.",
+            self.models.open_list,
+        )  # fmt: skip
         self.device = QComboBox()
         self.device.addItems(["cpu", "cuda", "mps"])
         self.device.setToolTip("Where the network runs.")
@@ -38,6 +41,7 @@ class OptionsPanel(QCollapsible):
         form = QFormLayout(content)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("model", self.model)
+        form.addRow("", self.all_models)
         form.addRow("device", self.device)
         self.fields: dict[str, QWidget] = {}
         for item in fields(TransferSettings):
@@ -50,6 +54,7 @@ class OptionsPanel(QCollapsible):
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.layout().setSpacing(0)  # above and below what is collapsed
         self.collapse(animate=False)
+        self.toggled.connect(lambda open_: self.model.ask() if open_ else None)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802
         """Draw the arrow again, in the colour that napari's theme has for text."""
@@ -60,15 +65,14 @@ class OptionsPanel(QCollapsible):
     def show_settings(self) -> None:
         """Follow the settings, which a session may bring with it."""
         settings = self.editor.settings
-        self.model.setCurrentText(settings.model)
-        self.device.setCurrentText(settings.device)
+        self.model.show_model()
+        with quiet(self.device):
+            self.device.setCurrentText(settings.device)
         for item in fields(TransferSettings):
             widget = self.fields.get(item.name)
             if widget is not None:
-                _set_value(widget, settings.transfer.get(item.name, item.default))
-
-    def _model_chosen(self, name: str) -> None:
-        self.editor.choose_settings(model=name)
+                with quiet(widget):
+                    _set_value(widget, settings.transfer.get(item.name, item.default))
 
     def _device_chosen(self, name: str) -> None:
         self.editor.choose_settings(device=name)

@@ -15,11 +15,13 @@ __all__ = [
     "export",
     "export_frame",
     "folder",
+    "found_again",
     "save_annotations",
     "save_edit",
     "save_picture",
     "transform_of",
     "write_job",
+    "write_manifest",
 ]
 
 
@@ -34,6 +36,40 @@ def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
 
     corners = as_quad(quad, "The place that was drawn")
     return MatrixTransform(cv2.getPerspectiveTransform(np.float32(edit.quad), np.float32(corners)).astype(np.float64))
+
+
+def found_again(
+    store: Store,
+    source: Any,
+    edit: Any,
+    target: Any,
+    *,
+    place: dict[str, Any],
+    model: dict[str, str],
+    settings: dict[str, Any],
+) -> Any:
+    """The transform of a known place (``quad``, ``transform``, ``by_hand``, ``pins``).
+
+    In a session that was read back the same settings find the same one again.
+    """
+    if place["by_hand"] or place["transform"]:
+        return transform_of(edit, place["quad"], place["transform"])
+    from dift_edit.placement import locate
+
+    options = {name: value for name, value in settings.items() if name in ("engine", "mirror", "seed")}
+    if place["pins"]:
+        options["pins"] = place["pins"]
+    return locate(source, edit.quad, target, featurizer=store.featurizer(model), **options).transform
+
+
+def write_manifest(store: Store, *, path: str, rows: list[dict[str, Any]]) -> Iterator[Any]:
+    """Write the rows of a manifest, as ``dift-edit propagate`` does."""
+    with store.loading():
+        from dift_edit.files import write_text
+        from dift_edit.manifest import Row, manifest_jsonl
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_text(Path(path), manifest_jsonl(Row(**row) for row in rows).decode())
+    yield path
 
 
 def folder(store: Store, *, path: str, leave_out: list[str]) -> Iterator[Any]:
@@ -57,10 +93,15 @@ def export(
     pins: list[Any],
     file: str,
     output: str,
+    values: str = "",
+    limits: tuple[float, float] | None = None,
 ) -> Iterator[Any]:
-    """Write one target with the edit; with its file's depth and metadata, where it still has that file's pixels."""
+    """Write one target with the edit; with its file's depth and metadata, where it still has that file's pixels.
+
+    With the key of the layer's own `values`, and the contrast `limits` that it is shown with, the picture gets those
+    values back, and the edit is put into their range.
+    """
     from dift_edit import save_image
-    from dift_edit.placement import locate
 
     image, _, picture = store.need(source, edit["picture"], target)
     if file:
@@ -68,15 +109,24 @@ def export(
         if loaded.size == picture.size and np.array_equal(np.asarray(loaded.to_pil()), np.asarray(picture.to_pil())):
             picture = loaded
     made = store.edit(edit, image)
-    if by_hand or transform:
-        found = transform_of(made, quad, transform)
-    else:  # a session that was read back: the same settings find the same place
-        options = {name: value for name, value in settings.items() if name in ("engine", "mirror", "seed")}
-        if pins:
-            options["pins"] = pins
-        found = locate(image, made.quad, picture, featurizer=store.featurizer(model), **options).transform
+    place = {"quad": quad, "transform": transform, "by_hand": by_hand, "pins": pins}
+    found = found_again(store, image, made, picture, place=place, model=model, settings=settings)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    yield str(save_image(made.apply(picture, found, source=image), output))
+    done = made.apply(picture, found, source=image)
+    if limits is not None:
+        done = _with_values(picture, done, store.need(values)[0], limits)
+    yield str(save_image(done, output))
+
+
+def _with_values(before: Any, after: Any, own: Any, limits: tuple[float, float]) -> Any:
+    """The picture `after`, with the layer's own values where the edit changed nothing."""
+    from dift_edit import as_image
+
+    low, high = limits
+    changed = (before.pixels != after.pixels).any(axis=2, keepdims=True)
+    edited = np.round(low + after.pixels.astype(np.float64) / after.full_scale * (high - low))
+    pixels = np.where(changed, edited.clip(0, own.full_scale), own.pixels).astype(own.pixels.dtype)
+    return as_image(pixels)
 
 
 def export_frame(store: Store, *, picture: str, crop: tuple[int, int, Any] | None, output: str) -> Iterator[Any]:

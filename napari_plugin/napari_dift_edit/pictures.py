@@ -28,6 +28,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self.shown: Callable[[Any], bool] = lambda _: True
+        self._staged: tuple[str, Any] = ("", None)
         self._layers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._revisions: dict[str, int] = {}
@@ -36,6 +37,8 @@ class Pictures:
 
     def key(self, layer: Any, frame: int | None = None) -> str:
         """The key of a layer, or of one frame of it."""
+        if layer is self._staged[1]:
+            return self._staged[0]
         known = self._keys.get(layer)
         if known is None:
             known = f"layer-{next(_numbers)}"
@@ -57,8 +60,14 @@ class Pictures:
         return key
 
     def layer(self, key: str) -> Any:
-        """The layer of a key, or None when it is no layer or the layer is gone."""
+        """The layer of a key, or None when it is no layer or the layer is gone; of a file the one that shows it now."""
+        if key.startswith("file:"):
+            return self._staged[1] if key == self._staged[0] else None
         return self._layers.get(key.split("#", maxsplit=1)[0])
+
+    def stage(self, key: str, layer: Any) -> None:
+        """A file is shown in a layer now; an empty key for none."""
+        self._staged = (key, layer)
 
     def here(self, key: str) -> bool:
         """Whether a picture can be read: a layer that is in the viewer, an array, or a file."""
@@ -112,11 +121,14 @@ class Pictures:
     def pixels(self, content: str) -> npt.NDArray[Any]:
         """The pixels of a key or content key; for worker threads, as lazy layers are computed here.
 
+        A content key with ``!values`` at its end means the layer's own values, not stretched by its contrast limits.
+
         Raises
         ------
         DiftEditError
             If the layer is gone.
         """
+        content, _, own = content.partition("!")
         key = content if content.startswith("file:") else content.split("@", maxsplit=1)[0]
         if key in self._arrays:
             return self._arrays[key][1]
@@ -124,7 +136,7 @@ class Pictures:
         if layer is None:
             raise DiftEditError("A layer that is needed was removed from the viewer: choose another one.")
         frame = int(key.split("#")[1]) if "#" in key else None
-        return np.asarray(glue.read_pixels(layer, frame))
+        return glue.read_values(layer, frame) if own else np.asarray(glue.read_pixels(layer, frame))
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,10 @@ from napari.layers import Points
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
+    QComboBox,
     QFileDialog,
+    QLabel,
+    QLineEdit,
     QMenu,
     QProgressBar,
     QSlider,
@@ -18,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_dift_edit.carry import carry_landmarks, carry_layer
 from napari_dift_edit.keys import press
 from napari_dift_edit.sessions import open_session, save_session
-from napari_dift_edit.table import TargetTable
+from napari_dift_edit.table import FILTERS, TargetTable
 from napari_dift_edit.widgets import allow, button, menu_button, row, toggle, wrapped
 
 __all__ = ["ResultsPanel"]
@@ -55,6 +58,16 @@ class ResultsPanel(QWidget):
         policy.setRetainSizeWhenHidden(True)
         self.bar.setSizePolicy(policy)
         self.table = TargetTable(self.editor)
+        self.state = QComboBox()
+        self.state.addItems(list(FILTERS))
+        self.state.setToolTip("List only pictures in this state.")
+        self.state.currentTextChanged.connect(self._narrow)
+        self.words = QLineEdit()
+        self.words.setPlaceholderText("Find by name")
+        self.words.setToolTip("List only pictures whose names contain this.")
+        self.words.setClearButtonEnabled(True)
+        self.words.textChanged.connect(self._narrow)
+        self.count = QLabel()
         self.table.chosen.connect(self._go_to)
         self.table.ticks_changed.connect(self.show_session)
         self.table.key_pressed.connect(lambda key: press(dock, key))
@@ -73,7 +86,7 @@ class ResultsPanel(QWidget):
         self.opacity.valueChanged.connect(lambda value: dock.scene.set_opacity(value / 100))
         self.undo = button("Undo", "Nothing to undo", self.editor.undo)
         self.redo = button("Redo", "Nothing to redo", self.editor.redo)
-        self.export = button("Export …", "Write the edited pictures, in full resolution.", self._ask_export)
+        self.export = button("Export …", "Write the edited pictures, in full resolution.", self.ask_export)
         self.more = menu_button("More", "Pins, recipe, session, annotations.", self._fill_menu)
         self._lay()
 
@@ -83,6 +96,9 @@ class ResultsPanel(QWidget):
         layout.setSpacing(6)
         layout.addLayout(row(self.run, self.explore))
         layout.addWidget(self.bar)
+        narrow = row(self.state, self.count)
+        narrow.insertWidget(1, self.words, 1)
+        layout.addLayout(narrow)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.reason)
         layout.addLayout(row(self.previous, self.reject, self.accept, self.next))
@@ -100,6 +116,17 @@ class ResultsPanel(QWidget):
         """Place the decided pictures, too."""
         self.editor.propagate([key for key in self.table.ticked if self.editor.session.kept(key)], again=True)
 
+    def _narrow(self, _: Any = None) -> None:
+        self.table.narrow(self.state.currentText(), self.words.text())
+        self._show_count()
+
+    def _show_count(self) -> None:
+        """How many are listed, and how many of all are decided."""
+        session = self.editor.session
+        listed, total = self.table.model().rowCount(), len(session.targets)
+        decided = sum(bool(result.review) for key, result in session.results.items() if key in self.table.rows)
+        self.count.setText(f"{listed} of {total}" if listed < total else f"{decided} of {total} decided" * bool(total))
+
     def step(self, by: int) -> None:
         """Go to the next or previous picture of the list."""
         self.table.step(by)
@@ -107,13 +134,21 @@ class ResultsPanel(QWidget):
     def decide(self, verdict: str) -> None:
         """Accept or reject the current picture, and go on to the next that is undecided."""
         key = self.table.current()
+        keys = self.table.chosen_keys if len(self.table.chosen_keys) > 1 else [key]
+        session = self.editor.session
         if not key:
             self.editor.said.emit("No picture is chosen: click one in the list, or press . for the next one")
-        elif key not in self.editor.session.results:
+        elif not any(each in session.results for each in keys):
             self.editor.said.emit(f"{self.editor.pictures.name(key)} has no result yet: propagate first")
+        elif verdict == "accepted" and not any(each in session.results and session.results[each].quad for each in keys):
+            self.editor.said.emit("There is nothing to accept: no place was found. Drag the outline, or pin a point")
         else:
-            self.editor.review(key, verdict)
-            self.table.step(1, self._undecided)
+            chosen = set(keys)
+            following = self.table.following(keys[-1], 1, lambda each: each not in chosen and self._undecided(each))
+            self.editor.review(keys, verdict)
+            self.table.visit(following or keys[-1])
+            if not following:
+                self.editor.said.emit("Every listed picture is decided. Export writes them")
 
     def _undecided(self, key: str) -> bool:
         result = self.editor.session.results.get(key)
@@ -128,10 +163,16 @@ class ResultsPanel(QWidget):
 
     # files
 
-    def _ask_export(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder for the edited pictures")
-        if folder:
-            self.dock.attempt(self.dock.keeper.export, Path(folder))
+    def ask_export(self) -> None:
+        """Ask where to, and export; pictures of a folder have their place already."""
+        session = self.editor.session
+        shown = [key for key, result in session.results.items() if result.shown]
+        folder = None
+        if not shown or not all(key in self.editor.asker.outputs for key in shown):
+            folder = QFileDialog.getExistingDirectory(self, "Folder for the edited pictures")
+            if not folder:
+                return
+        self.dock.attempt(self.dock.keeper.export, Path(folder) if folder else None)
 
     def _fill_menu(self, menu: QMenu) -> None:
         """What can be done now, beside the buttons."""
@@ -199,14 +240,17 @@ class ResultsPanel(QWidget):
     def _ask_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the session")
         if folder:
-            save_session(self.editor, Path(folder))
+            self.dock.attempt(save_session, self.editor, Path(folder))
 
     def _ask_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of a session")
         if folder:
-            open_session(self.editor, Path(folder), self.dock.add_picture)
+            self.dock.attempt(open_session, self.editor, Path(folder), self.dock.add_picture)
 
     def _go_to(self, key: str) -> None:
+        if key.startswith("file:"):
+            ahead = [each for each in self.table.after(key, 2) if each.startswith("file:")]
+            self.dock.stage.show(key, ahead)
         self.dock.scene.look_at(key)
         if not self.explore.isChecked():
             self.dock.scene.select(key)
@@ -239,15 +283,20 @@ class ResultsPanel(QWidget):
             self.bar.setValue(done)
             self.bar.setVisible(done < total)
 
-    def show_result(self, _: str) -> None:
+    def show_result(self, key: str) -> None:
         """The result of one target is another one."""
-        self.show_session()
+        self.table.touch(key)
+        self._show_buttons()
 
     def show_session(self) -> None:
         """Follow the session."""
-        session, job = self.editor.session, self.editor.job
         self.table.refresh()
-        count = sum(not session.kept(key) for key in self.table.ticked)
+        self._show_buttons()
+
+    def _show_buttons(self) -> None:
+        session, job = self.editor.session, self.editor.job
+        self._show_count()
+        count = len(self.editor.todo(self.table.ticked))
         self.bar.setVisible(job is not None)
         if job is not None:
             self.run.setText("Cancel")
@@ -258,7 +307,20 @@ class ResultsPanel(QWidget):
             verb = "Update" if stale else "Propagate to"
             self.run.setText(f"{verb} {count} picture{'' if count == 1 else 's'}")
         allow(self.run, "" if job is not None else self._why_not_run(count))
-        self.undo.setEnabled(bool(self.editor.history.undo_label))
-        self.undo.setToolTip(f"Undo: {self.editor.history.undo_label} (Ctrl-Z)")
-        self.redo.setEnabled(bool(self.editor.history.redo_label))
-        self.redo.setToolTip(f"Redo: {self.editor.history.redo_label} (Ctrl-Shift-Z)")
+        history = self.editor.history
+        self.undo.setProperty("tip", f"Undo: {history.undo_label} (Ctrl-Z)" if history.undo_label else "Undo (Ctrl-Z)")
+        allow(self.undo, "" if history.undo_label else "nothing was done yet.")
+        self.redo.setProperty("tip", f"Redo: {history.redo_label}" if history.redo_label else "Redo (Ctrl-Shift-Z)")
+        allow(self.redo, "" if history.redo_label else "nothing was undone.")
+        why = "" if session.results else "there is no result yet; propagate first."
+        for each in (self.accept, self.reject):
+            allow(each, why)
+        shown = any(result.shown for result in session.results.values())
+        allow(self.export, "" if shown else why or "no picture has the edit; accept some.")
+        listed = "" if session.targets else "there are no targets yet; open more photos, or add a folder."
+        for each in (self.previous, self.next):
+            allow(each, listed)
+        open_targets = any(self.dock.scene.layer(key) is not None for key in session.targets)
+        explored = self.explore.isChecked() or (self.editor.pictures.here(session.source) and open_targets)
+        allow(self.explore, "" if explored else "open at least two photos.")
+        allow(self.after, "" if session.edit else "there is no edit yet.")

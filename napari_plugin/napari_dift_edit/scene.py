@@ -165,9 +165,19 @@ class Scene:
             wanted[session.source] = (source, None)
         for key, result in session.results.items():
             layer = self.layer(key)
-            if layer is not None and result.shown and (result.overlay or key in self.results):
-                wanted[key] = (layer, result.overlay)
+            overlay = result.overlay or self.editor.crop(key)
+            if layer is not None and result.shown and (overlay or key in self.results):
+                wanted[key] = (layer, overlay)
         return wanted
+
+    def hand_over(self, old: str, new: str) -> None:
+        """Use the layer of one file's edit for that of another: making one anew takes napari long."""
+        if old and old != new and old in self.results and new not in self.results:
+            self.results[new] = self.results.pop(old)
+            self.results[new].name = f"{self.editor.pictures.name(new)} · edited"
+            self.results[new].metadata["dift-edit"] = {"result of": new}
+            self.results[new].visible = False
+            self._drawn.pop(old, None)
 
     def _put(self, key: str, layer: Any, crop: Crop) -> None:
         """Show the edited part of one picture."""
@@ -183,6 +193,7 @@ class Scene:
             if shown.data is not pixels:
                 shown.data = pixels
             shown.affine = affine
+            shown.visible = self.after
             return
         name = f"{self.editor.pictures.name(key)} · edited"
         shown = Image(pixels, rgb=True, affine=affine, name=name, opacity=self.opacity, visible=self.after)

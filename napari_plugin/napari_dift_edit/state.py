@@ -111,8 +111,6 @@ class Result:
         The edit or source, or the model or its settings, are other ones since.
     review : str
         "", "accepted" or "rejected".
-    output : str
-        The file that was written, for targets in a folder.
     track : tuple of (Quad, confidence)
         For a stack: where the edit lies in each frame, and how sure that is.
     stack : Crop or None
@@ -133,7 +131,6 @@ class Result:
     edit_changed: bool = False
     model_changed: bool = False
     review: str = ""
-    output: str = ""
     track: tuple[tuple[Quad, float], ...] = ()
     stack: Crop | None = None
 

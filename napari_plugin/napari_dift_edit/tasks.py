@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,13 @@ from napari_dift_edit.outputs import (
     export,
     export_frame,
     folder,
+    found_again,
     save_annotations,
     save_edit,
     save_picture,
     transform_of,
     write_job,
+    write_manifest,
 )
 from napari_dift_edit.store import Store
 
@@ -93,9 +94,9 @@ def place(
     model: dict[str, str],
     settings: dict[str, Any],
     pins: list[tuple[tuple[float, float], tuple[float, float]]],
-    output: str = "",
+    show: bool = True,
 ) -> Iterator[Any]:
-    """Find the edit's place in one target and put it there; with `output`, write it instead of showing it."""
+    """Find the edit's place in one target and, with `show`, put it there."""
     from dift_edit.pipeline import transfer
 
     image, _, picture = store.need(source, edit["picture"], target)
@@ -112,8 +113,7 @@ def place(
         "mirrored": placement is not None and bool(placement.mirrored),
         "engine": "" if placement is None else placement.engine,
         "transform": b"" if placement is None else pickle.dumps(placement.transform),
-        "crop": _crop(picture, done.image) if done.status == "applied" and not output else None,
-        "output": _written(done, output),
+        "crop": _crop(picture, done.image) if done.status == "applied" and show else None,
     }  # fmt: skip
 
 
@@ -143,12 +143,25 @@ def sequence(
         yield {"frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop}
 
 
-def _written(done: Any, output: str) -> str:
-    """Write an applied result, if there is somewhere to write it to; returns where."""
-    if not output or done.status != "applied":
-        return ""
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    return str(done.image.save(output))
+def render(
+    store: Store,
+    *,
+    source: str,
+    edit: dict[str, Any],
+    target: str,
+    quad: Any,
+    transform: bytes,
+    by_hand: bool,
+    model: dict[str, str],
+    settings: dict[str, Any],
+    pins: list[Any],
+) -> Iterator[Any]:
+    """What the edit looks like in a target where its place is known."""
+    image, _, picture = store.need(source, edit["picture"], target)
+    made = store.edit(edit, image)
+    place = {"quad": quad, "transform": transform, "by_hand": by_hand, "pins": pins}
+    found = found_again(store, image, made, picture, place=place, model=model, settings=settings)
+    yield _crop(picture, made.apply(picture, found, source=image))
 
 
 def apply(
@@ -180,7 +193,7 @@ def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
 
 
 _FUNCTIONS = (
-    put, read, models, ready, measure, warm, explore, match, prepare, place, apply, sequence, carry_points,
-    carry_labels, export, export_frame, folder, save_annotations, save_edit, save_picture, write_job,
+    put, read, models, ready, measure, warm, explore, match, prepare, place, apply, render, sequence, carry_points,
+    carry_labels, export, export_frame, folder, save_annotations, save_edit, save_picture, write_job, write_manifest,
 )  # fmt: skip
 HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {function.__name__: function for function in _FUNCTIONS}

@@ -2,6 +2,7 @@
 
 import importlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,20 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
-from napari_dift_edit.carry import Unsure
+from napari_dift_edit.carry import Unsure, carry_landmarks
 from napari_dift_edit.choose import ChoosePanel
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.explore import Explorer
+from napari_dift_edit.help import Help
 from napari_dift_edit.keep import Keeper
 from napari_dift_edit.keys import bind_keys, unbind_keys
-from napari_dift_edit.layer_list import LayerList
+from napari_dift_edit.layer_list import LayerList, is_own
 from napari_dift_edit.options import OptionsPanel
+from napari_dift_edit.preferences import follow_preferences, preferred
 from napari_dift_edit.results import ResultsPanel
 from napari_dift_edit.scene import Scene
+from napari_dift_edit.sessions import Autosave, open_session
+from napari_dift_edit.stage import Stage
 
 __all__ = ["DiftEditWidget"]
 
@@ -40,6 +45,9 @@ class DiftEditWidget(QWidget):
         self.scene = Scene(napari_viewer, self.editor)
         self.explorer = Explorer(napari_viewer, self.editor, self.scene)
         self.keeper = Keeper(self.editor, self.scene)
+        self.autosave = Autosave(self.editor, self.keeper.roots)
+        self.stage = Stage(napari_viewer, self.editor, self.scene)
+        self.help = Help(self)
         self.unsure = Unsure(self.editor, self.scene)
         self.choose = ChoosePanel(self)
         self.options = OptionsPanel(self.editor)
@@ -47,6 +55,7 @@ class DiftEditWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.setSpacing(6)
+        layout.addWidget(self.help)
         layout.addWidget(self.choose)
         layout.addWidget(self.options)
         layout.addWidget(self.results, 1)
@@ -70,7 +79,45 @@ class DiftEditWidget(QWidget):
         threading.Thread(
             target=importlib.import_module, args=("pandas",), daemon=True
         ).start()  # napari's first Shapes need it
+        self._ending.also(follow_preferences(self.prefer))
+        self.prefer()
         self.follow_layers()
+
+    def prefer(self) -> None:
+        """Start with, or change to, what napari's preferences say."""
+        wanted = preferred()
+        del wanted["output"]
+        self.editor.choose_settings(**wanted)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs, or is not on the canvas yet."""
+        waiting = self.explorer.busy or self.stage.busy or self._layers_changed.isActive()
+        return waiting or self.editor.busy or not self.scene.settled
+
+    def offer_resume(self, folder: Path) -> None:
+        """Ask whether the work on a folder that was kept there goes on."""
+        self.help.offer(
+            f"{folder.parents[1]} holds unfinished work on these photos.",
+            ("Go on with it", "Bring source, edit, results and decisions back.", lambda: self.resume(folder)),
+            ("Begin anew", "What was decided there is replaced at the next change.", lambda: None),
+        )
+
+    def resume(self, folder: Path) -> None:
+        """Go on with a session that was kept."""
+        root = str(folder.parents[1])
+        if root not in self.keeper.roots:
+            self.keeper.roots.append(root)
+        open_session(self.editor, folder, self.add_picture, self.choose.take_files)
+
+    def carry_active_points(self) -> None:
+        """Carry the landmarks of the layer that is chosen in napari's list."""
+        from napari.layers import Points
+
+        layer = self.viewer.layers.selection.active
+        if not isinstance(layer, Points) or is_own(layer):
+            raise DiftEditError("Choose a layer of points on the source first; each point goes to every target.")
+        carry_landmarks(self.editor, self.scene, layer)
 
     # pictures in the viewer
 
@@ -177,16 +224,29 @@ class _Ending:
     """
 
     def __init__(self, dock: DiftEditWidget, links: list[tuple[Any, Any]]) -> None:
-        self._parts: tuple[Any, ...] | None = (dock.viewer, dock.list, dock.explorer, dock.scene, dock.editor)
+        self._parts: tuple[Any, ...] | None = (
+            dock.viewer, dock.list, dock.autosave, dock.stage, dock.explorer, dock.scene, dock.editor,
+        )  # fmt: skip
+        self._thumbnails = dock.results.table.thumbnails
         self._links = links
+        self._also: list[Callable[[], None]] = []
         for signal, slot in links:
             signal.connect(slot)
+
+    def also(self, end: Callable[[], None]) -> None:
+        """Call this, too."""
+        self._also.append(end)
 
     def __call__(self, _: Any = None) -> None:
         if self._parts is None:
             return
-        (viewer, rows, explorer, scene, editor), self._parts = self._parts, None
+        (viewer, rows, autosave, stage, explorer, scene, editor), self._parts = self._parts, None
+        autosave.close()
+        for end in self._also:
+            end()
         rows.close()
+        self._thumbnails.close()
+        stage.close()
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links = []

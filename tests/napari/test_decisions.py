@@ -139,7 +139,7 @@ def test_source_removed_while_it_works(bench, sticker):
     with pytest.raises(DiftEditError, match="no longer open"):
         bench.editor.propagate()
     bench.editor.redo()
-    bench.dock.choose._choose_source(bench.key("dark"))
+    bench.dock.choose.choose_source(bench.key("dark"))
     assert bench.dock.results.run.isEnabled()
 
 

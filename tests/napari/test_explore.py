@@ -1,13 +1,10 @@
 """Point at something, see it elsewhere, pin it."""
 
-import inspect
 import time
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-
-from dift_edit.placement import locate
 
 
 def test_click_shows_matches_and_heat_maps(bench):
@@ -65,7 +62,6 @@ def test_answers_are_live(bench):
     assert used < 0.1, f"{used:.3f} s of processor time for each target"
 
 
-@pytest.mark.skipif("pins" not in inspect.signature(locate).parameters, reason="locate has no pins yet")
 def test_dragging_a_match_pins_it_and_recomputes_only_that_target(bench, sticker):
     bench.use(sticker)
     bench.propagate()
