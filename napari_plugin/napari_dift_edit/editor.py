@@ -263,11 +263,12 @@ class Editor:
         self.result_changed.emit(key)
 
     def _ended(self, outcome: str) -> None:
-        self.job, self.running = None, ""
+        last, self.job, self.running = self.running, None, ""
         words = {"done": "Done", "cancelled": "Cancelled", "failed": "Stopped by an error"}[outcome]
         self.said.emit(f"{words}: {self._count()}")
         self.working.emit(False)
         self.changed.emit(self.session)
+        self.result_changed.emit(last)
 
     def _count(self) -> str:
         """How the targets of the latest propagation went, in words."""
@@ -304,8 +305,8 @@ class Editor:
 
     def settings_changed(self) -> None:
         """Mark the results that other settings made."""
-        fingerprint = self.settings.fingerprint()
-        self.history.amend(lambda session: session.judged(fingerprint), 0)
+        fingerprint, known = self.settings.fingerprint(), dict[int, tuple[Result, Result]]()
+        self.history.amend(lambda session: session.judged(fingerprint, known), 0)
         self.changed.emit(self.session)
         stale = [key for key, result in self.session.results.items() if result.model_changed]
         again = [key for key in stale if not self.session.kept(key)]

@@ -94,7 +94,7 @@ TOUR = (
 def _seen_path() -> Path:
     import platformdirs
 
-    return platformdirs.user_config_path("dift-edit") / "napari-tour-seen"
+    return platformdirs.user_state_path("dift-edit") / "napari-tour-seen"
 
 
 class Help(QFrame):
@@ -130,6 +130,22 @@ class Help(QFrame):
                 ("Take the tour", "On the bundled pictures, in two minutes.", self.start_tour),
                 ("Not now", "It stays in the Help menu.", self.leave),
             )
+
+    def join_menu(self) -> Callable[[], None]:
+        """Add the tour and the keys to napari's Help menu; returns what takes them away."""
+        menu = getattr(self.dock.viewer.window, "help_menu", None)
+        if menu is None:
+            return lambda: None
+        added = [menu.addAction("Tour of dift-edit"), menu.addAction("Keys of dift-edit")]
+        added[0].triggered.connect(lambda _=False: self.start_tour())
+        added[1].triggered.connect(lambda _=False: self.show_keys())
+
+        def leave() -> None:
+            with contextlib.suppress(RuntimeError):  # the window is gone, and its menus with it
+                for action in added:
+                    menu.removeAction(action)
+
+        return leave
 
     # notices
 

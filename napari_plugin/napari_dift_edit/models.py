@@ -110,7 +110,7 @@ def measure(store: Store, *, picture: str, model: dict[str, str]) -> Iterator[An
 def _speeds_path() -> Path:
     import platformdirs
 
-    return platformdirs.user_cache_path("dift-edit") / "napari-seconds.json"
+    return platformdirs.user_state_path("dift-edit") / "napari-seconds.json"
 
 
 def _speeds() -> dict[str, float]:

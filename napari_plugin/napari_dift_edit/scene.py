@@ -46,6 +46,7 @@ class Scene:
         self.handles = Outlines(viewer, editor, self)
         self._watched: set[str] = set()
         self._choose = ""
+        self._spare: Any = None
         editor.pictures.shown = lambda layer: layer in viewer.layers
         self._drawn: dict[str, Crop] = {}
         self._leaving: list[Any] = []
@@ -65,7 +66,13 @@ class Scene:
         self.viewer.layers.events.removed.disconnect(self._removed)
         self.viewer.dims.events.current_step.disconnect(self._stepped)
         self.handles.close()
-        for layer in (self.handles.layer, *self.results.values(), *self.annotations.values(), *self._leaving):
+        for layer in (
+            self.handles.layer,
+            *self.results.values(),
+            *self.annotations.values(),
+            *self._leaving,
+            self._spare,
+        ):
             self._take_away(layer)
 
     @property
@@ -171,12 +178,10 @@ class Scene:
         return wanted
 
     def hand_over(self, old: str, new: str) -> None:
-        """Use the layer of one file's edit for that of another: making one anew takes napari long."""
-        if old and old != new and old in self.results and new not in self.results:
-            self.results[new] = self.results.pop(old)
-            self.results[new].name = f"{self.editor.pictures.name(new)} · edited"
-            self.results[new].metadata["dift-edit"] = {"result of": new}
-            self.results[new].visible = False
+        """Keep the layer of one file's edit for the next file that has one: making one anew takes napari long."""
+        if old and old != new and old in self.results:
+            self._spare = self.results.pop(old)
+            self._spare.visible = False
             self._drawn.pop(old, None)
 
     def _put(self, key: str, layer: Any, crop: Crop) -> None:
@@ -189,6 +194,11 @@ class Scene:
 
     def _show_pixels(self, key: str, layer: Any, pixels: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
         shown = self.results.get(key)
+        if shown is None and key.startswith("file:") and self._spare in self.viewer.layers:
+            shown, self._spare = self._spare, None
+            shown.name = f"{self.editor.pictures.name(key)} · edited"
+            shown.metadata["dift-edit"] = {"result of": key}
+            self.results[key] = shown
         if shown is not None:
             if shown.data is not pixels:
                 shown.data = pixels

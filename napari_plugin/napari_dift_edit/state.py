@@ -267,15 +267,23 @@ class Session:
 
     def stale(self) -> "Session":
         """The session after the edit or the source changed: results stay, but are marked as old."""
-        results = {key: replace(result, edit_changed=True) for key, result in self.results.items()}
-        return replace(self, results=MappingProxyType(results))
-
-    def judged(self, fingerprint: str) -> "Session":
-        """The session where results are marked that another model or setting found."""
         results = {
-            key: replace(result, model_changed=result.made_with not in ("", fingerprint))
+            key: result if result.edit_changed else replace(result, edit_changed=True)
             for key, result in self.results.items()
         }
+        return replace(self, results=MappingProxyType(results))
+
+    def judged(self, fingerprint: str, known: dict[int, tuple[Result, Result]]) -> "Session":
+        """The session where results are marked that another model or setting found.
+
+        `known` has what was judged before, so that steps which share a result go on sharing it.
+        """
+        results = {}
+        for key, result in self.results.items():
+            changed = result.made_with not in ("", fingerprint)
+            if changed != result.model_changed:
+                _, result = known.setdefault(id(result), (result, replace(result, model_changed=changed)))  # noqa: PLW2901
+            results[key] = result
         return replace(self, results=MappingProxyType(results))
 
 

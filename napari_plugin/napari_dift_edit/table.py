@@ -1,7 +1,7 @@
 """The list of targets with their results, sortable by confidence."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ _SORT = Qt.ItemDataRole.UserRole
 _RESULT = Qt.ItemDataRole.UserRole + 1
 _COLUMNS = ("Picture", "Confidence", "State")
 _ICON = (58, 40)
+_FEW = 20
+"""Up to so many changed rows are repainted one by one."""
 _HELP = (
     "The pictures that get the edit. Ticked ones are placed when you propagate.",
     "Probability that the edit lies where it belongs; click to sort, least sure first.",
@@ -78,6 +80,7 @@ class _Targets(QAbstractTableModel):
         self.unticked: set[str] = set()
         self.thumbnails = Thumbnails()
         self.thumbnails.ready.connect(lambda path: self.touch(f"file:{path}"))
+        self._results: Mapping[str, Result] = {}
         self._icons: OrderedDict[str, tuple[Any, QPixmap]] = OrderedDict()
 
     def rowCount(self, parent: Any = QModelIndex()) -> int:  # noqa: N802, B008
@@ -163,14 +166,17 @@ class _Targets(QAbstractTableModel):
 
     def refresh(self) -> None:
         """Follow the session."""
-        keys = list(self._editor.session.targets)
+        keys, results = list(self._editor.session.targets), self._editor.session.results
         if keys != self.keys:
             self.beginResetModel()
             self.keys = keys
             self.rows = {key: row for row, key in enumerate(keys)}
             self.endResetModel()
         else:
-            self.touch()
+            changed = [key for key in {**self._results, **results} if self._results.get(key) is not results.get(key)]
+            for key in changed if len(changed) < _FEW else [""]:
+                self.touch(key)
+        self._results = results
 
     def touch(self, key: str = "") -> None:
         """Say that one result, or all, may have changed."""

@@ -79,6 +79,7 @@ class DiftEditWidget(QWidget):
         threading.Thread(
             target=importlib.import_module, args=("pandas",), daemon=True
         ).start()  # napari's first Shapes need it
+        self._ending.also(self.help.join_menu())
         self._ending.also(follow_preferences(self.prefer))
         self.prefer()
         self.follow_layers()

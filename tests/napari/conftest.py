@@ -39,9 +39,8 @@ def pictures(cat: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch):
     """The tour was seen already; what the plugin remembers goes to a folder of the test."""
-    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("home")))
-    seen = Path(os.environ["XDG_CONFIG_HOME"]) / "dift-edit" / "napari-tour-seen"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("home")))
+    seen = Path(os.environ["XDG_STATE_HOME"]) / "dift-edit" / "napari-tour-seen"
     seen.parent.mkdir(parents=True)
     seen.touch()
 
