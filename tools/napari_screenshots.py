@@ -134,7 +134,7 @@ def folder(camera: Camera) -> None:
             shutil.copy(SAMPLES / entry["file"], photos)
         edit = window()
         edit.open([SAMPLES / entries["source"]["file"]])
-        edit.sticker(SAMPLES / entries["sticker"]["file"], at=entries["sticker"]["at"])
+        edit.sticker(SAMPLES / entries["sticker"]["file"], quad=entries["sticker"]["quad"])
         edit.add_folder(photos)
         edit.propagate()
         placed = [name for name, result in edit.results.items() if result.status == "applied"]

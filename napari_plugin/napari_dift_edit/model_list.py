@@ -44,8 +44,9 @@ class ModelBox(QComboBox):
         self.activated.connect(lambda index: self.choose(str(self.itemData(index))))
         self.show_model()
 
-    def ask(self) -> None:
-        """Ask for the models, once."""
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Ask for the models when it is first seen: that starts the engine."""
+        super().showEvent(event)
         if not self._asked:
             self._asked = True
             self.ask_again()

@@ -96,14 +96,16 @@ class ResultsPanel(QWidget):
         layout.setSpacing(6)
         layout.addLayout(row(self.run, self.explore))
         layout.addWidget(self.bar)
-        narrow = row(self.state, self.count)
+        narrow = row(self.state, self.count, fill=True)
         narrow.insertWidget(1, self.words, 1)
+        self.state.setMaximumWidth(120)
+        self.words.setMinimumWidth(90)
         layout.addLayout(narrow)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.reason)
-        layout.addLayout(row(self.previous, self.reject, self.accept, self.next))
+        layout.addLayout(row(self.previous, self.reject, self.accept, self.next, fill=True))
         layout.addLayout(row(self.after, self.opacity))
-        layout.addLayout(row(self.undo, self.redo, self.export, self.more))
+        layout.addLayout(row(self.undo, self.redo, self.export, self.more, fill=True))
 
     def run_or_cancel(self) -> None:
         """The big button."""

@@ -89,13 +89,13 @@ def allow(widget: QWidget, reason: str = "") -> None:
     widget.setToolTip(f"{tip}\n\nNot now: {reason}" if reason else tip)
 
 
-def row(*widgets: QWidget) -> QHBoxLayout:
-    """Widgets beside each other; sliders and big buttons take the room that is left."""
+def row(*widgets: QWidget, fill: bool = False) -> QHBoxLayout:
+    """Widgets beside each other; sliders and big buttons take the room that is left, or all with `fill`."""
     made = QHBoxLayout()
     wide = [isinstance(widget, QSlider) or widget.minimumHeight() >= _BIG for widget in widgets]
     for widget, stretch in zip(widgets, wide, strict=True):
         made.addWidget(widget, int(stretch))
-    if not any(wide):
+    if not any(wide) and not fill:
         made.addStretch(1)
     return made
 
