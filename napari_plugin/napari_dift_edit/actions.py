@@ -41,7 +41,7 @@ _ALL = (
     Action("before_after", "Before / after", lambda dock: dock.results.toggle_after(), ("H",)),
     Action("undo", "Undo", lambda dock: dock.editor.undo(), ("Control-Z",)),
     Action("redo", "Redo", lambda dock: dock.editor.redo(), ("Control-Shift-Z",)),
-    Action("keys", "Show the keys", lambda dock: dock.help.show_keys(), ("Shift-/", "F1")),
+    Action("keys", "Show the keys", lambda dock: dock.help.show_keys(), ("F1",)),
     Action("propagate", "Propagate the edit", lambda dock: dock.results.run_or_cancel()),
     Action("explore", "Show where a point lies in other photos", lambda dock: dock.results.explore.toggle()),
     Action("carry_landmarks", "Carry landmarks to other photos", lambda dock: dock.carry_active_points()),

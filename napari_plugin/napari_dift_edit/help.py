@@ -233,9 +233,10 @@ class Help(QFrame):
         """Show all keys; they can be used while they are shown."""
         if self._dialog is None:
             rows = [
-                (" or ".join(_readable(key) for key in action.keys), action.words)
+                (" or ".join(key.replace("Control", "Ctrl") for key in action.keys), action.words)
                 for action in ACTIONS.values() if action.keys
             ] + [
+                ("?", "Show the keys"),
                 ("D, S", "Drag single corners of an outline; move it as a whole (napari's keys of shapes)"),
                 ("Delete", "Reject the edit whose outline is chosen"),
                 ("Shift and the pointer", "In Explore: a live view"),
@@ -251,7 +252,3 @@ class Help(QFrame):
     def keys_shown(self) -> bool:
         """Whether the keys are on the screen."""
         return self._dialog is not None and self._dialog.isVisible()
-
-
-def _readable(key: str) -> str:
-    return {"Shift-/": "?"}.get(key, key.replace("Control", "Ctrl"))

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut
+
 from napari_dift_edit.actions import ACTIONS, Action
 
-__all__ = ["LETTERS", "bind_keys", "press", "unbind_keys"]
+__all__ = ["LETTERS", "add_question_mark", "bind_keys", "press", "unbind_keys"]
 
-LETTERS: dict[str, Action] = {
-    key: action for action in ACTIONS.values() for key in action.keys if len(key) == 1
-} | {"?": ACTIONS["keys"]}  # fmt: skip
+LETTERS: dict[str, Action] = {key: action for action in ACTIONS.values() for key in action.keys if len(key) == 1}
 """One character → action, for widgets other than the canvas."""
 
 
@@ -17,6 +19,13 @@ def bind_keys(dock: Any) -> None:
     for action in ACTIONS.values():
         for key in action.keys:
             dock.viewer.bind_key(key, lambda _, does=action.does: dock.attempt(does, dock), overwrite=True)
+
+
+def add_question_mark(dock: Any) -> None:
+    """Let ``?`` show the keys in the whole window: napari's own bindings do not know that key."""
+    shortcut = QShortcut(QKeySequence("?"), dock)
+    shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+    shortcut.activated.connect(lambda: dock.attempt(ACTIONS["keys"].does, dock))
 
 
 def unbind_keys(viewer: Any) -> None:

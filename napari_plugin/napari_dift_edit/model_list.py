@@ -139,7 +139,7 @@ class ModelList(QDialog):
             item = QTreeWidgetItem(
                 [name, "yes" if entry["here"] else "no", _size(entry["bytes"]), seconds, entry["licence"]]
             )
-            item.setData(0, Qt.ItemDataRole.UserRole, entry)
+            item.setData(0, Qt.ItemDataRole.UserRole, entry["name"])
             if not entry["here"]:
                 for column in range(len(_COLUMNS)):
                     item.setForeground(column, QColor("#8a8f98"))
@@ -154,13 +154,14 @@ class ModelList(QDialog):
     def chosen(self) -> dict[str, Any] | None:
         """The row that is chosen."""
         item = self.tree.currentItem()
-        return None if item is None else item.data(0, Qt.ItemDataRole.UserRole)
+        name = None if item is None else item.data(0, Qt.ItemDataRole.UserRole)
+        return next((entry for entry in self.box.rows if entry["name"] == name), None)
 
     def choose(self, name: str) -> None:
         """Go to a model."""
         for index in range(self.tree.topLevelItemCount()):
             item = self.tree.topLevelItem(index)
-            if item is not None and item.data(0, Qt.ItemDataRole.UserRole)["name"] == name:
+            if item is not None and item.data(0, Qt.ItemDataRole.UserRole) == name:
                 self.tree.setCurrentItem(item)
 
     def _show_choice(self) -> None:

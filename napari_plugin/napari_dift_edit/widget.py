@@ -17,7 +17,7 @@ from napari_dift_edit.editor import Editor
 from napari_dift_edit.explore import Explorer
 from napari_dift_edit.help import Help
 from napari_dift_edit.keep import Keeper
-from napari_dift_edit.keys import bind_keys, unbind_keys
+from napari_dift_edit.keys import add_question_mark, bind_keys, unbind_keys
 from napari_dift_edit.layer_list import LayerList, is_own
 from napari_dift_edit.options import OptionsPanel
 from napari_dift_edit.preferences import follow_preferences, preferred
@@ -76,6 +76,7 @@ class DiftEditWidget(QWidget):
         ])  # fmt: skip
         self.destroyed.connect(self._ending)
         bind_keys(self)
+        add_question_mark(self)
         threading.Thread(
             target=importlib.import_module, args=("pandas",), daemon=True
         ).start()  # napari's first Shapes need it
