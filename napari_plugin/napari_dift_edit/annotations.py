@@ -37,7 +37,7 @@ def looks_of(layer: Layer, source: Layer) -> tuple[str, MappingProxyType[str, An
 def make_layer(carried: Carried, target: Layer) -> Layer:
     """The napari layer of carried annotations; its data are (row, column) pixels of the target's picture."""
     looks = dict(carried.looks)
-    place = {"affine": glue.patch_affine(target, *carried.corner), "name": carried.name}
+    place = {"affine": glue.patch_affine(target, *carried.corner), "name": carried.name, **glue.units(target)}
     if carried.kind == "labels":
         return Labels(carried.data[0], **looks, **place)
     rows = [np.asarray(points)[:, ::-1] for points in carried.data]

@@ -240,7 +240,7 @@ class Explorer:
         self.scene.drop(shown)
         shown = Image(
             heat, name=f"{self.editor.pictures.name(key)} · similarity", affine=affine, contrast_limits=(0, 1),
-            colormap="inferno", blending="additive", opacity=0.75, interpolation2d="linear",
+            colormap="inferno", **glue.units(layer), blending="additive", opacity=0.75, interpolation2d="linear",
         )  # fmt: skip
         shown.metadata["dift-edit"] = {"result of": key}
         self.heat[key] = shown
@@ -276,7 +276,9 @@ class Explorer:
 
     def _make_points(self) -> None:
         self._looks = []
+        layer = self.scene.layer(self.query[0]) if self.query else None
         self.points = Points(
+            **({} if layer is None else glue.units(layer)),
             ndim=2, name="dift-edit matches", symbol="disc", border_width=0.12, face_color=[0, 0, 0, 0],
             size=self._size(), features={"words": np.array([], dtype=object), "colour": np.array([], dtype=object)},
             text={

@@ -23,9 +23,10 @@ def bind_keys(dock: Any) -> None:
 
 def add_question_mark(dock: Any) -> None:
     """Let ``?`` show the keys in the whole window: napari's own bindings do not know that key."""
-    shortcut = QShortcut(QKeySequence("?"), dock)
-    shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-    shortcut.activated.connect(lambda: dock.attempt(ACTIONS["keys"].does, dock))
+    for keys in ("?", "Shift+?"):
+        shortcut = QShortcut(QKeySequence(keys), dock)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        shortcut.activated.connect(lambda: dock.attempt(ACTIONS["keys"].does, dock))
 
 
 def unbind_keys(viewer: Any) -> None:

@@ -153,7 +153,9 @@ class Outlines:
         }  # fmt: skip
         nothing = np.array([], dtype=object)
         features = {"words": nothing, "colour": nothing}
-        self.layer = Shapes(ndim=2, name="dift-edit handles", features=features, text=text, opacity=1.0)
+        source = self.scene.layer(self.editor.session.source)
+        units = {} if source is None else glue.units(source)
+        self.layer = Shapes(ndim=2, name="dift-edit handles", features=features, text=text, opacity=1.0, **units)
         self.layer.metadata["dift-edit"] = {"helper": True}
         self.layer.mouse_drag_callbacks.append(self._dragged)
         self.layer.events.data.connect(self._edited)

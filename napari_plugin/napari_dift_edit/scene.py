@@ -206,7 +206,10 @@ class Scene:
             shown.visible = self.after
             return
         name = f"{self.editor.pictures.name(key)} · edited"
-        shown = Image(pixels, rgb=True, affine=affine, name=name, opacity=self.opacity, visible=self.after)
+        units = glue.units(layer) if pixels.ndim == 3 else {}
+        shown = Image(
+            pixels, rgb=True, affine=affine, name=name, opacity=self.opacity, visible=self.after, **units
+        )  # fmt: skip
         shown.metadata["dift-edit"] = {"result of": key}
         self.results[key] = shown
         self.insert_above(layer, shown)

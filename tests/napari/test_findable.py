@@ -9,6 +9,7 @@ import npe2
 import pytest
 import yaml
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from dift_edit.settings import TransferSettings
 from napari_dift_edit.actions import ACTIONS
@@ -82,8 +83,10 @@ def test_keys_are_shown_by_their_key(open_bench, cat):
     for place in (bench.dock.results.table, bench.canvas):
         bench.dock.help._dialog.close()
         bench.viewer.window._qt_window.activateWindow()
+        bench.wait(lambda: QApplication.activeWindow() is not None, 10)
         bench.qtbot.keyClick(place, Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
         assert bench.dock.help.keys_shown
     bench.dock.help._dialog.close()
+    bench.dock.results.words.setFocus()
     bench.qtbot.keyClick(bench.dock.results.words, Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
     assert bench.dock.results.words.text() == "?" and not bench.dock.help.keys_shown, "a name may be typed"
