@@ -123,8 +123,8 @@ class DiftEdit:
             self._editor.use_picture("sticker", to_rgba(picture), "sticker", quad=quad)
         self.wait()
 
-    def use_layer(self, layer: Layer | str, kind: str = "", **options: Any) -> None:
-        """Use a layer as the edit.
+    def use_layer(self, layer: Layer | str, kind: str = "", *, add: bool = False, **options: Any) -> None:
+        """Use a layer as the edit, or with `add` as a further edit over the present one.
 
         Parameters
         ----------
@@ -135,6 +135,7 @@ class DiftEdit:
         **options
             Of a recolouring (``saturation=0.0``, ``recolor="#ff0000"``, …) or a redaction (``mode="pixelate"``).
         """
+        self.dock.choose.edit.add.setChecked(add)
         self.dock.choose.edit.use_layer(self._layer(layer), kind, options)
         self.wait()
 

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
+from napari_dift_edit.parts import PartsList
 from napari_dift_edit.state import EDIT_KINDS
 from napari_dift_edit.widgets import allow, array_of, button, menu_button, pixmap_of, row, toggle
 
@@ -71,14 +72,26 @@ class EditPanel(QWidget):
         self.more = menu_button(
             "Layer", "Use a layer as the edit: a picture, a painting, shapes, or an edited copy.", self._fill_menu
         )
+        self.add = toggle(
+            "Add",
+            "While it is down, the next sticker, painting or layer is laid over the edit instead of replacing it.",
+        )
+        self.parts = PartsList(dock)
         chosen = QHBoxLayout()
         chosen.addWidget(self.thumbnail)
         chosen.addWidget(self.edit_name, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(row(self.sticker, self.paste, self.brush, self.more))
+        layout.addLayout(row(self.sticker, self.paste, self.brush, self.more, self.add))
         layout.addLayout(chosen)
+        layout.addWidget(self.parts)
+
+    def _use_picture(self, kind: str, pixels: npt.NDArray[Any], name: str, **more: Any) -> None:
+        """Use it alone, or over the present edit."""
+        add = self.add.isChecked()
+        self.editor.use_picture(kind, pixels, name, add=add, **more)
+        self.add.setChecked(False)
 
     def source_layer(self) -> Any:
         """The source's layer.
@@ -105,10 +118,10 @@ class EditPanel(QWidget):
         name = Path(path).name
         if picture.isNull():  # a format that Qt does not read
             self.editor.read_file(
-                Path(path), lambda pixels: self.editor.use_picture("sticker", glue.to_rgba(pixels), name, path=path)
+                Path(path), lambda pixels: self._use_picture("sticker", glue.to_rgba(pixels), name, path=path)
             )
         else:
-            self.editor.use_picture("sticker", array_of(picture), name, path=path)
+            self._use_picture("sticker", array_of(picture), name, path=path)
 
     def from_clipboard(self) -> None:
         """Use the clipboard's picture as the sticker."""
@@ -116,7 +129,7 @@ class EditPanel(QWidget):
         picture = QApplication.clipboard().image()
         if picture.isNull():
             raise DiftEditError("There is no picture on the clipboard: copy one first.")
-        self.editor.use_picture("sticker", array_of(picture), "clipboard")
+        self._use_picture("sticker", array_of(picture), "clipboard")
 
     def _fill_menu(self, main: QMenu) -> None:
         for layer in reversed(self.dock.viewer.layers):
@@ -178,11 +191,11 @@ class EditPanel(QWidget):
             quad = tuple(map(tuple, glue.to_picture(source, glue.to_world(layer, corners)).tolist()))
             layer.visible = False
             layer.metadata.setdefault("dift-edit", {})["used"] = True
-            self.editor.use_picture("sticker", pixels, str(layer.name), quad=quad)
+            self._use_picture("sticker", pixels, str(layer.name), quad=quad)
         elif kind == "difference":
             layer.metadata.setdefault("dift-edit", {})["used"] = True
             layer.visible = False
-            self.editor.use_picture("difference", glue.read_pixels(layer), str(layer.name))
+            self._use_picture("difference", glue.read_pixels(layer), str(layer.name))
         elif kind:
             pixels = glue.mask_pixels(layer, glue.picture_size(source), source)
             if not pixels[..., 3].any():
@@ -191,7 +204,7 @@ class EditPanel(QWidget):
             if options.get("recolor") == "":
                 options["recolor"] = _mean_colour(pixels)
             layer.visible = False
-            self.editor.use_picture(kind, pixels, str(layer.name), options=options)
+            self._use_picture(kind, pixels, str(layer.name), options=options)
         self.dock.follow_layers()
 
     def show_session(self) -> None:
@@ -200,6 +213,8 @@ class EditPanel(QWidget):
         ready = bool(session.source)
         for each in (self.sticker, self.paste, self.brush, self.more):
             allow(each, "" if ready else "open a photo first; it becomes the source.")
+        allow(self.add, "" if session.edit else "there is no edit yet that could get another one.")
+        self.parts.show_session()
         if session.edit is None:
             self.edit_name.setText("Choose a sticker, or paint on the source." if ready else "Open a photo first.")
             self.thumbnail.setPixmap(QPixmap())

@@ -16,7 +16,7 @@ from napari_dift_edit.asker import Asker, Settings
 from napari_dift_edit.history import History
 from napari_dift_edit.jobs import Job, Lane
 from napari_dift_edit.pictures import Pictures
-from napari_dift_edit.state import Carried, Crop, EditSpec, Pin, Quad, Result, Session
+from napari_dift_edit.state import Carried, Crop, EditSpec, Part, Pin, Quad, Result, Session
 
 __all__ = ["Editor"]
 
@@ -101,16 +101,24 @@ class Editor:
         quad: Quad | None = None,
         path: str = "",
         options: Mapping[str, Any] | None = None,
+        add: bool = False,
     ) -> None:
-        """Choose the edit: a sticker (with a quad), or a painting, mask or edited copy of the source's size."""
+        """Choose the edit: a sticker (with a quad), or a painting, mask or edited copy of the source's size.
+
+        With `add` it is laid over the present edit instead of replacing it.
+        """
         if not self.session.source:
             raise DiftEditError("There is no source picture yet: choose the photo that the edit is made on.")
         key = self.pictures.add(pixels, name)
         if quad is None and kind == "sticker":
             quad = self._middle(pixels.shape[1], pixels.shape[0])
         edit = EditSpec(kind=kind, picture=key, quad=quad or (), name=name, path=path, options=dict(options or {}))
-        session = replace(self.session, edit=edit, preview=None).stale()
-        self._prepare(session, self._do(f"Edit: {name}", session))
+        if add and self.session.edit is not None:
+            parts = (*self.session.edit.as_parts, Part(edit))
+            self.set_parts(parts, active=len(parts) - 1, label=f"Add {name}")
+        else:
+            session = replace(self.session, edit=edit, preview=None).stale()
+            self._prepare(session, self._do(f"Edit: {name}", session))
         if kind == "sticker":
             self.placed.emit(session.source)
             self.said.emit(f"{name} is on the source: drag it, its corners or the round handle; then propagate")
@@ -127,25 +135,55 @@ class Editor:
     def move_edit(self, quad: Quad) -> None:
         """Put the sticker elsewhere on the source."""
         edit = self.session.edit
-        if edit is None or edit.kind != "sticker":
+        if edit is None or edit.handled.kind != "sticker":
+            return
+        if edit.parts:
+            parts, active = list(edit.parts), min(edit.active, len(edit.parts) - 1)
+            parts[active] = replace(parts[active], edit=replace(edit.handled, quad=quad))
+            self.set_parts(parts, active=active, label=f"Move {edit.handled.name}")
             return
         session = replace(self.session, edit=replace(edit, quad=quad), preview=None).stale()
         self._prepare(session, self._do("Move the edit", session))
+
+    def set_parts(self, parts: Sequence[Part], *, active: int = 0, label: str = "Change the edits") -> None:
+        """Make several edits, the lowest first, the edit; the handles are those of the active one.
+
+        Raises
+        ------
+        DiftEditError
+            If there is no part, or none is visible.
+        """
+        if not any(part.visible for part in parts):
+            raise DiftEditError("At least one of the edits has to be visible: show one, or choose another edit.")
+        first = parts[0].edit
+        edit = EditSpec(
+            kind="layers", picture=first.picture, quad=(), name=" + ".join(part.edit.name for part in parts),
+            parts=tuple(parts), active=active,
+        )  # fmt: skip
+        session = replace(self.session, edit=edit).stale()
+        self._prepare(session, self._do(label, session))
+
+    def choose_part(self, active: int) -> None:
+        """Put the handles on one of several edits; nothing is made again."""
+        edit = self.session.edit
+        if edit is not None and edit.parts and active != edit.active:
+            self._do(f"Choose {edit.parts[active].edit.name}", replace(self.session, edit=replace(edit, active=active)))
 
     def _prepare(self, session: Session, number: int) -> None:
         """Find out where the edit lies on the source and how it looks there."""
         edit, source = session.edit, self.pictures.content(session.source)
         assert edit is not None
+        asked = edit.message()
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
-            yield from self.ask("prepare", cancelled=cancelled, urgency=0, source=source, edit=edit.message())
+            yield from self.ask("prepare", cancelled=cancelled, urgency=0, source=source, edit=asked)
 
         def hear(answer: dict[str, Any]) -> None:
             def add(later: Session) -> Session:
-                if later.edit is not edit:
+                if later.edit is None or later.edit.message() != asked:
                     return later
-                return replace(later, edit=edit if edit.quad else replace(edit, quad=answer["quad"]),
-                               preview=Crop(**answer["crop"]))  # fmt: skip
+                now = later.edit if later.edit.quad else replace(later.edit, quad=answer["quad"])
+                return replace(later, edit=now, preview=Crop(**answer["crop"]))
 
             self._amend(add, number)
 

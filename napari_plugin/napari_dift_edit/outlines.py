@@ -122,8 +122,10 @@ class Outlines:
     def _wanted(self, session: Session) -> Iterator[tuple[str, Quad, tuple[str, str]]]:
         stack, _, number = session.source.partition("#")
         on_source = not number or number == str(self.frame(stack))
-        if session.edit is not None and session.edit.quad and on_source:
-            yield session.source, session.edit.quad, (COLOURS["source"], session.edit.name)
+        edit = None if session.edit is None else session.edit.handled
+        quad = None if edit is None or session.edit is None else edit.quad or session.edit.quad
+        if edit is not None and quad and on_source:
+            yield session.source, quad, (COLOURS["source"], edit.name)
         for key, result in session.results.items():
             frame = self.frame(key)
             if result.frames and frame is not None and frame < len(result.track):
@@ -245,7 +247,7 @@ class Outlines:
             quad, key = self._quad(index), self._keys[index]
             if quad is not None and np.allclose(self.layer.data[index], self._quads[index]):
                 continue
-            movable = session.edit is not None and (key != session.source or session.edit.kind == "sticker")
+            movable = session.edit is not None and (key != session.source or session.edit.handled.kind == "sticker")
             if quad is None or not movable:
                 self._put_back()
                 self.editor.said.emit("This edit belongs to the source's pixels: correct it on the targets")

@@ -15,7 +15,7 @@ from dift_edit.files import write_text
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.keep import Step, free_name, run_steps
-from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Pin, Quad, Result, Session, stack_crops
+from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Part, Pin, Quad, Result, Session, stack_crops
 
 __all__ = ["Autosave", "open_session", "save_session"]
 
@@ -92,6 +92,10 @@ def _described(editor: Editor, folder: Path) -> tuple[dict[str, Any], list[Step]
         plain = {name: getattr(found, name) for name in _PLAIN}
         return {**plain, "quad": found.quad, "track": found.track, "crops": crops}
 
+    def spec(edit: EditSpec, file: str) -> dict[str, Any]:
+        return {"kind": edit.kind, "name": edit.name, "path": edit.path, "quad": edit.quad,
+                "options": dict(edit.options), "file": save(edit.picture, file)}  # fmt: skip
+
     base, _, frame = session.source.partition("#")
     data: dict[str, Any] = {
         "version": VERSION, "edit": None, "model": editor.settings.message(), "transfer": editor.settings.transfer,
@@ -108,9 +112,11 @@ def _described(editor: Editor, folder: Path) -> tuple[dict[str, Any], list[Step]
         ],
     }  # fmt: skip
     if session.edit is not None:
-        edit = session.edit
-        data["edit"] = {"kind": edit.kind, "name": edit.name, "path": edit.path, "quad": edit.quad,
-                        "options": dict(edit.options), "file": save(edit.picture, "edit.png")}  # fmt: skip
+        parts = [
+            {**spec(part.edit, f"edit-{number}.png"), "opacity": part.opacity, "visible": part.visible}
+            for number, part in enumerate(session.edit.parts)
+        ]
+        data["edit"] = {**spec(session.edit, "edit.png"), "parts": parts, "active": session.edit.active}
     return data, steps
 
 
@@ -276,13 +282,8 @@ class _Kept:
         targets = [_Target.parsed(row) for row in data["targets"]]
         edit, number, frame = data["edit"], data["source target"], data["source frame"]
         if edit is not None:
-            edit = {
-                "kind": str(edit["kind"]), "name": str(edit["name"]), "path": str(edit["path"]),
-                "quad": _quad(edit["quad"]) if edit["quad"] else (), "options": dict(edit["options"]),
-                "file": str(edit["file"]),
-            }  # fmt: skip
-            if edit["kind"] not in EDIT_KINDS:
-                raise ValueError(f"unknown kind of edit {edit['kind']!r}")
+            parts = [(_spec(part), float(part["opacity"]), bool(part["visible"])) for part in edit["parts"]]
+            edit = {**_spec(edit), "parts": parts, "active": int(edit["active"])}
         if number is not None:
             targets[int(number)]
         source = None if data["source"] is None else _Picture.parsed(data["source"])
@@ -294,7 +295,9 @@ class _Kept:
         pictures = [target.picture for target in self.targets] + ([self.source] if self.source else [])
         files = [file for picture in pictures if picture.folder is None for file in picture.files]
         files += [file for target in self.targets for *_, file in target.crops]
-        return files + ([self.edit["file"]] if self.edit else [])
+        if self.edit:
+            files += [self.edit["file"], *(part["file"] for part, _, _ in self.edit["parts"])]
+        return files
 
     def _open_source(self, editor: Editor, pixels: dict[str, Any], add_layer: Callable[..., Any]) -> Any:
         """The source's layer: the one that is open, where it shows the same picture."""
@@ -324,9 +327,13 @@ class _Kept:
         results = {key: found for key, target in rows if (found := target.found(pixels)) is not None}
         edit = None
         if self.edit is not None:
-            given = dict(self.edit)
-            file = given.pop("file")
-            edit = EditSpec(picture=editor.pictures.add(pixels[file], given["name"]), **given)
+
+            def made(given: dict[str, Any], **more: Any) -> EditSpec:
+                plain = {name: value for name, value in given.items() if name not in ("file", "parts", "active")}
+                return EditSpec(picture=editor.pictures.add(pixels[given["file"]], given["name"]), **plain, **more)
+
+            parts = tuple(Part(made(given), opacity, visible) for given, opacity, visible in self.edit["parts"])
+            edit = made(self.edit, parts=parts, active=self.edit["active"])
         editor.settings.transfer = dict(self.transfer)
         editor.settings.model, editor.settings.device = self.model["name"], self.model["device"]
         editor.restore(Session(
@@ -335,6 +342,16 @@ class _Kept:
             keyframes=MappingProxyType({key: target.keyframes for key, target in rows if target.keyframes}),
         ))  # fmt: skip
         editor.settings_changed()
+
+
+def _spec(value: dict[str, Any]) -> dict[str, Any]:
+    if value["kind"] not in EDIT_KINDS:
+        raise ValueError(f"unknown kind of edit {value['kind']!r}")
+    return {
+        "kind": str(value["kind"]), "name": str(value["name"]), "path": str(value["path"]),
+        "quad": _quad(value["quad"]) if value["quad"] else (), "options": dict(value["options"]),
+        "file": str(value["file"]),
+    }  # fmt: skip
 
 
 def _point(value: Any) -> tuple[float, float]:

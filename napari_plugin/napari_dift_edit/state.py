@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EDIT_KINDS", "Carried", "Crop", "EditSpec", "Pin", "Quad", "Result", "Session", "stack_crops"]
+__all__ = ["EDIT_KINDS", "Carried", "Crop", "EditSpec", "Part", "Pin", "Quad", "Result", "Session", "stack_crops"]
 
 Quad = tuple[tuple[float, float], ...]
 """Four (x, y): top left, top right, bottom right, bottom left of the edit."""
@@ -23,6 +23,7 @@ EDIT_KINDS = {
     "recolour": "Recolour",
     "redact": "Redaction",
     "erase": "Erasure",
+    "layers": "Several edits",
 }
 """Kind of edit → how the user reads it."""
 
@@ -45,6 +46,10 @@ class EditSpec:
         The file that it came from, or empty.
     options : mapping
         Settings of a recolouring or redaction.
+    parts : tuple of Part
+        Of "layers": the edits, the lowest first.
+    active : int
+        Of "layers": which part's handles are on the source.
     """
 
     kind: str
@@ -53,10 +58,45 @@ class EditSpec:
     name: str
     path: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    parts: "tuple[Part, ...]" = ()
+    active: int = 0
 
     def message(self) -> dict[str, Any]:
-        """As the engine reads it."""
-        return {"kind": self.kind, "picture": self.picture, "quad": self.quad, "options": dict(self.options)}
+        """As the engine reads it; parts that are not visible are left out."""
+        parts = [(part.edit.message(), part.opacity) for part in self.parts if part.visible]
+        return {
+            "kind": self.kind, "picture": self.picture, "quad": self.quad, "options": dict(self.options),
+            "parts": parts,
+        }  # fmt: skip
+
+    @property
+    def as_parts(self) -> "tuple[Part, ...]":
+        """The edit as layers: its parts, or itself."""
+        return self.parts or (Part(self),)
+
+    @property
+    def handled(self) -> "EditSpec":
+        """The edit whose place is dragged on the source: itself, or the active part."""
+        return self.parts[min(self.active, len(self.parts) - 1)].edit if self.parts else self
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One of several edits.
+
+    Attributes
+    ----------
+    edit : EditSpec
+        A single one.
+    opacity : float
+        In [0, 1].
+    visible : bool
+        Whether it is put on.
+    """
+
+    edit: EditSpec
+    opacity: float = 1.0
+    visible: bool = True
 
 
 @dataclass(frozen=True, eq=False)

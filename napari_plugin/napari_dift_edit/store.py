@@ -87,10 +87,18 @@ class Store:
 
     def edit(self, edit: dict[str, Any], source: Any) -> Any:
         """The dift_edit edit of a message, made on a source; the latest one is kept."""
-        (picture,) = self.need(edit["picture"])
-        known = (edit["kind"], edit["picture"], edit["quad"], sorted(edit["options"].items()), source.digest)
+        parts = [part for part, _ in edit["parts"]]
+        pictures = self.need(*(part["picture"] for part in parts or [edit]))
+        known = (repr(edit), source.digest)
         if self._edit is None or self._edit[0] != known:
-            self._edit = (known, _make_edit(edit, picture, source))
+            if parts:
+                made: Any = _stacked(
+                    [_make_edit(part, picture, source) for part, picture in zip(parts, pictures, strict=True)],
+                    [opacity for _, opacity in edit["parts"]],
+                )
+            else:
+                made = _make_edit(edit, pictures[0], source)
+            self._edit = (known, made)
         return self._edit[1]
 
     def name(self, model: dict[str, str]) -> str:
@@ -138,6 +146,14 @@ def _offline() -> Iterator[None]:
             del os.environ["HF_HUB_OFFLINE"]
         else:
             os.environ["HF_HUB_OFFLINE"] = before
+
+
+def _stacked(edits: list[Any], opacities: list[float]) -> Any:
+    """Several edits as one, each with its opacity."""
+    import dift_edit as de
+
+    settings = [None if opacity == 1 else de.Compositing(opacity=opacity) for opacity in opacities]
+    return de.Layers(edits, settings)
 
 
 def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
