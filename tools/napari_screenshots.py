@@ -174,10 +174,7 @@ def dialogs(camera: Camera) -> None:
         camera.take_screen("models")
         options.models.close()
     if camera.wants("preferences"):
-        viewer_window = edit.viewer.window._qt_window
-        viewer_window._open_preferences_dialog()
-        rest(0.5)
-        dialog = viewer_window._pref_dialog
+        dialog = edit.viewer.window._open_preferences_dialog()
         texts = [dialog._list.item(row).text() for row in range(dialog._list.count())]
         dialog._list.setCurrentRow(next(row for row, text in enumerate(texts) if "dift" in text.lower()))
         camera.take_screen("preferences")

@@ -319,7 +319,9 @@ class Editor:
         words = [f"{placed} of {len(self._asked)} placed"]
         words += [f"{unsure} not sure"] * bool(unsure) + [f"{failed} failed"] * bool(failed)
         words += [f"{kept} decided before and kept"] * bool(kept)
-        return ", ".join(words) + (". Look through them with . and ,  and press K or J" if placed or unsure else "")
+        return ", ".join(words) + (
+            ". Look through them with . and , and decide with K or J" if placed or unsure else ""
+        )
 
     # settings
 

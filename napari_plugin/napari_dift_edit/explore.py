@@ -258,16 +258,18 @@ class Explorer:
         rows = [row for row in rows if self.scene.layer(row[0]) is not None]
         if self.points is None or self.points not in self.viewer.layers:
             self._make_points()
-        points, places = self.points, [glue.to_world(self.scene.layer(row[0]), [row[1]])[0] for row in rows]
+        rings = [glue.to_world(self.scene.layer(row[0]), [row[1]])[0] for row in rows]
+        points, places = self.points, [*rings, *rings]  # below each ring a dark one, to be seen on bright heat
         if len(points.data) == len(places):
             points.data[...] = places
             points.selected_data = set()
         else:
             points.data = np.array(places)
-        if not np.allclose(points.size, self._size()):
-            points.size = self._size()
+        sizes = np.repeat([1.25 * self._size(), self._size()], len(rows))
+        if not np.allclose(points.size, sizes):
+            points.size = sizes
             points.text.translation = [-0.5 * self._size(), 0.5 * self._size()]
-        looks = [row[2:] for row in rows]
+        looks = [("black", "") for _ in rows] + [row[2:] for row in rows]
         if looks != self._looks:
             self._looks = looks
             points.border_color = colours = [colour for colour, _ in looks]

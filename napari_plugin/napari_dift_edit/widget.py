@@ -1,8 +1,10 @@
 """The dock: choose a photo, an edit and targets; propagate; look through the results."""
 
+import contextlib
 import importlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,16 +245,12 @@ class _Ending:
         if self._parts is None:
             return
         (viewer, rows, autosave, stage, explorer, scene, editor), self._parts = self._parts, None
-        autosave.close()
-        for end in self._also:
-            end()
-        rows.close()
-        self._thumbnails.close()
-        stage.close()
-        for signal, slot in self._links:
-            signal.disconnect(slot)
-        self._links = []
-        explorer.turn(False)
-        unbind_keys(viewer)
-        scene.close()
-        editor.close()
+        ends = [
+            autosave.close, *self._also, rows.close, self._thumbnails.close, stage.close,
+            *(partial(signal.disconnect, slot) for signal, slot in self._links), partial(explorer.turn, False),
+            partial(unbind_keys, viewer), scene.close, editor.close,
+        ]  # fmt: skip
+        self._links, self._also = [], []
+        for end in ends:
+            with contextlib.suppress(RuntimeError):  # at the end of the program Qt has deleted timers and menus already
+                end()

@@ -21,7 +21,7 @@ def test_click_shows_matches_and_heat_maps(bench):
     peak = np.array(np.unravel_index(np.argmax(heat.data), heat.data.shape), dtype=float)
     row, column = bench.viewer.layers["dark"].world_to_data(heat.data_to_world(peak))
     assert np.hypot(column - dark[0], row - dark[1]) < 25, "the heat map lies on its picture"
-    assert len(explorer.points.data) == 4
+    assert len(explorer.points.data) == 2 * 4, "a ring each, with a dark one below it"
 
     bench.qtbot.mouseClick(bench.dock.results.explore, Qt.MouseButton.LeftButton)
     bench.idle()
