@@ -54,7 +54,8 @@ class Explorer:
         self.lane = Lane()
         self._answers: dict[str, dict[str, Any]] = {}
         self._looks: list[tuple[str, str]] = []
-        self._count = self._answered = 0
+        self._count = 0
+        self._answered: set[str] = set()
         self._turn = QTimer()
         self._turn.setSingleShot(True)
         self._turn.timeout.connect(self._show_next)
@@ -93,10 +94,10 @@ class Explorer:
         """Let the engine prepare for questions about the source."""
         keys = [self.editor.pictures.content(key) for key in self.pictures()]
         if len(keys) > 1:
-            ready: list[str] = []
+            ready: set[str] = set()  # a key comes again where pictures had to be sent first
 
             def hear(key: str) -> None:
-                ready.append(key)
+                ready.add(key)
                 if self.on:
                     done, total = len(ready), len(keys) - 1
                     words = f"getting ready: {done} of {total} targets" if done < total else "click in the source"
@@ -188,7 +189,7 @@ class Explorer:
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             yield from self.editor.ask("explore", cancelled=cancelled, urgency=0, **question)
 
-        self._count, self._answered = len(others), 0
+        self._count, self._answered = len(others), set()
         self.progressed.emit(0, self._count)
         self._turn.start(_PATIENCE)
         self.lane.submit(steps, lambda answer: self._take(names[answer["key"]], answer))
@@ -206,8 +207,8 @@ class Explorer:
             if self.query is not None and key != self.query[0] and self.scene.layer(key) is not None:
                 self.found[key] = (answer["point"], answer["confidence"])
                 self._show_heat(key, answer["heat"])
-                self._answered += 1
-                self.progressed.emit(self._answered, self._count)
+                self._answered.add(key)
+                self.progressed.emit(len(self._answered), self._count)
         if self._answers:
             self._turn.start(0)
         else:
@@ -230,6 +231,7 @@ class Explorer:
     def _show_heat(self, key: str, heat: npt.NDArray[np.float32]) -> None:
         layer = self.scene.layer(key)
         affine = self._heat_affine(layer, heat.shape)
+        self.scene.watch(key, layer)
         shown = self.heat.get(key)
         if shown is not None and shown in self.viewer.layers and shown.data.shape == heat.shape:
             shown.data[...] = heat
@@ -275,6 +277,7 @@ class Explorer:
             points.border_color = colours = [colour for colour, _ in looks]
             points.features = {"words": [words for _, words in looks], "colour": colours}
         points.refresh(thumbnail=False, highlight=False, extent=False)
+        self.scene.watch(self.query[0], self.scene.layer(self.query[0]))
 
     def _make_points(self) -> None:
         self._looks = []

@@ -127,7 +127,8 @@ class ResultsPanel(QWidget):
         session = self.editor.session
         listed, total = self.table.model().rowCount(), len(session.targets)
         decided = sum(bool(result.review) for key, result in session.results.items() if key in self.table.rows)
-        self.count.setText(f"{listed} of {total}" if listed < total else f"{decided} of {total} decided" * bool(total))
+        self.count.setText(f"{listed} of {total}" if listed < total else f"{decided} of {total} ✓" * bool(total))
+        self.count.setToolTip(f"{listed} of {total} pictures are listed; {decided} of {total} are decided.")
 
     def step(self, by: int) -> None:
         """Go to the next or previous picture of the list."""

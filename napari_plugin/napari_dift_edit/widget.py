@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
@@ -62,6 +62,7 @@ class DiftEditWidget(QWidget):
         layout.addWidget(self.options)
         layout.addWidget(self.results, 1)
         self.setMinimumWidth(370)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)  # or napari adds empty space
         self.setAcceptDrops(True)
         self._layers_changed = QTimer(self)
         self._layers_changed.setSingleShot(True)
@@ -191,6 +192,10 @@ class DiftEditWidget(QWidget):
             from napari.utils.notifications import show_warning
 
             show_warning(str(error))
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Leave most of a small window to the pictures."""
+        return QSize(max(400, self.minimumSizeHint().width()), super().sizeHint().height())
 
     # drag and drop, closing
 
