@@ -80,10 +80,11 @@ class EditPanel(QWidget):
         chosen = QHBoxLayout()
         chosen.addWidget(self.thumbnail)
         chosen.addWidget(self.edit_name, 1)
+        chosen.addWidget(self.add)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(row(self.sticker, self.paste, self.brush, self.more, self.add))
+        layout.addLayout(row(self.sticker, self.paste, self.brush, self.more))
         layout.addLayout(chosen)
         layout.addWidget(self.parts)
 

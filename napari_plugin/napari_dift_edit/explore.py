@@ -97,8 +97,9 @@ class Explorer:
             ready: set[str] = set()  # a key comes again where pictures had to be sent first
 
             def hear(key: str) -> None:
+                new = key not in ready
                 ready.add(key)
-                if self.on:
+                if self.on and new:
                     done, total = len(ready), len(keys) - 1
                     words = f"getting ready: {done} of {total} targets" if done < total else "click in the source"
                     self.editor.said.emit(f"Explore: {words}")
