@@ -307,7 +307,8 @@ class ResultsPanel(QWidget):
             self.bar.setValue(int(job.bar.n))
         else:
             stale = any(result.stale for key, result in session.results.items() if not session.kept(key))
-            verb = "Update" if stale else "Propagate to"
+            done = all(key in session.results for key in self.editor.todo(self.table.ticked)) and count
+            verb = "Update" if stale else "Place again in" if done else "Propagate to"
             self.run.setText(f"{verb} {count} picture{'' if count == 1 else 's'}")
         allow(self.run, "" if job is not None else self._why_not_run(count))
         history = self.editor.history

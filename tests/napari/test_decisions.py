@@ -27,7 +27,7 @@ def test_propagating_again_keeps_decisions(bench, sticker, tmp_path, pictures):
     bench.editor.correct(bench.key("dark"), by_hand)
     bench.idle()
     decided = {name: bench.result(name) for name in ("mirror", "dark")}
-    assert bench.dock.results.run.text() == "Propagate to 1 picture"
+    assert bench.dock.results.run.text() == "Place again in 1 picture"
     bench.propagate()
     assert all(bench.result(name) is result for name, result in decided.items())
     assert "2 decided before and kept" in bench.dock.results.reason.text()

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from dift_edit.settings import TransferSettings
 from napari_dift_edit.actions import ACTIONS
+from napari_dift_edit.api import open_dock
 
 MANIFEST = files("napari_dift_edit") / "napari.yaml"
 
@@ -37,10 +38,10 @@ def test_commands_open_the_dock_and_do_it(make_napari_viewer, qtbot, cat):
     viewer.add_image(cat, name="cat")
     commands = get_app_model().commands
     commands.execute_command("dift-edit.keys").result()
-    dock = next(iter(viewer.window.dock_widgets.values()))
+    dock = open_dock(viewer)
     assert dock.help.keys_shown
     commands.execute_command("dift-edit.next").result()
-    assert len(viewer.window.dock_widgets) == 1
+    assert open_dock(viewer) is dock, "it is opened once"
     commands.execute_command("dift-edit.propagate").result()  # nothing to carry yet: said, not raised
     dock.shut()
 
