@@ -38,8 +38,8 @@ class PartsList(QWidget):
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
         self.opacity.setToolTip("Opacity of the chosen edit, in the results, too.")
-        self.opacity.valueChanged.connect(lambda _: self._settle.start())
         self._settle = QTimer(self)
+        self.opacity.valueChanged.connect(lambda _: self._settle.start())
         self._settle.setSingleShot(True)
         self._settle.setInterval(250)
         self._settle.timeout.connect(self._faded)
@@ -58,7 +58,7 @@ class PartsList(QWidget):
     @property
     def _at(self) -> int:
         """Index of the chosen part; the list shows the topmost, which is the last, first."""
-        return len(self._parts) - 1 - self.list.currentRow()
+        return len(self._parts) - 1 - int(self.list.currentRow())
 
     def show_session(self) -> None:
         """Follow the session."""

@@ -33,6 +33,7 @@ class Pictures:
         self._keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._revisions: dict[str, int] = {}
         self._arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {}
+        self._array_keys: dict[int, str] = {}
         self._thumbnails: dict[str, npt.NDArray[np.uint8]] = {}
 
     def key(self, layer: Any, frame: int | None = None) -> str:
@@ -54,9 +55,13 @@ class Pictures:
         self._revisions[key] += 1
 
     def add(self, pixels: npt.NDArray[Any], name: str) -> str:
-        """Keep an array; returns its key."""
+        """Keep an array; returns its key, the same one for the same array."""
+        known = self._array_keys.get(id(pixels))
+        if known is not None:
+            return known
         key = f"array-{next(_numbers)}"
         self._arrays[key] = (name, pixels)
+        self._array_keys[id(pixels)] = key  # the array is kept, so that no other one gets its id
         return key
 
     def layer(self, key: str) -> Any:
