@@ -1,5 +1,6 @@
 """Settings of model and placement, made from the same fields that the command line's flags are made from."""
 
+import contextlib
 from dataclasses import Field, fields
 from functools import partial
 from typing import Any, get_type_hints
@@ -73,7 +74,7 @@ class OptionsPanel(QCollapsible):
         for item in fields(TransferSettings):
             widget = self.fields.get(item.name)
             if widget is not None and not widget.native.hasFocus():
-                with widget.changed.blocked():
+                with widget.changed.blocked(), contextlib.suppress(ValueError):  # a session may hold anything
                     widget.value = settings.transfer.get(item.name, item.default)
 
     def _device_chosen(self, name: str) -> None:
