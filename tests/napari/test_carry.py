@@ -69,7 +69,7 @@ def test_unsure_landmarks_are_found_and_a_dragged_one_is_sure(marked):
     bench = marked
     _carry(bench, carry_landmarks, bench.viewer.layers["marks"])
     unsure = bench.dock.unsure.points()
-    assert unsure and all(value < 0.8 for value, *_ in unsure) and "press U" in bench.viewer.status
+    assert unsure and all(value < 0.8 for value, *_ in unsure) and "press U" in bench.dock.results.reason.text()
     assert [value for value, *_ in unsure] == sorted(value for value, *_ in unsure)
     bench.press("U")
     _, _, layer, index = unsure[0]

@@ -117,10 +117,10 @@ def test_another_model_marks_results_and_a_typo_is_an_error(open_bench, pictures
 
 def test_decision_without_a_row_is_said(bench, sticker):
     bench.press("K")
-    assert "No picture is chosen" in bench.viewer.status
+    assert "No picture is chosen" in bench.dock.results.reason.text()
     bench.press("Period")
     bench.press("J")
-    assert "mirror has no result yet" in bench.viewer.status
+    assert "mirror has no result yet" in bench.dock.results.reason.text()
     assert not bench.editor.session.results
 
 

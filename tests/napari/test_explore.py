@@ -111,7 +111,7 @@ def test_progress_is_shown_while_it_gets_ready(bench):
     bench.dock.explorer.progressed.connect(lambda done, total: shown.append((done, total)))
     bench.dock.results.explore.setChecked(True)
     bench.wait(lambda: (3, 3) in shown)
-    assert shown == [(1, 3), (2, 3), (3, 3)] and "click in the source" in bench.viewer.status
+    assert shown == [(1, 3), (2, 3), (3, 3)] and "click in the source" in bench.dock.results.reason.text()
     bench.click("cat", 120, 90)
     bench.wait(lambda: len(bench.dock.explorer.found) == 3)
     bench.idle()

@@ -209,7 +209,7 @@ def test_damaged_photo_is_said_and_the_others_go_on(open_bench, pictures, photos
     bench = open_bench({"cat": pictures["cat"]})
     _add(bench, photos, 3)
     bench.dock.results.table.go_to(_key(bench, "coffee.png"))
-    bench.wait(lambda: "coffee.png is not a picture" in bench.viewer.status)
+    bench.wait(lambda: "coffee.png is not a picture" in bench.dock.results.reason.text())
     _go(bench, _key(bench, "mirror.png"))
     assert bench.dock.stage.layer.name == "mirror.png"
 
