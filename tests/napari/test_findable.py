@@ -84,7 +84,7 @@ def test_keys_are_shown_by_their_key(open_bench, cat):
     for place in (bench.dock.results.table, bench.canvas):
         bench.dock.help._dialog.close()
         bench.viewer.window._qt_window.activateWindow()
-        bench.wait(lambda: QApplication.activeWindow() is not None, 10)
+        bench.wait(lambda: QApplication.activeWindow() is bench.viewer.window._qt_window, 10)
         bench.qtbot.keyClick(place, Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
         assert bench.dock.help.keys_shown
     bench.dock.help._dialog.close()
