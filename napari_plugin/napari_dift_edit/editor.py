@@ -50,6 +50,7 @@ class Editor:
         self._crops: OrderedDict[str, tuple[Any, Crop]] = OrderedDict()
         self._asked: tuple[str, ...] = ()
         self._made_with = ""
+        self._closed = False
         self._applying: dict[str, Lane] = {}
 
     @property
@@ -526,7 +527,10 @@ class Editor:
     # housekeeping
 
     def _lane(self, key: str) -> Lane:
-        return self._applying.setdefault(key, Lane())
+        lane = self._applying.setdefault(key, Lane())
+        if self._closed:
+            lane.stop()  # nobody is there any more to hear an answer
+        return lane
 
     @property
     def busy(self) -> bool:
@@ -549,6 +553,7 @@ class Editor:
 
     def close(self) -> None:
         """End all work; the engine stays for other windows, and ends by itself when it is idle."""
+        self._closed = True
         self.asker.engine.voice.said.disconnect(self._hear_engine)
         self.cancel()
         for lane in self._applying.values():

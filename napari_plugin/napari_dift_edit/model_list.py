@@ -44,9 +44,8 @@ class ModelBox(QComboBox):
         self.activated.connect(lambda index: self.choose(str(self.itemData(index))))
         self.show_model()
 
-    def showEvent(self, event: Any) -> None:  # noqa: N802
-        """Ask for the models when it is first seen: that starts the engine."""
-        super().showEvent(event)
+    def ask(self) -> None:
+        """Ask for the models, the first time that it is called: that starts the engine."""
         if not self._asked:
             self._asked = True
             self.ask_again()

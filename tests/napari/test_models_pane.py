@@ -27,6 +27,7 @@ def panel(open_bench, pictures, tiny_model, tmp_path, monkeypatch):
 
 def test_box_offers_what_is_here_and_the_list_all(panel, sticker):
     bench, options = panel, panel.dock.options
+    assert bench.editor.asker.engine.pid is None, "opening the dock starts no engine"
     options.expand(animate=False)
     bench.wait(lambda: options.model.rows)
     rows = {row["name"]: row for row in options.model.rows}
