@@ -135,6 +135,7 @@ class Autosave:
         self.editor = editor
         self.roots = roots
         self._saved: dict[str, str] = {}
+        self._mine: set[Path] = set()
         self._turn = QTimer()
         self._turn.setSingleShot(True)
         self._turn.setInterval(1500)
@@ -146,6 +147,10 @@ class Autosave:
     def place(root: str | Path) -> Path:
         """Where the session of a folder of results lies."""
         return Path(root) / ".dift-edit" / "session"
+
+    def adopt(self, folder: Path) -> None:
+        """Go on with the session of a folder; one that was not adopted is kept beside the new one."""
+        self._mine.add(folder)
 
     def close(self) -> None:
         """Write what is not written yet, and follow no longer."""
@@ -164,6 +169,12 @@ class Autosave:
         folder = self.place(self.roots[0])
         data, steps = _described(self.editor, folder)
         try:
+            if folder not in self._mine and (folder / "session.json").exists():
+                folder.rename(next(
+                    name for number in range(1, 10_000)
+                    if not (name := folder.with_name(f"{folder.name}-{number}")).exists()
+                ))  # fmt: skip
+            self._mine.add(folder)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "session.json", json.dumps(data))
         except OSError as error:

@@ -105,7 +105,7 @@ class DiftEditWidget(QWidget):
         self.help.offer(
             f"{folder.parents[1]} holds unfinished work on these photos.",
             ("Go on with it", "Bring source, edit, results and decisions back.", lambda: self.resume(folder)),
-            ("Begin anew", "What was decided there is replaced at the next change.", lambda: None),
+            ("Begin anew", "The unfinished work is kept in the folder session-1 beside the new one.", lambda: None),
         )
 
     def resume(self, folder: Path) -> None:
@@ -113,6 +113,7 @@ class DiftEditWidget(QWidget):
         root = str(folder.parents[1])
         if root not in self.keeper.roots:
             self.keeper.roots.append(root)
+        self.autosave.adopt(folder)
         open_session(self.editor, folder, self.add_picture, self.choose.take_files)
 
     def carry_active_points(self) -> None:

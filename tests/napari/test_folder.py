@@ -204,6 +204,19 @@ def test_work_goes_on_after_the_window_was_closed(open_bench, pictures, sticker,
     assert len(second.editor.session.results) == 3 and second.editor.session.results[dark].review == "accepted"
 
 
+def test_unfinished_work_is_never_overwritten(open_bench, pictures, sticker, photos):
+    old = photos / "edited" / ".dift-edit" / "session"
+    old.mkdir(parents=True)
+    (old / "session.json").write_text("of somebody else")
+    bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
+    bench.use(sticker)
+    _add(bench, photos, 4)
+    bench.editor.correct(bench.key("dark"), EYES)  # and not a word about the offer
+    bench.wait(lambda: (old.parent / "session-1").is_dir() and (old / "session.json").is_file(), 30)
+    assert "targets" in (old / "session.json").read_text()
+    assert (old.parent / "session-1" / "session.json").read_text() == "of somebody else"
+
+
 def test_damaged_photo_is_said_and_the_others_go_on(open_bench, pictures, photos):
     (photos / "coffee.png").write_bytes(b"no picture")
     bench = open_bench({"cat": pictures["cat"]})
