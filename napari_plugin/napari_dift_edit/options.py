@@ -58,7 +58,7 @@ class OptionsPanel(QCollapsible):
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.layout().setSpacing(0)  # above and below what is collapsed
         self.collapse(animate=False)
-        self.toggleButton().toggled.connect(lambda open_: self.model.ask() if open_ else None)
+        self.toggled.connect(lambda open_: self.model.ask() if open_ else None)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802
         """Draw the arrow again, in the colour that napari's theme has for text."""

@@ -170,10 +170,8 @@ class Autosave:
         data, steps = _described(self.editor, folder)
         try:
             if folder not in self._mine and (folder / "session.json").exists():
-                folder.rename(next(
-                    name for number in range(1, 10_000)
-                    if not (name := folder.with_name(f"{folder.name}-{number}")).exists()
-                ))  # fmt: skip
+                others = (folder.with_name(f"{folder.name}-{number}") for number in range(1, 10_000))
+                folder.rename(next(each for each in others if not each.exists()))
             self._mine.add(folder)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "session.json", json.dumps(data))
