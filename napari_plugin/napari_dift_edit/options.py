@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import Field, fields
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from magicgui.widgets import Widget, create_widget
 from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
@@ -88,12 +88,14 @@ class OptionsPanel(QCollapsible):
 def _widget_for(item: Field[Any], kind: Any) -> Widget:
     """An input for one field of a settings dataclass, from the metadata that the command line's flags are made of."""
     options: dict[str, Any] = {}
-    if item.metadata.get("choices"):
-        options["choices"] = list(item.metadata["choices"])
+    choices = item.metadata.get("choices") or (get_args(kind) if get_origin(kind) is Literal else ())
+    low, high = item.metadata.get("limits") or (None, None)
+    if choices:
+        options["choices"] = list(choices)
     elif kind is float:
-        options = {"min": 0.0, "max": 1.0, "step": 0.05}
+        options = {"min": low or 0.0, "max": 1.0 if high is None else high, "step": 0.05}
     elif kind is int:
-        options = {"min": 0, "max": 2**31 - 1}
+        options = {"min": low or 0, "max": 2**31 - 1 if high is None else high}
     made = create_widget(value=item.default, annotation=kind, name=item.name, options=options)
     made.tooltip = str(item.metadata["help"])
     return made

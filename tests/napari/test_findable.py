@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import npe2
 import pytest
@@ -64,10 +65,12 @@ def test_preferences_set_a_new_window(open_bench, cat):
 
 def test_preferences_have_the_librarys_defaults():
     placing = yaml.safe_load(MANIFEST.read_text())["contributions"]["configurations"]["placing"]["properties"]
+    hints = get_type_hints(TransferSettings)
     for item in fields(TransferSettings):
         if item.name in placing:
             assert placing[item.name]["default"] == item.default
-            assert tuple(placing[item.name].get("enum", ())) == tuple(item.metadata.get("choices") or ())
+            choices = item.metadata.get("choices") or get_args(hints[item.name])
+            assert tuple(placing[item.name].get("enum", ())) == tuple(choices)
 
 
 def test_package_says_what_the_hub_shows():
