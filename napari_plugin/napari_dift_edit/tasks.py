@@ -179,6 +179,8 @@ def _crop(before: Any, after: Any) -> dict[str, Any]:
     changed = (before.pixels != after.pixels).any(axis=2)
     if before.alpha is not None:
         changed |= before.alpha != after.alpha
+    if after.written is not None:  # whatever it equals: eight bits hide differences of sixteen
+        changed |= after.written
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     if not len(rows):
         return {"x": 0, "y": 0, "pixels": np.zeros((1, 1, 4), np.uint8)}
