@@ -18,6 +18,7 @@ compared with ours in float32.
 
 import argparse
 import copy
+import gc
 import json
 import platform
 import statistics
@@ -611,6 +612,8 @@ def section_mini(session: Session) -> None:
             if not session.can(f"{model} in {name}", 5):
                 continue
             with session.guarded(f"{model} in {name}"):
+                featurizer = None
+                gc.collect()
                 before = session.allocated()
                 short = {"short_sides": (48,)} if session.smoke else {}
                 featurizer = de.load_featurizer(folder, device=session.device, dtype=name, **short)

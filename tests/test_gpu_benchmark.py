@@ -25,7 +25,7 @@ def results(folder: Path) -> dict:
 
 @pytest.mark.slow
 def test_every_section_runs_on_a_processor(gpu: ModuleType, tmp_path: Path) -> None:
-    assert gpu.main(["--smoke", "--device", "cpu", "--out", str(tmp_path), "--budget", "600"]) == 0
+    assert gpu.main(["--smoke", "--device", "cpu", "--out", str(tmp_path), "--budget", "6000"]) == 0
     found = results(tmp_path)
     assert set(found["sections"]) == set(gpu.SECTIONS) - {"propagate_more"} and not found["skipped"]
     rows = [row for section in found["sections"].values() for row in section]

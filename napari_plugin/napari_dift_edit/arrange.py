@@ -32,22 +32,40 @@ class Table:
     def __init__(self, dock: Any) -> None:
         self.dock = dock
         self._before: dict[str, Array] = {}
+        self._laid: list[str] = []
+
+    def follow(self) -> None:
+        """Lay out again when other pictures are source and targets now."""
+        if self.dock.choose.arrange.isChecked() and self._laid != [key for key, _ in self._pictures()]:
+            self._put_back()
+            self.lay_out(True)
+
+    def _pictures(self) -> list[tuple[str, Layer]]:
+        """Source and targets that are open, with their layers."""
+        session, scene = self.dock.editor.session, self.dock.scene
+        keys = (session.source.split("#")[0], *session.targets)
+        return [(key, scene.layer(key)) for key in dict.fromkeys(keys) if scene.layer(key) is not None]
+
+    def _put_back(self) -> None:
+        for key, affine in self._before.items():
+            layer = self.dock.scene.layer(key)
+            if layer is not None:
+                layer.affine = affine
+        self._before, self._laid = {}, []
 
     def lay_out(self, apart: bool) -> None:
         """Lay source and targets side by side, or back where they were."""
-        session = self.dock.editor.session
-        keys = [key for key in (session.source, *session.targets) if self.dock.scene.layer(key) is not None]
-        layers = [self.dock.scene.layer(key) for key in keys]
+        rows = self._pictures()
+        layers = [layer for _, layer in rows]
         if apart and layers:
-            self._before = {key: np.array(layer.affine.affine_matrix) for key, layer in zip(keys, layers, strict=True)}
+            self._before = {key: np.array(layer.affine.affine_matrix) for key, layer in rows}
+            self._laid = [key for key, _ in rows]
             for layer, affine in zip(layers, side_by_side(layers, self._aspect()), strict=True):
                 layer.affine = affine
             for layer in used_layers(self.dock.picture_layers()):
                 layer.visible = False
         else:
-            for key, layer in zip(keys, layers, strict=True):
-                if key in self._before:
-                    layer.affine = self._before[key]
+            self._put_back()
         QTimer.singleShot(0, self.dock.viewer.reset_view)
 
     def _aspect(self) -> float:

@@ -1,5 +1,6 @@
 """Questions for the engine, made from a session; and what its answers say."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,15 +17,19 @@ __all__ = ["Asker", "Settings"]
 
 @dataclass
 class Settings:
-    """Choices that are no part of undo; the empty ones leave dift-edit's own defaults."""
+    """Choices that are no part of undo; what is empty leaves dift-edit's own default."""
 
-    model: str = "mini"
+    model: str = ""
     device: str = "cpu"
     transfer: dict[str, Any] = field(default_factory=dict)
 
     def message(self) -> dict[str, str]:
         """The model as the engine reads it."""
         return {"name": self.model, "device": self.device}
+
+    def fingerprint(self) -> str:
+        """What a result depends on beside pictures and edit; the device is not part of it."""
+        return json.dumps([self.model, sorted(self.transfer.items())])
 
 
 class Asker:
@@ -40,21 +45,28 @@ class Asker:
     Attributes
     ----------
     outputs : dict
-        By target: the file that the result is written to, for pictures that are not open.
+        By target: the file that the result is written to, for pictures of a folder.
     """
 
     def __init__(self, pictures: Pictures, settings: Settings) -> None:
         self.pictures = pictures
         self.settings = settings
         self.engine = shared_engine()
+        self.viewing = shared_engine("viewing")
         self.outputs: dict[str, str] = {}
 
     def ask(self, name: str, **arguments: Any) -> Iterator[Any]:
         """Ask the engine, with the pictures of this editor; for worker threads (see `Engine.ask`)."""
         return self.engine.ask(name, read=self.pictures.pixels, **arguments)
 
+    def ask_viewing(self, name: str, **arguments: Any) -> Iterator[Any]:
+        """Ask the engine that does nothing else but show files."""
+        return self.viewing.ask(name, read=self.pictures.pixels, **arguments)
+
     def propagation(self, session: Session, targets: Sequence[str]) -> Callable[..., Iterator[Any]]:
         """The steps of a `Job` that places the edit in targets, one after the other; survives a crash of the engine.
+
+        What is wrong with the model or the settings ends it before the first target.
 
         They yield ("begin", key), ("track", key, done, total), ("result", key, answer), ("stack", key, Result) and
         ("crash", key, sentence).
@@ -63,6 +75,8 @@ class Asker:
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             crashes = 0
+            model, settings = self.settings.message(), dict(self.settings.transfer)
+            yield from self.ask("ready", cancelled=cancelled, urgency=1, model=model, settings=settings)
             for key, name, request in asked:
                 yield "begin", key
                 try:
@@ -87,7 +101,7 @@ class Asker:
         question = self.question(session, key)
         frames = self.pictures.frames(key)
         if not frames:
-            return "place", {**question, "output": self.outputs.get(key, "")}
+            return "place", {**question, "show": not key.startswith("file:")}
         number = int(session.source.split("#")[1])
         keyframes = {number: None, **session.keyframes.get(key, {})}
         return "sequence", {

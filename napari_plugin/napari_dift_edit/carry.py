@@ -1,4 +1,8 @@
-"""Annotations that go along: labels, points and shapes of the source, as layers on every target."""
+"""Annotations that go along: labels, points and shapes of the source, on every target.
+
+Labels and shapes follow the place of the edit. Landmarks are matched one by one, which needs no edit; each has a
+confidence of its own.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,21 +11,25 @@ import numpy as np
 from napari.layers import Labels, Layer, Points, Shapes
 
 from dift_edit.errors import DiftEditError
-from napari_dift_edit import layers as glue
+from napari_dift_edit.annotations import label_values, looks_of, outlines_of, polygons_of
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.jobs import Job
 from napari_dift_edit.scene import Scene
+from napari_dift_edit.state import Carried
 
-__all__ = ["annotations", "carry_layer"]
+__all__ = ["SURE", "Unsure", "carry_landmarks", "carry_layer", "recipe_annotations"]
+
+SURE = 0.8
+"""Landmarks below this confidence are called unsure; chosen."""
 
 
 def carry_layer(editor: Editor, scene: Scene, layer: Layer) -> int:
-    """Make copies of an annotation layer of the source on each target that has a trusted place.
+    """Put copies of an annotation layer of the source on each target that has a trusted place, where the edit is.
 
     Parameters
     ----------
     editor : Editor
-        Has the results.
+        Has the results, and gets the copies as one step.
     scene : Scene
         Knows which layers are shown.
     layer : Labels, Points or Shapes
@@ -35,126 +43,167 @@ def carry_layer(editor: Editor, scene: Scene, layer: Layer) -> int:
     Raises
     ------
     DiftEditError
-        If there are no results to follow.
+        If there are no results to follow, or something is running.
     """
     session = editor.session
     source = scene.layer(session.source)
-    keys = [key for key, result in session.results.items() if result.shown and result.quad and scene.layer(key)]
+    keys = [
+        key for key, result in session.results.items() if result.shown and result.quad and editor.pictures.here(key)
+    ]
     if source is None or session.edit is None or not keys:
         raise DiftEditError("Propagate an edit first: annotations follow its place in each target.")
-    if editor.job is not None:
-        raise DiftEditError("Something is still running: wait for it, or cancel it.")
     asked = []
     for key in keys:
-        result = session.results[key]
-        question = {name: editor.question(session, key)[name] for name in ("source", "edit")}
-        asked.append((key, {**question, "quad": result.quad, "transform": result.transform}))
-    make = _labels if isinstance(layer, Labels) else _vectors
+        result, question = session.results[key], editor.question(session, key)
+        more = {"quad": result.quad, "transform": result.transform}
+        asked.append((key, {name: question[name] for name in ("source", "edit")} | more))
+    labels = label_values(layer, source) if isinstance(layer, Labels) else None
+    outlines = [] if labels is not None else outlines_of(layer, source)
 
     def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
-        content = _label_values(layer, source) if isinstance(layer, Labels) else None
         for key, question in asked:
-            if content is not None:
-                more = {"labels": content, "size": glue.picture_size(scene.layer(key))}
-                answers = editor.ask("carry_labels", cancelled=cancelled, **question, **more)
+            if labels is not None:
+                more = {"labels": labels, "target": editor.pictures.content(key)}
+                for answer in editor.ask("carry_labels", cancelled=cancelled, **question, **more):
+                    yield key, (answer["labels"],), (answer["x"], answer["y"]), None
             else:
-                points = np.concatenate(_outlines(layer, source))
-                answers = editor.ask("carry_points", cancelled=cancelled, **question, points=points)
-            for answer in answers:
-                yield key, answer
+                points = np.concatenate(outlines)
+                for answer in editor.ask("carry_points", cancelled=cancelled, **question, points=points):
+                    yield key, tuple(np.split(answer, np.cumsum([len(row) for row in outlines])[:-1])), (0, 0), None
+
+    return _carry(editor, source, layer, steps, len(keys))
+
+
+def carry_landmarks(editor: Editor, scene: Scene, layer: Points) -> int:
+    """Find each point of a layer of the source in every target, by itself; no edit is needed.
+
+    Parameters
+    ----------
+    editor, scene, layer
+        As for `carry_layer`; the layer is one of points.
+
+    Returns
+    -------
+    int
+        How many targets get them.
+
+    Raises
+    ------
+    DiftEditError
+        If there is no source, target or point, or something is running.
+    """
+    session = editor.session
+    source = scene.layer(session.source)
+    keys = [key for key in session.targets if editor.pictures.here(key) and not editor.pictures.frames(key)]
+    if source is None or not keys:
+        raise DiftEditError("Landmarks go from the source to targets: open at least two pictures.")
+    (points,) = outlines_of(layer, source)
+    if not len(points):
+        raise DiftEditError(f"There are no points in {layer.name}: add some on the source first.")
+    content, model = editor.pictures.content(session.source), editor.settings.message()
+    targets = [(key, editor.pictures.content(key)) for key in keys]
+
+    def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+        for key, target in targets:
+            question = {"source": content, "target": target, "points": points, "model": model}
+            for found, confidence in editor.ask("match", cancelled=cancelled, **question):
+                yield key, (found,), (0, 0), tuple(map(float, confidence))
+
+    return _carry(editor, source, layer, steps, len(keys))
+
+
+def _carry(editor: Editor, source: Layer, layer: Layer, steps: Callable[..., Iterator[Any]], count: int) -> int:
+    """Run `steps`, which yield (target, arrays, corner, confidence), as one step that can be undone."""
+    if editor.job is not None:
+        raise DiftEditError("Something is still running: wait for it, or cancel it.")
+    kind, looks = looks_of(layer, source)
+    key = editor.pictures.key(layer)
+    number = editor.begin(f"Carry {layer.name} along")
+    done: list[Carried] = []
 
     def hear(item: Any) -> bool:
-        key, answer = item
-        target = scene.layer(key)
-        if target is not None:
-            made = make(layer, target, answer)
-            made.name = f"{editor.pictures.name(key)} · {layer.name}"
-            made.metadata["dift-edit"] = {"result of": key}
-            scene.insert_above(target, made)
+        target, data, corner, confidence = item
+        done.append(Carried(
+            layer=key, target=target, name=f"{editor.pictures.name(target)} · {layer.name}", kind=kind,
+            data=data, corner=corner, confidence=confidence, looks=looks,
+        ))  # fmt: skip
+        editor.add_carried(done[-1], number)
         return True
 
     def end(outcome: str) -> None:
         editor.job = None
-        editor.said.emit(f"{layer.name}: carried to {len(keys)} pictures" if outcome == "done" else "Cancelled")
+        unsure = sum(value < SURE for each in done for value in each.confidence or ())
+        words = f"{layer.name}: carried to {len(done)} of {count} pictures"
+        if unsure:
+            words += f"; {unsure} points are unsure: press U to go from one to the next"
+        editor.said.emit(words if outcome == "done" else f"Cancelled. {words}")
         editor.working.emit(False)
 
-    key = editor.pictures.key(layer)
-    if key not in editor.carried:
-        editor.carried.append(key)
-    editor.job = Job(steps, on_item=hear, on_end=end, title=f"dift-edit: {layer.name}", total=len(keys))
+    editor.job = Job(steps, on_item=hear, on_end=end, title=f"dift-edit: {layer.name}", total=count)
     editor.job.start()
     editor.working.emit(True)
-    return len(keys)
+    return count
 
 
-def annotations(editor: Editor, scene: Scene) -> list[dict[str, Any]]:
+def recipe_annotations(editor: Editor, scene: Scene) -> list[dict[str, Any]]:
     """The layers that were carried along and are still there, in the source's pixels, as the engine writes them."""
     source, found = scene.layer(editor.session.source), []
-    for key in editor.carried:
+    for key in dict.fromkeys(carried.layer for carried in editor.session.carried):
         layer = scene.layer(key)
         if layer is None or source is None:
             continue
-        labels = _label_values(layer, source) if isinstance(layer, Labels) else None
+        labels = label_values(layer, source) if isinstance(layer, Labels) else None
         found.append({
             "label": str(layer.name), "labels": labels,
-            "polygons": _polygons(layer, source) if isinstance(layer, Shapes) else [],
-            "points": _outlines(layer, source)[0] if isinstance(layer, Points) else [],
+            "polygons": polygons_of(layer, source) if isinstance(layer, Shapes) else [],
+            "points": outlines_of(layer, source)[0] if isinstance(layer, Points) else [],
         })  # fmt: skip
     return found
 
 
-def _polygons(layer: Shapes, source: Layer) -> list[Any]:
-    """The closed shapes; an ellipse as the polygon that napari draws."""
-    outlines = _outlines(layer, source)
-    for index, kind in enumerate(layer.shape_type):
-        if kind == "ellipse":
-            corners = outlines[index]
-            angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
-            across, down = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-            outlines[index] = corners.mean(0) + np.cos(angle) * across + np.sin(angle) * down
-    return [outline for outline in outlines if len(outline) > 2]
+class Unsure:
+    """Goes from one unsure landmark to the next, least sure first.
 
+    Parameters
+    ----------
+    editor : Editor
+        Says where it is.
+    scene : Scene
+        Has the layers.
+    """
 
-def _label_values(layer: Labels, source: Layer) -> Any:
-    """The labels in the source's frame."""
-    from scipy import ndimage
+    def __init__(self, editor: Editor, scene: Scene) -> None:
+        self.editor = editor
+        self.scene = scene
+        self._last: tuple[Any, int] | None = None
 
-    values = np.asarray(layer.data[0] if layer.multiscale else layer.data)
-    values = values if values.ndim == 2 else values[0]
-    width, height = glue.picture_size(source)
-    forward = glue.frame_change(source, layer)
-    if np.allclose(forward, np.eye(3)) and values.shape == (height, width):
-        return values
-    return ndimage.affine_transform(values, forward[:2, :2], forward[:2, 2], (height, width), order=0)
+    def points(self) -> list[tuple[float, Any, Any, int]]:
+        """(confidence, Carried, layer, index) of each unsure point, the least sure first."""
+        found = [
+            (float(value), carried, layer, index)
+            for carried, layer in self.scene.annotations.items()
+            if "confidence" in getattr(layer, "features", ())
+            for index, value in enumerate(layer.features["confidence"]) if value < SURE
+        ]  # fmt: skip
+        return sorted(found, key=lambda item: item[0])
 
-
-def _outlines(layer: Any, source: Layer) -> list[Any]:
-    """The (x, y) of each shape, or of each point, in the source's pixels."""
-    rows = layer.data if isinstance(layer, Shapes) else [layer.data]
-    return [
-        glue.to_picture(source, np.array([layer.data_to_world(point)[-2:] for point in np.asarray(row)]).reshape(-1, 2))
-        for row in rows
-    ]
-
-
-def _labels(layer: Labels, target: Layer, answer: dict[str, Any]) -> Layer:
-    return Labels(
-        answer["labels"], affine=glue.patch_affine(target, answer["x"], answer["y"]), colormap=layer.colormap,
-        opacity=layer.opacity,
-    )  # fmt: skip
-
-
-def _vectors(layer: Any, target: Layer, points: Any) -> Layer:
-    """Points or shapes with the looks and features of the original."""
-    world = glue.to_world(target, points)
-    if isinstance(layer, Points):
-        return Points(
-            world, ndim=2, size=layer.size, symbol=layer.symbol, face_color=layer.face_color,
-            border_color=layer.border_color, features=layer.features, opacity=layer.opacity,
-        )  # fmt: skip
-    counts = np.cumsum([len(row) for row in layer.data])[:-1]
-    kinds = ["polygon" if kind == "rectangle" else kind for kind in layer.shape_type]
-    return Shapes(
-        list(np.split(world, counts)), ndim=2, shape_type=kinds, face_color=layer.face_color,
-        edge_color=layer.edge_color, edge_width=layer.edge_width, features=layer.features, opacity=layer.opacity,
-    )  # fmt: skip
+    def next(self) -> None:
+        """Go to the next one: it is selected, in the middle of the canvas, and can be dragged."""
+        points = self.points()
+        if not points:
+            self.editor.said.emit(
+                "No landmark is unsure" if self.scene.annotations else "No landmarks were carried yet"
+            )
+            return
+        places = [(carried, index) for _, carried, _, index in points]
+        number = (places.index(self._last) + 1) % len(points) if self._last in places else 0
+        confidence, carried, layer, index = points[number]
+        self._last = places[number]
+        self.scene.look_at_point(carried.target, layer.data[index][::-1])
+        self.scene.viewer.layers.selection.active = layer
+        layer.mode = "select"
+        layer.selected_data = {index}
+        self.editor.said.emit(
+            f"{carried.name}, point {index + 1}: {confidence:.0%} sure ({number + 1} of {len(points)}). Drag it to "
+            "where it belongs; U goes to the next"
+        )

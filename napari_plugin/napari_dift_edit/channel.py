@@ -10,10 +10,17 @@ import struct
 import threading
 from typing import IO, Any
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "Missing"]
 
 _HEADER = struct.Struct("<QQ")
 _LENGTH = struct.Struct("<Q")
+
+
+class Missing(Exception):  # noqa: N818  (it is a request)
+    """Pictures that the viewer has to send first."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.keys = keys
 
 
 class Channel:

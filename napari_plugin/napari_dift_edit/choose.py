@@ -9,9 +9,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -19,6 +16,9 @@ from qtpy.QtWidgets import (
 from napari_dift_edit import layers as glue
 from napari_dift_edit.arrange import Table, used_layers
 from napari_dift_edit.edit_panel import EditPanel
+from napari_dift_edit.preferences import preferred
+from napari_dift_edit.sessions import Autosave
+from napari_dift_edit.widgets import button, heading, quiet, row, toggle
 
 __all__ = ["ChoosePanel"]
 
@@ -40,19 +40,21 @@ class ChoosePanel(QWidget):
         self._folder_keys: list[str] = []
         self.source = QComboBox()
         self.source.setToolTip("The photo that the edit is made on.")
+        self.source.setPlaceholderText("Choose the source")
         self.source.activated.connect(self._source_chosen)
         self.edit = EditPanel(dock)
         self.all_open = QCheckBox("All other open pictures")
         self.all_open.setChecked(True)
         self.all_open.setToolTip("Every picture that is open, but the source, gets the edit.")
         self.all_open.toggled.connect(lambda _: self.follow(self._pictures))
-        self.folder = _button("Add folder …", "Place the edit in all pictures of a folder, without opening them here.")
-        self.folder.clicked.connect(self._ask_folder)
-        self.arrange = QPushButton("Side by side")
-        self.arrange.setCheckable(True)
-        self.arrange.setToolTip("Lay the pictures side by side, like prints on a table; press again to stack them.")
+        self.folder = button(
+            "Add folder …", "Place the edit in all pictures of a folder, without opening them here.", self.ask_folder
+        )
         self.table = Table(dock)
-        self.arrange.toggled.connect(self.table.lay_out)
+        self.arrange = toggle(
+            "Side by side", "Lay the pictures side by side, like prints on a table; press again to stack them.",
+            self.table.lay_out,
+        )  # fmt: skip
         self._lay()
 
     def _lay(self) -> None:
@@ -60,20 +62,14 @@ class ChoosePanel(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(6)
         grid.setColumnStretch(1, 1)
-        for row, words in enumerate(("Source", "Edit", "Targets")):
-            label = QLabel(words)
-            label.setStyleSheet("font-weight: 600;")
-            grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
+        for number, words in enumerate(("Source", "Edit", "Targets")):
+            grid.addWidget(heading(words), number, 0, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.source, 0, 1)
         grid.addWidget(self.edit, 1, 1)
         targets = QVBoxLayout()
         targets.setSpacing(4)
         targets.addWidget(self.all_open)
-        row = QHBoxLayout()
-        row.addWidget(self.folder)
-        row.addWidget(self.arrange)
-        row.addStretch(1)
-        targets.addLayout(row)
+        targets.addLayout(row(self.folder, self.arrange))
         grid.addLayout(targets, 2, 1)
 
     # what is open
@@ -83,14 +79,13 @@ class ChoosePanel(QWidget):
         self._pictures = pictures
         session = self.editor.session
         keys = [self.editor.pictures.key(layer) for layer in pictures]
-        self.source.blockSignals(True)
-        self.source.clear()
-        for layer, key in zip(pictures, keys, strict=True):
-            self.source.addItem(str(layer.name), key)
-        self.source.setCurrentIndex(self.source.findData(session.source.split("#")[0]))
-        self.source.blockSignals(False)
-        if not session.source and keys:
-            self._choose_source(keys[0])
+        with quiet(self.source):
+            self.source.clear()
+            for layer, key in zip(pictures, keys, strict=True):
+                self.source.addItem(str(layer.name), key)
+            self.source.setCurrentIndex(self.source.findData(session.source.split("#")[0]))
+        if not session.source and keys and not session.results and session.edit is None:
+            self.choose_source(keys[0])
         elif self.all_open.isChecked():
             self._all_targets()
 
@@ -105,9 +100,10 @@ class ChoosePanel(QWidget):
         self.editor.set_targets([*keys, *self._folder_keys])
 
     def _source_chosen(self, index: int) -> None:
-        self._choose_source(self.source.itemData(index))
+        self.choose_source(self.source.itemData(index))
 
-    def _choose_source(self, key: str) -> None:
+    def choose_source(self, key: str) -> None:
+        """Make a picture the source; of a stack the frame that is seen."""
         layer = self.editor.pictures.layer(key)
         frame = glue.frame_shown(layer, self.dock.viewer.dims.point)
         self.editor.set_source(self.editor.pictures.key(layer, frame))
@@ -116,25 +112,38 @@ class ChoosePanel(QWidget):
 
     # folders
 
-    def _ask_folder(self) -> None:
+    def ask_folder(self) -> None:
+        """Ask for a folder and make its pictures targets."""
         folder = QFileDialog.getExistingDirectory(self, "Folder of target pictures")
         if folder:
             self.dock.attempt(self.add_folder, Path(folder))
 
     def add_folder(self, folder: Path, output: Path | None = None) -> None:
-        """Make all pictures of a folder targets; results are written to `output` (``edited`` in it by default)."""
+        """Make all pictures of a folder targets, without a layer for each.
+
+        Results go to `output` when they are exported; by default to the folder of the preferences, else ``edited``.
+        """
         editor = self.editor
-        output = output or folder / "edited"
+        preferred_folder = preferred()["output"]
+        output = output or (Path(preferred_folder) / folder.name if preferred_folder else folder / "edited")
+        if str(output) not in self.dock.keeper.roots:
+            self.dock.keeper.roots.append(str(output))
         leave_out = [str(output), *filter(None, [editor.pictures.file(editor.session.source)])]
 
         def listed(paths: list[str]) -> None:
             for path in paths:
                 editor.asker.outputs[f"file:{path}"] = str(output / Path(path).relative_to(folder))
+            if (Autosave.place(output) / "session.json").is_file() and not editor.session.results:
+                self.dock.offer_resume(Autosave.place(output))
             self._folder_keys = list(dict.fromkeys([*self._folder_keys, *(f"file:{path}" for path in paths)]))
             editor.set_targets([*editor.session.targets, *self._folder_keys])
-            editor.said.emit(f"{len(paths)} pictures in {folder.name}; results go to {output}")
+            editor.said.emit(f"{len(paths)} pictures in {folder.name}; Export will write results to {output}")
 
         editor.ask_aside("folder", listed, path=str(folder), leave_out=leave_out)
+
+    def take_files(self) -> None:
+        """The session was read back: its files are the folder's."""
+        self._folder_keys = [key for key in self.editor.session.targets if key.startswith("file:")]
 
     def forget_file(self, key: str) -> None:
         """A file of the folder is a layer now."""
@@ -147,9 +156,3 @@ class ChoosePanel(QWidget):
         if index != self.source.currentIndex():
             self.source.setCurrentIndex(index)
         self.edit.show_session()
-
-
-def _button(words: str, tip: str) -> QPushButton:
-    button = QPushButton(words)
-    button.setToolTip(tip)
-    return button

@@ -21,7 +21,7 @@ from napari_dift_edit.channel import Channel
 __all__ = ["Cancelled", "Engine", "EngineError", "shared_engine"]
 
 _Answers = queue.SimpleQueue[tuple[Any, ...]]
-_shared: "Engine | None" = None
+_shared: dict[str, "Engine"] = {}
 
 _START = "import sys; sys.path[:0] = {path!r}; from napari_dift_edit.engine import main; main()"
 
@@ -34,12 +34,13 @@ class Cancelled(Exception):  # noqa: N818  (it is no error)
     """The caller does not want the answer any more."""
 
 
-def shared_engine() -> "Engine":
-    """The engine of this napari: one for all its windows, so that the model is in memory once."""
-    global _shared  # noqa: PLW0603
-    if _shared is None:
-        _shared = Engine()
-    return _shared
+def shared_engine(purpose: str = "placing") -> "Engine":
+    """The engine of this napari for a purpose: one for all its windows, so that the model is in memory once.
+
+    "placing" does the long work. "viewing" shows files of a folder meanwhile, so that looking through them never waits
+    for a placement; it is started only when a folder is looked through.
+    """
+    return _shared.setdefault(purpose, Engine())
 
 
 class _Voice(QObject):

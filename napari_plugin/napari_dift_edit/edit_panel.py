@@ -14,14 +14,15 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMenu,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
+from napari_dift_edit.parts import PartsList
 from napari_dift_edit.state import EDIT_KINDS
+from napari_dift_edit.widgets import allow, array_of, button, menu_button, pixmap_of, row, toggle
 
 __all__ = ["EditPanel"]
 
@@ -58,30 +59,40 @@ class EditPanel(QWidget):
         self.thumbnail.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.edit_name = QLabel()
         self.edit_name.setWordWrap(True)
-        self.sticker = _button("Sticker …", "Put a picture with transparency on the source. Or drop a file here.")
-        self.sticker.clicked.connect(self._ask_sticker)
-        self.paste = _button("Paste", "Use the picture on the clipboard as the sticker.")
-        self.paste.clicked.connect(lambda: dock.attempt(self.from_clipboard))
-        self.brush = _button("Paint", "Paint on the source; press again to use the painting.")
-        self.brush.setCheckable(True)
-        self.brush.toggled.connect(lambda on: dock.attempt(self.paint, on))
+        self.sticker = button(
+            "Sticker …", "Put a picture with transparency on the source. Or drop a file here.", self._ask_sticker
+        )
+        self.paste = button(
+            "Paste", "Use the picture on the clipboard as the sticker.", lambda: dock.attempt(self.from_clipboard)
+        )
+        self.brush = toggle(
+            "Paint", "Paint on the source; press again to use the painting.", lambda on: dock.attempt(self.paint, on)
+        )
         self._painting: Any = None
-        self.more = _button("Layer", "Use a layer as the edit: a picture, a painting, shapes, or an edited copy.")
-        self.menu = QMenu(self.more)
-        self.menu.aboutToShow.connect(self._fill_menu)
-        self.more.setMenu(self.menu)
-        buttons = QHBoxLayout()
-        for button in (self.sticker, self.paste, self.brush, self.more):
-            buttons.addWidget(button)
-        buttons.addStretch(1)
+        self.more = menu_button(
+            "Layer", "Use a layer as the edit: a picture, a painting, shapes, or an edited copy.", self._fill_menu
+        )
+        self.add = toggle(
+            "Add",
+            "While it is down, the next sticker, painting or layer is laid over the edit instead of replacing it.",
+        )
+        self.parts = PartsList(dock)
         chosen = QHBoxLayout()
         chosen.addWidget(self.thumbnail)
         chosen.addWidget(self.edit_name, 1)
+        chosen.addWidget(self.add)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(buttons)
+        layout.addLayout(row(self.sticker, self.paste, self.brush, self.more))
         layout.addLayout(chosen)
+        layout.addWidget(self.parts)
+
+    def _use_picture(self, kind: str, pixels: npt.NDArray[Any], name: str, **more: Any) -> None:
+        """Use it alone, or over the present edit."""
+        add = self.add.isChecked()
+        self.editor.use_picture(kind, pixels, name, add=add, **more)
+        self.add.setChecked(False)
 
     def source_layer(self) -> Any:
         """The source's layer.
@@ -108,10 +119,10 @@ class EditPanel(QWidget):
         name = Path(path).name
         if picture.isNull():  # a format that Qt does not read
             self.editor.read_file(
-                Path(path), lambda pixels: self.editor.use_picture("sticker", glue.to_rgba(pixels), name, path=path)
+                Path(path), lambda pixels: self._use_picture("sticker", glue.to_rgba(pixels), name, path=path)
             )
         else:
-            self.editor.use_picture("sticker", _pixels(picture), name, path=path)
+            self._use_picture("sticker", array_of(picture), name, path=path)
 
     def from_clipboard(self) -> None:
         """Use the clipboard's picture as the sticker."""
@@ -119,14 +130,13 @@ class EditPanel(QWidget):
         picture = QApplication.clipboard().image()
         if picture.isNull():
             raise DiftEditError("There is no picture on the clipboard: copy one first.")
-        self.editor.use_picture("sticker", _pixels(picture), "clipboard")
+        self._use_picture("sticker", array_of(picture), "clipboard")
 
-    def _fill_menu(self) -> None:
-        self.menu.clear()
+    def _fill_menu(self, main: QMenu) -> None:
         for layer in reversed(self.dock.viewer.layers):
             kind = self.kind_of(layer)
             if kind == "paint":
-                menu = self.menu.addMenu(str(layer.name))
+                menu = main.addMenu(str(layer.name))
                 for words, kind, options in _REGION_EDITS:
                     menu.addAction(words).triggered.connect(
                         lambda _=False, layer=layer, kind=kind, options=options: self.dock.attempt(
@@ -134,10 +144,10 @@ class EditPanel(QWidget):
                         )
                     )
             elif kind:
-                action = self.menu.addAction(f"{layer.name}  —  {EDIT_KINDS[kind]}")
+                action = main.addAction(f"{layer.name}  —  {EDIT_KINDS[kind]}")
                 action.triggered.connect(lambda _=False, layer=layer: self.dock.attempt(self.use_layer, layer))
-        if self.menu.isEmpty():
-            self.menu.addAction("There is no layer that could be the edit").setEnabled(False)
+        if main.isEmpty():
+            main.addAction("There is no layer that could be the edit").setEnabled(False)
 
     def kind_of(self, layer: Any) -> str:
         """How a layer would be used as the edit; empty when it cannot be."""
@@ -182,11 +192,11 @@ class EditPanel(QWidget):
             quad = tuple(map(tuple, glue.to_picture(source, glue.to_world(layer, corners)).tolist()))
             layer.visible = False
             layer.metadata.setdefault("dift-edit", {})["used"] = True
-            self.editor.use_picture("sticker", pixels, str(layer.name), quad=quad)
+            self._use_picture("sticker", pixels, str(layer.name), quad=quad)
         elif kind == "difference":
             layer.metadata.setdefault("dift-edit", {})["used"] = True
             layer.visible = False
-            self.editor.use_picture("difference", glue.read_pixels(layer), str(layer.name))
+            self._use_picture("difference", glue.read_pixels(layer), str(layer.name))
         elif kind:
             pixels = glue.mask_pixels(layer, glue.picture_size(source), source)
             if not pixels[..., 3].any():
@@ -195,45 +205,28 @@ class EditPanel(QWidget):
             if options.get("recolor") == "":
                 options["recolor"] = _mean_colour(pixels)
             layer.visible = False
-            self.editor.use_picture(kind, pixels, str(layer.name), options=options)
+            self._use_picture(kind, pixels, str(layer.name), options=options)
         self.dock.follow_layers()
 
     def show_session(self) -> None:
         """Follow the session."""
         session = self.editor.session
         ready = bool(session.source)
-        for button in (self.sticker, self.paste, self.brush, self.more):
-            button.setEnabled(ready)
+        for each in (self.sticker, self.paste, self.brush, self.more):
+            allow(each, "" if ready else "open a photo first; it becomes the source.")
+        allow(self.add, "" if session.edit else "there is no edit yet that could get another one.")
+        self.parts.show_session()
         if session.edit is None:
             self.edit_name.setText("Choose a sticker, or paint on the source." if ready else "Open a photo first.")
             self.thumbnail.setPixmap(QPixmap())
             self.thumbnail.hide()
             return
         self.edit_name.setText(f"<b>{session.edit.name}</b><br>{EDIT_KINDS[session.edit.kind]}")
-        pixels = np.ascontiguousarray(self.editor.pictures.thumbnail(session.edit.picture))
-        image = QImage(
-            pixels.data, pixels.shape[1], pixels.shape[0], 4 * pixels.shape[1], QImage.Format.Format_RGBA8888
-        )
-        self.thumbnail.setPixmap(QPixmap.fromImage(image).scaled(
-            44, 44, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-        ))  # fmt: skip
+        self.thumbnail.setPixmap(pixmap_of(self.editor.pictures.thumbnail(session.edit.picture), 44, 44))
         self.thumbnail.show()
-
-
-def _button(words: str, tip: str) -> QPushButton:
-    button = QPushButton(words)
-    button.setToolTip(tip)
-    return button
 
 
 def _mean_colour(pixels: npt.NDArray[np.uint8]) -> str:
     """``#rrggbb`` of what is not transparent."""
     red, green, blue = pixels[pixels[..., 3] > 0][:, :3].mean(0).round().astype(int)
     return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def _pixels(picture: QImage) -> npt.NDArray[np.uint8]:
-    """(H, W, 4) uint8 of a Qt picture."""
-    straight = picture.convertToFormat(QImage.Format.Format_RGBA8888)
-    rows = np.frombuffer(straight.constBits(), np.uint8).reshape(straight.height(), straight.bytesPerLine())
-    return rows[:, : 4 * straight.width()].reshape(straight.height(), straight.width(), 4).copy()

@@ -1,7 +1,8 @@
 """What the user can do: each action is one undoable step from one session to the next."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from dift_edit.errors import DiftEditError
+from dift_edit.settings import TransferSettings
 from napari_dift_edit import layers as glue
 from napari_dift_edit.asker import Asker, Settings
 from napari_dift_edit.history import History
 from napari_dift_edit.jobs import Job, Lane
 from napari_dift_edit.pictures import Pictures
-from napari_dift_edit.state import Crop, EditSpec, Pin, Quad, Result, Session
+from napari_dift_edit.state import Carried, Crop, EditSpec, Part, Pin, Quad, Result, Session
 
 __all__ = ["Editor"]
+
+_CROPS = 6
+"""Edited parts of files that are kept; those of layers belong to their results."""
 
 
 class Editor:
@@ -28,6 +33,8 @@ class Editor:
     """The result of one target is another one now."""
     working = Signal(bool)
     """A propagation began or ended."""
+    placed = Signal(str)
+    """A sticker was put on this picture, the source, and can be moved there."""
     said = Signal(str)
     """A sentence for the status line."""
 
@@ -40,7 +47,10 @@ class Editor:
         self.history = History(Session())
         self.job: Job | None = None
         self.running: str = ""
-        self.carried: list[str] = []
+        self._crops: OrderedDict[str, tuple[Any, Crop]] = OrderedDict()
+        self._asked: tuple[str, ...] = ()
+        self._made_with = ""
+        self._closed = False
         self._applying: dict[str, Lane] = {}
 
     @property
@@ -70,6 +80,13 @@ class Editor:
         if session.edit:
             self._prepare(session, number)
 
+    def drop_source(self) -> None:
+        """The source picture is gone: stop, and wait for another one."""
+        self.cancel()
+        self._do("The source picture was removed: choose another one as the source", replace(
+            self.session, source="", preview=None
+        ).stale())  # fmt: skip
+
     def set_targets(self, keys: Sequence[str]) -> None:
         """Choose the pictures that get the edit."""
         targets = tuple(key for key in dict.fromkeys(keys) if key != self.session.source)
@@ -85,16 +102,27 @@ class Editor:
         quad: Quad | None = None,
         path: str = "",
         options: Mapping[str, Any] | None = None,
+        add: bool = False,
     ) -> None:
-        """Choose the edit: a sticker (with a quad), or a painting, mask or edited copy of the source's size."""
+        """Choose the edit: a sticker (with a quad), or a painting, mask or edited copy of the source's size.
+
+        With `add` it is laid over the present edit instead of replacing it.
+        """
         if not self.session.source:
             raise DiftEditError("There is no source picture yet: choose the photo that the edit is made on.")
         key = self.pictures.add(pixels, name)
         if quad is None and kind == "sticker":
             quad = self._middle(pixels.shape[1], pixels.shape[0])
         edit = EditSpec(kind=kind, picture=key, quad=quad or (), name=name, path=path, options=dict(options or {}))
-        session = replace(self.session, edit=edit, preview=None).stale()
-        self._prepare(session, self._do(f"Edit: {name}", session))
+        if add and self.session.edit is not None:
+            parts = (*self.session.edit.as_parts, Part(edit))
+            self.set_parts(parts, active=len(parts) - 1, label=f"Add {name}")
+        else:
+            session = replace(self.session, edit=edit, preview=None).stale()
+            self._prepare(session, self._do(f"Edit: {name}", session))
+        if kind == "sticker":
+            self.placed.emit(session.source)
+            self.said.emit(f"{name} is on the source: drag it, its corners or the round handle; then propagate")
 
     def _middle(self, width: int, height: int) -> Quad:
         """A place for a new sticker: the middle of the source, at most half its size."""
@@ -108,25 +136,55 @@ class Editor:
     def move_edit(self, quad: Quad) -> None:
         """Put the sticker elsewhere on the source."""
         edit = self.session.edit
-        if edit is None or edit.kind != "sticker":
+        if edit is None or edit.handled.kind != "sticker":
+            return
+        if edit.parts:
+            parts, active = list(edit.parts), min(edit.active, len(edit.parts) - 1)
+            parts[active] = replace(parts[active], edit=replace(edit.handled, quad=quad))
+            self.set_parts(parts, active=active, label=f"Move {edit.handled.name}")
             return
         session = replace(self.session, edit=replace(edit, quad=quad), preview=None).stale()
         self._prepare(session, self._do("Move the edit", session))
+
+    def set_parts(self, parts: Sequence[Part], *, active: int = 0, label: str = "Change the edits") -> None:
+        """Make several edits, the lowest first, the edit; the handles are those of the active one.
+
+        Raises
+        ------
+        DiftEditError
+            If there is no part, or none is visible.
+        """
+        if not any(part.visible for part in parts):
+            raise DiftEditError("At least one of the edits has to be visible: show one, or choose another edit.")
+        first = parts[0].edit
+        edit = EditSpec(
+            kind="layers", picture=first.picture, quad=(), name=" + ".join(part.edit.name for part in parts),
+            parts=tuple(parts), active=active,
+        )  # fmt: skip
+        session = replace(self.session, edit=edit).stale()
+        self._prepare(session, self._do(label, session))
+
+    def choose_part(self, active: int) -> None:
+        """Put the handles on one of several edits; nothing is made again."""
+        edit = self.session.edit
+        if edit is not None and edit.parts and active != edit.active:
+            self._do(f"Choose {edit.parts[active].edit.name}", replace(self.session, edit=replace(edit, active=active)))
 
     def _prepare(self, session: Session, number: int) -> None:
         """Find out where the edit lies on the source and how it looks there."""
         edit, source = session.edit, self.pictures.content(session.source)
         assert edit is not None
+        asked = edit.message()
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
-            yield from self.ask("prepare", cancelled=cancelled, urgency=0, source=source, edit=edit.message())
+            yield from self.ask("prepare", cancelled=cancelled, urgency=0, source=source, edit=asked)
 
         def hear(answer: dict[str, Any]) -> None:
             def add(later: Session) -> Session:
-                if later.edit is not edit:
+                if later.edit is None or later.edit.message() != asked:
                     return later
-                return replace(later, edit=edit if edit.quad else replace(edit, quad=answer["quad"]),
-                               preview=Crop(**answer["crop"]))  # fmt: skip
+                now = later.edit if later.edit.quad else replace(later.edit, quad=answer["quad"])
+                return replace(later, edit=now, preview=Crop(**answer["crop"]))
 
             self._amend(add, number)
 
@@ -140,19 +198,56 @@ class Editor:
 
     # propagating
 
-    def propagate(self, keys: Sequence[str] | None = None) -> None:
-        """Carry the edit to the targets, or to some of them; results come one by one."""
+    def todo(self, keys: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The targets that a propagation would place: those without a good result, else all but the decided ones."""
+        session = self.session
+        free = tuple(key for key in (session.targets if keys is None else keys) if not session.kept(key))
+        results = {key: session.results.get(key) for key in free}
+        left = tuple(key for key, found in results.items() if found is None or found.stale or found.status == "failed")
+        return left or free
+
+    def propagate(self, keys: Sequence[str] | None = None, *, again: bool = False) -> None:
+        """Carry the edit to the targets, or to some of them; results come one by one.
+
+        Parameters
+        ----------
+        keys : sequence of str, optional
+            The targets; all by default.
+        again : bool
+            Whether results that the user accepted, rejected, pinned or placed by hand are replaced, too. Otherwise
+            they stay; a sticker that changed is put on again where it was placed by hand.
+
+        Raises
+        ------
+        DiftEditError
+            If there is nothing to carry, or nowhere.
+
+        Notes
+        -----
+        Targets that have a good result already are placed again only when all of them have one.
+        """
         session = self.session
         if self.job is not None:
             raise DiftEditError("A propagation is still running: cancel it first.")
         if session.edit is None or not session.source:
             raise DiftEditError("There is nothing to carry yet: choose a source picture and an edit.")
-        targets = tuple(session.targets if keys is None else keys)
-        if not targets:
+        if not self.pictures.here(session.source):
+            raise DiftEditError("The source picture is no longer open: choose another source.")
+        chosen = tuple(session.targets if keys is None else keys)
+        if not chosen:
             raise DiftEditError("There are no targets yet: choose the pictures that shall get the edit.")
         if not session.edit.quad:
             raise DiftEditError("The edit is still being prepared: try again in a moment.")
+        targets = chosen if again else self.todo(chosen)
+        if not targets:
+            raise DiftEditError(
+                f"All {len(chosen)} pictures are decided and stay as they are: to place them once more, choose "
+                "More ▸ Place decided pictures again."
+            )
         number = self.history.do(f"Propagate to {len(targets)}", session)
+        self._asked, self._made_with = targets, self.settings.fingerprint()
+        for key in set(chosen) - set(targets):
+            self._put_on_again(key, number)
         self.job = Job(
             self.asker.propagation(session, targets),
             on_item=lambda item: self._hear(item, number),
@@ -163,6 +258,14 @@ class Editor:
         self.job.start()
         self.changed.emit(self.session)
         self.working.emit(True)
+
+    def _put_on_again(self, key: str, number: int) -> None:
+        """Give a picture that was placed by hand the sticker of now."""
+        result = self.session.results[key]
+        if result.by_hand and result.edit_changed and not result.frames and self.session.edit.kind == "sticker":  # type: ignore[union-attr]
+            new = replace(result, edit_changed=False)
+            self._amend(lambda session: session.with_result(key, new), number)
+            self._apply(key, new, number)
 
     def _hear(self, item: tuple[Any, ...], number: int) -> bool:
         kind, key, *content = item
@@ -184,26 +287,73 @@ class Editor:
             answer = {"status": "failed", "reason": content[0]}
         else:
             answer = content[0]
-        self._take(key, answer, number)
+        self._take(key, answer, number, self._made_with)
         return True
 
-    def _take(self, key: str, answer: dict[str, Any], number: int) -> None:
+    def _take(self, key: str, answer: dict[str, Any], number: int, made_with: str) -> None:
         """Keep what the engine found for one target."""
         answer = dict(answer)
         crop = answer.pop("crop", None)
-        self._keep(key, Result(**answer, crops=(Crop(**crop),) if crop else ()), number)
+        found = Result(**answer, crops=(Crop(**crop),) if crop else ())
+        self._keep(key, replace(found, made_with=made_with), number)
 
     def _keep(self, key: str, result: Result, number: int) -> None:
-        self._amend(lambda session: session.with_result(key, result), number)
+        self._amend(lambda session: session.taking(key, result), number)
         self.result_changed.emit(key)
 
     def _ended(self, outcome: str) -> None:
-        self.job, self.running = None, ""
-        done = sum(1 for result in self.session.results.values() if not result.stale)
-        self.said.emit({"done": "Done", "cancelled": "Cancelled", "failed": "Stopped by an error"}[outcome]
-                       + f": {done} of {len(self.session.targets)} targets")  # fmt: skip
+        last, self.job, self.running = self.running, None, ""
+        words = {"done": "Done", "cancelled": "Cancelled", "failed": "Stopped by an error"}[outcome]
+        self.said.emit(f"{words}: {self._count()}")
         self.working.emit(False)
         self.changed.emit(self.session)
+        self.result_changed.emit(last)
+
+    def _count(self) -> str:
+        """How the targets of the latest propagation went, in words."""
+        found = [self.session.results.get(key) for key in self._asked]
+        done = [result for result in found if result is not None and not result.stale]
+        placed = sum(result.status == "applied" for result in done)
+        unsure = sum(result.status == "abstained" for result in done)
+        failed = len(done) - placed - unsure
+        kept = sum(self.session.kept(key) for key in self.session.targets if key not in self._asked)
+        words = [f"{placed} of {len(self._asked)} placed"]
+        words += [f"{unsure} not sure"] * bool(unsure) + [f"{failed} failed"] * bool(failed)
+        words += [f"{kept} decided before and kept"] * bool(kept)
+        return ", ".join(words) + (
+            ". Look through them with . and , and decide with K or J" if placed or unsure else ""
+        )
+
+    # settings
+
+    def choose_settings(self, *, model: str | None = None, device: str | None = None, **transfer: Any) -> None:
+        """Change the model, its device, or fields of `dift_edit.settings.TransferSettings`.
+
+        Results that other settings made stay and are marked as out of date; going back to the old settings makes
+        them good again.
+        """
+        before = self.settings.fingerprint()
+        self.settings.model = self.settings.model if model is None else model.strip()
+        self.settings.device = device or self.settings.device
+        defaults = {item.name: item.default for item in fields(TransferSettings)}
+        for name, value in transfer.items():
+            if value == defaults[name]:
+                self.settings.transfer.pop(name, None)
+            else:
+                self.settings.transfer[name] = value
+        if self.settings.fingerprint() != before:
+            self.settings_changed()
+
+    def settings_changed(self) -> None:
+        """Mark the results that other settings made."""
+        fingerprint, known = self.settings.fingerprint(), dict[int, tuple[Result, Result]]()
+        self.history.amend(lambda session: session.judged(fingerprint, known), 0)
+        self.changed.emit(self.session)
+        stale = [key for key, result in self.session.results.items() if result.model_changed]
+        again = [key for key in stale if not self.session.kept(key)]
+        if stale:
+            kept = f" ({len(stale) - len(again)} decided ones stay)" if len(again) < len(stale) else ""
+            self.said.emit(f"{len(stale)} results were made with other settings: Update makes {len(again)} again{kept}")
 
     def cancel(self) -> None:
         """Stop the propagation; what is done stays."""
@@ -221,7 +371,7 @@ class Editor:
             return
         result = replace(
             before or Result(status="applied"), status="applied", quad=quad, by_hand=True, confidence=1.0, reason="",
-            transform=b"", review="", stale=False, engine="by hand",
+            transform=b"", review="", made_with="", edit_changed=False, model_changed=False, engine="by hand",
         )  # fmt: skip
         number = self._do(f"Correct {self.pictures.name(key)}", self.session.with_result(key, result))
         self._apply(key, result, number)
@@ -239,7 +389,10 @@ class Editor:
         self._lane(key).submit(lambda cancelled: self.asker.follow(key, request, cancelled), hear)
 
     def _apply(self, key: str, result: Result, number: int) -> None:
-        """Make the picture of a placement that is already known."""
+        """Make the picture of a placement that is already known; of a file only while it is looked at."""
+        if key.startswith("file:"):
+            self.result_changed.emit(key)
+            return
         session = self.session
         assert session.edit is not None
         question = {name: value for name, value in self.question(session, key).items()
@@ -283,23 +436,31 @@ class Editor:
             return
         if number is None:
             number = self._do(f"Place again in {self.pictures.name(key)}", session)
-        question = self.question(session, key)
+        question = {**self.question(session, key), "show": not key.startswith("file:")}
+        made_with = self.settings.fingerprint()
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             yield from self.ask("place", cancelled=cancelled, urgency=0, **question)
 
-        self._lane(key).submit(steps, lambda answer: self._take(key, answer, number))
+        self._lane(key).submit(steps, lambda answer: self._take(key, answer, number, made_with))
 
-    def review(self, key: str, verdict: str) -> None:
-        """Accept or reject the edit in one target ("accepted", "rejected", or "" for undecided)."""
-        result = self.session.results.get(key)
-        if result is None or result.review == verdict:
+    def review(self, keys: str | Sequence[str], verdict: str) -> None:
+        """Accept or reject the edit in targets ("accepted", "rejected", or "" for undecided), as one step."""
+        session, changed = self.session, []
+        for key in [keys] if isinstance(keys, str) else keys:
+            result = session.results.get(key)
+            if result is not None and result.review != verdict and (result.quad is not None or verdict != "accepted"):
+                changed.append(key)
+                session = session.with_result(key, replace(result, review=verdict))
+        if not changed:
             return
         label = {"accepted": "Accept", "rejected": "Reject", "": "Undecide"}[verdict]
-        new = replace(result, review=verdict)
-        number = self._do(f"{label} {self.pictures.name(key)}", self.session.with_result(key, new))
-        if verdict == "accepted" and not new.crops and not new.frames and new.quad is not None:
-            self._apply(key, new, number)
+        what = self.pictures.name(changed[0]) if len(changed) == 1 else f"{len(changed)} pictures"
+        number = self._do(f"{label} {what}", session)
+        for key in changed:
+            new = session.results[key]
+            if verdict == "accepted" and not new.crops and not new.frames:
+                self._apply(key, new, number)
 
     def replace_target(self, old: str, new: str) -> None:
         """A target is another picture now: a file that was opened as a layer."""
@@ -312,6 +473,42 @@ class Editor:
         number = self._do(f"Open {self.pictures.name(old)}", session)
         if result is not None and result.shown and result.quad is not None:
             self._apply(new, result, number)
+
+    # annotations
+
+    def begin(self, label: str) -> int:
+        """Start a step whose content comes later; returns its number."""
+        return self.history.do(label, self.session)
+
+    def add_carried(self, carried: Carried, number: int) -> None:
+        """Add annotations on one target to the step that asked for them."""
+        self._amend(lambda session: session.with_carried(carried), number)
+
+    def drop_carried(self, carried: Carried) -> None:
+        """Take annotations off a target."""
+        others = tuple(each for each in self.session.carried if each is not carried)
+        self._do(f"Remove {carried.name}", replace(self.session, carried=others))
+
+    # files of a folder: what is seen is made when it is looked at, and forgotten
+
+    def mark(self, key: str) -> Any:
+        """What the look of a target's edit depends on."""
+        session = self.session
+        result = session.results.get(key)
+        return None if result is None else (session.source, session.edit, result.quad, result.transform)
+
+    def keep_crop(self, key: str, mark: Any, crop: Crop) -> None:
+        """Keep how the edit looks in a file, if edit and place are still the same; the latest few are kept."""
+        if mark == self.mark(key):
+            self._crops[key] = (mark, crop)
+            self._crops.move_to_end(key)
+            while len(self._crops) > _CROPS:
+                self._crops.popitem(last=False)
+
+    def crop(self, key: str) -> Crop | None:
+        """How the edit looks in a file, if that was made lately."""
+        mark, crop = self._crops.get(key, (None, None))
+        return crop if crop is not None and mark == self.mark(key) else None
 
     # undo
 
@@ -330,7 +527,10 @@ class Editor:
     # housekeeping
 
     def _lane(self, key: str) -> Lane:
-        return self._applying.setdefault(key, Lane())
+        lane = self._applying.setdefault(key, Lane())
+        if self._closed:
+            lane.stop()  # nobody is there any more to hear an answer
+        return lane
 
     @property
     def busy(self) -> bool:
@@ -353,6 +553,7 @@ class Editor:
 
     def close(self) -> None:
         """End all work; the engine stays for other windows, and ends by itself when it is idle."""
+        self._closed = True
         self.asker.engine.voice.said.disconnect(self._hear_engine)
         self.cancel()
         for lane in self._applying.values():

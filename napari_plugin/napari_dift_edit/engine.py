@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from napari_dift_edit.channel import Channel
+from napari_dift_edit.channel import Channel, Missing
 
 __all__ = ["main"]
 
@@ -26,13 +26,6 @@ _IDLE_SECONDS = 900
 
 class _Cancel(BaseException):
     """Raised in the main thread, wherever it is, when the viewer cancels."""
-
-
-class Missing(Exception):  # noqa: N818  (it is a request)
-    """Pictures that the viewer has to send first."""
-
-    def __init__(self, keys: list[str]) -> None:
-        self.keys = keys
 
 
 class _Server:
@@ -65,7 +58,8 @@ class _Server:
 
     def serve(self) -> None:
         """Answer questions for ever."""
-        from napari_dift_edit.tasks import HANDLERS, Store
+        from napari_dift_edit.store import Store
+        from napari_dift_edit.tasks import HANDLERS
 
         store = Store(self.loading, self.tell, self.note)
         while True:

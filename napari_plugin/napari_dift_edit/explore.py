@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Points
+from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_dift_edit import layers as glue
+from napari_dift_edit.colours import colour_of_confidence
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.jobs import Lane
 from napari_dift_edit.scene import Scene
@@ -18,7 +20,7 @@ __all__ = ["Explorer"]
 _GRAB = 18
 """Screen pixels within which a point is taken hold of."""
 _POINT = 34
-"""Screen pixels across a point."""
+"""Screen pixels across the ring round a point, which leaves what it marks to be seen."""
 _PATIENCE = 150
 """Milliseconds after which the asked point is shown though no answer has come."""
 
@@ -36,6 +38,9 @@ class Explorer:
         Knows which layers are shown.
     """
 
+    progressed = Signal(int, int)
+    """So many of so many targets are ready, or have answered."""
+
     def __init__(self, viewer: Any, editor: Editor, scene: Scene) -> None:
         self.viewer = viewer
         self.editor = editor
@@ -49,9 +54,12 @@ class Explorer:
         self.lane = Lane()
         self._answers: dict[str, dict[str, Any]] = {}
         self._looks: list[tuple[str, str]] = []
+        self._count = 0
+        self._answered: set[str] = set()
         self._turn = QTimer()
         self._turn.setSingleShot(True)
         self._turn.timeout.connect(self._show_next)
+        scene.followers.append(self._picture_moved)
 
     def turn(self, on: bool) -> None:
         """Begin or end."""
@@ -61,9 +69,11 @@ class Explorer:
         if on:
             self.viewer.mouse_drag_callbacks.append(self._pressed)
             self.viewer.mouse_move_callbacks.append(self._moved)
+            self.scene.handles.listening = False
             self.viewer.layers.selection.active = self.scene.layer(self.editor.session.source)
             self._warm()
         else:
+            self.scene.handles.listening = True
             self.viewer.mouse_drag_callbacks.remove(self._pressed)
             self.viewer.mouse_move_callbacks.remove(self._moved)
             self._clear()
@@ -84,9 +94,19 @@ class Explorer:
         """Let the engine prepare for questions about the source."""
         keys = [self.editor.pictures.content(key) for key in self.pictures()]
         if len(keys) > 1:
-            self.editor.ask_aside(
-                "warm", lambda _: None, source=keys[0], targets=keys[1:], model=self.editor.settings.message()
-            )
+            ready: set[str] = set()  # a key comes again where pictures had to be sent first
+
+            def hear(key: str) -> None:
+                new = key not in ready
+                ready.add(key)
+                if self.on and new:
+                    done, total = len(ready), len(keys) - 1
+                    words = f"getting ready: {done} of {total} targets" if done < total else "click in the source"
+                    self.editor.said.emit(f"Explore: {words}")
+                    self.progressed.emit(done, total)
+
+            model = self.editor.settings.message()
+            self.editor.ask_aside("warm", hear, source=keys[0], targets=keys[1:], model=model)
 
     def pictures(self) -> list[str]:
         """Keys of the source and the targets that are open."""
@@ -170,6 +190,8 @@ class Explorer:
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             yield from self.editor.ask("explore", cancelled=cancelled, urgency=0, **question)
 
+        self._count, self._answered = len(others), set()
+        self.progressed.emit(0, self._count)
         self._turn.start(_PATIENCE)
         self.lane.submit(steps, lambda answer: self._take(names[answer["key"]], answer))
 
@@ -186,16 +208,31 @@ class Explorer:
             if self.query is not None and key != self.query[0] and self.scene.layer(key) is not None:
                 self.found[key] = (answer["point"], answer["confidence"])
                 self._show_heat(key, answer["heat"])
+                self._answered.add(key)
+                self.progressed.emit(len(self._answered), self._count)
         if self._answers:
             self._turn.start(0)
         else:
             self._show_points()
 
+    def _picture_moved(self, key: str, layer: Any) -> None:
+        """A picture moved: its heat map and the points go with it."""
+        heat = self.heat.get(key)
+        if heat is not None and heat in self.viewer.layers:
+            heat.affine = self._heat_affine(layer, heat.data.shape)
+        if self.on and (key in self.found or (self.query or ("",))[0] == key):
+            self._show_points()
+
+    @staticmethod
+    def _heat_affine(layer: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        width, height = glue.picture_size(layer)
+        step = (width / shape[1], height / shape[0])
+        return glue.patch_affine(layer, 0.5 * step[0] - 0.5, 0.5 * step[1] - 0.5, step)
+
     def _show_heat(self, key: str, heat: npt.NDArray[np.float32]) -> None:
         layer = self.scene.layer(key)
-        width, height = glue.picture_size(layer)
-        step = (width / heat.shape[1], height / heat.shape[0])
-        affine = glue.patch_affine(layer, 0.5 * step[0] - 0.5, 0.5 * step[1] - 0.5, step)
+        affine = self._heat_affine(layer, heat.shape)
+        self.scene.watch(key, layer)
         shown = self.heat.get(key)
         if shown is not None and shown in self.viewer.layers and shown.data.shape == heat.shape:
             shown.data[...] = heat
@@ -206,7 +243,7 @@ class Explorer:
         self.scene.drop(shown)
         shown = Image(
             heat, name=f"{self.editor.pictures.name(key)} · similarity", affine=affine, contrast_limits=(0, 1),
-            colormap="inferno", blending="additive", opacity=0.75, interpolation2d="linear",
+            colormap="inferno", **glue.units(layer), blending="additive", opacity=0.75, interpolation2d="linear",
         )  # fmt: skip
         shown.metadata["dift-edit"] = {"result of": key}
         self.heat[key] = shown
@@ -218,38 +255,47 @@ class Explorer:
             return
         rows = [(self.query[0], self.query[1], "white", "")]
         rows += [
-            (key, point, "#3ddc84" if confidence >= 0.5 else "#ffb020", f"{confidence:.0%}")
+            (key, point, colour_of_confidence(confidence), f"{confidence:.0%}")
             for key, (point, confidence) in self.found.items()
         ]
         rows = [row for row in rows if self.scene.layer(row[0]) is not None]
         if self.points is None or self.points not in self.viewer.layers:
             self._make_points()
-        points, places = self.points, [glue.to_world(self.scene.layer(row[0]), [row[1]])[0] for row in rows]
+        rings = [glue.to_world(self.scene.layer(row[0]), [row[1]])[0] for row in rows]
+        points, places = self.points, [*rings, *rings]  # below each ring a dark one, to be seen on bright heat
         if len(points.data) == len(places):
             points.data[...] = places
             points.selected_data = set()
         else:
             points.data = np.array(places)
-        if not np.allclose(points.size, self._size()):
-            points.size = self._size()
-        looks = [row[2:] for row in rows]
+        sizes = np.repeat([1.25 * self._size(), self._size()], len(rows))
+        if not np.allclose(points.size, sizes):
+            points.size = sizes
+            points.text.translation = [-0.5 * self._size(), 0.5 * self._size()]
+        looks = [("black", "") for _ in rows] + [row[2:] for row in rows]
         if looks != self._looks:
             self._looks = looks
-            points.face_color = [colour for colour, _ in looks]
-            points.features = {"words": [words for _, words in looks]}
+            points.border_color = colours = [colour for colour, _ in looks]
+            points.features = {"words": [words for _, words in looks], "colour": colours}
         points.refresh(thumbnail=False, highlight=False, extent=False)
+        self.scene.watch(self.query[0], self.scene.layer(self.query[0]))
 
     def _make_points(self) -> None:
         self._looks = []
+        layer = self.scene.layer(self.query[0]) if self.query else None
         self.points = Points(
-            ndim=2, name="dift-edit matches", symbol="disc", border_width=0.05, border_color="black", opacity=0.9,
-            size=self._size(), features={"words": np.array([], dtype=object)},
-            text={"string": "{words}", "size": 8, "color": "black"},
+            **({} if layer is None else glue.units(layer)),
+            ndim=2, name="dift-edit matches", symbol="disc", border_width=0.12, face_color=[0, 0, 0, 0],
+            size=self._size(), features={"words": np.array([], dtype=object), "colour": np.array([], dtype=object)},
+            text={
+                "string": "{words}", "size": 10, "color": {"feature": "colour"}, "anchor": "upper_left",
+                "translation": [-0.5 * self._size(), 0.5 * self._size()],
+            },
         )  # fmt: skip
         self.points.metadata["dift-edit"] = {"helper": True}
         with self.scene.quietly():
             self.viewer.layers.append(self.points)
 
     def _size(self) -> float:
-        """Of the points in the world, so that they have room for their words on the screen."""
+        """Of the rings in the world, so that they are as large on the screen at any zoom."""
         return _POINT / float(glue.camera(self.viewer).zoom)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dift_edit.errors import DiftEditError
-from napari_dift_edit.carry import annotations
+from napari_dift_edit import layers as glue
+from napari_dift_edit.carry import recipe_annotations
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.jobs import Job
 from napari_dift_edit.scene import Scene
@@ -71,40 +72,98 @@ class Keeper:
         Has the session.
     scene : Scene
         Knows which layers are shown.
+
+    Attributes
+    ----------
+    roots : list of str
+        Folders that results of added folders go to.
     """
 
     def __init__(self, editor: Editor, scene: Scene) -> None:
         self.editor = editor
         self.scene = scene
+        self.roots: list[str] = []
 
     # pictures
 
-    def export(self, folder: Path) -> int:
+    def export(self, folder: Path | None, *, unreviewed: bool = True) -> int:
         """Write every picture that has the edit, in full resolution, under its own name; returns how many.
 
-        A stack becomes a folder of its frames.
+        A stack becomes a folder of its frames. Pictures of a folder go to the place that was chosen with the folder,
+        with a ``manifest.jsonl`` that says what was decided; those that nobody accepted go into its sub-folder
+        ``unreviewed``.
+
+        Parameters
+        ----------
+        folder : Path or None
+            For pictures of layers.
+        unreviewed : bool
+            Whether pictures of a folder that nobody accepted are written.
         """
         editor, session = self.editor, self.editor.session
         names: set[str] = set()
         steps: list[Step] = []
         count = 0
+        written: dict[str, str] = {}
         for key in session.targets:
-            result = session.results.get(key)
+            result, output = session.results.get(key), editor.asker.outputs.get(key)
             if result is None or not result.shown or result.quad is None:
                 continue
+            if output is not None:
+                if not (result.review or result.by_hand):
+                    if not unreviewed:
+                        continue
+                    output = str(Path(self._root(output)) / "unreviewed" / Path(output).relative_to(self._root(output)))
+                written[key] = output
+            elif folder is None:
+                raise DiftEditError("Choose a folder for the pictures that are open as layers.")
             count += 1
-            if result.frames:
+            if result.frames and folder is not None:
                 steps += self._frames(key, result, folder / free_name(editor, key, names, suffix=" frames"))
                 continue
             question = editor.question(session, key)
+            layer = editor.pictures.layer(key)
+            limits = None if layer is None else glue.stretched(layer)
+            values = "" if limits is None else editor.pictures.content(key) + "!values"
             steps.append(("export", {
-                **question, "quad": result.quad, "transform": result.transform, "by_hand": result.by_hand,
-                "file": editor.pictures.file(key), "output": str(folder / free_name(editor, key, names)),
+                **question, "values": values, "limits": limits, "quad": result.quad, "transform": result.transform,
+                "by_hand": result.by_hand, "file": editor.pictures.file(key),
+                "output": output or str(folder / free_name(editor, key, names)),  # type: ignore[operator]
             }))  # fmt: skip
         if not steps:
             raise DiftEditError("There is nothing to export yet: propagate first, or accept a result.")
-        run_steps(editor, "dift-edit: export", steps, lambda _: editor.said.emit(f"{_many(count)} written to {folder}"))
+        where = folder or self._root(next(iter(written.values())))
+        marked = sum(f"{Path('unreviewed')}" in Path(output).parts for output in written.values())
+        words = f"{_many(count)} written to {where}" + (f", {marked} of them to 'unreviewed'" if marked else "")
+        steps += self._manifests(written)
+        run_steps(editor, "dift-edit: export", steps, lambda _: editor.said.emit(words))
         return count
+
+    def _root(self, output: str) -> str:
+        """The folder of results that a file goes to."""
+        return next((root for root in self.roots if Path(output).is_relative_to(root)), str(Path(output).parent))
+
+    def _manifests(self, written: dict[str, str]) -> list[Step]:
+        """The manifest of each folder of results: what was found and decided for each of its targets."""
+        editor, session = self.editor, self.editor.session
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for key in session.targets:
+            output, result = editor.asker.outputs.get(key), session.results.get(key)
+            if output is None or result is None:
+                continue
+            root, file = self._root(output), written.get(key)
+            rows.setdefault(root, []).append({
+                "id": key.removeprefix("file:"), "target": key.removeprefix("file:"),
+                "output": None if file is None else Path(file).relative_to(root).as_posix(),
+                "status": result.status, "reason": result.reason, "confidence": result.confidence,
+                "quad": result.quad and [list(point) for point in result.quad], "mirrored": result.mirrored,
+                "engine": result.engine, "seconds": result.seconds, "review": result.review,
+                "pins": [[list(pin.source), list(pin.target)] for pin in session.pins.get(key, ())],
+            })  # fmt: skip
+        return [
+            ("write_manifest", {"path": str(Path(root) / "manifest.jsonl"), "rows": each})
+            for root, each in rows.items()
+        ]
 
     def _frames(self, key: str, result: Result, folder: Path) -> list[Step]:
         """The frames of a stack."""
@@ -139,9 +198,11 @@ class Keeper:
         edit, files = session.edit, []
         job: dict[str, Any] = {
             "source": file_of(session.source, "source.png"), "targets": tuple(file_of(key) for key in session.targets),
-            "output": str(folder / "edited"), "model": editor.settings.model, "device": editor.settings.device,
+            "output": str(folder / "edited"), "device": editor.settings.device,
             "transfer": dict(editor.settings.transfer),
         }  # fmt: skip
+        if editor.settings.model:
+            job["model"] = editor.settings.model
         if edit.kind == "difference":
             job["edited"] = file_of(edit.picture, "edit.png")
         elif edit.kind == "sticker":
@@ -150,7 +211,7 @@ class Keeper:
             files.append(str(folder / "edit.json"))
             source = editor.pictures.content(session.source)
             steps.append(("save_edit", {"source": source, "edit": edit.message(), "output": files[0]}))
-        for number, layer in enumerate(annotations(editor, self.scene)):
+        for number, layer in enumerate(recipe_annotations(editor, self.scene)):
             files.append(str(folder / f"annotations-{number}.json"))
             steps.append(("save_annotations", {**layer, "output": files[-1]}))
         if files:
@@ -180,7 +241,9 @@ class Keeper:
         else:
             words += ["--sticker", job["sticker"]]
             words.append("--quad=" + ",".join(f"{value:.2f}" for point in job["quad"] for value in point))
-        words += [*job["targets"], "-o", job["output"], "--model", job["model"], "--device", job["device"]]
+        words += [*job["targets"], "-o", job["output"], "--device", job["device"]]
+        if "model" in job:
+            words += ["--model", job["model"]]
         for name, value in job["transfer"].items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)

@@ -1,49 +1,41 @@
 """Keys of the plugin in the viewer, chosen from those that napari's layers leave free."""
 
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["KEYS", "bind_keys", "press", "unbind_keys"]
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut
 
-KEYS: dict[str, tuple[str, str]] = {
-    "Control-Z": ("undo", "Undo"),
-    "Control-Shift-Z": ("redo", "Redo"),
-    "K": ("accept", "Accept the edit in this picture"),
-    "J": ("reject", "Reject the edit in this picture"),
-    ".": ("next", "Next picture"),
-    ",": ("previous", "Previous picture"),
-    "H": ("before_after", "Before / after"),
-}
-"""Key → name of the action, what it does."""
+from napari_dift_edit.actions import ACTIONS, Action
+
+__all__ = ["LETTERS", "add_question_mark", "bind_keys", "press", "unbind_keys"]
+
+LETTERS: dict[str, Action] = {key: action for action in ACTIONS.values() for key in action.keys if len(key) == 1}
+"""One character → action, for widgets other than the canvas."""
 
 
-def actions(widget: Any) -> dict[str, Callable[[], None]]:
-    """The actions by name."""
-    results = widget.results
-    return {
-        "undo": widget.editor.undo,
-        "redo": widget.editor.redo,
-        "accept": lambda: results.decide("accepted"),
-        "reject": lambda: results.decide("rejected"),
-        "next": lambda: results.step(1),
-        "previous": lambda: results.step(-1),
-        "before_after": results.toggle_after,
-    }
+def bind_keys(dock: Any) -> None:
+    """Bind the keys to a dock's actions in its viewer."""
+    for action in ACTIONS.values():
+        for key in action.keys:
+            dock.viewer.bind_key(key, lambda _, does=action.does: dock.attempt(does, dock), overwrite=True)
 
 
-def bind_keys(widget: Any) -> None:
-    """Bind the keys to a widget's actions in its viewer."""
-    does = actions(widget)
-    for key, (name, _) in KEYS.items():
-        widget.viewer.bind_key(key, lambda _, do=does[name]: do(), overwrite=True)
+def add_question_mark(dock: Any) -> None:
+    """Let ``?`` show the keys in the whole window: napari's own bindings do not know that key."""
+    for keys in ("?", "Shift+?"):
+        shortcut = QShortcut(QKeySequence(keys), dock)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        shortcut.activated.connect(lambda: dock.attempt(ACTIONS["keys"].does, dock))
 
 
-def unbind_keys(widget: Any) -> None:
+def unbind_keys(viewer: Any) -> None:
     """Release the keys."""
-    for key in KEYS:
-        widget.viewer.bind_key(key, None, overwrite=True)
+    for action in ACTIONS.values():
+        for key in action.keys:
+            viewer.bind_key(key, None, overwrite=True)
 
 
-def press(widget: Any, key: str) -> None:
-    """Do what a letter does, where another widget than the canvas has the focus."""
-    actions(widget)[KEYS[key.upper()][0]]()
+def press(dock: Any, letter: str) -> None:
+    """Do what a character does, where another widget than the canvas has the focus."""
+    dock.attempt(LETTERS[letter.upper()].does, dock)

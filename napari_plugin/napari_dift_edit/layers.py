@@ -13,30 +13,53 @@ import numpy.typing as npt
 from napari.layers import Image, Labels, Layer, Shapes
 
 __all__ = [
+    "LONGEST_SIDE",
     "camera",
+    "canvas_size",
     "frame_change",
     "frame_count",
     "frame_shown",
     "has_alpha",
     "is_picture",
+    "level_read",
+    "look_at",
     "mask_pixels",
     "matrix",
     "patch_affine",
     "picture_size",
     "quad_affine",
     "read_pixels",
+    "read_values",
+    "stretched",
     "to_picture",
     "to_rgba",
     "to_world",
+    "units",
     "world_box",
 ]
 
 Array = npt.NDArray[np.float64]
 
+LONGEST_SIDE = 8192
+"""Of multiscale layers, in pixels: larger levels are not read; chosen, as some 200 MB for a colour picture."""
+
 
 def camera(viewer: Any) -> Any:
     """The viewer's camera, which lives in its scene since napari 0.9."""
     return getattr(viewer, "scene", viewer).camera
+
+
+def canvas_size(viewer: Any) -> tuple[int, int]:
+    """(height, width) of the canvas in screen pixels."""
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    return int(height), int(width)
+
+
+def look_at(viewer: Any, low: Array, high: Array, margin: float = 0.05) -> None:
+    """Fit a box of the world, from lowest to highest (row, column), into the canvas."""
+    view = camera(viewer)
+    view.center = (0.0, *((low + high) / 2))
+    view.zoom = (1 - margin) * float(np.min(np.array(canvas_size(viewer)) / np.maximum(high - low, 1e-9)))
 
 
 def is_picture(layer: Layer) -> bool:
@@ -45,7 +68,7 @@ def is_picture(layer: Layer) -> bool:
 
 
 def picture_size(layer: Layer) -> tuple[int, int]:
-    """(W, H) of the layer's picture in pixels, at full resolution."""
+    """(W, H) of the layer's picture in pixels; of a multiscale layer at the level of `level_read`."""
     if not isinstance(layer, Image | Labels):
         raise TypeError(f"{layer.name} has no pixels")
     shape = _level(layer).shape
@@ -73,8 +96,30 @@ def frame_shown(layer: Layer, point: Sequence[float]) -> int | None:
     return int(np.clip(np.round(inside[0]), 0, count - 1))
 
 
+def level_read(layer: Layer) -> int:
+    """Which level of a multiscale layer is its picture: the finest one with sides of at most `LONGEST_SIDE` pixels.
+
+    Finer ones are never read. Where all levels are larger it is the coarsest, and for other layers 0.
+    """
+    if not (isinstance(layer, Image) and layer.multiscale):
+        return 0
+    sizes = [max(_sides(layer, level.shape)) for level in layer.data]
+    return next((number for number, side in enumerate(sizes) if side <= LONGEST_SIDE), len(sizes) - 1)
+
+
+def _sides(layer: Layer, shape: Sequence[int]) -> tuple[int, int]:
+    """(H, W) in an array's shape."""
+    return int(shape[layer.ndim - 2]), int(shape[layer.ndim - 1])
+
+
 def _level(layer: Layer) -> Any:
-    return layer.data[0] if layer.multiscale else layer.data
+    return layer.data[level_read(layer)] if layer.multiscale else layer.data
+
+
+def units(layer: Layer) -> dict[str, Any]:
+    """Options with which a flat layer of ours has the units of another layer's world."""
+    own = getattr(layer, "units", None)
+    return {} if own is None else {"units": tuple(own)[-2:]}
 
 
 def read_pixels(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
@@ -86,7 +131,7 @@ def read_pixels(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
     Parameters
     ----------
     layer : Image layer
-        Colour or grey; multiscale gives its finest level.
+        Colour or grey; multiscale gives the level of `level_read`.
     frame : int, optional
         Of a stack.
 
@@ -112,6 +157,21 @@ def read_pixels(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
         mapped: Array = np.asarray(layer.colormap.map(unit.ravel()))[:, :3].reshape(*unit.shape, 3)
         return np.round(mapped * 255).astype(np.uint8)
     return np.round(unit * full).astype(array.dtype) if full is not None else unit
+
+
+def stretched(layer: Layer) -> tuple[float, float] | None:
+    """The contrast limits of a grey layer of 8 or 16 bits that is not shown with the values it has; else None."""
+    full = {"uint8": 255, "uint16": 65535}.get(np.dtype(layer.dtype).name)
+    if layer.rgb or full is None or layer.colormap.name not in ("gray", "grey"):
+        return None
+    low, high = (float(limit) for limit in layer.contrast_limits)
+    return None if (low, high) == (0, full) else (low, high)
+
+
+def read_values(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
+    """A layer's picture with the values that it has, whatever its contrast limits are; call it in a worker thread."""
+    data = _level(layer)
+    return np.asarray(data if frame is None else data[frame])
 
 
 def mask_pixels(layer: Layer, size: tuple[int, int], onto: Layer) -> npt.NDArray[np.uint8]:
@@ -184,13 +244,19 @@ def to_rgba(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def matrix(layer: Layer) -> Array:
-    """(n + 1, n + 1) from the layer's data coordinates to the world."""
+    """(n + 1, n + 1) from the pixels of the layer's picture, or else its data, to the world."""
     n = layer.ndim
     origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=np.float64)[-n:]
     made = np.eye(n + 1)
     made[:n, n] = origin
     for axis, unit in enumerate(np.eye(n)):
         made[:n, axis] = np.asarray(layer.data_to_world(unit))[-n:] - origin
+    if level_read(layer):
+        inner = np.eye(n + 1)  # data coordinates are those of the finest level
+        full, read = (_sides(layer, level.shape) for level in (layer.data[0], _level(layer)))
+        for axis, (finest, side) in enumerate(zip(full, read, strict=True), start=n - 2):
+            inner[axis, axis], inner[axis, n] = finest / side, (finest / side - 1) / 2
+        made = made @ inner
     return made
 
 

@@ -1,13 +1,18 @@
 """Settings of model and placement, made from the same fields that the command line's flags are made from."""
 
-from dataclasses import fields
-from typing import Any
+import contextlib
+from dataclasses import Field, fields
+from functools import partial
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+from magicgui.widgets import Widget, create_widget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 from superqt import QCollapsible
 
 from dift_edit.settings import TransferSettings
 from napari_dift_edit.editor import Editor
+from napari_dift_edit.model_list import ModelBox, ModelList
+from napari_dift_edit.widgets import button, quiet
 
 __all__ = ["OptionsPanel"]
 
@@ -25,11 +30,12 @@ class OptionsPanel(QCollapsible):
         super().__init__("Settings", parent)
         self.editor = editor
         self.toggleButton().setToolTip("The model, its device, and how places are found.")
-        self.model = QComboBox()
-        self.model.setEditable(True)
-        self.model.addItem("mini")
-        self.model.setToolTip("The featurizer: mini is built in and needs no download; or the path of a model folder.")
-        self.model.currentTextChanged.connect(self._model_chosen)
+        self.model = ModelBox(editor)
+        self.models = ModelList(editor, self.model, self)
+        self.all_models = button(
+            "Models …", "All models: size, licence, speed, and how to get those that are missing.",
+            self.models.open_list,
+        )  # fmt: skip
         self.device = QComboBox()
         self.device.addItems(["cpu", "cuda", "mps"])
         self.device.setToolTip("Where the network runs.")
@@ -38,18 +44,21 @@ class OptionsPanel(QCollapsible):
         form = QFormLayout(content)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("model", self.model)
+        form.addRow("", self.all_models)
         form.addRow("device", self.device)
-        self.fields: dict[str, QWidget] = {}
+        hints = get_type_hints(TransferSettings)
+        self.fields: dict[str, Widget] = {}
         for item in fields(TransferSettings):
-            widget = _widget_for(item, lambda value, name=item.name: self._set(name, value))
-            if widget is not None:
-                widget.setToolTip(str(item.metadata["help"]))
+            if "help" in item.metadata:
+                widget = _widget_for(item, hints[item.name])
+                widget.changed.connect(partial(self._set, item.name))
                 self.fields[item.name] = widget
-                form.addRow(item.name.replace("_", " "), widget)
+                form.addRow(item.name.replace("_", " "), widget.native)
         self.setContent(content)
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.layout().setSpacing(0)  # above and below what is collapsed
         self.collapse(animate=False)
+        self.toggled.connect(lambda open_: self.model.ask() if open_ else None)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802
         """Draw the arrow again, in the colour that napari's theme has for text."""
@@ -60,58 +69,33 @@ class OptionsPanel(QCollapsible):
     def show_settings(self) -> None:
         """Follow the settings, which a session may bring with it."""
         settings = self.editor.settings
-        self.model.setCurrentText(settings.model)
-        self.device.setCurrentText(settings.device)
+        self.model.show_model()
+        with quiet(self.device):
+            self.device.setCurrentText(settings.device)
         for item in fields(TransferSettings):
             widget = self.fields.get(item.name)
-            if widget is not None:
-                _set_value(widget, settings.transfer.get(item.name, item.default))
-
-    def _model_chosen(self, name: str) -> None:
-        self.editor.settings.model = name.strip() or "mini"
+            if widget is not None and not widget.native.hasFocus():
+                with widget.changed.blocked(), contextlib.suppress(ValueError):  # a session may hold anything
+                    widget.value = settings.transfer.get(item.name, item.default)
 
     def _device_chosen(self, name: str) -> None:
-        self.editor.settings.device = name
+        self.editor.choose_settings(device=name)
 
     def _set(self, name: str, value: Any) -> None:
-        default = next(item.default for item in fields(TransferSettings) if item.name == name)
-        if value == default:
-            self.editor.settings.transfer.pop(name, None)
-        else:
-            self.editor.settings.transfer[name] = value
+        self.editor.choose_settings(**{name: value})
 
 
-def _widget_for(item: Any, changed: Any) -> QWidget | None:
-    """An input for one field; None for a field that is no plain value."""
-    default, metadata = item.default, item.metadata
-    if "help" not in metadata:
-        return None
-    if metadata.get("choices"):
-        box = QComboBox()
-        box.addItems([str(choice) for choice in metadata["choices"]])
-        box.setCurrentText(str(default))
-        box.currentTextChanged.connect(changed)
-        return box
-    if isinstance(default, bool):
-        tick = QCheckBox()
-        tick.setChecked(default)
-        tick.toggled.connect(changed)
-        return tick
-    if isinstance(default, int | float):
-        number = QSpinBox() if isinstance(default, int) else QDoubleSpinBox()
-        number.setRange(0, 2**31 - 1 if isinstance(default, int) else 1)
-        if isinstance(default, float):
-            number.setSingleStep(0.05)
-        number.setValue(default)
-        number.valueChanged.connect(changed)
-        return number
-    return None
-
-
-def _set_value(widget: QWidget, value: Any) -> None:
-    if isinstance(widget, QComboBox):
-        widget.setCurrentText(str(value))
-    elif isinstance(widget, QCheckBox):
-        widget.setChecked(bool(value))
-    elif isinstance(widget, QSpinBox | QDoubleSpinBox) and not widget.hasFocus():
-        widget.setValue(value)
+def _widget_for(item: Field[Any], kind: Any) -> Widget:
+    """An input for one field of a settings dataclass, from the metadata that the command line's flags are made of."""
+    options: dict[str, Any] = {}
+    choices = item.metadata.get("choices") or (get_args(kind) if get_origin(kind) is Literal else ())
+    low, high = item.metadata.get("limits") or (None, None)
+    if choices:
+        options["choices"] = list(choices)
+    elif kind is float:
+        options = {"min": low or 0.0, "max": 1.0 if high is None else high, "step": 0.05}
+    elif kind is int:
+        options = {"min": low or 0, "max": 2**31 - 1 if high is None else high}
+    made = create_widget(value=item.default, annotation=kind, name=item.name, options=options)
+    made.tooltip = str(item.metadata["help"])
+    return made

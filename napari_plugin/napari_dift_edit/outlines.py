@@ -1,41 +1,24 @@
 """Outlines with handles: where the edit lies in each picture, to be dragged, scaled and turned."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Shapes
 
 from napari_dift_edit import layers as glue
+from napari_dift_edit.colours import COLOURS, colour_of
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.state import Quad, Result, Session
 
-if TYPE_CHECKING:
-    from napari_dift_edit.scene import Scene
+__all__ = ["Outlines"]
 
-__all__ = ["COLOURS", "Outlines", "colour_of"]
-
-COLOURS = {
-    "source": "#4cc9f0",
-    "sure": "#3ddc84",
-    "hand": "#b388ff",
-    "doubt": "#ffb020",
-    "rejected": "#8a8f98",
-    "stale": "#8a8f98",
-}
 _SELECTING = ("select", "direct")
-
-
-def colour_of(result: Result) -> str:
-    """The colour in which a result is shown everywhere."""
-    if result.stale:
-        return COLOURS["stale"]
-    if result.review == "rejected" or result.status == "failed":
-        return COLOURS["rejected"]
-    if result.by_hand and result.review != "accepted":
-        return COLOURS["hand"]
-    return COLOURS["sure"] if result.shown else COLOURS["doubt"]
+_IDLE = ("pan_zoom", "select", "direct", "transform")
+"""Modes of other layers in which a press draws nothing."""
+_REACH = 8
+"""Screen pixels within which the edge of an outline is hit."""
 
 
 def words_of(result: Result) -> str:
@@ -47,6 +30,24 @@ def words_of(result: Result) -> str:
     return f"{result.confidence:.0%}" + ("" if result.status == "applied" else " ?")
 
 
+class Canvas(Protocol):
+    """What the outlines need to know of the canvas that they lie on."""
+
+    ours: bool
+
+    def layer(self, key: str) -> Any:
+        """The picture's layer while it is in the viewer, else None."""
+
+    def watch(self, key: str, layer: Any) -> None:
+        """Follow a picture's layer when the user moves it."""
+
+    def ghost(self, key: str, quad: Any) -> None:
+        """Show the sticker under a quad at once."""
+
+    def show(self, session: Session) -> None:
+        """Bring the canvas up to date."""
+
+
 class Outlines:
     """A layer of shapes that has one quad for each picture with the edit.
 
@@ -56,11 +57,11 @@ class Outlines:
         Where to show it.
     editor : Editor
         Has the session, and is told what the user drags.
-    scene : Scene
+    scene : Canvas
         Knows which layers are shown, and shows the sticker while it is dragged.
     """
 
-    def __init__(self, viewer: Any, editor: Editor, scene: "Scene") -> None:
+    def __init__(self, viewer: Any, editor: Editor, scene: Canvas) -> None:
         self.viewer = viewer
         self.editor = editor
         self.scene = scene
@@ -68,6 +69,8 @@ class Outlines:
         self._keys: list[str] = []
         self._quads: list[npt.NDArray[np.float64]] = []
         self._looks: list[tuple[str, str]] = []
+        self.listening = True
+        self.chosen: Callable[[str], None] = lambda key: None
 
     @property
     def there(self) -> bool:
@@ -119,8 +122,10 @@ class Outlines:
     def _wanted(self, session: Session) -> Iterator[tuple[str, Quad, tuple[str, str]]]:
         stack, _, number = session.source.partition("#")
         on_source = not number or number == str(self.frame(stack))
-        if session.edit is not None and session.edit.quad and on_source:
-            yield session.source, session.edit.quad, (COLOURS["source"], session.edit.name)
+        edit = None if session.edit is None else session.edit.handled
+        quad = None if edit is None or session.edit is None else edit.quad or session.edit.quad
+        if edit is not None and quad and on_source:
+            yield session.source, quad, (COLOURS["source"], edit.name)
         for key, result in session.results.items():
             frame = self.frame(key)
             if result.frames and frame is not None and frame < len(result.track):
@@ -145,17 +150,20 @@ class Outlines:
 
     def _make(self) -> None:
         text = {
-            "string": "{words}", "size": 12, "anchor": "upper_left", "color": {"feature": "colour"},
+            "string": "{words}", "size": 10, "anchor": "upper_left", "color": {"feature": "colour"},
             "translation": [-2 * self._edge_width(self.editor.session), 0],
         }  # fmt: skip
         nothing = np.array([], dtype=object)
         features = {"words": nothing, "colour": nothing}
-        self.layer = Shapes(ndim=2, name="dift-edit handles", features=features, text=text, opacity=1.0)
+        source = self.scene.layer(self.editor.session.source)
+        units = {} if source is None else glue.units(source)
+        self.layer = Shapes(ndim=2, name="dift-edit handles", features=features, text=text, opacity=1.0, **units)
         self.layer.metadata["dift-edit"] = {"helper": True}
         self.layer.mouse_drag_callbacks.append(self._dragged)
         self.layer.events.data.connect(self._edited)
         self.viewer.layers.append(self.layer)
         self.layer.mode = "select"
+        self.viewer.mouse_drag_callbacks.append(self._pressed)
         self.forget()
 
     def select(self, key: str) -> None:
@@ -167,7 +175,32 @@ class Outlines:
             self.layer.mode = "select"
         self.layer.selected_data = {self._keys.index(key)} if key in self._keys else set()
 
+    def close(self) -> None:
+        """Stop listening to the mouse."""
+        if self._pressed in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._pressed)
+
+    def under(self, world: Any) -> str:
+        """Key of the picture whose outline has a point of the world inside or on its edge; the smallest, if several."""
+        point = np.asarray(world, dtype=np.float64)[-2:]
+        reach = _REACH / float(glue.camera(self.viewer).zoom)
+        found = [
+            (_area(quad), key) for key, quad in zip(self._keys, self._quads, strict=True) if _inside(quad, point, reach)
+        ]
+        return min(found)[1] if found else ""
+
     # canvas → session
+
+    def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
+        """A press on an outline chooses it, whatever layer is active, unless the user is drawing in another one."""
+        active = viewer.layers.selection.active
+        drawing = active is not None and active is not self.layer and str(active.mode) not in _IDLE
+        if self.listening and not drawing and active is not self.layer and self.there and self.layer.visible:
+            key = self.under(event.position)
+            if key:
+                self.select(key)  # before napari hands the press to the active layer, so that it can be dragged at once
+                self.chosen(key)
+        yield
 
     def _quad(self, index: int) -> Quad | None:
         """What the user made of an outline, in its picture's pixels."""
@@ -214,7 +247,7 @@ class Outlines:
             quad, key = self._quad(index), self._keys[index]
             if quad is not None and np.allclose(self.layer.data[index], self._quads[index]):
                 continue
-            movable = session.edit is not None and (key != session.source or session.edit.kind == "sticker")
+            movable = session.edit is not None and (key != session.source or session.edit.handled.kind == "sticker")
             if quad is None or not movable:
                 self._put_back()
                 self.editor.said.emit("This edit belongs to the source's pixels: correct it on the targets")
@@ -224,3 +257,22 @@ class Outlines:
                 self.editor.move_edit(quad)
             else:
                 self.editor.correct(key, quad, self.frame(key))
+
+
+def _area(quad: npt.NDArray[np.float64]) -> float:
+    y, x = quad.T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def _inside(quad: npt.NDArray[np.float64], point: npt.NDArray[np.float64], reach: float) -> bool:
+    """Whether a point is inside a quad, or nearer than `reach` to its edge."""
+    start, along = quad, np.roll(quad, -1, axis=0) - quad
+    to = point - start
+    part = np.clip((to * along).sum(1) / np.maximum((along**2).sum(1), 1e-12), 0, 1)
+    if float(np.hypot(*(to - part[:, None] * along).T).min()) <= reach:
+        return True
+    (row, column), rows, columns = point, quad[:, 0], quad[:, 1]
+    ends = np.roll(quad, -1, axis=0)
+    crosses = (rows > row) != (ends[:, 0] > row)
+    at = columns + (row - rows) / np.where(crosses, ends[:, 0] - rows, 1) * (ends[:, 1] - columns)
+    return bool(np.count_nonzero(crosses & (column < at)) % 2)

@@ -3,12 +3,11 @@
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from napari_dift_edit.tasks import Store
+from napari_dift_edit.store import Store
 
 __all__ = [
     "carry_labels",
@@ -16,11 +15,13 @@ __all__ = [
     "export",
     "export_frame",
     "folder",
+    "found_again",
     "save_annotations",
     "save_edit",
     "save_picture",
     "transform_of",
     "write_job",
+    "write_manifest",
 ]
 
 
@@ -37,7 +38,41 @@ def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
     return MatrixTransform(cv2.getPerspectiveTransform(np.float32(edit.quad), np.float32(corners)).astype(np.float64))
 
 
-def folder(store: "Store", *, path: str, leave_out: list[str]) -> Iterator[Any]:
+def found_again(
+    store: Store,
+    source: Any,
+    edit: Any,
+    target: Any,
+    *,
+    place: dict[str, Any],
+    model: dict[str, str],
+    settings: dict[str, Any],
+) -> Any:
+    """The transform of a known place (``quad``, ``transform``, ``by_hand``, ``pins``).
+
+    In a session that was read back the same settings find the same one again.
+    """
+    if place["by_hand"] or place["transform"]:
+        return transform_of(edit, place["quad"], place["transform"])
+    from dift_edit.placement.placement import locate
+
+    options = {name: value for name, value in settings.items() if name in ("engine", "mirror", "seed")}
+    if place["pins"]:
+        options["pins"] = place["pins"]
+    return locate(source, edit.quad, target, featurizer=store.featurizer(model), **options).transform
+
+
+def write_manifest(store: Store, *, path: str, rows: list[dict[str, Any]]) -> Iterator[Any]:
+    """Write the rows of a manifest, as ``dift-edit propagate`` does."""
+    with store.loading():
+        from dift_edit.atomic_files import write_text
+        from dift_edit.results.manifest import Row, manifest_jsonl
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_text(Path(path), manifest_jsonl(Row(**row) for row in rows).decode())
+    yield path
+
+
+def folder(store: Store, *, path: str, leave_out: list[str]) -> Iterator[Any]:
     """The picture files of a folder."""
     with store.loading():
         from dift_edit.targets.collect import collect_targets
@@ -45,7 +80,7 @@ def folder(store: "Store", *, path: str, leave_out: list[str]) -> Iterator[Any]:
 
 
 def export(
-    store: "Store",
+    store: Store,
     *,
     source: str,
     edit: dict[str, Any],
@@ -58,10 +93,15 @@ def export(
     pins: list[Any],
     file: str,
     output: str,
+    values: str = "",
+    limits: tuple[float, float] | None = None,
 ) -> Iterator[Any]:
-    """Write one target with the edit; with its file's depth and metadata, where it still has that file's pixels."""
+    """Write one target with the edit; with its file's depth and metadata, where it still has that file's pixels.
+
+    With the key of the layer's own `values`, and the contrast `limits` that it is shown with, the picture gets those
+    values back, and the edit is put into their range.
+    """
     from dift_edit.imaging import save_image
-    from dift_edit.placement.placement import locate
 
     image, _, picture = store.need(source, edit["picture"], target)
     if file:
@@ -69,18 +109,32 @@ def export(
         if loaded.size == picture.size and np.array_equal(np.asarray(loaded.to_pil()), np.asarray(picture.to_pil())):
             picture = loaded
     made = store.edit(edit, image)
-    if by_hand or transform:
-        found = transform_of(made, quad, transform)
-    else:  # a session that was read back: the same settings find the same place
-        options = {name: value for name, value in settings.items() if name in ("engine", "mirror", "seed")}
-        if pins:
-            options["pins"] = pins
-        found = locate(image, made.quad, picture, featurizer=store.featurizer(model), **options).transform
+    place = {"quad": quad, "transform": transform, "by_hand": by_hand, "pins": pins}
+    found = found_again(store, image, made, picture, place=place, model=model, settings=settings)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    yield str(save_image(made.apply(picture, found, source=image), output))
+    done = made.apply(picture, found, source=image)
+    if limits is not None:
+        done = _with_values(picture, done, store.need(values)[0], limits)
+    yield str(save_image(done, output))
 
 
-def export_frame(store: "Store", *, picture: str, crop: tuple[int, int, Any] | None, output: str) -> Iterator[Any]:
+def _with_values(before: Any, after: Any, own: Any, limits: tuple[float, float]) -> Any:
+    """The picture `after`, with the layer's own values where the edit set nothing.
+
+    What an edit set counts as changed even where it equals what was there: eight bits hide differences of sixteen.
+    """
+    from dift_edit import as_image
+
+    low, high = limits
+    changed = (before.pixels != after.pixels).any(axis=2, keepdims=True)
+    if after.written is not None:
+        changed |= after.written[..., None]
+    edited = np.round(low + after.pixels.astype(np.float64) / after.full_scale * (high - low))
+    pixels = np.where(changed, edited.clip(0, own.full_scale), own.pixels).astype(own.pixels.dtype)
+    return as_image(pixels)
+
+
+def export_frame(store: Store, *, picture: str, crop: tuple[int, int, Any] | None, output: str) -> Iterator[Any]:
     """Write one frame of a stack, with what the edit changed in it, ``(x, y, (h, w, 4) uint8)`` or None."""
     from dift_edit import as_image
     from dift_edit.imaging import save_image
@@ -97,7 +151,7 @@ def export_frame(store: "Store", *, picture: str, crop: tuple[int, int, Any] | N
     yield str(save_image(image, output))
 
 
-def save_edit(store: "Store", *, source: str, edit: dict[str, Any], output: str) -> Iterator[Any]:
+def save_edit(store: Store, *, source: str, edit: dict[str, Any], output: str) -> Iterator[Any]:
     """Write an edit as the file that a recipe names."""
     from dift_edit.edits import save_edit
 
@@ -107,7 +161,7 @@ def save_edit(store: "Store", *, source: str, edit: dict[str, Any], output: str)
 
 
 def save_annotations(
-    store: "Store", *, label: str, polygons: list[Any], points: Any, labels: Any, output: str
+    store: Store, *, label: str, polygons: list[Any], points: Any, labels: Any, output: str
 ) -> Iterator[Any]:
     """Write annotations of the source, (N, 2) points each or an (H, W) picture of labels, as an edit of a recipe."""
     with store.loading():
@@ -121,7 +175,7 @@ def save_annotations(
     yield str(save_edit(layer, output))
 
 
-def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:
+def save_picture(store: Store, *, picture: str, output: str) -> Iterator[Any]:
     """Write a picture as it is."""
     from dift_edit.imaging import save_image
 
@@ -130,7 +184,7 @@ def save_picture(store: "Store", *, picture: str, output: str) -> Iterator[Any]:
     yield str(save_image(image, output))
 
 
-def write_job(store: "Store", *, path: str, job: dict[str, Any]) -> Iterator[Any]:
+def write_job(store: Store, *, path: str, job: dict[str, Any]) -> Iterator[Any]:
     """Write the recipe that ``dift-edit run`` reads."""
     with store.loading():
         from dift_edit.job.recipe import Job, save_job
@@ -141,7 +195,7 @@ def write_job(store: "Store", *, path: str, job: dict[str, Any]) -> Iterator[Any
 
 
 def carry_points(
-    store: "Store", *, source: str, edit: dict[str, Any], quad: Any, transform: bytes, points: Any
+    store: Store, *, source: str, edit: dict[str, Any], quad: Any, transform: bytes, points: Any
 ) -> Iterator[Any]:
     """Points of the source as they lie in a target."""
     image, _ = store.need(source, edit["picture"])
@@ -149,20 +203,20 @@ def carry_points(
 
 
 def carry_labels(
-    store: "Store",
+    store: Store,
     *,
     source: str,
     edit: dict[str, Any],
     quad: Any,
     transform: bytes,
     labels: Any,
-    size: tuple[int, int],
+    target: str,
 ) -> Iterator[Any]:
     """A label picture of the source as it lies in a target: its corner and its labels."""
     from dift_edit.rendering.warp import warp_layer
 
-    image, _ = store.need(source, edit["picture"])
+    image, _, picture = store.need(source, edit["picture"], target)
     found = transform_of(store.edit(edit, image), quad, transform)
-    warped = warp_layer(labels.astype(np.float32)[..., None], found, size, resampling="nearest")
+    warped = warp_layer(labels.astype(np.float32)[..., None], found, picture.size, resampling="nearest")
     left, top, _, _ = warped.box
     yield {"x": left, "y": top, "labels": np.rint(warped.values[..., 0]).astype(labels.dtype)}

@@ -2,6 +2,7 @@
 
 import itertools
 import weakref
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,19 @@ class Pictures:
     """
 
     def __init__(self) -> None:
+        self.shown: Callable[[Any], bool] = lambda _: True
+        self._staged: tuple[str, Any] = ("", None)
         self._layers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._revisions: dict[str, int] = {}
         self._arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {}
+        self._array_keys: dict[int, str] = {}
         self._thumbnails: dict[str, npt.NDArray[np.uint8]] = {}
 
     def key(self, layer: Any, frame: int | None = None) -> str:
         """The key of a layer, or of one frame of it."""
+        if layer is self._staged[1]:
+            return self._staged[0]
         known = self._keys.get(layer)
         if known is None:
             known = f"layer-{next(_numbers)}"
@@ -49,14 +55,31 @@ class Pictures:
         self._revisions[key] += 1
 
     def add(self, pixels: npt.NDArray[Any], name: str) -> str:
-        """Keep an array; returns its key."""
+        """Keep an array; returns its key, the same one for the same array."""
+        known = self._array_keys.get(id(pixels))
+        if known is not None:
+            return known
         key = f"array-{next(_numbers)}"
         self._arrays[key] = (name, pixels)
+        self._array_keys[id(pixels)] = key  # the array is kept, so that no other one gets its id
         return key
 
     def layer(self, key: str) -> Any:
-        """The layer of a key, or None when it is no layer or the layer is gone."""
+        """The layer of a key, or None when it is no layer or the layer is gone; of a file the one that shows it now."""
+        if key.startswith("file:"):
+            return self._staged[1] if key == self._staged[0] else None
         return self._layers.get(key.split("#", maxsplit=1)[0])
+
+    def stage(self, key: str, layer: Any) -> None:
+        """A file is shown in a layer now; an empty key for none."""
+        self._staged = (key, layer)
+
+    def here(self, key: str) -> bool:
+        """Whether a picture can be read: a layer that is in the viewer, an array, or a file."""
+        if key.startswith("file:") or key in self._arrays:
+            return True
+        layer = self.layer(key)
+        return layer is not None and self.shown(layer)
 
     def frames(self, key: str) -> list[str]:
         """Keys of the frames of a stack; empty for a single picture."""
@@ -103,11 +126,14 @@ class Pictures:
     def pixels(self, content: str) -> npt.NDArray[Any]:
         """The pixels of a key or content key; for worker threads, as lazy layers are computed here.
 
+        A content key with ``!values`` at its end means the layer's own values, not stretched by its contrast limits.
+
         Raises
         ------
         DiftEditError
             If the layer is gone.
         """
+        content, _, own = content.partition("!")
         key = content if content.startswith("file:") else content.split("@", maxsplit=1)[0]
         if key in self._arrays:
             return self._arrays[key][1]
@@ -115,7 +141,7 @@ class Pictures:
         if layer is None:
             raise DiftEditError("A layer that is needed was removed from the viewer: choose another one.")
         frame = int(key.split("#")[1]) if "#" in key else None
-        return np.asarray(glue.read_pixels(layer, frame))
+        return glue.read_values(layer, frame) if own else np.asarray(glue.read_pixels(layer, frame))
 
 
 @lru_cache(maxsize=4096)

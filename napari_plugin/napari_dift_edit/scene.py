@@ -1,7 +1,7 @@
 """The session on the canvas: the edited part of every picture as a layer on it, and the outlines."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ from napari.layers import Image
 from qtpy.QtCore import QTimer
 
 from napari_dift_edit import layers as glue
+from napari_dift_edit.annotations import make_layer
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.outlines import Outlines
-from napari_dift_edit.state import Crop, Session
+from napari_dift_edit.state import Carried, Crop, Session
 
 __all__ = ["Scene"]
 
@@ -38,13 +39,18 @@ class Scene:
         self.viewer = viewer
         self.editor = editor
         self.results: dict[str, Any] = {}
+        self.annotations: dict[Carried, Any] = {}
         self.opacity = 1.0
         self.after = True
         self.ours = False
         self.handles = Outlines(viewer, editor, self)
         self._watched: set[str] = set()
+        self._choose = ""
+        self._spare: Any = None
+        editor.pictures.shown = lambda layer: layer in viewer.layers
         self._drawn: dict[str, Crop] = {}
         self._leaving: list[Any] = []
+        self.followers: list[Callable[[str, Any], None]] = []
         self._turn = QTimer()
         self._turn.setSingleShot(True)
         self._turn.setInterval(0)
@@ -59,7 +65,14 @@ class Scene:
         self.editor.changed.disconnect(self.show)
         self.viewer.layers.events.removed.disconnect(self._removed)
         self.viewer.dims.events.current_step.disconnect(self._stepped)
-        for layer in (self.handles.layer, *self.results.values(), *self._leaving):
+        self.handles.close()
+        for layer in (
+            self.handles.layer,
+            *self.results.values(),
+            *self.annotations.values(),
+            *self._leaving,
+            self._spare,
+        ):
             self._take_away(layer)
 
     @property
@@ -102,6 +115,9 @@ class Scene:
             for key in [key for key in self.results if key not in wanted]:
                 self.drop(self.results.pop(key))
                 self._drawn.pop(key, None)
+            there = {each for each in session.carried if self.layer(each.target) is not None}
+            for carried in [each for each in self.annotations if each not in there]:
+                self.drop(self.annotations.pop(carried))
             for key, (layer, crop) in wanted.items():
                 if crop is not None and key in self.results:
                     self._put(key, layer, crop)
@@ -112,18 +128,34 @@ class Scene:
 
     def _go_on(self) -> None:
         """Do one thing that is left, and come back while there is more."""
-        session = self.editor.session
+        session, chosen = self.editor.session, ""
         with self.quietly():
             if self._leaving:
                 self._take_away(self._leaving.pop())
                 self._turn.start()
-            elif self._make_one(session) or self.handles.show(session):
+            elif self._make_one(session) or self._make_annotation(session) or self.handles.show(session):
                 self._turn.start()
+            else:
+                chosen, self._choose = self._choose, ""
+        if chosen:  # outside, as `quietly` keeps what is selected
+            self.handles.select(chosen)
 
     def _make_one(self, session: Session) -> bool:
         for key, (layer, crop) in self._wanted(session).items():
             if crop is not None and key not in self.results:
                 self._put(key, layer, crop)
+                return True
+        return False
+
+    def _make_annotation(self, session: Session) -> bool:
+        for carried in session.carried:
+            layer = self.layer(carried.target)
+            if layer is not None and carried not in self.annotations:
+                made = make_layer(carried, layer)
+                made.metadata["dift-edit"] = {"result of": carried.target}
+                self.annotations[carried] = made
+                self.watch(carried.target, layer)
+                self.insert_above(self.results.get(carried.target, layer), made)
                 return True
         return False
 
@@ -140,9 +172,17 @@ class Scene:
             wanted[session.source] = (source, None)
         for key, result in session.results.items():
             layer = self.layer(key)
-            if layer is not None and result.shown and (result.overlay or key in self.results):
-                wanted[key] = (layer, result.overlay)
+            overlay = result.overlay or self.editor.crop(key)
+            if layer is not None and result.shown and (overlay or key in self.results):
+                wanted[key] = (layer, overlay)
         return wanted
+
+    def hand_over(self, old: str, new: str) -> None:
+        """Keep the layer of one file's edit for the next file that has one: making one anew takes napari long."""
+        if old and old != new and old in self.results:
+            self._spare = self.results.pop(old)
+            self._spare.visible = False
+            self._drawn.pop(old, None)
 
     def _put(self, key: str, layer: Any, crop: Crop) -> None:
         """Show the edited part of one picture."""
@@ -154,13 +194,22 @@ class Scene:
 
     def _show_pixels(self, key: str, layer: Any, pixels: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
         shown = self.results.get(key)
+        if shown is None and key.startswith("file:") and self._spare in self.viewer.layers:
+            shown, self._spare = self._spare, None
+            shown.name = f"{self.editor.pictures.name(key)} · edited"
+            shown.metadata["dift-edit"] = {"result of": key}
+            self.results[key] = shown
         if shown is not None:
             if shown.data is not pixels:
                 shown.data = pixels
             shown.affine = affine
+            shown.visible = self.after
             return
         name = f"{self.editor.pictures.name(key)} · edited"
-        shown = Image(pixels, rgb=True, affine=affine, name=name, opacity=self.opacity, visible=self.after)
+        units = glue.units(layer) if pixels.ndim == 3 else {}
+        shown = Image(
+            pixels, rgb=True, affine=affine, name=name, opacity=self.opacity, visible=self.after, **units
+        )  # fmt: skip
         shown.metadata["dift-edit"] = {"result of": key}
         self.results[key] = shown
         self.insert_above(layer, shown)
@@ -209,6 +258,11 @@ class Scene:
         if self.ours:
             return
         layer = event.value
+        for carried, shown in list(self.annotations.items()):
+            if shown is layer:
+                del self.annotations[carried]
+                self.editor.drop_carried(carried)
+                return
         for key, shown in list(self.results.items()):
             if shown is layer:
                 del self.results[key]
@@ -234,6 +288,12 @@ class Scene:
         shown, crop = self.results.get(key), self._drawn.get(key)
         if shown is not None and crop is not None:
             shown.affine = glue.patch_affine(layer, crop.x, crop.y, flat=crop.pixels.ndim == 3)
+        with self.quietly():
+            for carried, shown in self.annotations.items():
+                if carried.target == key:
+                    shown.affine = glue.patch_affine(layer, *carried.corner)
+            for follow in self.followers:
+                follow(key, layer)
         self._turn.start()
 
     # looks
@@ -250,6 +310,11 @@ class Scene:
         for layer in self.results.values():
             layer.visible = after
 
+    def select_soon(self, key: str) -> None:
+        """Select the outline of one picture as soon as it is on the canvas."""
+        self._choose = key
+        self._turn.start()
+
     def select(self, key: str) -> None:
         """Select the outline of one picture, so that its handles are there to drag."""
         with self.quietly():
@@ -257,11 +322,18 @@ class Scene:
         self.handles.select(key)
 
     def look_at(self, key: str) -> None:
-        """Centre the camera on one picture."""
+        """Fit one picture into the canvas."""
+        layer = self.layer(key)
+        if layer is not None:
+            glue.look_at(self.viewer, *glue.world_box(layer))
+
+    def look_at_point(self, key: str, point: Any) -> None:
+        """Show the surroundings of one (x, y) of a picture, a third of it across."""
         layer = self.layer(key)
         if layer is not None:
             low, high = glue.world_box(layer)
-            glue.camera(self.viewer).center = (0.0, *((low + high) / 2))
+            middle, half = glue.to_world(layer, [point])[0], (high - low) / 6
+            glue.look_at(self.viewer, middle - half, middle + half)
 
 
 @contextmanager

@@ -8,20 +8,21 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from dift_edit.atomic_files import parse_json, write_text
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.keep import Step, free_name, run_steps
-from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Pin, Quad, Result, Session, stack_crops
+from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Part, Pin, Quad, Result, Session, stack_crops
 
-__all__ = ["open_session", "save_session"]
+__all__ = ["Autosave", "open_session", "save_session"]
 
-VERSION = 1
+VERSION = 2
 _PLAIN = {
     "status": str, "reason": str, "confidence": float, "mirrored": bool, "engine": str, "seconds": float,
-    "by_hand": bool, "stale": bool, "review": str, "output": str,
+    "by_hand": bool, "made_with": str, "edit_changed": bool, "model_changed": bool, "review": str,
 }  # fmt: skip
 
 
@@ -40,6 +41,19 @@ def save_session(editor: Editor, folder: Path) -> None:
     DiftEditError
         If something else is running.
     """
+    data, steps = _described(editor, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(data, indent=1)
+
+    def finish(_: list[Any]) -> None:
+        write_text(folder / "session.json", text)
+        editor.said.emit(f"Session saved in {folder}")
+
+    run_steps(editor, "dift-edit: save session", steps, finish)
+
+
+def _described(editor: Editor, folder: Path) -> tuple[dict[str, Any], list[Step]]:
+    """What ``session.json`` says, and the pictures that have to be written beside it."""
     session, steps = editor.session, list[Step]()
     taken = {"edit.png"}
 
@@ -48,7 +62,10 @@ def save_session(editor: Editor, folder: Path) -> None:
         return file
 
     def picture(key: str) -> dict[str, Any]:
-        """A picture, or a stack as one file for each frame."""
+        """A picture, or a stack as one file for each frame; a file of a folder as its path."""
+        if key.startswith("file:"):
+            path = key.removeprefix("file:")
+            return {"name": Path(path).name, "world": None, "file": path, "folder": editor.asker.outputs.get(key, "")}
         layer, frames = editor.pictures.layer(key), editor.pictures.frames(key)
         entry = {"name": editor.pictures.name(key), "world": None if layer is None else glue.matrix(layer).tolist()}
         if frames:
@@ -75,6 +92,10 @@ def save_session(editor: Editor, folder: Path) -> None:
         plain = {name: getattr(found, name) for name in _PLAIN}
         return {**plain, "quad": found.quad, "track": found.track, "crops": crops}
 
+    def spec(edit: EditSpec, file: str) -> dict[str, Any]:
+        return {"kind": edit.kind, "name": edit.name, "path": edit.path, "quad": edit.quad,
+                "options": dict(edit.options), "file": save(edit.picture, file)}  # fmt: skip
+
     base, _, frame = session.source.partition("#")
     data: dict[str, Any] = {
         "version": VERSION, "edit": None, "model": editor.settings.message(), "transfer": editor.settings.transfer,
@@ -91,20 +112,82 @@ def save_session(editor: Editor, folder: Path) -> None:
         ],
     }  # fmt: skip
     if session.edit is not None:
-        edit = session.edit
-        data["edit"] = {"kind": edit.kind, "name": edit.name, "path": edit.path, "quad": edit.quad,
-                        "options": dict(edit.options), "file": save(edit.picture, "edit.png")}  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data, indent=1)
-
-    def finish(_: list[Any]) -> None:
-        write_text(folder / "session.json", text)
-        editor.said.emit(f"Session saved in {folder}")
-
-    run_steps(editor, "dift-edit: save session", steps or [("models", {})], finish)
+        parts = [
+            {**spec(part.edit, f"edit-{number}.png"), "opacity": part.opacity, "visible": part.visible}
+            for number, part in enumerate(session.edit.parts)
+        ]
+        data["edit"] = {**spec(session.edit, "edit.png"), "parts": parts, "active": session.edit.active}
+    return data, steps
 
 
-def open_session(editor: Editor, folder: Path, add_layer: Callable[..., Any]) -> None:
+class Autosave:
+    """Keeps the work on a folder of photos as a session beside its results, so that a closed window costs nothing.
+
+    Parameters
+    ----------
+    editor : Editor
+        Has the session; it is written a moment after each change.
+    roots : list of str
+        Folders of results; the session lies in ``.dift-edit/session`` of the first one.
+    """
+
+    def __init__(self, editor: Editor, roots: list[str]) -> None:
+        self.editor = editor
+        self.roots = roots
+        self._saved: dict[str, str] = {}
+        self._mine: set[Path] = set()
+        self._turn = QTimer()
+        self._turn.setSingleShot(True)
+        self._turn.setInterval(1500)
+        self._turn.timeout.connect(self.write)
+        editor.changed.connect(self._later)
+        editor.result_changed.connect(self._later)
+
+    @staticmethod
+    def place(root: str | Path) -> Path:
+        """Where the session of a folder of results lies."""
+        return Path(root) / ".dift-edit" / "session"
+
+    def adopt(self, folder: Path) -> None:
+        """Go on with the session of a folder; one that was not adopted is kept beside the new one."""
+        self._mine.add(folder)
+
+    def close(self) -> None:
+        """Write what is not written yet, and follow no longer."""
+        self.editor.changed.disconnect(self._later)
+        self.editor.result_changed.disconnect(self._later)
+        if self._turn.isActive():
+            self._turn.stop()
+            self.write()
+
+    def _later(self, _: Any = None) -> None:
+        if self.roots and self.editor.session.results and not self._turn.isActive():
+            self._turn.start()
+
+    def write(self) -> None:
+        """Write the session now; pictures that were written already are not written again."""
+        folder = self.place(self.roots[0])
+        data, steps = _described(self.editor, folder)
+        try:
+            if folder not in self._mine and (folder / "session.json").exists():
+                others = (folder.with_name(f"{folder.name}-{number}") for number in range(1, 10_000))
+                folder.rename(next(each for each in others if not each.exists()))
+            self._mine.add(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "session.json", json.dumps(data))
+        except OSError as error:
+            self.editor.said.emit(f"The work cannot be kept in {folder} ({error.strerror}): save the session elsewhere")
+            return
+        for name, arguments in steps:
+            output = arguments["output"]
+            if self._saved.get(output) != arguments["picture"]:
+                self._saved[output] = arguments["picture"]
+                self.editor.ask_aside(name, lambda _: None, **arguments)
+
+
+def open_session(
+    editor: Editor, folder: Path, add_layer: Callable[..., Any], then: Callable[[], None] = lambda: None
+) -> None:
     """Read a session; its pictures become layers.
 
     Parameters
@@ -116,6 +199,8 @@ def open_session(editor: Editor, folder: Path, add_layer: Callable[..., Any]) ->
     add_layer : callable
         Puts pixels into the viewer, given a name, a file or an empty string, and a matrix to the world or None;
         returns the layer.
+    then : callable
+        Called when the session is there.
 
     Raises
     ------
@@ -128,8 +213,9 @@ def open_session(editor: Editor, folder: Path, add_layer: Callable[..., Any]) ->
 
     def finish(answers: list[Any]) -> None:
         kept.restore(editor, dict(zip(files, answers, strict=True)), add_layer)
+        then()
 
-    run_steps(editor, "dift-edit: open session", steps or [("models", {})], finish)
+    run_steps(editor, "dift-edit: open session", steps, finish)
 
 
 @dataclass
@@ -138,15 +224,18 @@ class _Picture:
     files: list[str]
     world: Any
     stack: bool
+    folder: str | None = None
 
     @classmethod
     def parsed(cls, row: dict[str, Any]) -> "_Picture":
+        """`folder` is where the result of a file goes that is no layer; None for layers."""
         world = None if row["world"] is None else np.array(row["world"], dtype=np.float64)
         stack = "frames" in row
         size = 4 if stack else 3
         if world is not None and (world.shape != (size, size) or not np.isfinite(world).all()):
             raise ValueError("world is no matrix")
-        return cls(str(row["name"]), list(map(str, row["frames"] if stack else [row["file"]])), world, stack)
+        files = list(map(str, row["frames"] if stack else [row["file"]]))
+        return cls(str(row["name"]), files, world, stack, None if "folder" not in row else str(row["folder"]))
 
     def open(self, pixels: dict[str, Any], add_layer: Callable[..., Any]) -> Any:
         content = np.stack([pixels[file] for file in self.files]) if self.stack else pixels[self.files[0]]
@@ -202,13 +291,8 @@ class _Kept:
         targets = [_Target.parsed(row) for row in data["targets"]]
         edit, number, frame = data["edit"], data["source target"], data["source frame"]
         if edit is not None:
-            edit = {
-                "kind": str(edit["kind"]), "name": str(edit["name"]), "path": str(edit["path"]),
-                "quad": _quad(edit["quad"]) if edit["quad"] else (), "options": dict(edit["options"]),
-                "file": str(edit["file"]),
-            }  # fmt: skip
-            if edit["kind"] not in EDIT_KINDS:
-                raise ValueError(f"unknown kind of edit {edit['kind']!r}")
+            parts = [(_spec(part), float(part["opacity"]), bool(part["visible"])) for part in edit["parts"]]
+            edit = {**_spec(edit), "parts": parts, "active": int(edit["active"])}
         if number is not None:
             targets[int(number)]
         source = None if data["source"] is None else _Picture.parsed(data["source"])
@@ -218,14 +302,33 @@ class _Kept:
     @property
     def files(self) -> list[str]:
         pictures = [target.picture for target in self.targets] + ([self.source] if self.source else [])
-        files = [file for picture in pictures for file in picture.files]
+        files = [file for picture in pictures if picture.folder is None for file in picture.files]
         files += [file for target in self.targets for *_, file in target.crops]
-        return files + ([self.edit["file"]] if self.edit else [])
+        if self.edit:
+            files += [self.edit["file"], *(part["file"] for part, _, _ in self.edit["parts"])]
+        return files
+
+    def _open_source(self, editor: Editor, pixels: dict[str, Any], add_layer: Callable[..., Any]) -> Any:
+        """The source's layer: the one that is open, where it shows the same picture."""
+        if self.source is None:
+            return None
+        now = editor.pictures.layer(editor.session.source)
+        same = now is not None and editor.pictures.here(editor.session.source) and not self.source.stack
+        if same and np.array_equal(glue.read_values(now), pixels[self.source.files[0]]):
+            return now
+        return self.source.open(pixels, add_layer)
 
     def restore(self, editor: Editor, pixels: dict[str, Any], add_layer: Callable[..., Any]) -> None:
-        layer = self.source.open(pixels, add_layer) if self.source else None
-        opened = [target.picture.open(pixels, add_layer) for target in self.targets]
-        keys = [editor.pictures.key(each) for each in opened]
+        layer = self._open_source(editor, pixels, add_layer)
+        opened = [
+            None if target.picture.folder is not None else target.picture.open(pixels, add_layer)
+            for target in self.targets
+        ]
+        keys = []
+        for target, each in zip(self.targets, opened, strict=True):
+            keys.append(f"file:{target.picture.files[0]}" if each is None else editor.pictures.key(each))
+            if target.picture.folder:
+                editor.asker.outputs[keys[-1]] = target.picture.folder
         if self.source_target is not None:
             layer = opened[self.source_target]
         source = "" if layer is None else editor.pictures.key(layer, self.source_frame)
@@ -233,9 +336,13 @@ class _Kept:
         results = {key: found for key, target in rows if (found := target.found(pixels)) is not None}
         edit = None
         if self.edit is not None:
-            given = dict(self.edit)
-            file = given.pop("file")
-            edit = EditSpec(picture=editor.pictures.add(pixels[file], given["name"]), **given)
+
+            def made(given: dict[str, Any], **more: Any) -> EditSpec:
+                plain = {name: value for name, value in given.items() if name not in ("file", "parts", "active")}
+                return EditSpec(picture=editor.pictures.add(pixels[given["file"]], given["name"]), **plain, **more)
+
+            parts = tuple(Part(made(given), opacity, visible) for given, opacity, visible in self.edit["parts"])
+            edit = made(self.edit, parts=parts, active=self.edit["active"])
         editor.settings.transfer = dict(self.transfer)
         editor.settings.model, editor.settings.device = self.model["name"], self.model["device"]
         editor.restore(Session(
@@ -243,6 +350,17 @@ class _Kept:
             pins=MappingProxyType({key: target.pins for key, target in rows}),
             keyframes=MappingProxyType({key: target.keyframes for key, target in rows if target.keyframes}),
         ))  # fmt: skip
+        editor.settings_changed()
+
+
+def _spec(value: dict[str, Any]) -> dict[str, Any]:
+    if value["kind"] not in EDIT_KINDS:
+        raise ValueError(f"unknown kind of edit {value['kind']!r}")
+    return {
+        "kind": str(value["kind"]), "name": str(value["name"]), "path": str(value["path"]),
+        "quad": _quad(value["quad"]) if value["quad"] else (), "options": dict(value["options"]),
+        "file": str(value["file"]),
+    }  # fmt: skip
 
 
 def _point(value: Any) -> tuple[float, float]:

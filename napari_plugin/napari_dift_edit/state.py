@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EDIT_KINDS", "Crop", "EditSpec", "Pin", "Quad", "Result", "Session", "stack_crops"]
+__all__ = ["EDIT_KINDS", "Carried", "Crop", "EditSpec", "Part", "Pin", "Quad", "Result", "Session", "stack_crops"]
 
 Quad = tuple[tuple[float, float], ...]
 """Four (x, y): top left, top right, bottom right, bottom left of the edit."""
@@ -23,6 +23,7 @@ EDIT_KINDS = {
     "recolour": "Recolour",
     "redact": "Redaction",
     "erase": "Erasure",
+    "layers": "Several edits",
 }
 """Kind of edit → how the user reads it."""
 
@@ -45,6 +46,10 @@ class EditSpec:
         The file that it came from, or empty.
     options : mapping
         Settings of a recolouring or redaction.
+    parts : tuple of Part
+        Of "layers": the edits, the lowest first.
+    active : int
+        Of "layers": which part's handles are on the source.
     """
 
     kind: str
@@ -53,10 +58,45 @@ class EditSpec:
     name: str
     path: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    parts: "tuple[Part, ...]" = ()
+    active: int = 0
 
     def message(self) -> dict[str, Any]:
-        """As the engine reads it."""
-        return {"kind": self.kind, "picture": self.picture, "quad": self.quad, "options": dict(self.options)}
+        """As the engine reads it; parts that are not visible are left out."""
+        parts = [(part.edit.message(), part.opacity) for part in self.parts if part.visible]
+        return {
+            "kind": self.kind, "picture": self.picture, "quad": self.quad, "options": dict(self.options),
+            "parts": parts,
+        }  # fmt: skip
+
+    @property
+    def as_parts(self) -> "tuple[Part, ...]":
+        """The edit as layers: its parts, or itself."""
+        return self.parts or (Part(self),)
+
+    @property
+    def handled(self) -> "EditSpec":
+        """The edit whose place is dragged on the source: itself, or the active part."""
+        return self.parts[min(self.active, len(self.parts) - 1)].edit if self.parts else self
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One of several edits.
+
+    Attributes
+    ----------
+    edit : EditSpec
+        A single one.
+    opacity : float
+        In [0, 1].
+    visible : bool
+        Whether it is put on.
+    """
+
+    edit: EditSpec
+    opacity: float = 1.0
+    visible: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +145,12 @@ class Result:
         The engine's transform, which only the engine can read; empty when the quad says it all.
     by_hand : bool
         The user moved it.
+    made_with : str
+        `Settings.fingerprint` of what found the place; empty where it was made by hand.
+    edit_changed, model_changed : bool
+        The edit or source, or the model or its settings, are other ones since.
     review : str
         "", "accepted" or "rejected".
-    output : str
-        The file that was written, for targets in a folder.
     track : tuple of (Quad, confidence)
         For a stack: where the edit lies in each frame, and how sure that is.
     stack : Crop or None
@@ -125,9 +167,10 @@ class Result:
     crops: tuple[Crop, ...] = ()
     transform: bytes = b""
     by_hand: bool = False
-    stale: bool = False
+    made_with: str = ""
+    edit_changed: bool = False
+    model_changed: bool = False
     review: str = ""
-    output: str = ""
     track: tuple[tuple[Quad, float], ...] = ()
     stack: Crop | None = None
 
@@ -142,6 +185,16 @@ class Result:
         return bool(self.track)
 
     @property
+    def stale(self) -> bool:
+        """Whether it was made with another edit, source, model or setting than those that hold now."""
+        return self.edit_changed or self.model_changed
+
+    @property
+    def decided(self) -> bool:
+        """Whether the user accepted, rejected or placed it."""
+        return bool(self.review) or self.by_hand
+
+    @property
     def shown(self) -> bool:
         """Whether the edit is seen in the target."""
         if self.review:
@@ -152,6 +205,38 @@ class Result:
     def doubtful(self) -> bool:
         """Whether the user should look at it."""
         return not self.review and not self.by_hand and self.status != "applied"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Carried:
+    """Annotations of the source as they lie in one target.
+
+    Attributes
+    ----------
+    layer, target : str
+        Keys of the layer on the source and of the picture that has these.
+    name : str
+        How the user reads it.
+    kind : str
+        "points", "shapes" or "labels".
+    data : tuple of ndarray
+        (N, 2) points (x, y) of each shape, or of all points, in target pixels; or one (h, w) array of labels.
+    corner : (float, float)
+        For labels: (x, y) of their first pixel in the target.
+    confidence : tuple of float, optional
+        For landmarks that were matched one by one: of each, in [0, 1].
+    looks : mapping
+        Options of the napari layer, sizes in pixels.
+    """
+
+    layer: str
+    target: str
+    name: str
+    kind: str
+    data: tuple[npt.NDArray[Any], ...]
+    corner: tuple[float, float] = (0, 0)
+    confidence: tuple[float, ...] | None = None
+    looks: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,6 +257,8 @@ class Session:
         The edit on the source.
     keyframes : mapping
         By stack: frame → where the user put the edit there.
+    carried : tuple of Carried
+        Annotations that went along.
     """
 
     source: str = ""
@@ -181,6 +268,7 @@ class Session:
     pins: Mapping[str, tuple[Pin, ...]] = field(default_factory=lambda: MappingProxyType({}))
     preview: Crop | None = None
     keyframes: Mapping[str, Mapping[int, Quad]] = field(default_factory=lambda: MappingProxyType({}))
+    carried: tuple[Carried, ...] = ()
 
     def with_result(self, key: str, result: Result | None) -> "Session":
         """The session with one result set, or dropped."""
@@ -191,9 +279,26 @@ class Session:
             results[key] = result
         return replace(self, results=MappingProxyType(results))
 
+    def kept(self, key: str) -> bool:
+        """Whether the user had a hand in a target's result, so that only an explicit wish replaces it."""
+        result = self.results.get(key)
+        return result is not None and (result.decided or bool(self.pins.get(key)))
+
+    def taking(self, key: str, result: Result) -> "Session":
+        """The session with what was found for one target; a failure never replaces what was found before."""
+        before = self.results.get(key)
+        if result.status == "failed" and before is not None and before.status != "failed":
+            result = replace(before, reason=f"Kept from before, as placing it again failed: {result.reason}")
+        return self.with_result(key, result)
+
     def with_pins(self, key: str, pins: tuple[Pin, ...]) -> "Session":
         """The session with the pins of one target."""
         return replace(self, pins=MappingProxyType({**self.pins, key: pins}))
+
+    def with_carried(self, new: Carried) -> "Session":
+        """The session with annotations on one target, instead of older ones of the same layer there."""
+        others = (each for each in self.carried if (each.layer, each.target) != (new.layer, new.target))
+        return replace(self, carried=(*others, new))
 
     def with_keyframe(self, key: str, frame: int, quad: Quad) -> "Session":
         """The session with the edit's place in one frame of a stack."""
@@ -202,7 +307,23 @@ class Session:
 
     def stale(self) -> "Session":
         """The session after the edit or the source changed: results stay, but are marked as old."""
-        results = {key: replace(result, stale=True) for key, result in self.results.items()}
+        results = {
+            key: result if result.edit_changed else replace(result, edit_changed=True)
+            for key, result in self.results.items()
+        }
+        return replace(self, results=MappingProxyType(results))
+
+    def judged(self, fingerprint: str, known: dict[int, tuple[Result, Result]]) -> "Session":
+        """The session where results are marked that another model or setting found.
+
+        `known` has what was judged before, so that steps which share a result go on sharing it.
+        """
+        results = {}
+        for key, result in self.results.items():
+            changed = result.made_with not in ("", fingerprint)
+            if changed != result.model_changed:
+                _, result = known.setdefault(id(result), (result, replace(result, model_changed=changed)))  # noqa: PLW2901
+            results[key] = result
         return replace(self, results=MappingProxyType(results))
 
 

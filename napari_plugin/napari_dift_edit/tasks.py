@@ -1,164 +1,30 @@
 """What the engine process can be asked: thin calls of dift_edit's public functions, on plain data and arrays."""
 
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dift_edit.engine import Missing
+from napari_dift_edit.models import measure, models, ready
 from napari_dift_edit.outputs import (
     carry_labels,
     carry_points,
     export,
     export_frame,
     folder,
+    found_again,
     save_annotations,
     save_edit,
     save_picture,
     transform_of,
     write_job,
+    write_manifest,
 )
+from napari_dift_edit.store import Store
 
-__all__ = ["HANDLERS", "Store"]
-
-_PICTURE_BYTES = 1 << 30
-_MAPS = 64
-_PAIRS = 20
-
-
-class Store:
-    """What the engine remembers between questions: pictures, models, features, edits.
-
-    Parameters
-    ----------
-    loading : callable
-        Makes a context in which work is not cancelled.
-    tell : callable
-        Sends something to the asker in the middle of a step.
-    note : callable
-        Says a sentence to the user.
-    """
-
-    def __init__(
-        self,
-        loading: Callable[[], AbstractContextManager[None]],
-        tell: Callable[[Any], None],
-        note: Callable[[str], None],
-    ) -> None:
-        self.loading = loading
-        self.tell = tell
-        self.note = note
-        self._pictures: OrderedDict[str, Any] = OrderedDict()
-        self._edit: tuple[Any, Any] | None = None
-        self._featurizers: dict[tuple[str, str], Any] = {}
-        self._maps: OrderedDict[tuple[str, str], Any] = OrderedDict()
-        self._matchers: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
-
-    def put(self, key: str, pixels: Any) -> None:
-        """Remember a picture."""
-        with self.loading():
-            import dift_edit as de
-
-            self._pictures[key] = de.as_image(pixels)
-
-    def trim(self) -> None:
-        """Forget the pictures that were not used for longest, when there are too many."""
-        held = sum(image.pixels.nbytes for image in self._pictures.values())
-        while held > _PICTURE_BYTES and len(self._pictures) > 4:
-            _, old = self._pictures.popitem(last=False)
-            held -= old.pixels.nbytes
-
-    def need(self, *keys: str) -> list[Any]:
-        """Pictures by key; a key that starts with ``file:`` is read from the disk."""
-        with self.loading():
-            import dift_edit as de
-        for key in keys:
-            if key.startswith("file:"):  # read again each time: it may have changed
-                self._pictures[key] = de.load_image(key.removeprefix("file:"))
-        missing = [key for key in keys if key not in self._pictures]
-        if missing:
-            raise Missing(missing)
-        for key in keys:
-            self._pictures.move_to_end(key)
-        return [self._pictures[key] for key in keys]
-
-    def edit(self, edit: dict[str, Any], source: Any) -> Any:
-        """The dift_edit edit of a message, made on a source; the latest one is kept."""
-        (picture,) = self.need(edit["picture"])
-        known = (edit["kind"], edit["picture"], edit["quad"], sorted(edit["options"].items()), source.digest)
-        if self._edit is None or self._edit[0] != known:
-            self._edit = (known, _make_edit(edit, picture, source))
-        return self._edit[1]
-
-    def featurizer(self, model: dict[str, str]) -> Any:
-        """The featurizer of ``{"name": …, "device": …}``, loaded at its first use."""
-        name, device = model["name"], model["device"]
-        if (name, device) not in self._featurizers:
-            self.note(f"Loading the model {name} …")
-            with self.loading():
-                import dift_edit as de
-
-                self._featurizers[name, device] = _Remembering(de.load_featurizer(name, device=device), self._maps)
-        return self._featurizers[name, device]
-
-    def matcher(self, model: dict[str, str], source: str, target: str) -> Any:
-        """The `PointMatcher` of two pictures; the latest ones are kept, some 30 MB each."""
-        with self.loading():
-            from dift_edit.matching.points import PointMatcher
-
-        featurizer = self.featurizer(model)
-        first, second = self.need(source, target)
-        key = (featurizer.fingerprint, first.digest, second.digest)
-        if key not in self._matchers:
-            self._matchers[key] = PointMatcher(featurizer(first), featurizer(second))
-            while len(self._matchers) > _PAIRS:
-                self._matchers.popitem(last=False)
-        self._matchers.move_to_end(key)
-        return self._matchers[key]
-
-
-def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
-    import dift_edit as de
-
-    kind, options = edit["kind"], edit["options"]
-    if kind == "sticker":
-        return de.Sticker(picture, edit["quad"])
-    if kind == "difference":
-        return de.edit_from_difference(source, picture)
-    if kind == "recolour":
-        return de.ColorAdjust(region=de.edits.Region.mask(picture), **options)
-    if kind == "redact":
-        return de.Redaction(region=de.edits.Region.mask(picture), **options)
-    if kind == "erase":
-        return de.Erase(region=de.edits.Region.mask(picture))
-    return de.edits.PaintLayer(picture)
-
-
-class _Remembering:
-    """A featurizer that keeps the latest maps, by content of the picture."""
-
-    def __init__(self, inner: Any, maps: OrderedDict[tuple[str, str], Any]) -> None:
-        self._inner = inner
-        self._maps = maps
-        self.fingerprint: str = inner.fingerprint
-        self.model: Any = inner.model
-
-    def __call__(self, image: Any, *, seed: int = 0) -> Any:
-        import dift_edit as de
-
-        picture = de.as_image(image)
-        key = (f"{self.fingerprint} {seed}", picture.digest)
-        if key not in self._maps:
-            self._maps[key] = self._inner(picture, seed=seed)
-            while len(self._maps) > _MAPS:
-                self._maps.popitem(last=False)
-        self._maps.move_to_end(key)
-        return self._maps[key]
+__all__ = ["HANDLERS"]
 
 
 def put(store: Store, *, key: str, pixels: Any) -> Iterator[Any]:
@@ -173,15 +39,9 @@ def read(store: Store, *, path: str) -> Iterator[Any]:
     yield np.asarray(image.to_pil())
 
 
-def models(store: Store) -> Iterator[Any]:
-    """Names of the models."""
-    with store.loading():
-        from dift_edit.features.registry import FEATURIZERS
-    yield sorted(FEATURIZERS)
-
-
 def warm(store: Store, *, source: str, targets: list[str], model: dict[str, str]) -> Iterator[Any]:
     """Make and keep what `explore` needs, so that its first answer comes as fast as all others; yields each key."""
+    store.expect_pairs(len(targets))
     for key in targets:
         store.matcher(model, source, key)([(0.0, 0.0)])
         yield key
@@ -196,6 +56,7 @@ def explore(
     with store.loading():
         from dift_edit.matching.points import similarity_map
 
+    store.expect_pairs(len(targets))
     for key in targets:
         matcher = store.matcher(model, source, key)
         match = matcher([point])
@@ -206,6 +67,12 @@ def explore(
             "key": key, "point": tuple(match.points[0].tolist()), "confidence": float(match.confidence[0]),
             "heat": heat,
         }  # fmt: skip
+
+
+def match(store: Store, *, source: str, target: str, points: Any, model: dict[str, str]) -> Iterator[Any]:
+    """Where (N, 2) points of one picture lie in another, each by itself: their places and confidences."""
+    found = store.matcher(model, source, target)(points)
+    yield np.asarray(found.points), np.asarray(found.confidence)
 
 
 def prepare(store: Store, *, source: str, edit: dict[str, Any]) -> Iterator[Any]:
@@ -227,9 +94,9 @@ def place(
     model: dict[str, str],
     settings: dict[str, Any],
     pins: list[tuple[tuple[float, float], tuple[float, float]]],
-    output: str = "",
+    show: bool = True,
 ) -> Iterator[Any]:
-    """Find the edit's place in one target and put it there; with `output`, write it instead of showing it."""
+    """Find the edit's place in one target and, with `show`, put it there."""
     from dift_edit.pipeline import transfer
 
     image, _, picture = store.need(source, edit["picture"], target)
@@ -246,8 +113,7 @@ def place(
         "mirrored": placement is not None and bool(placement.mirrored),
         "engine": "" if placement is None else placement.engine,
         "transform": b"" if placement is None else pickle.dumps(placement.transform),
-        "crop": _crop(picture, done.image) if done.status == "applied" and not output else None,
-        "output": _written(done, output),
+        "crop": _crop(picture, done.image) if done.status == "applied" and show else None,
     }  # fmt: skip
 
 
@@ -277,12 +143,25 @@ def sequence(
         yield {"frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop}
 
 
-def _written(done: Any, output: str) -> str:
-    """Write an applied result, if there is somewhere to write it to; returns where."""
-    if not output or done.status != "applied":
-        return ""
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    return str(done.image.save(output))
+def render(
+    store: Store,
+    *,
+    source: str,
+    edit: dict[str, Any],
+    target: str,
+    quad: Any,
+    transform: bytes,
+    by_hand: bool,
+    model: dict[str, str],
+    settings: dict[str, Any],
+    pins: list[Any],
+) -> Iterator[Any]:
+    """What the edit looks like in a target where its place is known."""
+    image, _, picture = store.need(source, edit["picture"], target)
+    made = store.edit(edit, image)
+    place = {"quad": quad, "transform": transform, "by_hand": by_hand, "pins": pins}
+    found = found_again(store, image, made, picture, place=place, model=model, settings=settings)
+    yield _crop(picture, made.apply(picture, found, source=image))
 
 
 def apply(
@@ -300,6 +179,8 @@ def _crop(before: Any, after: Any) -> dict[str, Any]:
     changed = (before.pixels != after.pixels).any(axis=2)
     if before.alpha is not None:
         changed |= before.alpha != after.alpha
+    if after.written is not None:  # whatever it equals: eight bits hide differences of sixteen
+        changed |= after.written
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     if not len(rows):
         return {"x": 0, "y": 0, "pixels": np.zeros((1, 1, 4), np.uint8)}
@@ -314,7 +195,7 @@ def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
 
 
 _FUNCTIONS = (
-    put, read, models, warm, explore, prepare, place, apply, sequence, carry_points, carry_labels, export, export_frame,
-    folder, save_annotations, save_edit, save_picture, write_job,
+    put, read, models, ready, measure, warm, explore, match, prepare, place, apply, render, sequence, carry_points,
+    carry_labels, export, export_frame, folder, save_annotations, save_edit, save_picture, write_job, write_manifest,
 )  # fmt: skip
 HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {function.__name__: function for function in _FUNCTIONS}

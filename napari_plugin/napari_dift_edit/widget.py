@@ -1,23 +1,32 @@
 """The dock: choose a photo, an edit and targets; propagate; look through the results."""
 
+import contextlib
 import importlib
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
+from napari_dift_edit.carry import Unsure, carry_landmarks
 from napari_dift_edit.choose import ChoosePanel
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.explore import Explorer
+from napari_dift_edit.help import Help
 from napari_dift_edit.keep import Keeper
-from napari_dift_edit.keys import bind_keys, unbind_keys
+from napari_dift_edit.keys import add_question_mark, bind_keys, unbind_keys
+from napari_dift_edit.layer_list import LayerList, is_own
 from napari_dift_edit.options import OptionsPanel
+from napari_dift_edit.preferences import follow_preferences, preferred
 from napari_dift_edit.results import ResultsPanel
 from napari_dift_edit.scene import Scene
+from napari_dift_edit.sessions import Autosave, open_session
+from napari_dift_edit.stage import Stage
 
 __all__ = ["DiftEditWidget"]
 
@@ -38,31 +47,83 @@ class DiftEditWidget(QWidget):
         self.scene = Scene(napari_viewer, self.editor)
         self.explorer = Explorer(napari_viewer, self.editor, self.scene)
         self.keeper = Keeper(self.editor, self.scene)
+        self.autosave = Autosave(self.editor, self.keeper.roots)
+        self.stage = Stage(napari_viewer, self.editor, self.scene)
+        self.help = Help(self)
+        self.unsure = Unsure(self.editor, self.scene)
         self.choose = ChoosePanel(self)
         self.options = OptionsPanel(self.editor)
         self.results = ResultsPanel(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.setSpacing(6)
+        layout.addWidget(self.help)
         layout.addWidget(self.choose)
         layout.addWidget(self.options)
         layout.addWidget(self.results, 1)
         self.setMinimumWidth(370)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)  # or napari adds empty space
         self.setAcceptDrops(True)
         self._layers_changed = QTimer(self)
         self._layers_changed.setSingleShot(True)
         self._layers_changed.setInterval(0)
         self._layers_changed.timeout.connect(self.follow_layers)
-        for name in ("inserted", "removed", "reordered"):
-            napari_viewer.layers.events[name].connect(self._later)
-        self.editor.changed.connect(self._show)
-        self.editor.working.connect(self._show)
-        self.editor.said.connect(self._say)
+        layers, editor = napari_viewer.layers.events, self.editor
+        self.scene.handles.chosen = self.results.table.mark
+        self.list = LayerList(napari_viewer, self)
+        self._ending = _Ending(self, [
+            *((layers[name], self._later) for name in ("inserted", "removed", "reordered")),
+            (editor.changed, self._show), (editor.working, self._show), (editor.placed, self.scene.select_soon),
+            (self.explorer.progressed, self.results.show_progress), (editor.said, self._say),
+            (editor.result_changed, self.results.show_result),
+        ])  # fmt: skip
+        self.destroyed.connect(self._ending)
         bind_keys(self)
+        add_question_mark(self)
         threading.Thread(
             target=importlib.import_module, args=("pandas",), daemon=True
         ).start()  # napari's first Shapes need it
+        self._ending.also(self.help.join_menu())
+        self._ending.also(follow_preferences(self.prefer))
+        self.prefer()
         self.follow_layers()
+
+    def prefer(self) -> None:
+        """Start with, or change to, what napari's preferences say."""
+        wanted = preferred()
+        del wanted["output"]
+        self.editor.choose_settings(**wanted)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs, or is not on the canvas yet."""
+        waiting = self.explorer.busy or self.stage.busy or self._layers_changed.isActive()
+        return waiting or self.editor.busy or not self.scene.settled
+
+    def offer_resume(self, folder: Path) -> None:
+        """Ask whether the work on a folder that was kept there goes on."""
+        self.help.offer(
+            f"{folder.parents[1]} holds unfinished work on these photos.",
+            ("Go on with it", "Bring source, edit, results and decisions back.", lambda: self.resume(folder)),
+            ("Begin anew", "The unfinished work is kept in the folder session-1 beside the new one.", lambda: None),
+        )
+
+    def resume(self, folder: Path) -> None:
+        """Go on with a session that was kept."""
+        root = str(folder.parents[1])
+        if root not in self.keeper.roots:
+            self.keeper.roots.append(root)
+        self.autosave.adopt(folder)
+        open_session(self.editor, folder, self.add_picture, self.choose.take_files)
+
+    def carry_active_points(self) -> None:
+        """Carry the landmarks of the layer that is chosen in napari's list."""
+        from napari.layers import Points
+
+        layer = self.viewer.layers.selection.active
+        if not isinstance(layer, Points) or is_own(layer):
+            raise DiftEditError("Choose a layer of points on the source first; each point goes to every target.")
+        carry_landmarks(self.editor, self.scene, layer)
 
     # pictures in the viewer
 
@@ -108,7 +169,11 @@ class DiftEditWidget(QWidget):
 
     def follow_layers(self) -> None:
         """Offer the pictures that are open now."""
+        source = self.editor.session.source
+        if source and not self.editor.pictures.here(source):
+            self.editor.drop_source()
         self.choose.follow(self.picture_layers())
+        self.choose.table.follow()
         self._show()
 
     def _show(self, _: Any = None) -> None:
@@ -129,6 +194,10 @@ class DiftEditWidget(QWidget):
 
             show_warning(str(error))
 
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Leave most of a small window to the pictures."""
+        return QSize(max(400, self.minimumSizeHint().width()), super().sizeHint().height())
+
     # drag and drop, closing
 
     def dragEnterEvent(self, event: Any) -> None:  # noqa: N802
@@ -145,14 +214,49 @@ class DiftEditWidget(QWidget):
 
     def shut(self) -> None:
         """End all work; take the helper layers and keys away."""
-        for name in ("inserted", "removed", "reordered"):
-            self.viewer.layers.events[name].disconnect(self._later)
-        self.explorer.turn(False)
-        unbind_keys(self)
-        self.scene.close()
-        self.editor.close()
+        self._ending()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802
         """The dock or the window is closed."""
         self.shut()
         super().closeEvent(event)
+
+
+class _Ending:
+    """Lets go of everything that outlives the dock; called once, also where Qt destroys the dock with its window.
+
+    Parameters
+    ----------
+    dock : DiftEditWidget
+        What ends; only its parts without widgets are touched.
+    links : list of (signal, slot)
+        Are connected now and disconnected at the end.
+    """
+
+    def __init__(self, dock: DiftEditWidget, links: list[tuple[Any, Any]]) -> None:
+        self._parts: tuple[Any, ...] | None = (
+            dock.viewer, dock.list, dock.autosave, dock.stage, dock.explorer, dock.scene, dock.editor,
+        )  # fmt: skip
+        self._thumbnails = dock.results.table.thumbnails
+        self._links = links
+        self._also: list[Callable[[], None]] = []
+        for signal, slot in links:
+            signal.connect(slot)
+
+    def also(self, end: Callable[[], None]) -> None:
+        """Call this, too."""
+        self._also.append(end)
+
+    def __call__(self, _: Any = None) -> None:
+        if self._parts is None:
+            return
+        (viewer, rows, autosave, stage, explorer, scene, editor), self._parts = self._parts, None
+        ends = [
+            autosave.close, *self._also, rows.close, self._thumbnails.close, stage.close,
+            *(partial(signal.disconnect, slot) for signal, slot in self._links), partial(explorer.turn, False),
+            partial(unbind_keys, viewer), scene.close, editor.close,
+        ]  # fmt: skip
+        self._links, self._also = [], []
+        for end in ends:
+            with contextlib.suppress(RuntimeError):  # at the end of the program Qt has deleted timers and menus already
+                end()

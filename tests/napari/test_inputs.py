@@ -96,3 +96,64 @@ def test_wrong_layers_are_not_offered(open_bench, cat):
     bench.qtbot.wait(50)
     assert [layer.name for layer in bench.dock.picture_layers()] == ["cat"]
     assert bench.editor.session.targets == ()
+
+
+class _Counted:
+    """An array that counts what is read of it, as napari and dask read a level of OME-Zarr."""
+
+    def __init__(self, data):
+        self.data, self.shape, self.dtype, self.ndim = data, data.shape, data.dtype, data.ndim
+        self.pixels = 0
+
+    def __getitem__(self, index):
+        part = self.data[index]
+        self.pixels += part.size
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        self.pixels += self.data.size
+        return np.asarray(self.data, dtype)
+
+
+def test_only_the_level_that_is_needed_is_read(make_napari_viewer, cat, monkeypatch):
+    """Of a pyramid on the disk the levels that are larger than a picture may be are never read."""
+    monkeypatch.setattr(glue, "LONGEST_SIDE", 400)
+    grey = _grey(cat)
+    fine = np.kron(grey, np.ones((4, 4), np.uint8))
+    levels = [_Counted(fine), _Counted(fine[::2, ::2]), _Counted(grey), _Counted(grey[::2, ::2])]
+    viewer = make_napari_viewer()
+    chunks = [dask.array.from_array(level, chunks=(65, 90), asarray=False) for level in levels]
+    layer = viewer.add_image(chunks, multiscale=True, contrast_limits=(0, 255), scale=(0.25, 0.25), units=("um", "um"))
+    shown = [level.pixels for level in levels]  # what napari itself reads to draw
+    assert glue.level_read(layer) == 2 and glue.picture_size(layer) == (360, 260)
+    assert np.array_equal(glue.read_pixels(layer), grey)
+    read = [level.pixels - before for level, before in zip(levels, shown, strict=True)]
+    assert read == [0, 0, grey.size, 0]
+    # its pixels lie where those of the finest level do
+    assert np.allclose(glue.to_world(layer, [(-0.5, -0.5)])[0], layer.data_to_world((-0.5, -0.5)))
+    assert np.allclose(glue.to_world(layer, [(359.5, 259.5)])[0], layer.data_to_world((1039.5, 1439.5)))
+    assert np.allclose(glue.to_picture(layer, glue.to_world(layer, [(17, 200)])), [(17, 200)])
+
+
+def test_result_has_the_units_and_the_place_of_its_picture(open_bench, cat, sticker):
+    """Scaled, moved and turned, in micrometres: result and landmarks lie on it in the world, with its units."""
+    from napari_dift_edit.carry import carry_landmarks
+
+    bench = open_bench({"cat": cat})
+    options = {"scale": (0.5, 0.5), "translate": (300, -100), "rotate": 20}
+    picture = bench.viewer.add_image(np.roll(cat, (12, -18), (0, 1)), name="micro", units=("um", "um"), **options)
+    bench.wait(lambda: len(bench.editor.session.targets) == 1, 5)
+    bench.use(sticker)
+    quad = ((42.0, 72.0), (222.0, 72.0), (222.0, 142.0), (42.0, 142.0))
+    bench.editor.correct(bench.key("micro"), quad)
+    bench.idle()
+    shown = bench.viewer.layers["micro · edited"]
+    assert [str(unit) for unit in shown.units] == [str(unit) for unit in picture.units]
+    middle = shown.world_to_data(picture.data_to_world((107, 132)))
+    assert tuple(shown.data[tuple(np.round(middle).astype(int))][:3]) == (220, 30, 30)
+    marks = bench.viewer.add_points([(80.0, 90.0)], name="eye")
+    carry_landmarks(bench.editor, bench.dock.scene, marks)
+    bench.wait(lambda: bench.editor.job is None and bench.dock.scene.settled)
+    carried = bench.viewer.layers["micro · eye"]
+    assert np.abs(carried.data[0] - (92, 72)).max() < 8
+    assert np.allclose(picture.world_to_data(carried.data_to_world(carried.data[0])), carried.data[0])

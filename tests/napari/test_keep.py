@@ -90,26 +90,6 @@ def test_recipe_and_command_are_the_command_lines_own(open_bench, folder, sticke
     assert args.source == str(folder / "cat.png") and args.min_confidence == 0.5
 
 
-def test_folder_is_propagated_without_opening_it(open_bench, folder, pictures, sticker):
-    bench = open_bench({"cat": pictures["cat"]})
-    bench.use(sticker)
-    for name in ("cat", "sign", "dark"):
-        (folder / f"{name}.png").unlink()
-    bench.dock.choose.add_folder(folder)
-    bench.wait(lambda: len(bench.editor.session.targets) == 2, 60)
-    layers = [layer.name for layer in bench.viewer.layers]
-    bench.propagate()
-    assert [layer.name for layer in bench.viewer.layers] == layers
-    rows = {bench.editor.pictures.name(key): result for key, result in bench.editor.session.results.items()}
-    assert rows["mirror.png"].status == "applied" and rows["coffee.png"].status == "abstained"
-    assert rows["mirror.png"].output == str(folder / "edited" / "mirror.png")
-    assert not (folder / "edited" / "coffee.png").exists()
-    key = next(key for key in bench.editor.session.targets if key.endswith("mirror.png"))
-    bench.dock.open_file(key)
-    bench.wait(lambda: "mirror.png · edited" in bench.viewer.layers)
-    assert bench.result("mirror.png").quad == rows["mirror.png"].quad
-
-
 def test_session_comes_back(bench, open_bench, sticker, tmp_path):
     bench.use(sticker)
     bench.propagate()

@@ -17,7 +17,7 @@ def test_edit_of_a_frame_goes_through_the_stack(open_bench, cat, sticker, tmp_pa
     bench.viewer.add_image(_clip(cat), name="clip", scale=(2, 1, 1))
     bench.wait(lambda: bench.editor.session.source, 5)
     bench.viewer.dims.set_current_step(0, 2)
-    bench.dock.choose._choose_source(bench.key("clip"))
+    bench.dock.choose.choose_source(bench.key("clip"))
     assert bench.editor.session.source == bench.key("clip") + "#2"
     assert bench.editor.session.targets == (bench.key("clip"),)
     bench.use(sticker, quad=((66.0, 64.0), (246.0, 64.0), (246.0, 134.0), (66.0, 134.0)))

@@ -508,11 +508,10 @@ def _nearest_both_ways(
     return torch.cat(forward).cpu().numpy(), backward.cpu().numpy(), similarity
 
 
-_ALONE = ((-2.24, 1.00, -0.55), (-3.03, 10.8))
+_ALONE = ((-2.87, 1.50, -0.96), (-4.81, 17.8))
 _TOGETHER = ((-2.49, 0.91, -0.65), (-3.7, 16.1))
 """Weights, constant first: of a match that is taken by itself, and of one that its neighbours support. Fitted to
-keypoint matches of PF-WILLOW and as many on pictures of other things: the former to 6,000 with dift-mini, the latter to
-2,000 with mini."""
+1,000 keypoint matches of PF-WILLOW and 1,000 on pictures of other things, with mini."""
 
 
 def match_signs(

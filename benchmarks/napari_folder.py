@@ -1,0 +1,115 @@
+"""Look through, decide and export a folder of photos in napari's window: memory and the window's thread.
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/napari_folder.py --photos 500
+
+Prints one JSON object. `peak_mib` is the highest resident memory of the window's process (the engines that run the
+network are processes of their own); `step_ms` is processor time of the window's thread for going to the next photo,
+with napari's drawing, and `beat_ms` what lies between two turns of its event loop.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from qtpy.QtCore import Qt, QTimer
+
+import napari
+from napari_dift_edit.api import DiftEdit
+
+SAMPLES = Path(str(files("dift_edit") / "samples"))
+
+
+class Heart:
+    """Notes the processor time of the window's thread between two beats."""
+
+    def __init__(self) -> None:
+        self.used: list[float] = []
+        self._last = time.thread_time()
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._beat)
+        self._timer.start(5)
+
+    def _beat(self) -> None:
+        now = time.thread_time()
+        self.used.append(1000 * (now - self._last))
+        self._last = now
+
+
+def make_photos(folder: Path, source: Path, count: int, size: tuple[int, int]) -> None:
+    """The source turned, moved and of other brightness."""
+    rng = np.random.default_rng(0)
+    with PIL.Image.open(source) as picture:
+        base = picture.convert("RGB").resize(size)
+    for number in range(count):
+        dx, dy = (int(value) for value in rng.integers(-size[0] // 12, size[0] // 12, 2))
+        angle, gain = rng.uniform(-8, 8), float(rng.uniform(0.7, 1.1))
+        moved = base.rotate(float(angle), translate=(dx, dy), resample=PIL.Image.Resampling.BILINEAR)
+        moved.point([min(255, round(gain * value)) for value in range(256)] * 3).save(folder / f"{number:04d}.jpg")
+
+
+def memory() -> float:
+    """Highest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, default=500)
+    parser.add_argument("--size", type=int, nargs=2, default=(1600, 1200), metavar=("W", "H"))
+    parser.add_argument("--model", default="", help="name or folder; empty for the built-in one")
+    parser.add_argument("--engine", default="similarity")
+    args = parser.parse_args()
+    table = json.loads((SAMPLES / "samples.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as place:
+        photos = Path(place) / "photos"
+        photos.mkdir()
+        make_photos(photos, SAMPLES / table["source"]["file"], args.photos, tuple(args.size))
+        viewer = napari.Viewer()
+        viewer.window.resize(1400, 900)
+        edit = DiftEdit(viewer)
+        edit.dock.help.leave()
+        edit.open([SAMPLES / table["source"]["file"]])
+        edit.sticker(SAMPLES / table["sticker"]["file"], quad=table["sticker"]["quad"])
+        edit.settings(model=args.model, engine=args.engine, mirror="never")
+        start = memory()
+        heart = Heart()
+        edit.add_folder(photos)
+        edit.propagate()
+        placed = memory()
+        results, steps = edit.dock.results, []
+        for number in range(args.photos):
+            used = time.thread_time()
+            results.step(1)
+            edit.wait()
+            steps.append(1000 * (time.thread_time() - used))
+            results.decide("rejected" if number % 5 == 4 else "accepted")
+            results.table.mark(edit.dock.editor.session.targets[number])
+        written = edit.export()
+        report = {
+            "photos": args.photos, "size": list(args.size), "model": args.model or "built in", "written": written,
+            "decided": sum(bool(result.review) for result in edit.results.values()),
+            "layers": len(viewer.layers), "start_mib": round(start), "placed_mib": round(placed),
+            "peak_mib": round(memory()),
+            "step_ms": {"median": round(float(np.median(steps))), "longest": round(max(steps))},
+            "beat_ms": {
+                "median": round(float(np.median(heart.used)), 1),
+                "99 %": round(float(np.quantile(heart.used, 0.99))), "longest": round(max(heart.used)),
+            },
+        }  # fmt: skip
+        json.dump(report, sys.stdout)
+        print()
+        edit.dock.shut()
+        viewer.close()
+
+
+if __name__ == "__main__":
+    main()

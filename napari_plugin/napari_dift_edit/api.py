@@ -1,0 +1,316 @@
+"""Everything that the dock's buttons do, from a script or napari's console.
+
+>>> import napari
+>>> from napari_dift_edit.api import DiftEdit
+>>> edit = DiftEdit(napari.Viewer())  # doctest: +SKIP
+>>> edit.open(["cat.jpg", "other.jpg", "third.jpg"])  # doctest: +SKIP
+>>> edit.sticker("hat.png", at=(120, 40, 200, 160))  # doctest: +SKIP
+>>> edit.propagate()  # doctest: +SKIP
+>>> edit.export("out")  # doctest: +SKIP
+
+Each call returns when the work is done; the window stays usable meanwhile. Points are (x, y) in pixels of the picture.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Layer, Points
+
+from dift_edit.errors import DiftEditError
+from napari import Viewer
+from napari_dift_edit.carry import carry_landmarks, carry_layer
+from napari_dift_edit.layers import to_rgba
+from napari_dift_edit.sessions import open_session, save_session
+from napari_dift_edit.state import Quad, Result
+
+__all__ = ["DiftEdit", "open_dock"]
+
+_WIDGET = "Carry an edit to other photos"
+
+
+def open_dock(viewer: Viewer) -> Any:
+    """The plugin's dock in a viewer, opened if it is not yet.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        With a window.
+
+    Returns
+    -------
+    DiftEditWidget
+    """
+    _, dock = viewer.window.add_plugin_dock_widget("dift-edit", _WIDGET)
+    return dock
+
+
+class DiftEdit:
+    """The plugin in one viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        With a window; the dock is opened in it.
+    timeout : float
+        Seconds after which a call gives up waiting.
+
+    Attributes
+    ----------
+    dock : DiftEditWidget
+        The dock.
+    """
+
+    def __init__(self, viewer: Viewer, *, timeout: float = 3600) -> None:
+        self.viewer = viewer
+        self.timeout = timeout
+        self.dock = open_dock(viewer)
+        self._editor = self.dock.editor
+        self.wait()
+
+    # pictures
+
+    def open(self, files: Iterable[str | Path]) -> None:
+        """Open picture files as layers; the first one is the source, unless there is one."""
+        self.viewer.open([str(Path(file)) for file in files], stack=False)
+        self.wait()
+
+    def source(self, layer: Layer | str) -> None:
+        """Choose the picture that the edit is made on: a layer or its name."""
+        self.dock.choose.choose_source(self._editor.pictures.key(self._layer(layer)))
+        self.wait()
+
+    def add_folder(self, folder: str | Path, output: str | Path | None = None) -> int:
+        """Make all pictures of a folder targets, without a layer for each; returns how many targets there are.
+
+        Results are written to `output` (by default ``edited`` in the folder, or what the preferences say) by `export`.
+        """
+        self.dock.choose.add_folder(Path(folder), None if output is None else Path(output))
+        self.wait()
+        return len(self._editor.session.targets)
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the targets, in order."""
+        return [self._editor.pictures.name(key) for key in self._editor.session.targets]
+
+    # the edit
+
+    def sticker(
+        self, picture: str | Path | Any, *, at: Sequence[float] | None = None, quad: Quad | None = None
+    ) -> None:
+        """Put a sticker on the source.
+
+        Parameters
+        ----------
+        picture : path or array
+            A picture file, or (H, W, 3 | 4) pixels.
+        at : (left, top, right, bottom), optional
+            Where, in pixels of the source.
+        quad : four (x, y), optional
+            Where, as corners: top left, top right, bottom right, bottom left. Without either: the middle.
+        """
+        if at is not None:
+            left, top, right, bottom = map(float, at)
+            quad = ((left, top), (right, top), (right, bottom), (left, bottom))
+        if isinstance(picture, str | Path):
+            self.dock.choose.edit.sticker_file(str(picture))
+            self.wait()
+            if quad is not None:
+                self._editor.move_edit(quad)
+        else:
+            self._editor.use_picture("sticker", to_rgba(picture), "sticker", quad=quad)
+        self.wait()
+
+    def use_layer(self, layer: Layer | str, kind: str = "", *, add: bool = False, **options: Any) -> None:
+        """Use a layer as the edit, or with `add` as a further edit over the present one.
+
+        Parameters
+        ----------
+        layer : Layer or str
+            A picture over the source (a sticker), an edited copy of it, or labels or shapes drawn on it.
+        kind : {"", "sticker", "difference", "paint", "recolour", "redact", "erase"}
+            What it becomes; empty for what the *Layer* button would choose.
+        **options
+            Of a recolouring (``saturation=0.0``, ``recolor="#ff0000"``, …) or a redaction (``mode="pixelate"``).
+        """
+        self.dock.choose.edit.add.setChecked(add)
+        self.dock.choose.edit.use_layer(self._layer(layer), kind, options)
+        self.wait()
+
+    # placing
+
+    def settings(self, *, model: str | None = None, device: str | None = None, **transfer: Any) -> None:
+        """Choose the model, its device and the fields of `dift_edit.TransferSettings`."""
+        self._editor.choose_settings(model=model, device=device, **transfer)
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models and presets, as the *Models* pane lists them (see `napari_dift_edit.models.models`)."""
+        answers: list[Any] = []
+        self._editor.ask_aside("models", answers.append)
+        self._until(lambda: bool(answers))
+        return list(answers[0]["rows"])
+
+    def propagate(self, names: Iterable[str] | None = None, *, again: bool = False) -> dict[str, Result]:
+        """Place the edit in all targets, or in some by name; decided ones only with `again`. Returns `results`."""
+        keys = None if names is None else [self._key(name) for name in names]
+        self._editor.propagate(keys, again=again)
+        self.wait()
+        return self.results
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """What was found, by the target's name."""
+        pictures = self._editor.pictures
+        return {pictures.name(key): result for key, result in self._editor.session.results.items()}
+
+    def find(self, point: tuple[float, float]) -> Mapping[str, tuple[tuple[float, float], float]]:
+        """Where a point of the source lies in each open target, and how sure that is; shown as by *Explore*."""
+        self.dock.results.explore.setChecked(True)
+        explorer = self.dock.explorer
+        explorer.ask(self._editor.session.source, point)
+        self.wait()
+        return {self._editor.pictures.name(key): found for key, found in explorer.found.items()}
+
+    def stop_exploring(self) -> None:
+        """Take the heat maps away."""
+        self.dock.results.explore.setChecked(False)
+        self.wait()
+
+    # correcting and deciding
+
+    def correct(self, name: str, quad: Quad, frame: int | None = None) -> None:
+        """Put the edit of one target, or of one frame of a stack, where four corners (x, y) say."""
+        self._editor.correct(self._key(name), tuple((float(x), float(y)) for x, y in quad), frame)
+        self.wait()
+
+    def pin(self, name: str, source: tuple[float, float], target: tuple[float, float]) -> None:
+        """Fix where a point of the source lies in one target, and place the edit there again."""
+        self._editor.pin(self._key(name), source, target)
+        self.wait()
+
+    def unpin(self, name: str) -> None:
+        """Drop the pins of one target."""
+        self._editor.unpin(self._key(name))
+        self.wait()
+
+    def accept(self, *names: str) -> None:
+        """Accept the edit in targets."""
+        self._decide(names, "accepted")
+
+    def reject(self, *names: str) -> None:
+        """Leave targets as they were."""
+        self._decide(names, "rejected")
+
+    def undecide(self, *names: str) -> None:
+        """Take decisions back."""
+        self._decide(names, "")
+
+    def _decide(self, names: Iterable[str], verdict: str) -> None:
+        self._editor.review([self._key(name) for name in names], verdict)
+        self.wait()
+
+    def show(self, name: str) -> None:
+        """Go to a target, as by clicking its row."""
+        self.dock.results.table.go_to(self._key(name))
+        self.wait()
+
+    def undo(self) -> None:
+        """Take the latest step back."""
+        self._editor.undo()
+        self.wait()
+
+    def redo(self) -> None:
+        """Do what was taken back again."""
+        self._editor.redo()
+        self.wait()
+
+    # annotations
+
+    def carry(self, layer: Layer | str) -> int:
+        """Put labels, points or shapes of the source where the edit lies in each target; returns how many get them."""
+        count = carry_layer(self._editor, self.dock.scene, self._layer(layer))
+        self.wait()
+        return count
+
+    def carry_landmarks(self, layer: Points | str) -> int:
+        """Find each point of a layer in every target by itself, without an edit; returns how many get them."""
+        count = carry_landmarks(self._editor, self.dock.scene, self._layer(layer))
+        self.wait()
+        return count
+
+    # keeping
+
+    def export(self, folder: str | Path | None = None, *, unreviewed: bool = True) -> int:
+        """Write every picture that has the edit; returns how many.
+
+        Parameters
+        ----------
+        folder : path, optional
+            Where pictures of layers go; those of an added folder go where `add_folder` says.
+        unreviewed : bool
+            Whether placed pictures that nobody accepted are written, too (into the sub-folder ``unreviewed``).
+        """
+        count = int(self.dock.keeper.export(None if folder is None else Path(folder), unreviewed=unreviewed))
+        self.wait()
+        return count
+
+    def save_session(self, folder: str | Path) -> None:
+        """Write everything as a folder."""
+        save_session(self._editor, Path(folder))
+        self.wait()
+
+    def open_session(self, folder: str | Path) -> None:
+        """Read what `save_session` wrote."""
+        open_session(self._editor, Path(folder), self.dock.add_picture)
+        self.wait()
+
+    def save_recipe(self, path: str | Path) -> None:
+        """Write the ``job.toml`` that ``dift-edit run`` works through."""
+        self.dock.keeper.save_job(Path(path))
+        self.wait()
+
+    def screenshot(self, path: str | Path) -> None:
+        """Write a picture of the whole window."""
+        self.wait()
+        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+
+    # waiting
+
+    def wait(self) -> None:
+        """Let the window work until nothing is left to do.
+
+        Raises
+        ------
+        DiftEditError
+            If that takes longer than the timeout.
+        """
+        self._until(lambda: False, least=0.05)
+        self._until(lambda: not self.dock.busy)
+
+    def _until(self, done: Callable[[], bool], *, least: float | None = None) -> None:
+        from qtpy.QtWidgets import QApplication
+
+        start = time.monotonic()
+        while not done():
+            QApplication.processEvents()
+            if least is not None and time.monotonic() - start > least:
+                return
+            if time.monotonic() - start > self.timeout:
+                raise DiftEditError(f"The plugin still works after {self.timeout:g} s: give DiftEdit a longer timeout.")
+            time.sleep(0.01)
+
+    def _layer(self, layer: Layer | str) -> Layer:
+        if not isinstance(layer, str):
+            return layer
+        if layer not in self.viewer.layers:
+            raise DiftEditError(f"There is no layer {layer!r}: use one of {', '.join(map(str, self.viewer.layers))}.")
+        return self.viewer.layers[layer]
+
+    def _key(self, name: str) -> str:
+        session, pictures = self._editor.session, self._editor.pictures
+        key: str = next((key for key in session.targets if name in (pictures.name(key), key)), "")
+        if not key:
+            raise DiftEditError(f"There is no target {name!r}: use one of {', '.join(self.targets[:20])}.")
+        return key

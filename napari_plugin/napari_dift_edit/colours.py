@@ -1,0 +1,31 @@
+"""The colours in which results and confidences are shown everywhere."""
+
+from napari_dift_edit.state import Result
+
+__all__ = ["COLOURS", "colour_of", "colour_of_confidence"]
+
+COLOURS = {
+    "source": "#4cc9f0",
+    "sure": "#3ddc84",
+    "hand": "#b388ff",
+    "doubt": "#ffb020",
+    "wrong": "#ff5c5c",
+    "rejected": "#8a8f98",
+    "stale": "#8a8f98",
+}
+
+
+def colour_of(result: Result) -> str:
+    """The colour of a result."""
+    if result.stale:
+        return COLOURS["stale"]
+    if result.review == "rejected" or result.status == "failed":
+        return COLOURS["rejected"]
+    if result.by_hand and result.review != "accepted":
+        return COLOURS["hand"]
+    return COLOURS["sure"] if result.shown else COLOURS["doubt"]
+
+
+def colour_of_confidence(confidence: float) -> str:
+    """The colour of one matched point: green from 80 %, amber from 50 %, else red; chosen."""
+    return COLOURS["sure" if confidence >= 0.8 else "doubt" if confidence >= 0.5 else "wrong"]
