@@ -49,7 +49,7 @@ def reader(target, folder):
     import test_fuzz
     from dift_edit import Sticker, load_image, load_job
     from dift_edit.clips.io import as_clip
-    from dift_edit.clips.tracking.journal import Journal as ClipJournal
+    from dift_edit.clips.tracking.track_store import TrackStore
     from dift_edit.edits import CubeLut, load_edit
     from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
     from dift_edit.evaluation.runner import load_report
@@ -76,7 +76,7 @@ def reader(target, folder):
         whole = {"0-4-on.jsonl": CLIP[0], "0-4-on.npz": CLIP[1], path.name: path.read_bytes()}
         for name, data in whole.items():
             (place / name).write_bytes(data)
-        opened = ClipJournal(place, "job")
+        opened = TrackStore(place, "job")
         opened._load(place / "0-4-on.jsonl", place / "0-4-on.npz", test_fuzz.tracker())
 
     def entry(path):

@@ -15,14 +15,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-import dift_edit.clips.tracking.journal as clip
+import dift_edit.clips.tracking.track_store as clip
 from batch_data import make_scene, picture, rows_of, variant
-from dift_edit import storage
 from dift_edit.atomic_files import Lock
 from dift_edit.batch import run_batch
 from dift_edit.batch.finish import journal_path
 from dift_edit.cli import main
-from dift_edit.clips.resume import Scratch, claim
+from dift_edit.clips.resume import Scratch, claim_folder
 from dift_edit.clips.tracking.tracker import Tracker
 from dift_edit.edits import Redaction, Region, save_edit
 from dift_edit.errors import DiftEditError, OutputError
@@ -31,6 +30,7 @@ from dift_edit.imaging.image import as_image
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.targets import storage
 from dift_edit.targets.collect import collect_targets
 
 COUNT = 3
@@ -42,12 +42,12 @@ def scene(tmp_path):
     return make_scene(tmp_path, COUNT)
 
 
-def redact(scene, model, output="out", *, min_confidence=0.0, tell=None, **batch):
+def redact(scene, model, output="out", *, min_confidence=0.0, on_event=None, **batch):
     edit = Redaction(region=Region.box(8, 8, 32, 24), mode="fill")
     transfer = TransferSettings(min_confidence=min_confidence, mirror="never")
     return run_batch(
         load_image(scene / "source.png"), edit, [scene / "photos"], scene / output, model=model, transfer=transfer,
-        batch=BatchSettings(preview_size=48, **batch), tell=tell,
+        batch=BatchSettings(preview_size=48, **batch), on_event=on_event,
     )  # fmt: skip
 
 
@@ -79,7 +79,9 @@ def pictures_below(folder):
 def test_no_picture_in_the_folder_of_a_redaction_shows_what_it_hides(scene, tiny, min_confidence):
     """Neither a preview nor the contact sheet, of targets that were redacted and of those that were not."""
     told = {}
-    summary = redact(scene, tiny, min_confidence=min_confidence, tell=lambda event, **data: told.update({event: data}))
+    summary = redact(
+        scene, tiny, min_confidence=min_confidence, on_event=lambda event, **data: told.update({event: data})
+    )
     wanted = "applied" if min_confidence == 0 else "abstained"
     assert summary.counts[wanted] == COUNT
     targets = [PIL.Image.open(path) for path in sorted((scene / "photos").iterdir())]
@@ -456,7 +458,7 @@ def test_lines_of_a_wrong_shape_are_left_out(scene, tiny, capsys):
     extra = [checked(shape) for shape in SHAPES]
     write_lines(scene, [*extra, *lines[:3], *extra, *lines[3:], *extra])
     told = []
-    summary = redact(scene, tiny, tell=lambda event, **data: event == "note" and told.append(data["text"]))
+    summary = redact(scene, tiny, on_event=lambda event, **data: event == "note" and told.append(data["text"]))
     assert summary.kept == COUNT and f"{3 * len(SHAPES)} damaged lines" in told[0]
     assert {path: path.read_bytes() for path in pictures_below(scene / "out")} == before
     assert main(["report", str(scene / "out")]) == 0 and main(["report", str(scene / "out")]) == 0
@@ -530,14 +532,14 @@ def test_the_journal_of_a_clip_is_not_written_through(file, kind, tmp_path):
     victim.write_text("somebody's notes\n" * 300)
     before = victim.read_bytes()
     folder = tmp_path / "journal"
-    assert not clip.Journal(folder, "job").resumed
+    assert not clip.TrackStore(folder, "job").resumed
     if kind == "foreign":
         os.link(victim, folder / file)
     else:
         place(folder / file, kind, victim)
     tracker = Tracker(as_image(picture(1, (96, 80))), np.array([[10.0, 10], [50, 10], [50, 40], [10, 40]]), no_finder)
     frames = lambda done: ((i, as_image(picture(1, (96, 80)))) for i in range(1 + done, 4))  # noqa: E731
-    passes = clip.Journal(folder, "job").track("0-3-on", tracker, 3, frames)
+    passes = clip.TrackStore(folder, "job").track("0-3-on", tracker, 3, frames)
     if kind == "foreign" and file.endswith(".npz"):
         assert len(list(passes)) == 3
     else:
@@ -560,7 +562,7 @@ def test_a_linked_folder_of_a_clip_is_refused(name, tmp_path):
     link.symlink_to(tmp_path / "theirs")
     with pytest.raises(OutputError, match="link"):
         made = Scratch(tmp_path / "out.gif")
-        claim(made.journal, "job", re.compile(r"job\.json"))
+        claim_folder(made.journal, "job", re.compile(r"job\.json"))
     assert (tmp_path / "theirs" / "job.json").read_text() == "{}"
 
 
@@ -587,7 +589,7 @@ def test_a_folder_that_vanishes_ends_the_run_in_a_sentence_and_leaves_nothing_ha
             shutil.rmtree(scene / "out", ignore_errors=True)
 
     with pytest.raises(OutputError, match=r"journal\.jsonl was removed during the run"):
-        redact(scene, tiny, tell=vanish)
+        redact(scene, tiny, on_event=vanish)
     assert not (scene / "out" / "manifest.jsonl").exists() and not list(scene.rglob("*.tmp"))
     assert redact(scene, tiny, overwrite=True).counts["applied"] == COUNT
 

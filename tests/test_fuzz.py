@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from batch_data import picture
 from dift_edit import DiftEditError, Sticker, load_image, load_job
 from dift_edit.batch.finish import rows_of as rows_of_journal
-from dift_edit.clips.tracking.journal import Journal as ClipJournal
+from dift_edit.clips.tracking.track_store import TrackStore
 from dift_edit.clips.tracking.tracker import Tracker
 from dift_edit.edits import CubeLut, load_edit, save_edit
 from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
@@ -639,7 +639,7 @@ def clip_files(folder):
     """The two files of one pass, as a run of four frames leaves them."""
     shutil.rmtree(folder, ignore_errors=True)
     frames = ((i, as_image(picture(1, (96, 80)))) for i in range(1, 5))
-    assert len(list(ClipJournal(folder, "job").track("0-4-on", tracker(), 4, lambda _done: frames))) == 4
+    assert len(list(TrackStore(folder, "job").track("0-4-on", tracker(), 4, lambda _done: frames))) == 4
     return (folder / "0-4-on.jsonl").read_bytes(), (folder / "0-4-on.npz").read_bytes()
 
 
@@ -655,6 +655,6 @@ def test_damaged_journals_of_clips(folder, data):
         (place / "0-4-on.npz").write_bytes(data.draw(damaged(state)))
     frames = lambda done: ((i, as_image(picture(1, (96, 80)))) for i in range(1 + done, 5))  # noqa: E731
     try:
-        assert len(list(ClipJournal(place, "job").track("0-4-on", tracker(), 4, frames))) == 4
+        assert len(list(TrackStore(place, "job").track("0-4-on", tracker(), 4, frames))) == 4
     except DiftEditError as error:
         assert "0-4-on.jsonl" in str(error)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from dift_edit import settings
 from dift_edit.edits import Sticker
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
@@ -16,10 +17,16 @@ from dift_edit.imaging.image import Image
 from dift_edit.pipeline import transfer
 from dift_edit.placement.instances import locate_best_view, locate_instances
 from dift_edit.placement.placement import locate, locate_features
+from dift_edit.placement.warp_models import WARP_MODELS
 from dift_edit.rendering.warp import warp_image
 
 QUAD = np.array([[150.0, 70], [290, 70], [290, 200], [150, 200]])  # the astronaut's head
 ENGINES = ["auto", "similarity", "affine", "homography", "mesh", "spline"]
+
+
+def test_the_names_of_engines_are_those_of_the_models() -> None:
+    assert set(settings.ENGINES) == {"auto", "notebook", *WARP_MODELS}
+    assert set(settings.MIRRORS) == {"auto", "never", "always"}
 
 
 @pytest.fixture(scope="module")

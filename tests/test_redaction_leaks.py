@@ -147,7 +147,7 @@ def test_redactions_that_keep_means_say_so(tmp_path, tiny):
         run_batch(
             load_image(scene / "source.png"), edit, [scene / "photos"], scene / f"out{number}", model=tiny,
             transfer=TransferSettings(min_confidence=0.0), batch=BatchSettings(preview_size=16),
-            tell=lambda event, **data: told.append(data["text"]) if event == "note" else None,
+            on_event=lambda event, **data: told.append(data["text"]) if event == "note" else None,
         )  # fmt: skip
     assert told == [kinds[1].caution] and "trying out guesses" in told[0]
 

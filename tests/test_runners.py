@@ -35,7 +35,7 @@ def kill_one_worker_at_the_third_row(words):
     """A listener that kills one worker process, once."""
     seen = []
 
-    def tell(event, **_data):
+    def on_event(event, **_data):
         if event != "row":
             return
         seen.append(event)
@@ -47,15 +47,15 @@ def kill_one_worker_at_the_third_row(words):
                 os.kill(victims[-1], signal.SIGKILL)
 
     victims = []
-    tell.victims = victims
-    return tell
+    on_event.victims = victims
+    return on_event
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_two_processes_one_of_them_killed(scene, spec, calm):
-    tell = kill_one_worker_at_the_third_row(["forkserver", "spawn_main"])
-    summary = run_scene(scene, spec, "two", workers=2, tell=tell)
-    assert tell.victims
+    on_event = kill_one_worker_at_the_third_row(["forkserver", "spawn_main"])
+    summary = run_scene(scene, spec, "two", workers=2, on_event=on_event)
+    assert on_event.victims
     assert summary.counts == {"applied": COUNT, "abstained": 0, "failed": 1}
     assert bytes_of(scene / "two") == calm
 
@@ -63,9 +63,9 @@ def test_two_processes_one_of_them_killed(scene, spec, calm):
 @pytest.mark.slow
 def test_dask_with_a_worker_killed(scene, spec, calm):
     pytest.importorskip("distributed")
-    tell = kill_one_worker_at_the_third_row(["spawn_main", "forkserver"])
-    run_scene(scene, spec, "dask", workers=2, cluster="local", tell=tell)
-    assert tell.victims
+    on_event = kill_one_worker_at_the_third_row(["spawn_main", "forkserver"])
+    run_scene(scene, spec, "dask", workers=2, cluster="local", on_event=on_event)
+    assert on_event.victims
     assert bytes_of(scene / "dask") == calm
 
 
@@ -78,13 +78,13 @@ def test_no_process_is_left_when_a_run_is_stopped(scene, spec):
     before = working()
     seen = []
 
-    def tell(event, **_data):
+    def on_event(event, **_data):
         if event == "row":
             seen.extend(working() - before)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_scene(scene, spec, "stopped", workers=2, tell=tell)
+        run_scene(scene, spec, "stopped", workers=2, on_event=on_event)
     assert len(set(seen)) == 2
     end = time.monotonic() + 10
     while working() - before and time.monotonic() < end:

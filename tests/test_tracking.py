@@ -6,7 +6,7 @@ from dift_edit.clips.tracking.appearance import Template, follow, grey, palette,
 from dift_edit.clips.tracking.cuts import CutDetector
 from dift_edit.clips.tracking.plot import confidence_plot
 from dift_edit.clips.tracking.pose import fit_pose, similarity_basis
-from dift_edit.clips.tracking.smoothing import Evidence, _banded, _groups, _normal_equations, _prior, smooth
+from dift_edit.clips.tracking.smoothing import Observations, _banded, _groups, _normal_equations, _prior, smooth
 from dift_edit.clips.tracking.visibility import opacities
 from dift_edit.geometry.quad import apply_homography, quad_matrices, quad_matrix, quad_side
 from dift_edit.imaging.image import Image
@@ -77,7 +77,7 @@ def test_palette_tells_things_apart() -> None:
     assert palette(clip.frame(0), clip.quad(0) + 1000).sum() == 0
 
 
-def evidence(count: int, rng, *, noise: float = 0.4, hidden: slice = slice(0, 0)) -> tuple[np.ndarray, Evidence]:
+def evidence(count: int, rng, *, noise: float = 0.4, hidden: slice = slice(0, 0)) -> tuple[np.ndarray, Observations]:
     t = np.arange(count)[:, None]
     truth = QUAD.ravel() + 20 * np.sin(2 * np.pi * t / 80 + np.arange(8) * 0.02)
     information = np.repeat(np.eye(8)[None] / noise**2, count, 0)
@@ -85,13 +85,13 @@ def evidence(count: int, rng, *, noise: float = 0.4, hidden: slice = slice(0, 0)
     corners = truth + rng.normal(0, noise, truth.shape)
     corners[hidden] = 0
     zero = np.zeros((count, 8))
-    return truth, Evidence(corners, information, zero, np.zeros((count, 8, 8)))
+    return truth, Observations(corners, information, zero, np.zeros((count, 8, 8)))
 
 
 def test_banded_equations_are_the_dense_ones(rng) -> None:
     _, seen = evidence(12, rng)
     steps = np.vstack([np.zeros(8), np.diff(seen.corners, axis=0)])
-    seen = Evidence(seen.corners, seen.information, steps, np.repeat(np.eye(8)[None] * 3.0, 12, 0))
+    seen = Observations(seen.corners, seen.information, steps, np.repeat(np.eye(8)[None] * 3.0, 12, 0))
     prior = _prior(_groups(QUAD.ravel()), [2.0, 5.0, 11.0])
     ones = np.ones(12)
     matrix, right = _normal_equations(seen, prior, ones, ones)
@@ -125,7 +125,7 @@ def test_smoothing_takes_noise_out_and_leaves_movement(rng) -> None:
 def test_smoothing_follows_a_shaking_camera(rng) -> None:
     truth, seen = evidence(150, rng, noise=0.1)
     shake = rng.normal(0, 3, (150, 2))
-    moved = Evidence(seen.corners + np.tile(shake, 4), seen.information, seen.steps, seen.step_information)
+    moved = Observations(seen.corners + np.tile(shake, 4), seen.information, seen.steps, seen.step_information)
     assert np.abs(smooth(moved) - truth - np.tile(shake, 4)).mean() < 0.12
 
 

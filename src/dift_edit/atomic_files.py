@@ -6,6 +6,7 @@ have filled is opened without following a link, and only when it is a regular fi
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from dift_edit.errors import OutputError
 __all__ = [
     "Lock",
     "NotRegularError",
+    "file_sha256",
     "open_regular",
     "parse_json",
     "parse_object",
@@ -224,3 +226,10 @@ def _sentence(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"The folder {path.parent} does not exist: create it or choose another output path."
     return f"{path} cannot be written: {error.strerror or error}."
+
+
+def file_sha256(path: Path | str, *, links: bool = False) -> str:
+    """SHA-256 of a file's bytes as hexadecimal digits; raises OSError, also for a link unless it may be one."""
+    with open_regular(path, links=links) as file:
+        content: Any = file  # `file_digest` reads into a buffer, which typeshed's BinaryIO does not know
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -25,6 +25,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "SettingsError",
+    "first_line",
 ]
 
 
@@ -71,3 +72,8 @@ class MissingDependencyError(DiftEditError):
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: run  pip install 'dift-edit[{extra}]'."
         )
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, in one line without its full stop; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

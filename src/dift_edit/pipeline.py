@@ -18,7 +18,7 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings
 
-__all__ = ["Transfer", "doubt", "failure", "split_options", "transfer"]
+__all__ = ["Transfer", "abstain_reason", "failure", "split_options", "transfer"]
 
 _HINTS = frozenset(("pins", "source_mask", "target_mask", "surface"))
 """Options of `locate` that are no settings."""
@@ -155,7 +155,7 @@ def transfer(
             seed=settings.seed,
             **hints,
         )
-        reason = doubt(placement, settings.min_confidence)
+        reason = abstain_reason(placement, settings.min_confidence)
         image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
     except Exception as error:  # noqa: BLE001 - what is wrong with the caller's input was raised before
         return made(status="failed", reason=failure(error, name or "The target"), seconds=time.perf_counter() - start)
@@ -188,7 +188,7 @@ def failure(error: Exception, name: str) -> str:
     return f"{name} could not be handled ({type(error).__name__}: {first})."
 
 
-def doubt(placement: Placement, min_confidence: float) -> str:
+def abstain_reason(placement: Placement, min_confidence: float) -> str:
     """Why a placement is not trusted, in words; empty when it is.
 
     Parameters

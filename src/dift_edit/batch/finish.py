@@ -71,7 +71,7 @@ def write_missing_previews(folder: OutputFolder, journal: Journal, *, max_pixels
     """Make the previews that are not there, from targets and results; returns how many rows got some."""
     made = 0
     for row in rows_of(journal):
-        names = [preview_name(row.id, "before"), after_name(row, hides=folder.hides)]
+        names = [preview_name(row.id, "before"), after_name(row, hides_content=folder.hides_content)]
         if row.size is None or all(folder.exists(name) for name in names if name and folder.keeps(name)):
             continue
         with contextlib.suppress(ImageError):
@@ -80,7 +80,7 @@ def write_missing_previews(folder: OutputFolder, journal: Journal, *, max_pixels
             if row.output and folder.keeps(row.output):
                 result = f"{folder}/{row.output}" if folder.local is None else str(folder.path(row.output))
                 after, _ = read_image(result, max_pixels=max_pixels, links=False)
-            rejected = folder.hides and row.review == "rejected"
+            rejected = folder.hides_content and row.review == "rejected"
             write_previews(folder, row.id, before, after, preview_size, rejected=rejected)
             made += 1
     return made

@@ -14,10 +14,10 @@ from dift_edit.batch.identity import describe
 from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
-from dift_edit.batch.summary import Summary, Tell
+from dift_edit.batch.summary import OnEvent, Summary
 from dift_edit.batch.threads import arithmetic_threads
 from dift_edit.batch.work import Outcome, Work
-from dift_edit.edits.layers import cautions, hides
+from dift_edit.edits.layers import cautions, hides_content
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import load_image
@@ -36,7 +36,7 @@ from dift_edit.targets.storage import local_path
 __all__ = ["run_batch", "run_job"]
 
 
-def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
+def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Summary:
     """Do what a recipe says.
 
     Parameters
@@ -45,8 +45,8 @@ def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
         The recipe.
     cache : str
         Folder in which features are kept for the next job on the same targets; "" for none.
-    tell : callable, optional
-        Gets events while the run goes on, see `Tell`.
+    on_event : callable, optional
+        Gets events while the run goes on, see `OnEvent`.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def run_job(job: Job, *, cache: str = "", tell: Tell | None = None) -> Summary:
         batch=job.batch,
         devices=devices,
         recipe=job,
-        tell=tell,
+        on_event=on_event,
     )
 
 
@@ -89,7 +89,7 @@ def run_batch(
     batch: BatchSettings | None = None,
     devices: tuple[str, ...] = (),
     recipe: Job | None = None,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Summary:
     """Carry an edit to pictures in files.
 
@@ -115,7 +115,7 @@ def run_batch(
         One process a device.
     recipe : Job, optional
         Kept as ``job.toml`` in the output folder, to continue from and to put edits on again after a review.
-    tell : callable, optional
+    on_event : callable, optional
         Gets events.
 
     Returns
@@ -123,12 +123,12 @@ def run_batch(
     Summary
     """
     batch = batch or BatchSettings()
-    tell = tell or (lambda _event, **_data: None)
+    on_event = on_event or (lambda _event, **_data: None)
     if not isinstance(targets, Targets):
         targets = collect_targets(targets, leave_out=[p for p in (output, unredacted_folder(output)) if p])
     targets = with_settled_ids(targets, output)
     for path, reason in targets.skipped:
-        tell("skipped", path=path, reason=reason)
+        on_event("skipped", path=path, reason=reason)
     if not len(targets):
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     source = as_image(source)
@@ -143,9 +143,9 @@ def run_batch(
             preview_size=batch.preview_size if batch.report else 0,
         )  # fmt: skip
         del featurizer  # each process loads its own
-        folder = open_output(str(output), hides=hides(edit))
+        folder = open_output(str(output), hides_content=hides_content(edit))
         with Journal(journal_path(folder)) as journal:
-            run = _Run(work, targets, batch, folder, journal, tell)
+            run = _Run(work, targets, batch, folder, journal, on_event)
             todo = run.plan(job)
             if recipe is not None and folder.local is not None:
                 with contextlib.suppress(DiftEditError):  # a recipe cannot hold names that are not Unicode
@@ -172,28 +172,34 @@ class _Run:
     """One run; keeps what its steps share."""
 
     def __init__(
-        self, work: Work, targets: Targets, batch: BatchSettings, folder: OutputFolder, journal: Journal, tell: Tell
+        self,
+        work: Work,
+        targets: Targets,
+        batch: BatchSettings,
+        folder: OutputFolder,
+        journal: Journal,
+        on_event: OnEvent,
     ) -> None:
         self.work = work
         self.targets = targets
         self.batch = batch
         self.folder = folder
         self.journal = journal
-        self.tell = tell
+        self.on_event = on_event
         self._taken: set[str] = set()  # names of files that no run of this folder made
         unredacted = str(folder.unredacted or "") if work.preview_size else ""
         self.summary = Summary(
-            str(folder), skipped=targets.skipped, redaction=folder.hides, unredacted_folder=unredacted
+            str(folder), skipped=targets.skipped, redaction=folder.hides_content, unredacted_folder=unredacted
         )
 
     def go(self, todo: list[Pair], runner: Runner) -> Summary:
         """Run and finish; what is done is in the manifest also when the run is stopped."""
         start = time.perf_counter()
-        self.tell("planned", total=len(self.targets), kept=self.summary.kept, todo=len(todo), job=self.work.job)
+        self.on_event("planned", total=len(self.targets), kept=self.summary.kept, todo=len(todo), job=self.work.job)
         if self.journal.damaged:
-            self.tell("note", text=f"{self.journal.damaged} damaged lines of the journal were left out.")
+            self.on_event("note", text=f"{self.journal.damaged} damaged lines of the journal were left out.")
         for text in cautions(self.work.edit):
-            self.tell("note", text=text)
+            self.on_event("note", text=text)
         try:
             with contextlib.closing(runner(self.work, todo)) as outcomes:
                 for outcome in outcomes:
@@ -210,7 +216,7 @@ class _Run:
             write_source_preview(self.folder, self.work.source, self.work.edit, self.work.preview_size)
             write_review(self.folder, self.journal)
         self.summary.seconds = time.perf_counter() - start
-        self.tell("summary", summary=self.summary)
+        self.on_event("summary", summary=self.summary)
         return self.summary
 
     def plan(self, job: dict[str, str]) -> list[Pair]:
@@ -240,7 +246,7 @@ class _Run:
             self._taken = {name for key, name in names.items() if key not in journal.plan and self.folder.exists(name)}
             self._forget()
         quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
-        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad, "redaction": hides(self.work.edit)})
+        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad, "redaction": hides_content(self.work.edit)})
         journal.set_plan(names)
         todo = []
         for target in self.targets:
@@ -284,4 +290,4 @@ class _Run:
         self.journal.add(self._without_stale(outcome.row).to_dict())
         for stage, seconds in outcome.times.items():
             self.summary.times[stage] = self.summary.times.get(stage, 0.0) + seconds
-        self.tell("row", row=outcome.row, total=total)
+        self.on_event("row", row=outcome.row, total=total)

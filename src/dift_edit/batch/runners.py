@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any
 
-from dift_edit.batch.threads import lanes_of_this_process, set_arithmetic_threads
+from dift_edit.batch.threads import set_arithmetic_threads, worker_threads
 from dift_edit.batch.work import Outcome, Work, Worker, lost_row
 from dift_edit.targets.collect import Target
 
@@ -32,16 +32,16 @@ ATTEMPTS = 3
 def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
     """One model and a few threads, each with a target of its own: one uses the network, the others the other cores."""
     worker = Worker(work)
-    lanes = lanes_of_this_process()
+    workers = worker_threads()
     waiting = iter(pairs)
     running: deque[Future[Outcome]] = deque()
-    with ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads, initargs=(work.threads,)) as threads:
+    with ThreadPoolExecutor(workers, initializer=set_arithmetic_threads, initargs=(work.threads,)) as threads:
 
         def start(count: int) -> None:
             running.extend(threads.submit(worker.process, *pair) for pair in islice(waiting, count))
 
         try:
-            start(2 * lanes)
+            start(2 * workers)
             while running:
                 outcome = running.popleft().result()
                 start(1)

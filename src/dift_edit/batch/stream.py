@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dift_edit.batch.model import SharedFeaturizer
-from dift_edit.batch.threads import arithmetic_threads, lanes_of_this_process, set_arithmetic_threads
+from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, worker_threads
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError
 from dift_edit.features.base import Featurizer
@@ -97,9 +97,9 @@ def _stream(run: Callable[[Image], Transfer], targets: Any, failed: Callable[...
         waiting: Iterator[Any] = (found.path for found in collect_targets([targets]))
     else:
         waiting = _expanded([targets] if isinstance(targets, Image) else targets)
-    lanes = lanes_of_this_process()
-    with ThreadPoolExecutor(lanes, initializer=set_arithmetic_threads) as threads:
-        while chunk := list(islice(waiting, lanes)):
+    count = worker_threads()
+    with ThreadPoolExecutor(count, initializer=set_arithmetic_threads) as threads:
+        while chunk := list(islice(waiting, count)):
             with arithmetic_threads():
                 done = list(threads.map(work, chunk))
             yield from done

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from dift_edit.results.manifest import Row
 
-__all__ = ["Summary", "Tell"]
+__all__ = ["Summary", "OnEvent"]
 
-Tell = Callable[..., None]
-"""Called as ``tell(event, **data)``: "skipped", "planned", "row", "note", "summary"."""
+OnEvent = Callable[..., None]
+"""Called as ``on_event(event, **data)``: "skipped", "planned", "row", "note", "summary"."""
 
 
 @dataclass

@@ -9,13 +9,13 @@ from threadpoolctl import threadpool_limits
 
 from dift_edit.features.execution import available_cores
 
-__all__ = ["arithmetic_threads", "lanes_of_this_process", "set_arithmetic_threads"]
+__all__ = ["arithmetic_threads", "worker_threads", "set_arithmetic_threads"]
 
 MOST_LANES = 4
 """How many targets one process has in memory at a time, at most."""
 
 
-def lanes_of_this_process() -> int:
+def worker_threads() -> int:
     """How many targets to work on at a time: one more than there are cores, for the time that files take."""
     return min(MOST_LANES, available_cores() + 1)
 

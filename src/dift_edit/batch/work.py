@@ -9,7 +9,7 @@ from typing import Any
 
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
-from dift_edit.edits.layers import hides
+from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
@@ -122,7 +122,7 @@ class Worker:
         self.work = work
         featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
         self.featurizer = SharedFeaturizer(featurizer, work.source.digest)
-        self.output: OutputFolder = open_output(work.output, hides=hides(work.edit))
+        self.output: OutputFolder = open_output(work.output, hides_content=hides_content(work.edit))
 
     def process(self, target: Target, name: str) -> Outcome:
         """All stages of one target."""

@@ -23,7 +23,7 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_told(args: argparse.Namespace, run: Any) -> int:
-    """Call ``run(tell)`` and turn its summary into an exit status; a full disk is 1, not a bad argument."""
+    """Call ``run(on_event)`` and turn its summary into an exit status; a full disk is 1, not a bad argument."""
     teller = JsonTeller() if args.log_json else Teller(quiet=args.quiet)
     try:
         with notes_told(lambda text: teller("note", text=text), quiet=args.quiet):
@@ -39,9 +39,9 @@ def run_told(args: argparse.Namespace, run: Any) -> int:
 
 
 @contextmanager
-def notes_told(tell: Callable[[str], object], *, quiet: bool) -> Iterator[None]:
+def notes_told(on_event: Callable[[str], object], *, quiet: bool) -> Iterator[None]:
     """Hand on what the library logs: what it found in an edit, and warnings; those alone with `quiet`."""
-    handler = _Notes(tell)
+    handler = _Notes(on_event)
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     logger = logging.getLogger("dift_edit")
     before = logger.level, logger.propagate
@@ -56,14 +56,14 @@ def notes_told(tell: Callable[[str], object], *, quiet: bool) -> Iterator[None]:
 
 
 class _Notes(logging.Handler):
-    def __init__(self, tell: Callable[[str], object]) -> None:
+    def __init__(self, on_event: Callable[[str], object]) -> None:
         super().__init__()
-        self._tell = tell
+        self._on_event = on_event
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand one message on; a warning is called one."""
         text = record.getMessage()
-        self._tell(f"warning: {text}" if record.levelno >= logging.WARNING else text)
+        self._on_event(f"warning: {text}" if record.levelno >= logging.WARNING else text)
 
 
 def say(text: str) -> None:
@@ -82,7 +82,7 @@ class Teller:
         self._bar: Any = None
 
     def __call__(self, event: str, **data: Any) -> None:
-        """Tell one event."""
+        """OnEvent one event."""
         actions: dict[str, Callable[..., None]] = {
             "skipped": self._skipped_file,
             "planned": self._planned,

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     folder = open_existing(args.output)
     counts: Counter[str] = Counter()
     with Journal(journal_path(folder, create=False)) as journal:
-        folder.hides = bool(journal.job.get("redaction"))
+        folder.hides_content = bool(journal.job.get("redaction"))
         decisions = read_decisions(args.decisions, journal.job.get("fingerprint", ""))
         undone = {key for key, row in journal.rows.items() if row["status"] == "abstained"}
         needed = any(made.pins or (made.decision == "accepted" and made.id in undone) for made in decisions)

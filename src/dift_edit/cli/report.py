@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     settings = BatchSettings(preview_size=args.preview_size)
     folder = open_existing(args.output)
     with Journal(journal_path(folder, create=False)) as journal:
-        folder.hides = bool(journal.job.get("redaction"))
+        folder.hides_content = bool(journal.job.get("redaction"))
         folder.clean()
         write_missing_previews(folder, journal, max_pixels=settings.max_pixels, preview_size=settings.preview_size)
         write_manifest(folder, journal)

@@ -9,7 +9,7 @@ from pathlib import Path
 from dift_edit.atomic_files import Lock, parse_json, read_regular, write_text
 from dift_edit.errors import OutputError
 
-__all__ = ["Scratch", "claim", "fingerprint_in"]
+__all__ = ["Scratch", "claim_folder", "fingerprint_in"]
 
 _LABEL = "job.json"
 _HALF_WRITTEN = ".dift-edit-*.tmp"
@@ -73,7 +73,7 @@ class Scratch:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def claim(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
+def claim_folder(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
     """Take a folder for one job; what another job left in it is removed.
 
     Parameters

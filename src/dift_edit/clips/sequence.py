@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,13 @@ from dift_edit.clips.io import Clip, as_clip
 from dift_edit.clips.tracking.bending import find_bends
 from dift_edit.clips.tracking.finder import FeatureFinder
 from dift_edit.clips.tracking.hiding import find_hidden
-from dift_edit.clips.tracking.journal import Journal
-from dift_edit.clips.tracking.path import Path, follow_path
 from dift_edit.clips.tracking.plan import Keyframes, Part, plan_clip
 from dift_edit.clips.tracking.settings import SequenceSettings
 from dift_edit.clips.tracking.track import Layer, SequenceTrack
+from dift_edit.clips.tracking.track_store import TrackStore
+from dift_edit.clips.tracking.trajectory import Trajectory, follow_trajectory
 from dift_edit.edits.base import Edit
-from dift_edit.edits.layers import hides, reaching
+from dift_edit.edits.layers import hides_content, reaching
 from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.base import Transform
@@ -79,7 +79,7 @@ def propagate_sequence(
     keyframes: Keyframes = 0,
     settings: SequenceSettings | None = None,
     compositing: Compositing | None = None,
-    journal: FilePath | str | None = None,
+    journal: Path | str | None = None,
 ) -> Iterator[FrameTransfer]:
     """Carry an edit of one frame, or of a few, to all frames of a clip.
 
@@ -121,7 +121,7 @@ def track_sequence(
     featurizer: Featurizer,
     keyframes: Keyframes = 0,
     settings: SequenceSettings | None = None,
-    journal: FilePath | str | None = None,
+    journal: Path | str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SequenceTrack:
     """Find where an edit is in every frame: the first half of `propagate_sequence`.
@@ -140,9 +140,9 @@ def track_sequence(
     clip = as_clip(frames)
     settings = settings or SequenceSettings()
     plan = plan_clip(clip, edit, keyframes)
-    if settings.occlusion == "parts" and any(hides(part.edit) for part in plan):
+    if settings.occlusion == "parts" and any(hides_content(part.edit) for part in plan):
         raise EditError("A redaction is never cut off where something seems to hide it: leave occlusion at 'whole'.")
-    book = Journal(journal, _fingerprint(clip, plan, settings, featurizer)) if journal else Journal(None, "")
+    store = TrackStore(journal, _fingerprint(clip, plan, settings, featurizer)) if journal else TrackStore(None, "")
     again = (settings.engine == "mesh") + (settings.occlusion == "parts")
     total = sum(part.passes + again * (part.span[1] - part.span[0]) for part in plan)
     done = 0
@@ -155,8 +155,8 @@ def track_sequence(
     finder = partial(FeatureFinder, featurizer, mirror=settings.mirror, seed=settings.seed)
     layers = []
     for number, part in enumerate(plan):
-        path = follow_path(
-            clip, part.keyframes, finder, settings, book,
+        path = follow_trajectory(
+            clip, part.keyframes, finder, settings, store,
             span=part.span, progress=tick, name=f"{number}-",
         )  # fmt: skip
         seen: dict[str, Any] = {"working_side": settings.working_side, "progress": tick}
@@ -228,7 +228,7 @@ def _composed(
         edit = reaching(layer.edit, transform, image.size)
         if edit is None:
             continue
-        if hides(edit):  # never by half: what fades still shows what it hides
+        if hides_content(edit):  # never by half: what fades still shows what it hides
             hiding.append((edit, transform, sources[layer.source]))
             continue
         put = edit.apply(image, transform, source=sources[layer.source], compositing=compositing)
@@ -258,7 +258,7 @@ def _composed(
     return image, min(total, 1.0)
 
 
-def _why_hidden(path: Path, index: int, settings: SequenceSettings) -> str:
+def _why_hidden(path: Trajectory, index: int, settings: SequenceSettings) -> str:
     if path.anchors[index] == "none":
         return "the place of the edit is hidden, or not in this frame"
     if path.confidence[index] < settings.min_confidence:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dift_edit.atomic_files import parse_json, write_text
 from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
-from dift_edit.errors import EditError
+from dift_edit.errors import EditError, first_line
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import signed_area
 
@@ -45,7 +45,7 @@ def labels_from_coco(coco: Any, image: str | int | None = None) -> LabelLayer:
     try:
         return _from_coco(data, name, image)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise EditError(f"{name} is damaged ({reason}): give COCO annotations as its format page has them.") from error
 
 

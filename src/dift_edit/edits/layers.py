@@ -15,7 +15,7 @@ from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 
-__all__ = ["Layers", "artwork_on", "cautions", "hides", "reaching"]
+__all__ = ["Layers", "artwork_on", "cautions", "hides_content", "reaching"]
 
 
 class Layers:
@@ -69,9 +69,9 @@ class Layers:
         return {"type": "layers", "edits": [edit.recipe() for edit in self.edits], "settings": list(self.settings)}
 
 
-def hides(edit: Edit) -> bool:
+def hides_content(edit: Edit) -> bool:
     """Whether an edit, or a layer of it, is a redaction: a target without it still shows what should be hidden."""
-    return any(map(hides, edit.edits)) if isinstance(edit, Layers) else isinstance(edit, Redaction)
+    return any(map(hides_content, edit.edits)) if isinstance(edit, Layers) else isinstance(edit, Redaction)
 
 
 def cautions(edit: Edit) -> list[str]:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -18,7 +17,6 @@ __all__ = [
     "Featurizer",
     "ModelInfo",
     "check_comparable",
-    "file_sha256",
     "image_seed",
     "make_noise",
 ]
@@ -156,9 +154,3 @@ def image_seed(digest: str, seed: int) -> int:
 def make_noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
     """Standard normal noise, float32, drawn on the CPU so that every device sees the same."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

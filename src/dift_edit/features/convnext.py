@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from dift_edit.errors import MissingDependencyError, ModelError
+from dift_edit.errors import MissingDependencyError, ModelError, first_line
 from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
@@ -127,7 +127,7 @@ class ConvNextFeaturizer(NetworkFeaturizer[ConvNextSettings]):
             with quiet_transformers():
                 network = DINOv3ConvNextModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         except Exception as error:  # each library underneath has errors of its own
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
         return cls(
             network,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dift_edit.errors import MissingDependencyError, ModelError
+from dift_edit.errors import MissingDependencyError, ModelError, first_line
 from dift_edit.features.weights import quiet_transformers
 
 __all__ = ["PromptEmbedding", "encode_prompt"]
@@ -72,7 +72,7 @@ def encode_prompt(folder: Path, prompt: str) -> PromptEmbedding:
             with torch.inference_mode():
                 output = encoder.eval()(ids, output_hidden_states=second)
         except Exception as error:  # each library underneath has errors of its own
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise ModelError(
                 f"The text encoder in {place} cannot be used ({reason}): restore it and its tokenizer."
             ) from error

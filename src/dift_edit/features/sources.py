@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dift_edit.errors import ModelError
+from dift_edit.errors import ModelError, first_line
 from dift_edit.features.catalog import DIFFUSERS_XL, MODELS, TRANSFORMERS
 
 __all__ = [
@@ -119,7 +119,7 @@ def find_file(repository: str, file: str, *, download: bool = True) -> Path:
         try:
             return Path(hf_hub_download(repository, file))
         except Exception as error:  # noqa: BLE001 - the hub's client has many kinds; all end in the sentence below
-            reason = _first_line(error)
+            reason = first_line(error)
     raise ModelError(
         f"The file {file} is not on this machine and cannot be fetched ({reason}): fetch it from "
         f"https://huggingface.co/{repository} where there is a network and put it at {place}."
@@ -241,11 +241,7 @@ def _fetch(ids: Sequence[str], files: Sequence[str]) -> tuple[FoundModel | None,
         try:
             folder = Path(snapshot_download(repository, allow_patterns=list(files)))
         except Exception as error:  # noqa: BLE001 - the hub's client has many kinds; the caller makes a sentence
-            reasons.append(_first_line(error))
+            reasons.append(first_line(error))
             continue
         return FoundModel(folder=folder, id=repository, revision=folder.name), ""
     return None, reasons[0]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

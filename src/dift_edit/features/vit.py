@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.atomic_files import parse_object
-from dift_edit.errors import MissingDependencyError, ModelError, SettingsError
+from dift_edit.errors import MissingDependencyError, ModelError, SettingsError, first_line
 from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
@@ -159,7 +159,7 @@ class VisionTransformerFeaturizer(NetworkFeaturizer[VisionTransformerSettings]):
                     folder, local_files_only=True, dtype=torch.float32
                 )
         except Exception as error:  # each library underneath has errors of its own
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
         given = _read(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").is_file() else {}
         usual = OPENAI if kind.startswith("clip") else IMAGENET

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from dift_edit.atomic_files import write_atomic, write_text
-from dift_edit.errors import ModelError
-from dift_edit.features.base import file_sha256
+from dift_edit.atomic_files import file_sha256, write_atomic, write_text
+from dift_edit.errors import ModelError, first_line
 from dift_edit.settings import fingerprint
 
 __all__ = [
@@ -97,7 +96,7 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
     try:
         return restored(load_file(file))
     except Exception as error:  # safetensors and the system have errors of their own
-        raise ModelError(f"The weights in {file} cannot be read ({_reason(error)}): restore the file.") from error
+        raise ModelError(f"The weights in {file} cannot be read ({first_line(error)}): restore the file.") from error
 
 
 def write_int8(state: Mapping[str, torch.Tensor], file: Path) -> None:
@@ -135,7 +134,7 @@ def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.f
             variant=None if plain else "fp16",
         )  # fmt: skip
     except Exception as error:  # each library underneath has errors of its own
-        raise ModelError(f"The model in {folder} cannot be loaded ({_reason(error)}): restore its files.") from error
+        raise ModelError(f"The model in {folder} cannot be loaded ({first_line(error)}): restore its files.") from error
 
 
 def _load_int8_part(kind: Any, folder: Path, file: Path, dtype: torch.dtype) -> Any:
@@ -147,7 +146,7 @@ def _load_int8_part(kind: Any, folder: Path, file: Path, dtype: torch.dtype) -> 
         drop_unused_blocks(network, state)
         network.load_state_dict(state, assign=True)
     except Exception as error:  # diffusers and torch have errors of their own
-        raise ModelError(f"The model in {folder} cannot be loaded ({_reason(error)}): restore its files.") from error
+        raise ModelError(f"The model in {folder} cannot be loaded ({first_line(error)}): restore its files.") from error
     return network
 
 
@@ -206,7 +205,9 @@ def weights_digest(folder: Path) -> str:
 
 def write_sums(folder: Path) -> None:
     """Record the digests of a folder's weight files, so that later damage is noticed when they are loaded."""
-    write_text(folder / SUMS, "".join(f"{file_sha256(file)}  {file.name}\n" for file in weight_files(folder)))
+    write_text(
+        folder / SUMS, "".join(f"{file_sha256(file, links=True)}  {file.name}\n" for file in weight_files(folder))
+    )
 
 
 def damaged_weights(folder: Path) -> dict[Path, bool | None]:
@@ -226,7 +227,7 @@ def damaged_weights(folder: Path) -> dict[Path, bool | None]:
     for file in sorted(folder.rglob("*.safetensors")):
         name = file.resolve().name
         known = name if _is_digest(name) else _recorded(file.parent).get(file.name)
-        found[file] = None if known is None else file_sha256(file) != known
+        found[file] = None if known is None else file_sha256(file, links=True) != known
     return found
 
 
@@ -251,7 +252,7 @@ def _is_digest(text: str) -> bool:
 def _digest(file: Path) -> str:
     """SHA-256 of a file; the hub's cache names its files by it, which saves reading gigabytes."""
     name = file.resolve().name
-    return name if _is_digest(name) else file_sha256(file)
+    return name if _is_digest(name) else file_sha256(file, links=True)
 
 
 def load_state_file(network: torch.nn.Module, file: Path) -> str:
@@ -272,14 +273,10 @@ def load_state_file(network: torch.nn.Module, file: Path) -> str:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(
-            f"The weights in {file} do not fit {type(network).__name__} ({_reason(error)}): give the file made for "
+            f"The weights in {file} do not fit {type(network).__name__} ({first_line(error)}): give the file made for "
             "this model."
         ) from error
     return _digest(file)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager

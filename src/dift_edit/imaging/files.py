@@ -12,7 +12,7 @@ import PIL.Image
 from PIL import ImageCms, JpegImagePlugin
 
 from dift_edit.atomic_files import write_atomic
-from dift_edit.errors import ImageError, OutputError
+from dift_edit.errors import ImageError, OutputError, first_line
 from dift_edit.imaging.image import FileInfo, Image, Pixels, as_image
 
 __all__ = ["DEFAULT_MAX_PIXELS", "OUTPUT_FORMATS", "from_pil", "load_image", "save_image"]
@@ -89,7 +89,7 @@ def load_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Ima
     except MemoryError as error:
         raise ImageError(f"{path} needs more memory than there is: shrink it, or lower --max-pixels.") from error
     except Exception as error:  # whatever a decoder may meet in a damaged file
-        raise ImageError(f"{path} is damaged or incomplete ({_first_line(error)}): replace the file.") from error
+        raise ImageError(f"{path} is damaged or incomplete ({first_line(error)}): replace the file.") from error
 
 
 _PILLOW_LIMIT = threading.Lock()
@@ -293,7 +293,7 @@ def save_image(image: Image, path: Path | str) -> Path:
         raise OutputError(f"{path} needs more memory to be written than there is: use a smaller picture.") from error
     except Exception as error:  # whatever an encoder may find in a picture or its metadata
         raise OutputError(
-            f"{path} cannot be written ({type(error).__name__}: {_first_line(error)}): use a .png name."
+            f"{path} cannot be written ({type(error).__name__}: {first_line(error)}): use a .png name."
         ) from error
 
 
@@ -376,7 +376,3 @@ def _insert_png_profile(data: bytes, profile: bytes) -> bytes:
     body = b"ICC profile\0\0" + zlib.compress(profile)
     chunk = struct.pack(">I", len(body)) + b"iCCP" + body + struct.pack(">I", zlib.crc32(b"iCCP" + body))
     return data[:33] + chunk + data[33:]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")

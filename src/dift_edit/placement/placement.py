@@ -20,7 +20,6 @@ from dift_edit.placement.similarities import Poses, sample_poses
 from dift_edit.placement.votes import Affinity, Evidence, Mask, gather_evidence
 from dift_edit.placement.warp_models import (
     FREEDOM,
-    MODELS,
     Fit,
     bend_through_pins,
     fit_model,
@@ -28,6 +27,7 @@ from dift_edit.placement.warp_models import (
     hold_matrix,
     notebook,
 )
+from dift_edit.settings import ENGINES, MIRRORS
 
 __all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features"]
 
@@ -241,10 +241,10 @@ def locate_features(
     IncomparableError
         If the maps come from different featurizers or settings.
     """
-    if engine not in ("auto", "notebook", *MODELS):
-        raise EditError(f"There is no engine {engine!r}: use auto, notebook, {', '.join(MODELS)}.")
-    if mirror not in ("auto", "never", "always"):
-        raise EditError(f"The mirror test cannot be {mirror!r}: use auto, never or always.")
+    if engine not in ENGINES:
+        raise EditError(f"There is no engine {engine!r}: use one of {', '.join(ENGINES)}.")
+    if mirror not in MIRRORS:
+        raise EditError(f"The mirror test cannot be {mirror!r}: use one of {', '.join(MIRRORS)}.")
     if mirror == "always" and mirrored_target is None:
         raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
     check_comparable(source, target)

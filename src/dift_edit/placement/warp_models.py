@@ -29,7 +29,7 @@ from dift_edit.geometry.thin_plate import ThinPlateSpline, fit_thin_plate
 from dift_edit.matching.points import match_points
 from dift_edit.placement.votes import Evidence
 
-__all__ = ["Fit", "MODELS", "bend_through_pins", "fit_model", "guided_pairs", "notebook"]
+__all__ = ["Fit", "WARP_MODELS", "bend_through_pins", "fit_model", "guided_pairs", "notebook"]
 
 WINDOW = 0.08
 """Standard deviation, in short sides of the target, of the window round the placed position in which a part may lie
@@ -130,7 +130,7 @@ def fit_model(engine: str, fit: Fit) -> Transform:
     Parameters
     ----------
     engine : str
-        One of `MODELS`.
+        One of `WARP_MODELS`.
     fit : Fit
         Pairs, start and pins.
 
@@ -140,14 +140,14 @@ def fit_model(engine: str, fit: Fit) -> Transform:
         It misses pins that it has not the freedom for; a similarity holds one or two, an affine map three, a homography
         four, meshes and splines more. Where pins would fold the edit, a map of less freedom is taken.
     """
-    found = MODELS[engine](replace(fit, pins=None))
+    found = WARP_MODELS[engine](replace(fit, pins=None))
     if fit.pins is None:
         return found
     move = translation(_mean_miss(found, fit.pins, fit.pairs))
     if isinstance(found, MatrixTransform):
         return hold_matrix(found.then(move), fit.pins, fit.quad, FREEDOM[engine])
     moved = replace(fit, pairs=replace(fit.pairs, target=move(fit.pairs.target)), start=fit.start.then(move))
-    return MODELS[engine](moved)
+    return WARP_MODELS[engine](moved)
 
 
 def _mean_miss(found: Transform, pins: Correspondences, pairs: Correspondences) -> Points:
@@ -324,7 +324,7 @@ def _spline(fit: Fit) -> ThinPlateSpline | MatrixTransform:
     return fit.start
 
 
-MODELS: dict[str, Model] = {
+WARP_MODELS: dict[str, Model] = {
     "similarity": _similarity,
     "affine": _affine,
     "homography": _homography,

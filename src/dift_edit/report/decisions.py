@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dift_edit.atomic_files import parse_json
-from dift_edit.edits.layers import artwork_on, hides
+from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import as_points
@@ -170,7 +170,7 @@ def apply_decisions(
             except (ImageError, EditError, GeometryError, OutputError) as error:
                 if isinstance(error.__cause__, OSError) and isinstance(error, OutputError):
                     raise  # the folder cannot be written to: the next target would fail in the same way
-                if hides(remake.edit) and isinstance(error, EditError | GeometryError):
+                if hides_content(remake.edit) and isinstance(error, EditError | GeometryError):
                     row = _failed(folder, row, str(error))
                     journal.add(row.to_dict())
                 yield row, f"not remade: {error}"
@@ -202,7 +202,7 @@ def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row
     wanted = f"{REJECTED}{name}" if rejected else name
     if row.output is None or row.output == wanted:
         return row
-    if folder.hides:  # its preview shows the same
+    if folder.hides_content:  # its preview shows the same
         kinds = ("after", "rejected") if rejected else ("rejected", "after")
         before, after = (preview_name(row.id, kind) for kind in kinds)
         if folder.exists(before):

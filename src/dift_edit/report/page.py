@@ -109,7 +109,7 @@ def _shown(row: Row, folder: OutputFolder | None) -> dict[str, Any]:
     shown = {name: plain[name] for name in _SHOWN}
     names = {
         "before": preview_name(row.id, "before") if row.size else None,
-        "after": after_name(row, hides=folder is not None and folder.hides),
+        "after": after_name(row, hides_content=folder is not None and folder.hides_content),
         "link": row.output,
     }
     for key, name in names.items():

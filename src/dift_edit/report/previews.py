@@ -33,24 +33,27 @@ def preview_name(key: str, kind: str) -> str:
     return f"{PREVIEWS}/{digest[:2]}/{digest}-{kind}.jpg"
 
 
-def after_name(row: Row, *, hides: bool) -> str | None:
+def after_name(row: Row, *, hides_content: bool) -> str | None:
     """Name of the preview of a row's result; None where there is no result.
 
     Parameters
     ----------
     row : Row
         The row.
-    hides : bool
+    hides_content : bool
         Whether the edit hides something: a result that was rejected does not do so well enough.
     """
     if row.status != "applied":
         return None
-    return preview_name(row.id, "rejected" if hides and row.review == "rejected" else "after")
+    return preview_name(row.id, "rejected" if hides_content and row.review == "rejected" else "after")
 
 
 def remove_previews(output: OutputFolder, row: Row) -> None:
     """Remove what earlier results left that does not belong to a row: of a target that is not the same any more."""
-    valid = {None if row.size is None else preview_name(row.id, "before"), after_name(row, hides=output.hides)}
+    valid = {
+        None if row.size is None else preview_name(row.id, "before"),
+        after_name(row, hides_content=output.hides_content),
+    }
     for kind in ("before", "after", "rejected"):
         name = preview_name(row.id, kind)
         if name not in valid and output.keeps(name):

@@ -44,7 +44,7 @@ def write_contact_sheet(folder: OutputFolder, rows: list[Row]) -> None:
 
 def _preview(folder: OutputFolder, row: Row) -> object:
     """What the sheet shows of a row; of a redaction that was not put on, nothing."""
-    if folder.hides and (row.status != "applied" or row.review == "rejected"):
+    if folder.hides_content and (row.status != "applied" or row.review == "rejected"):
         return None
     try:
         data = folder.read(preview_name(row.id, "after" if row.status == "applied" else "before"))

@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from dift_edit.atomic_files import read_regular, write_atomic
+from dift_edit.atomic_files import file_sha256, read_regular, write_atomic
 from dift_edit.errors import OutputError
 from dift_edit.imaging.files import OUTPUT_FORMATS, save_image
 from dift_edit.imaging.image import Image
-from dift_edit.targets.storage import file_sha256, filesystem, local_path
+from dift_edit.targets.storage import filesystem, local_path
 
 __all__ = ["OutputFolder", "is_exposed", "open_existing", "open_output", "unredacted_folder"]
 
@@ -41,23 +41,23 @@ class OutputFolder:
     ----------
     root : Path
         The folder.
-    hides : bool
+    hides_content : bool
         Whether the edit hides something. Pictures that may show it (`is_exposed`) lie in a folder beside this one
         then, so that this one can be given away.
     """
 
-    def __init__(self, root: Path, *, hides: bool = False) -> None:
+    def __init__(self, root: Path, *, hides_content: bool = False) -> None:
         self.root = root
-        self.hides = hides
+        self.hides_content = hides_content
 
     @property
     def unredacted(self) -> Path | None:
         """The folder beside it for pictures that may show what the edit hides; None where there is none."""
-        return unredacted_folder(self.root) if self.hides else None
+        return unredacted_folder(self.root) if self.hides_content else None
 
     def keeps(self, name: str) -> bool:
         """Whether a picture may be kept under `name`; not when it shows what is hidden and has no place but here."""
-        return not (self.hides and is_exposed(name)) or self.unredacted is not None
+        return not (self.hides_content and is_exposed(name)) or self.unredacted is not None
 
     def address(self, name: str) -> str | None:
         """Address of `name` as the page in this folder links to it; None where it is not kept."""
@@ -86,7 +86,7 @@ class OutputFolder:
         if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
             raise OutputError(f"The result {name!r} would lie outside {self.root}: rename it.")
         root = self.root
-        if is_exposed(name) and self.hides:
+        if is_exposed(name) and self.hides_content:
             if self.unredacted is None:
                 raise OutputError(f"{self.root} has no folder beside it for {name!r}: choose another output folder.")
             root = self.unredacted
@@ -146,7 +146,7 @@ class OutputFolder:
             for file in files:
                 name = os.path.relpath(os.path.join(here, file), self.root).replace(os.sep, "/")
                 half_written = file.startswith(".dift-edit-") and file.endswith(".tmp")
-                if half_written or (self.hides and name.startswith(f"{PREVIEWS}/") and is_exposed(name)):
+                if half_written or (self.hides_content and name.startswith(f"{PREVIEWS}/") and is_exposed(name)):
                     with contextlib.suppress(OSError):
                         os.unlink(os.path.join(here, file))
 
@@ -165,9 +165,9 @@ class OutputFolder:
 class RemoteFolder(OutputFolder):
     """The same on an fsspec file system. A write is whole because object stores show an object only when it is."""
 
-    def __init__(self, url: str, *, hides: bool = False) -> None:
+    def __init__(self, url: str, *, hides_content: bool = False) -> None:
         self.url = url.rstrip("/")
-        self.hides = hides
+        self.hides_content = hides_content
         self.file_system, self.base = filesystem(self.url)
 
     @property
@@ -232,21 +232,21 @@ class RemoteFolder(OutputFolder):
 
     def clean(self) -> None:
         """Nothing is ever half-written here; what may not lie in the folder of a redaction is removed."""
-        if self.hides:
+        if self.hides_content:
             with contextlib.suppress(Exception):  # each fsspec driver has errors of its own
                 for path in self.file_system.find(f"{self.base.rstrip('/')}/{PREVIEWS}"):
                     if path.endswith(("-before.jpg", "-rejected.jpg")):
                         self.file_system.rm_file(path)
 
 
-def open_output(path: str, *, hides: bool = False) -> OutputFolder:
+def open_output(path: str, *, hides_content: bool = False) -> OutputFolder:
     """The output folder at a path or URL; a local one is made when it is missing.
 
     Parameters
     ----------
     path : str
         Path or URL.
-    hides : bool
+    hides_content : bool
         Whether the edit hides something, see `OutputFolder`.
 
     Raises
@@ -256,14 +256,14 @@ def open_output(path: str, *, hides: bool = False) -> OutputFolder:
     """
     local = local_path(path)
     if local is None:
-        return RemoteFolder(path, hides=hides)
+        return RemoteFolder(path, hides_content=hides_content)
     try:
         local.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"The output folder {local} cannot be made ({error.strerror}): choose another one."
         ) from error
-    return OutputFolder(local, hides=hides)
+    return OutputFolder(local, hides_content=hides_content)
 
 
 def open_existing(path: str) -> OutputFolder:

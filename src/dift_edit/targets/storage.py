@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dift_edit.atomic_files import NotRegularError, open_regular
+from dift_edit.atomic_files import NotRegularError, file_sha256, open_regular
 from dift_edit.errors import DiftEditError, ImageError, MissingDependencyError
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
 
-__all__ = ["file_sha256", "filesystem", "input_sha256", "is_url", "local_path", "read_image"]
+__all__ = ["filesystem", "input_sha256", "is_url", "local_path", "read_image"]
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _DRIVERS = {
@@ -148,12 +148,6 @@ def input_sha256(path: str) -> str | None:
         return file_sha256(local, links=True)
     except (OSError, ValueError):
         return None
-
-
-def file_sha256(path: Path, *, links: bool = False) -> str:
-    """SHA-256 of a local file's bytes; raises OSError, also for a link unless it may be one."""
-    with open_regular(path, links=links) as file:
-        return _digest(file)
 
 
 def _digest(file: Any) -> str:

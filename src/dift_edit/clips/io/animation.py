@@ -10,9 +10,9 @@ import numpy as np
 import PIL.Image
 from PIL import GifImagePlugin
 
+from dift_edit.atomic_files import file_sha256
 from dift_edit.clips.io.base import Clip, check_range, unfinished
 from dift_edit.errors import ImageError, OutputError
-from dift_edit.features.base import file_sha256
 from dift_edit.imaging.image import Image, as_image
 
 __all__ = ["AnimationClip", "AnimationWriter"]
@@ -72,7 +72,7 @@ class AnimationClip:
 
     def fingerprint(self) -> str:
         """SHA-256 of the file."""
-        return file_sha256(self.path)
+        return file_sha256(self.path, links=True)
 
     def frame_name(self, index: int) -> str:
         """A number with five digits."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dift_edit.atomic_files import file_sha256
 from dift_edit.clips.io.base import Clip, check_range, unfinished
 from dift_edit.errors import ImageError, MissingDependencyError, OutputError
-from dift_edit.features.base import file_sha256
 from dift_edit.imaging.image import Image
 
 __all__ = ["VIDEO_ENCODERS", "VideoClip", "VideoWriter"]
@@ -157,7 +157,7 @@ class VideoClip:
 
     def fingerprint(self) -> str:
         """SHA-256 of the file."""
-        return file_sha256(self.path)
+        return file_sha256(self.path, links=True)
 
     def frame_name(self, index: int) -> str:
         """A number with five digits."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dift_edit.atomic_files import read_regular, write_atomic
-from dift_edit.clips.resume import claim
+from dift_edit.clips.resume import claim_folder
 from dift_edit.errors import OutputError
 
 __all__ = ["ScoreStore", "open_store"]
@@ -25,7 +25,7 @@ class ScoreStore:
     Parameters
     ----------
     folder : Path
-        An empty folder, or one that `claim` found to be of the same job.
+        An empty folder, or one that `claim_folder` found to be of the same job.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,7 +57,7 @@ class ScoreStore:
 def open_store(journal: Path | str | None, fingerprint: str) -> Iterator[ScoreStore]:
     """A store in the folder `journal`, as the job `fingerprint` left it; without a folder one that goes at the end."""
     if journal is not None:
-        claim(Path(journal), fingerprint, _OURS)
+        claim_folder(Path(journal), fingerprint, _OURS)
         yield ScoreStore(Path(journal))
         return
     with tempfile.TemporaryDirectory(prefix="dift-edit-") as folder:

@@ -20,15 +20,15 @@ from scipy.linalg import solveh_banded
 
 from dift_edit.clips.io.base import Clip
 from dift_edit.clips.tracking.appearance import Grey, flow, grey
-from dift_edit.clips.tracking.path import Path
 from dift_edit.clips.tracking.straight import Straightener
+from dift_edit.clips.tracking.trajectory import Trajectory
 from dift_edit.geometry.base import Chain, MatrixTransform, Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas
 from dift_edit.geometry.quad import apply_homography, quad_side
 from dift_edit.imaging.image import Image
-from dift_edit.placement.warp_models import LATTICE, LEAST_AREA, MODELS, STRENGTHS, Fit
+from dift_edit.placement.warp_models import LATTICE, LEAST_AREA, STRENGTHS, WARP_MODELS, Fit
 
 __all__ = ["Bends", "find_bends", "smooth_offsets"]
 
@@ -74,7 +74,7 @@ class Bends:
 
 
 def find_bends(
-    clip: Clip, source: int, quad: Points, path: Path, *, working_side: int, progress: Callable[[], None]
+    clip: Clip, source: int, quad: Points, path: Trajectory, *, working_side: int, progress: Callable[[], None]
 ) -> Bends:
     """Look at all frames of a path once more, and see how the patch bends.
 
@@ -86,7 +86,7 @@ def find_bends(
         The frame that shows the patch unbent: that of the edit.
     quad : ndarray
         (4, 2) the patch in its pixels.
-    path : Path
+    path : Trajectory
         Where the plane is.
     working_side : int
         Short side to which larger frames are brought first.
@@ -144,7 +144,7 @@ class _Look:
 
     def _mesh(self, source: Points, target: Points) -> PiecewiseAffine:
         pairs = Correspondences(source, target, np.ones(len(source)))
-        mesh = MODELS["mesh"](Fit(pairs, MatrixTransform(np.eye(3)), self._quad, 4 * self._side, exact=True))
+        mesh = WARP_MODELS["mesh"](Fit(pairs, MatrixTransform(np.eye(3)), self._quad, 4 * self._side, exact=True))
         assert isinstance(mesh, PiecewiseAffine)
         return mesh
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from dift_edit.clips.io.base import Clip
 from dift_edit.clips.tracking.appearance import correlation, grey
-from dift_edit.clips.tracking.path import Path
 from dift_edit.clips.tracking.straight import Straightener
+from dift_edit.clips.tracking.trajectory import Trajectory
 from dift_edit.geometry.base import Matrix, Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image
@@ -56,7 +56,7 @@ class Hidden:
 
 
 def find_hidden(
-    clip: Clip, source: int, quad: Points, path: Path, *, working_side: int, progress: Callable[[], None]
+    clip: Clip, source: int, quad: Points, path: Trajectory, *, working_side: int, progress: Callable[[], None]
 ) -> Hidden:
     """Look at all frames of a path once more, and see what of the patch is hidden.
 
@@ -68,7 +68,7 @@ def find_hidden(
         The frame that shows the whole patch: that of the edit.
     quad : ndarray
         (4, 2) the patch in its pixels.
-    path : Path
+    path : Trajectory
         Where it is.
     working_side : int
         Short side to which larger frames are brought first.

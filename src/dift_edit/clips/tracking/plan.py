@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dift_edit.clips.io import Clip
-from dift_edit.clips.tracking.path import Keyframe
+from dift_edit.clips.tracking.trajectory import Keyframe
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import EditError
 from dift_edit.geometry.coords import Points

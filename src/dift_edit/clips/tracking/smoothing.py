@@ -22,7 +22,7 @@ from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from dift_edit.clips.tracking.pose import similarity_basis
 
-__all__ = ["Evidence", "smooth"]
+__all__ = ["Observations", "smooth"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ _STIFFER = 5.0  # than most likely; measured: less error and less jitter on all 
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Observations:
     """What is known about n successive frames of one shot.
 
     Attributes
@@ -57,16 +57,16 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.corners)
 
-    def __getitem__(self, part: slice) -> "Evidence":
-        return Evidence(self.corners[part], self.information[part], self.steps[part], self.step_information[part])
+    def __getitem__(self, part: slice) -> "Observations":
+        return Observations(self.corners[part], self.information[part], self.steps[part], self.step_information[part])
 
 
-def smooth(evidence: Evidence) -> Floats:
+def smooth(observations: Observations) -> Floats:
     """The most likely corners.
 
     Parameters
     ----------
-    evidence : Evidence
+    observations : Observations
         At least one frame has an absolute sighting.
 
     Returns
@@ -74,17 +74,17 @@ def smooth(evidence: Evidence) -> Floats:
     ndarray
         (n, 8) pixels.
     """
-    count = len(evidence)
-    known = np.flatnonzero(np.trace(evidence.information, axis1=1, axis2=2) > 0)
+    count = len(observations)
+    known = np.flatnonzero(np.trace(observations.information, axis1=1, axis2=2) > 0)
     if count < 4 or len(known) < 4:
-        return _interpolated(evidence.corners, known)
-    basis = _groups(evidence.corners[known[0]])
+        return _interpolated(observations.corners, known)
+    basis = _groups(observations.corners[known[0]])
     middle = max((count - _WINDOW) // 2, 0)
-    stiffness = _best_stiffness(evidence[middle : middle + _WINDOW], basis)
-    result = np.empty_like(evidence.corners)
+    stiffness = _best_stiffness(observations[middle : middle + _WINDOW], basis)
+    result = np.empty_like(observations.corners)
     for start in range(0, count, _WINDOW):
         low, high = max(start - _OVERLAP, 0), min(start + _WINDOW + _OVERLAP, count)
-        solved = _solve_robust(evidence[low:high], _prior(basis, stiffness))
+        solved = _solve_robust(observations[low:high], _prior(basis, stiffness))
         stop = min(start + _WINDOW, count)
         result[start:stop] = solved[start - low : stop - low]
     return result
@@ -112,10 +112,10 @@ def _prior(basis: list[Floats], stiffness: Sequence[float]) -> Floats:
     return np.asarray(sum(value * part.T @ part for value, part in zip(stiffness, basis, strict=True)))
 
 
-def _best_stiffness(evidence: Evidence, basis: list[Floats]) -> list[float]:
+def _best_stiffness(observations: Observations, basis: list[Floats]) -> list[float]:
     """Coordinate descent of the restricted likelihood over a grid."""
     chosen = [6, 8, 10]
-    best = _badness(evidence, basis, chosen)
+    best = _badness(observations, basis, chosen)
     for _ in range(3):
         before = list(chosen)
         for group in range(3):
@@ -123,7 +123,7 @@ def _best_stiffness(evidence: Evidence, basis: list[Floats]) -> list[float]:
                 while 0 <= chosen[group] + direction < len(_STIFFNESS):
                     trial = list(chosen)
                     trial[group] += direction
-                    value = _badness(evidence, basis, trial)
+                    value = _badness(observations, basis, trial)
                     if value >= best:
                         break
                     best, chosen = value, trial
@@ -132,19 +132,19 @@ def _best_stiffness(evidence: Evidence, basis: list[Floats]) -> list[float]:
     return [_STIFFER * float(_STIFFNESS[index]) for index in chosen]
 
 
-def _badness(evidence: Evidence, basis: list[Floats], chosen: Sequence[int]) -> float:
+def _badness(observations: Observations, basis: list[Floats], chosen: Sequence[int]) -> float:
     """Minus twice the restricted log-likelihood, the overall noise level profiled out, up to a constant."""
     stiffness = [float(_STIFFNESS[index]) for index in chosen]
     prior = _prior(basis, stiffness)
-    count = len(evidence)
-    weights = _first_trust(evidence)
-    matrix, right = _normal_equations(evidence, prior, weights, np.ones(count))
+    count = len(observations)
+    weights = _first_trust(observations)
+    matrix, right = _normal_equations(observations, prior, weights, np.ones(count))
     factor = cholesky_banded(matrix)
     solved = cho_solve_banded((factor, False), right.ravel()).reshape(-1, 8)
-    absolute, relative, bend = _energies(evidence, prior, solved)
+    absolute, relative, bend = _energies(observations, prior, solved)
     energy = float((weights * absolute).sum() + relative.sum() + bend.sum())
-    informed = np.trace(evidence.information, axis1=1, axis2=2) > 0
-    stepped = np.trace(evidence.step_information[1:], axis1=1, axis2=2) > 0
+    informed = np.trace(observations.information, axis1=1, axis2=2) > 0
+    stepped = np.trace(observations.step_information[1:], axis1=1, axis2=2) > 0
     measured = 8 * (int(informed.sum()) + int(stepped.sum()))
     freedom = max(measured - 16, 1)
     log_prior = (count - 2) * sum(len(part) * np.log(value) for value, part in zip(stiffness, basis, strict=True))
@@ -152,37 +152,37 @@ def _badness(evidence: Evidence, basis: list[Floats], chosen: Sequence[int]) -> 
     return float(freedom * np.log(max(energy, 1e-12) / freedom) + log_posterior - log_prior)
 
 
-def _energies(evidence: Evidence, prior: Floats, solved: Floats) -> tuple[Floats, Floats, Floats]:
+def _energies(observations: Observations, prior: Floats, solved: Floats) -> tuple[Floats, Floats, Floats]:
     """Squared Mahalanobis distances of sightings (n,), steps (n,) and second differences (n - 2,)."""
-    off = solved - evidence.corners
-    absolute = np.einsum("ni,nij,nj->n", off, evidence.information, off)
+    off = solved - observations.corners
+    absolute = np.einsum("ni,nij,nj->n", off, observations.information, off)
     moved = np.zeros_like(solved)
-    moved[1:] = np.diff(solved, axis=0) - evidence.steps[1:]
-    relative = np.einsum("ni,nij,nj->n", moved, evidence.step_information, moved)
+    moved[1:] = np.diff(solved, axis=0) - observations.steps[1:]
+    relative = np.einsum("ni,nij,nj->n", moved, observations.step_information, moved)
     bend = np.diff(solved, 2, axis=0)
     return absolute, relative, np.einsum("ni,ij,nj->n", bend, prior, bend)
 
 
-def _solve_robust(evidence: Evidence, prior: Floats) -> Floats:
+def _solve_robust(observations: Observations, prior: Floats) -> Floats:
     """Solve, then count sightings and steps less that do not fit, twice."""
-    count = len(evidence)
-    absolute, relative = _first_trust(evidence), np.ones(count)
-    solved = evidence.corners
+    count = len(observations)
+    absolute, relative = _first_trust(observations), np.ones(count)
+    solved = observations.corners
     for _ in range(_ROUNDS):
-        matrix, right = _normal_equations(evidence, prior, absolute, relative)
+        matrix, right = _normal_equations(observations, prior, absolute, relative)
         solved = cho_solve_banded((cholesky_banded(matrix), False), right.ravel()).reshape(-1, 8)
-        off, moved, _ = _energies(evidence, prior, solved)
+        off, moved, _ = _energies(observations, prior, solved)
         absolute, relative = _trust(off), _trust(moved)
     return solved
 
 
-def _first_trust(evidence: Evidence) -> Floats:
+def _first_trust(observations: Observations) -> Floats:
     """Weights of the sightings by how far each is from the middle of its two neighbours, beside what is usual."""
-    weights = np.ones(len(evidence))
-    known = np.flatnonzero(np.trace(evidence.information, axis1=1, axis2=2) > 0)
+    weights = np.ones(len(observations))
+    known = np.flatnonzero(np.trace(observations.information, axis1=1, axis2=2) > 0)
     if len(known) < 5:
         return weights
-    seen = evidence.corners[known]
+    seen = observations.corners[known]
     off = np.linalg.norm(seen[1:-1] - (seen[:-2] + seen[2:]) / 2, axis=1)
     usual = max(float(np.median(off)), 1e-9)
     weights[known[1:-1]] = 1 / (1 + (off / (8 * usual)) ** 4)
@@ -197,11 +197,13 @@ def _trust(energy: Floats) -> Floats:
     return weights
 
 
-def _normal_equations(evidence: Evidence, prior: Floats, absolute: Floats, relative: Floats) -> tuple[Floats, Floats]:
+def _normal_equations(
+    observations: Observations, prior: Floats, absolute: Floats, relative: Floats
+) -> tuple[Floats, Floats]:
     """The matrix in SciPy's upper banded form, and the right-hand side (n, 8)."""
-    count = len(evidence)
-    sighted = evidence.information * absolute[:, None, None]
-    stepped = evidence.step_information * relative[:, None, None]
+    count = len(observations)
+    sighted = observations.information * absolute[:, None, None]
+    stepped = observations.step_information * relative[:, None, None]
     stepped[0] = 0
     diagonal = sighted + stepped
     diagonal[:-1] += stepped[1:]
@@ -214,10 +216,10 @@ def _normal_equations(evidence: Evidence, prior: Floats, absolute: Floats, relat
         next_[offset : count - 2 + offset] -= 2 * prior
     second[: count - 2] += prior
     diagonal += 1e-9 * np.eye(8)
-    pushed = np.einsum("nij,nj->ni", stepped, evidence.steps)
-    right = np.einsum("nij,nj->ni", sighted, evidence.corners) + pushed
+    pushed = np.einsum("nij,nj->ni", stepped, observations.steps)
+    right = np.einsum("nij,nj->ni", sighted, observations.corners) + pushed
     right[:-1] -= pushed[1:]
-    right += 1e-9 * evidence.corners
+    right += 1e-9 * observations.corners
     return _banded(diagonal, next_, second), right
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from dift_edit.clips.tracking.bending import Bends
 from dift_edit.clips.tracking.hiding import Hidden
-from dift_edit.clips.tracking.path import Path
 from dift_edit.clips.tracking.plot import confidence_plot
 from dift_edit.clips.tracking.settings import SequenceSettings
+from dift_edit.clips.tracking.trajectory import Trajectory
 from dift_edit.edits.base import Edit
-from dift_edit.edits.layers import hides
+from dift_edit.edits.layers import hides_content
 from dift_edit.errors import DiftEditError
 from dift_edit.features.base import ModelInfo
 from dift_edit.geometry.base import MatrixTransform, Transform
@@ -30,7 +30,7 @@ class Layer:
     source: int
     quad: Points
     keyframes: list[int]
-    path: Path
+    path: Trajectory
     weight: Callable[[int], float]
     bends: Bends | None = None
     hidden: Hidden | None = None
@@ -111,7 +111,7 @@ class SequenceTrack:
         for layer in self.layers:
             if (index := layer.index(frame)) is not None:
                 share = layer.weight(frame) * float(layer.path.opacity[index])
-                shares.append(float(share > 0) if hides(layer.edit) else share)
+                shares.append(float(share > 0) if hides_content(layer.edit) else share)
         return min(sum(shares), 1.0)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -10,16 +10,16 @@ import numpy.typing as npt
 from dift_edit.clips.io.base import Clip, iterate_reversed
 from dift_edit.clips.tracking.appearance import share_inside
 from dift_edit.clips.tracking.finder import Finder
-from dift_edit.clips.tracking.journal import Journal
 from dift_edit.clips.tracking.settings import SequenceSettings
-from dift_edit.clips.tracking.smoothing import Evidence, smooth
+from dift_edit.clips.tracking.smoothing import Observations, smooth
+from dift_edit.clips.tracking.track_store import TrackStore
 from dift_edit.clips.tracking.tracker import Observation, Tracker
 from dift_edit.clips.tracking.visibility import opacities
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import quad_folds
 from dift_edit.imaging.image import Image
 
-__all__ = ["Keyframe", "Path", "follow_path"]
+__all__ = ["Keyframe", "Trajectory", "follow_trajectory"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Keyframe:
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Trajectory:
     """Where an edit is in every frame from `start` on.
 
     Attributes
@@ -90,17 +90,17 @@ class _Frames:
         )  # fmt: skip
 
 
-def follow_path(
+def follow_trajectory(
     clip: Clip,
     keyframes: Sequence[Keyframe],
     finder: Callable[[Image, Points], Finder],
     settings: SequenceSettings,
-    journal: Journal,
+    journal: TrackStore,
     *,
     span: tuple[int, int],
     progress: Callable[[], None] = lambda: None,
     name: str = "",
-) -> Path:
+) -> Trajectory:
     """Follow an edit from its keyframes through a span of a clip.
 
     Parameters
@@ -113,7 +113,7 @@ def follow_path(
         Makes the search by features for a keyframe's image and corners.
     settings : SequenceSettings
         How.
-    journal : Journal
+    journal : TrackStore
         Remembers what was found.
     span : (start, stop)
         Frames to cover; all keyframes lie inside.
@@ -124,7 +124,7 @@ def follow_path(
 
     Returns
     -------
-    Path
+    Trajectory
     """
     start, stop = span
     frames = _Frames.empty(stop - start)
@@ -201,7 +201,7 @@ def _pin(frames: _Frames, keyframe: Keyframe, start: int) -> None:
 
 def _finish(
     frames: _Frames, keyframes: Sequence[Keyframe], size: tuple[int, int], settings: SequenceSettings, start: int
-) -> Path:
+) -> Trajectory:
     """Smooth each stretch without a break, and decide what is shown."""
     breaks = frames.cuts | frames.jumps
     raw = frames.corners.copy()
@@ -217,7 +217,7 @@ def _finish(
     for index, quad in enumerate(quads):
         if opacity[index] > 0 and (quad_folds(quad) or share_inside(quad, size) == 0):
             opacity[index] = 0
-    return Path(
+    return Trajectory(
         start=start, corners=quads, raw=raw.reshape(-1, 4, 2), opacity=opacity, confidence=frames.confidence,
         seen=frames.seen, anchors=frames.anchors, cuts=frames.cuts,
     )  # fmt: skip
@@ -229,8 +229,8 @@ def _smoothed(frames: _Frames, breaks: npt.NDArray[np.bool_]) -> Floats:
     for low, high in pairwise(edges):
         part = slice(low, high)
         if high > low and frames.information[part].any():
-            evidence = Evidence(
+            observations = Observations(
                 frames.corners[part], frames.information[part], frames.steps[part], frames.step_information[part]
             )
-            solved[part] = smooth(evidence)
+            solved[part] = smooth(observations)
     return solved

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from dift_edit.atomic_files import NotRegularError, open_regular, parse_json, read_regular, write_atomic
-from dift_edit.clips.resume import claim
+from dift_edit.clips.resume import claim_folder
 from dift_edit.clips.tracking.tracker import Observation, Tracker
 from dift_edit.errors import OutputError
 
-__all__ = ["Journal"]
+__all__ = ["TrackStore"]
 
 _EVERY = 20  # frames between two checkpoints
 _OURS = re.compile(r"job\.json|\d+-\d+-(on|back)\.(jsonl|npz)|\.dift-edit-\w+\.tmp")
 
 
-class Journal:
+class TrackStore:
     """A folder with one file of observations for each keyframe and direction, and the tracker's last state.
 
     Parameters
@@ -37,7 +37,7 @@ class Journal:
         self.resumed = False
         if self.folder is None:
             return
-        self.resumed = claim(self.folder, fingerprint, _OURS)
+        self.resumed = claim_folder(self.folder, fingerprint, _OURS)
 
     def track(self, name: str, tracker: Tracker, total: int, frames: Any) -> Iterator[Observation]:
         """Observations of one pass, from the disk as far as they are there.
