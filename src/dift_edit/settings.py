@@ -77,7 +77,7 @@ class Settings:
             if get_origin(item.type) is tuple and not isinstance(value, tuple):
                 value = tuple(value) if isinstance(value, list) else (value,)
                 object.__setattr__(self, item.name, value)
-            if value == () and not item.metadata.get("empty"):
+            if isinstance(value, tuple) and not value and not item.metadata.get("empty"):
                 raise SettingsError(f"The setting {item.name} is empty: give at least one.")
             for one in value if isinstance(value, tuple) else (value,):
                 _check(item, one)
