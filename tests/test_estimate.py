@@ -118,7 +118,7 @@ def test_locate_and_transfer_check_a_quad_by_one_rule(tiny, quad: np.ndarray, wo
         def apply(self, target, transform, *, source=None, compositing=None):
             return target
 
-        def recipe(self) -> dict:
+        def to_dict(self) -> dict:
             return {}
 
     image = np.full((100, 100, 3), 90, np.uint8)

@@ -221,7 +221,8 @@ def test_jobs_with_one_model_share_features(scene, tiny_model, tmp_path):
         worker = Worker(work)
         results.append([worker.process(target, target.name).row.output_sha256 for target in found])
         if number == 1:
-            hits, misses = worker.featurizer.hits, worker.featurizer.misses
+            cached = worker.featurizer.featurizer
+            hits, misses = cached.hits, cached.misses
     assert hits >= 4 and misses == 0  # the source and three targets, none of them computed again
     assert results[0] == results[2] != results[1]
 

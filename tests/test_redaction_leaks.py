@@ -19,7 +19,7 @@ from color_profiles import WIDE, table_profile, wide_profile
 from dift_edit import propagate
 from dift_edit.batch.finish import journal_path
 from dift_edit.cli import main
-from dift_edit.edits import Erase, Layers, Redaction, Region, Sticker, edit_from_recipe, edit_to_recipe, save_edit
+from dift_edit.edits import Erase, Layers, Redaction, Region, Sticker, edit_from_dict, edit_to_dict, save_edit
 from dift_edit.edits.redaction import MIN_CELL, REDACTION_MODES
 from dift_edit.errors import EditError, OutputError
 from dift_edit.geometry.base import MatrixTransform
@@ -290,7 +290,7 @@ def test_a_redaction_that_hides_nothing_is_an_error(rng, mode):
 
 def crafted(folder):
     """A recipe whose quad lies on the source, but whose mask does not."""
-    recipe = edit_to_recipe(Redaction(region=Region.box(16, 12, 16, 16), mode="fill"))
+    recipe = edit_to_dict(Redaction(region=Region.box(16, 12, 16, 16), mode="fill"))
     recipe["region"]["origin"] = [9000, 9000]
     (folder / "crafted.json").write_text(json.dumps(recipe))
     return recipe
@@ -300,7 +300,7 @@ def test_a_crafted_origin_is_a_failed_target_not_redacted(tmp_path, tiny, tiny_m
     scene = make_scene(tmp_path, 2)
     source = load_image(scene / "source.png")
     with pytest.raises(EditError, match="mask"):
-        edit_from_recipe(crafted(scene))
+        edit_from_dict(crafted(scene))
     region = Region.box(16, 12, 16, 16)
     edit = Redaction(region=Region(region.weight, (9000, 9000), region.quad), mode="fill")
     result = transfer(source, edit, scene / "photos" / "photo0000.png", featurizer=tiny, min_confidence=0.0)

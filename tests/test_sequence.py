@@ -7,7 +7,7 @@ from clip_data import SMALL, errors, jitter, sticker, write_clip
 from dift_edit.clips.io import open_clip
 from dift_edit.clips.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
 from dift_edit.edits import edit_from_difference
-from dift_edit.errors import EditError, SettingsError, OutputError
+from dift_edit.errors import EditError, OutputError, SettingsError
 from dift_edit.geometry.quad import apply_homography, quad_matrices
 from dift_edit.imaging.image import Image
 from synthetic_clips import SyntheticClip

@@ -12,9 +12,9 @@ from dift_edit.edits import (
     Redaction,
     Region,
     Sticker,
+    edit_from_dict,
     edit_from_difference,
-    edit_from_recipe,
-    edit_to_recipe,
+    edit_to_dict,
     load_edit,
     save_edit,
 )
@@ -64,9 +64,9 @@ def test_an_edit_survives_as_plain_data(name, tmp_path):
     transform = similarity(1.2, 10, -4, 3)
     expected = edit.apply(target(), transform).pixels
     assert not np.array_equal(expected, target().pixels)
-    recipe = json.loads(json.dumps(edit_to_recipe(edit)))
+    recipe = json.loads(json.dumps(edit_to_dict(edit)))
     path = save_edit(edit, tmp_path / "edit.json")
-    for loaded in (edit_from_recipe(recipe), load_edit(path)):
+    for loaded in (edit_from_dict(recipe), load_edit(path)):
         assert type(loaded) is type(edit) and np.allclose(loaded.quad, edit.quad)
         assert np.array_equal(loaded.apply(target(), transform).pixels, expected)
     assert json.loads(path.read_text())["type"] == recipe["type"]

@@ -40,5 +40,5 @@ def edit_fingerprint(edit: Any) -> str:
         else:
             digest.update(repr(value).encode())
 
-    take(edit.recipe())
+    take(edit.to_dict())
     return digest.hexdigest()[:16]

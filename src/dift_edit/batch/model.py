@@ -63,7 +63,7 @@ class SharedFeaturizer(Featurizer):
     """
 
     def __init__(self, featurizer: Featurizer, digest: str) -> None:
-        self._featurizer = featurizer
+        self.featurizer = featurizer
         self._digest = digest
         self._kept: dict[int, FeatureMap] = {}
         self._source = threading.Lock()
@@ -73,17 +73,21 @@ class SharedFeaturizer(Featurizer):
     @property
     def fingerprint(self) -> str:
         """As the featurizer's."""
-        return self._featurizer.fingerprint
+        return self.featurizer.fingerprint
 
     @property
     def model(self) -> ModelInfo:
         """As the featurizer's."""
-        return self._featurizer.model
+        return self.featurizer.model
 
     @property
     def parallel(self) -> int:
         """As the featurizer's."""
-        return self._featurizer.parallel
+        return self.featurizer.parallel
+
+    def for_category(self, category: str) -> "SharedFeaturizer":
+        """With the category in the featurizer's prompt; the source's features are computed anew."""
+        return SharedFeaturizer(self.featurizer.for_category(category), self._digest)
 
     def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
         """Features of a picture; those of the source are kept."""
@@ -98,7 +102,7 @@ class SharedFeaturizer(Featurizer):
         asked = time.perf_counter()
         with self._network:
             begun = time.perf_counter()
-            features = self._featurizer(image, seed=seed)
+            features = self.featurizer(image, seed=seed)
         self._add(begun - asked, time.perf_counter() - begun)
         return features
 

@@ -169,7 +169,7 @@ class _Rendered:
 def _look(journal: Path, track: SequenceTrack, compositing: Compositing | None) -> str:
     """Digest of what is put on the frames, and how: the clip and the settings are in the journal's fingerprint."""
     parts = [
-        fingerprint_in(journal), [layer.edit.recipe() for layer in track.layers],
+        fingerprint_in(journal), [layer.edit.to_dict() for layer in track.layers],
         (compositing or Compositing()).fingerprint(),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, default=_plain, sort_keys=True).encode()).hexdigest()

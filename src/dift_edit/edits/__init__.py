@@ -11,7 +11,7 @@ from dift_edit.edits.lut import CubeLut
 from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
-from dift_edit.edits.stored import edit_from_recipe, edit_to_recipe, load_edit, save_edit
+from dift_edit.edits.stored import edit_from_dict, edit_to_dict, load_edit, save_edit
 from dift_edit.geometry.quad import as_quad
 
 __all__ = [
@@ -30,8 +30,8 @@ __all__ = [
     "as_quad",
     "check_edit",
     "edit_from_difference",
-    "edit_from_recipe",
-    "edit_to_recipe",
+    "edit_from_dict",
+    "edit_to_dict",
     "labels_from_coco",
     "labels_to_coco",
     "load_edit",

@@ -164,7 +164,7 @@ class ColorAdjust:
         share = np.maximum(weight[::step, ::step, None], 1e-9)
         return np.asarray((srgb_to_lab(part) * share).sum(axis=(0, 1)) / share.sum(), dtype=np.float32)
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"type": "adjust", **{name: value for name, value in values.items() if value is not None}}

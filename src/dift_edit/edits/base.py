@@ -51,7 +51,7 @@ class Edit(Protocol):
             bit-identical.
         """
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The edit as plain data (see `dift_edit.edits.stored`)."""
 
 

@@ -104,7 +104,7 @@ class Erase:
         """Whether any pixel of a target of `size` (W, H) lies in the region."""
         return bool(self.region.warped(transform, size).values.any())
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
         return {"type": "erase", "region": self.region}
 

@@ -33,7 +33,7 @@ _MAX_SAMPLES = 40_000
 class PaintLayer(Sticker):
     """What was painted on the source, as a transparent canvas of its size."""
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
         return {"type": "paint", "image": self.image}
 

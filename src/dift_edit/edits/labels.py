@@ -195,7 +195,7 @@ class LabelLayer:
             target = _tinted(target, region, name, opacity)
         return target
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
         return {
             "type": "labels",
@@ -212,7 +212,7 @@ class LabelLayer:
 
     @classmethod
     def from_plain(cls, data: dict[str, Any], label_map: npt.NDArray[Any] | None) -> "LabelLayer":
-        """What `recipe` gave, with the label map already read."""
+        """What `to_dict` gave, with the label map already read."""
         return cls(
             polygons=[Polygon(**given) for given in data["polygons"]],
             keypoints=[Keypoints(**given) for given in data["keypoints"]],

@@ -64,9 +64,9 @@ class Layers:
             target = edit.apply(target, transform, source=source, compositing=settings or compositing)
         return target
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
-        return {"type": "layers", "edits": [edit.recipe() for edit in self.edits], "settings": list(self.settings)}
+        return {"type": "layers", "edits": [edit.to_dict() for edit in self.edits], "settings": list(self.settings)}
 
 
 def hides_content(edit: Edit) -> bool:

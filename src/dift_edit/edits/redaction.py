@@ -152,7 +152,7 @@ class Redaction:
         x, y = left + frame - box[0], top + frame - box[1]
         return hidden[y : y + bottom - top, x : x + right - left], (left, top, right, bottom)
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data: see `dift_edit.edits.stored`."""
         return {
             "type": "redaction", "region": self.region, "mode": self.mode, "cells": self.cells,

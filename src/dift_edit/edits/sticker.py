@@ -174,7 +174,7 @@ class Sticker:
         kept = len(self._kept(artwork))
         return "flipped" if kept == 0 else "kept" if kept == len(self._parts) else "partly kept"
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data: ``{"type": "sticker", "image": Image, "quad": [[x, y], …] or None}``."""
         return {"type": "sticker", "image": self.image, "quad": None if self.canvas else self.quad.tolist()}
 

@@ -34,14 +34,14 @@ from dift_edit.geometry.quad import as_quad
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.compositing import Compositing
 
-__all__ = ["FORMAT", "VERSION", "edit_from_recipe", "edit_to_recipe", "load_edit", "save_edit"]
+__all__ = ["FORMAT", "VERSION", "edit_from_dict", "edit_to_dict", "load_edit", "save_edit"]
 
 Array = npt.NDArray[Any]
 Plain = dict[str, Any]
 FORMAT, VERSION = "dift-edit/edit", 1
 
 
-def edit_to_recipe(edit: Edit) -> Plain:
+def edit_to_dict(edit: Edit) -> Plain:
     """An edit as JSON-ready data that holds everything, arrays included.
 
     Parameters
@@ -54,7 +54,7 @@ def edit_to_recipe(edit: Edit) -> Plain:
     dict
         Only dicts, lists, strings, numbers, booleans and None.
     """
-    return {"format": FORMAT, "version": VERSION, **_plain(edit.recipe(), _inline)}
+    return {"format": FORMAT, "version": VERSION, **_plain(edit.to_dict(), _inline)}
 
 
 def save_edit(edit: Edit, path: Path | str) -> Path:
@@ -88,13 +88,13 @@ def save_edit(edit: Edit, path: Path | str) -> Path:
             write_atomic(file, lambda stream: stream.write(data))
         return {"array": kind, "file": f"{folder.name}/{file.name}", "sha256": digest}
 
-    recipe = {"format": FORMAT, "version": VERSION, **_plain(edit.recipe(), store)}
+    recipe = {"format": FORMAT, "version": VERSION, **_plain(edit.to_dict(), store)}
     write_text(path, json.dumps(recipe, indent=1) + "\n")
     return path
 
 
 def load_edit(path: Path | str) -> Edit:
-    """Read what `save_edit` or `edit_to_recipe` wrote.
+    """Read what `save_edit` or `edit_to_dict` wrote.
 
     Parameters
     ----------
@@ -117,16 +117,16 @@ def load_edit(path: Path | str) -> Edit:
         raise EditError(f"{path} does not exist: check the path of the edit.") from error
     except (OSError, ValueError) as error:
         raise EditError(f"{path} is not a JSON file that can be read: give one that save_edit wrote.") from error
-    return edit_from_recipe(recipe, folder=path.parent, name=str(path))
+    return edit_from_dict(recipe, folder=path.parent, name=str(path))
 
 
-def edit_from_recipe(recipe: Any, *, folder: Path | None = None, name: str = "The recipe") -> Edit:
+def edit_from_dict(recipe: Any, *, folder: Path | None = None, name: str = "The recipe") -> Edit:
     """The edit that a recipe describes.
 
     Parameters
     ----------
     recipe : dict
-        As `edit_to_recipe` gives.
+        As `edit_to_dict` gives.
     folder : Path, optional
         Where its files are, if it refers to files; it may not refer to files outside.
     name : str
