@@ -11,7 +11,8 @@ An edit is the box round 4 to 6 neighbouring keypoints; the truth is that box mo
 keypoints ("willow": PF-WILLOW's ten folders, each picture NAME.png with NAME.mat; all ordered pairs in a folder).
 "pairs" reads FOLDER/pairs.jsonl, one pair a line: {"source": "a.jpg", "target": "b.jpg", "source_points": [[x, y], …],
 "target_points": [[x, y], …]}, points in order, at least four. "warps" move pictures by known homographies, bends, light
-and noise. "suite" makes one table of many sets, see `transfer_suite.py`. With --markdown the table goes into the part of the page that has the same title.
+and noise. "suite" makes one table of many sets, see `transfer_suite.py`. With --markdown the table goes into the part
+of the page that has the same title.
 """
 
 import argparse

@@ -3,16 +3,17 @@
     python benchmarks/transfer_quality.py suite ../shared/data/keypoints ../shared/data/pf_willow \\
         --engines notebook,similarity --models mini,dift-mini --count 25 --mirrored 12 --before ../old-checkout
 
-A folder with ``pairs.jsonl`` is a set of annotated pairs (the truth of an edit is its box moved by the similarity of the
-annotated points; where the points are turned over, by the similarity with a reflection), one with
+A folder with ``pairs.jsonl`` is a set of annotated pairs (the truth of an edit is its box moved by the similarity of
+the annotated points; where the points are turned over, by the similarity with a reflection), one with
 ``homographies.jsonl`` a set of known homographies, one whose folders hold ``.mat`` files PF-WILLOW; any other folder is
 searched for such sets. Of each set so many pairs that are not mirrored, and so many that are, are drawn by the seed.
 
-Each engine runs with the mirror test (``--mirror auto``). Columns: share of right decisions of the mirror test; mean IoU;
-share below 0.2; error of the centre (median, in sizes of the edit), of the scale (median of the factor, either way) and
-of the turn (median, degrees); mean IoU if the right centre, the right scale, and the right scale, turn and shape were
-given; mean IoU if the mirror test had always been right; AUROC of the confidence, its mean, the share that is right
-(IoU ≥ 0.5) and the calibration error (expected difference of the two, over tenths of the confidence); fold-overs.
+Each engine runs with the mirror test (``--mirror auto``). Columns: share of right decisions of the mirror test; mean
+IoU; share below 0.2; error of the centre (median, in sizes of the edit), of the scale (median of the factor, either
+way) and of the turn (median, degrees); mean IoU if the right centre, the right scale, and the right scale, turn and
+shape were given; mean IoU if the mirror test had always been right; AUROC of the confidence, its mean, the share that
+is right (IoU ≥ 0.5) and the calibration error (expected difference of the two, over tenths of the confidence);
+fold-overs.
 """
 
 import hashlib
