@@ -18,8 +18,10 @@ fold-overs.
 
 import hashlib
 import importlib
+import inspect
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ from dift_edit.errors import ImageError
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.base import MatrixTransform, quad_folds, quad_iou
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
+from dift_edit.placement import turned_features
 
 Array = np.ndarray
 
@@ -159,21 +162,35 @@ class StoredFeatures(Features):
         super().__init__(model, mirror)
         self._folder = folder
 
-    def __call__(self, picture: Any, *, mirrored: bool = False) -> FeatureMap:
-        if self._folder is None:
-            return super().__call__(picture, mirrored=mirrored)
-        name = hashlib.sha256(f"{self._featurizer.fingerprint} {Path(picture).resolve()} {mirrored}".encode())
-        path = self._folder / f"{name.hexdigest()[:24]}.npz"
-        if not path.is_file():
-            found = super().__call__(picture, mirrored=mirrored)
-            self._known.clear()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(".part.npz")
-            np.savez(draft, data=found.data.half().cpu().numpy(), size=found.image_size)
-            draft.replace(path)
-        with np.load(path) as stored:
+    def __call__(self, picture: Any, *, mirrored: bool = False, quarters: int = 0) -> FeatureMap:
+        """Of a picture, its mirror image, or the turned picture in the frame of the picture."""
+        name = f"{self._featurizer.fingerprint} {Path(picture).resolve()} {mirrored} {quarters}"
+        key = hashlib.sha256(name.encode()).hexdigest()[:24]
+        if key not in self._known:
+            if len(self._known) > 60:
+                self._known.clear()
+            self._known[key] = self._read(key) or self._computed(key, picture, mirrored, quarters)
+        return self._known[key]
+
+    def _read(self, key: str) -> FeatureMap | None:
+        if self._folder is None or not (self._folder / f"{key}.npz").is_file():
+            return None
+        with np.load(self._folder / f"{key}.npz") as stored:
             data, size = torch.from_numpy(stored["data"]).float(), tuple(int(edge) for edge in stored["size"])
-        return FeatureMap(data, size, self._featurizer.fingerprint, path.stem)
+        return FeatureMap(data, size, self._featurizer.fingerprint, key)
+
+    def _computed(self, key: str, picture: Any, mirrored: bool, quarters: int) -> FeatureMap:
+        image = self.image(picture)
+        if quarters:
+            found = turned_features(self._featurizer, image, self(picture), quarters)
+        else:
+            found = self._featurizer(image.mirrored() if mirrored else image)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            draft = self._folder / f"{key}.{os.getpid()}.part.npz"
+            np.savez(draft, data=found.data.half().cpu().numpy(), size=found.image_size)
+            draft.replace(self._folder / f"{key}.npz")
+        return found
 
     def image(self, picture: Any) -> Any:
         if len(self._images) > 40:
@@ -206,10 +223,14 @@ def place(locate: Locate, engine: str, task: Task, features: StoredFeatures, mir
     except ImageError as error:
         raise SystemExit(str(error)) from error
 
+    more: dict[str, Any] = {}
+    if "turned_source" in inspect.signature(locate).parameters:
+        more["turned_source"] = lambda quarters: features(task.source, quarters=quarters)
+
     def located(how: str) -> Any:
         return locate(
             near, task.quad, far, lambda: features(task.target, mirrored=True), engine=engine, mirror=how,
-            pictures=pictures,
+            pictures=pictures, **more,
         )  # fmt: skip
 
     found = located(mirror)

@@ -39,6 +39,8 @@ class Row:
         (7, 7) points [x, y] in target pixels of a lattice over the edit, where the engine's result is no matrix.
     mirrored : bool
         Whether the target shows the object mirrored.
+    instances : int
+        Places in the target that look like the object; the edit is on one of them.
     engine : str
         What placed it.
     model : dict
@@ -70,6 +72,7 @@ class Row:
     matrix: list[list[float]] | None = None
     mesh: list[list[list[float]]] | None = None
     mirrored: bool = False
+    instances: int = 1
     engine: str = ""
     model: dict[str, str] = field(default_factory=dict)
     seed: int = 0
@@ -111,6 +114,7 @@ class Row:
             mesh=None if matrix is not None else _plain(placement.transform(_lattice(quad)).reshape(_LINES, _LINES, 2)),
             confidence=round(float(placement.confidence), 6),
             mirrored=bool(placement.mirrored),
+            instances=int(placement.instances),
             engine=str(placement.engine),
         )
 
@@ -149,6 +153,7 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "confidence": pyarrow.float64(),
         "seconds": pyarrow.float64(),
         "mirrored": pyarrow.bool_(),
+        "instances": pyarrow.int64(),
         "seed": pyarrow.int64(),
     }
     plain = [row.to_dict() for row in rows]

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from dift_edit.compositing import Compositing
+from dift_edit.confidence import against
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import GeometryError, ImageError
 from dift_edit.features.base import Featurizer, ModelInfo
@@ -130,7 +131,9 @@ def doubt(placement: Placement, min_confidence: float) -> str:
     if placement.reason:
         return placement.reason
     if placement.confidence < min_confidence:
-        return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}"
+        found = [] if placement.signs is None else against(placement.signs)
+        why = f": {' and '.join(found)}" if found else ""
+        return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""
 
 
