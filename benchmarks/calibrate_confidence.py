@@ -1,7 +1,7 @@
 """Fit the confidence of placements to known ones, and write ``src/dift_edit/confidence.json``.
 
     python benchmarks/calibrate_confidence.py ../shared/data/keypoints ../shared/data/pf_willow \\
-        --models mini,lite,dift-mini --count 40 --samples samples.jsonl --cache features
+        --models mini,lite:16,dift-mini:16 --count 40 --samples samples.jsonl --cache features
 
 Data: so many plain pairs of each set of `transfer_suite.py`, and for every fourth of them the same edit looked for in a
 target of another set, which is never right; placed by features alone, without the mirror test. Right is an IoU of at
@@ -36,13 +36,13 @@ OUTPUT = Path(__file__).parents[1] / "src" / "dift_edit" / "confidence.json"
 Fit = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 
-def gather(args: argparse.Namespace, model: str, known: list[dict[str, Any]]) -> None:
+def gather(args: argparse.Namespace, model: str, count: int, known: list[dict[str, Any]]) -> None:
     """Add the samples of a model that are not known yet to the file of samples."""
     tasks = [
         task
         for folder in sets(args.folder)
-        if (folder / "homographies.jsonl").is_file() is False
-        for task in draw(folder, count=args.count, mirrored=0, seed=args.seed)
+        if not (folder / "homographies.jsonl").is_file()
+        for task in draw(folder, count=count, mirrored=0, seed=args.seed)
     ]
     others = np.random.default_rng(args.seed).permutation(len(tasks))
     features = StoredFeatures(model, "never", args.cache)
@@ -141,7 +141,7 @@ def _curve(confidence: np.ndarray, right: np.ndarray) -> dict[str, dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="+", type=Path)
-    parser.add_argument("--models", default="mini,lite,dift-mini")
+    parser.add_argument("--models", default="mini,lite:16,dift-mini:16", help="each with its own count, if wished")
     parser.add_argument("--count", type=int, default=40, help="pairs of each set")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--samples", type=Path, default=Path("samples.jsonl"), help="file that keeps the samples")
@@ -155,8 +155,9 @@ def main() -> None:
     def known() -> list[dict[str, Any]]:
         return [json.loads(line) for line in args.samples.read_text(encoding="utf-8").splitlines()]
 
-    for model in args.models.split(","):
-        gather(args, model, known())
+    counts = {name: int(own or args.count) for name, _, own in (part.partition(":") for part in args.models.split(","))}
+    for model, count in counts.items():
+        gather(args, model, count, known())
     if args.only_gather:
         return
     rows = known()
@@ -169,7 +170,7 @@ def main() -> None:
                 "fingerprint": load_featurizer(model).fingerprint,
                 **judged([row for row in rows if row["model"] == model], NAMES),
             }
-            for model in args.models.split(",")
+            for model in counts
         },
         "other models": judged(rows, list(MODEL_FREE)),
     }

@@ -207,6 +207,10 @@ def older_engine(checkout: Path) -> Locate:
     sys.path.insert(0, str(checkout / "src"))
     try:
         found: Locate = importlib.import_module("dift_edit.placement").locate_features
+        made = importlib.import_module("dift_edit.features.base").FeatureMap
+        noise = made(torch.randn(4, 12, 12, generator=torch.Generator().manual_seed(0)), (96, 96))
+        box = np.array([[30.0, 30], [60, 30], [60, 60], [30, 60]])
+        found(noise, box, noise)  # now, while its files are found, it reads them
     finally:
         sys.path.remove(str(checkout / "src"))
         for name in [name for name in sys.modules if name.split(".")[0] == "dift_edit"]:

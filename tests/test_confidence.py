@@ -8,6 +8,8 @@ from skimage import data
 
 from dift_edit.confidence import MODEL_FREE, WORDS, Signs, against, calibrated, probability
 from dift_edit.evidence import gather_evidence
+from dift_edit.features.catalog import MODELS
+from dift_edit.features.registry import load_featurizer
 from dift_edit.geometry.base import quad_iou
 from dift_edit.image import Image
 from dift_edit.pipeline import doubt
@@ -35,6 +37,13 @@ def test_other_models_are_judged_by_signs_that_do_not_depend_on_them(signs) -> N
     usual = probability(signs, "unheard of")
     assert probability(replace(signs, entropy=0.99, whole_score=0.0), "unheard of") == usual
     assert probability(replace(signs, round_trip=0.0), "unheard of") < usual
+
+
+def test_the_embedded_networks_are_calibrated() -> None:
+    if "lite" not in MODELS:
+        pytest.skip("the embedded network of this version is not one of those that were calibrated")
+    for name in ("mini", "lite", "dift-mini"):
+        assert calibrated(load_featurizer(name).fingerprint), name
 
 
 def test_a_placement_says_what_its_confidence_rests_on(astronaut, tiny) -> None:

@@ -235,7 +235,7 @@ def locate_features(
         whole = sample_poses(wide, pins=held, seed=seed, about=about)
         return _View(known, seen, affinity, wide, whole, held, region, seed, about)
 
-    def turned() -> int:
+    def quarter_turns() -> int:
         """Quarter turns of the target that make the place more probable."""
         upright = view(False)
         if turned_source is None or pinned is not None or probability(upright.signs, source.fingerprint) >= SURE:
@@ -274,7 +274,7 @@ def locate_features(
             plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
-        quarters = 0 if flip or found is not None or engine == "notebook" else turned()
+        quarters = 0 if flip or found is not None or engine == "notebook" else quarter_turns()
         placed = _place(view(flip, quarters), corners, engine, found)
     except GeometryError as error:
         if pinned is not None or mask is not None or source_mask is not None:
