@@ -235,27 +235,22 @@ def locate_features(
         whole = sample_poses(wide, pins=held, seed=seed, about=about)
         return _View(known, seen, affinity, wide, whole, held, region, seed, about)
 
-    def quarter_turns() -> int:
-        """Quarter turns of the target that make the place more probable."""
-        upright = view(False)
+    def quarter_turns(flip: bool) -> int:
+        """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
+        upright = view(flip)
         if turned_source is None or pinned is not None or probability(upright.signs, source.fingerprint) >= SURE:
             return 0
         scores = [
             _coarse_score(
-                turned_source(k) if k else source,
-                corners,
-                target,
-                source_mask=source_mask,
-                target_mask=mask,
-                about=_angle(k),
-                seed=seed,
+                turned_source(k) if k else source, corners, target, source_mask=source_mask, target_mask=mask,
+                about=_angle(k), seed=seed,
             )
             for k in range(4)
-        ]
+        ]  # fmt: skip
         best = int(np.argmax(scores))
         if scores[best] <= TURN_GAIN * scores[0]:
             return 0
-        gain = [probability(view(False, k).signs, source.fingerprint) for k in (best, 0)]
+        gain = [probability(seen.signs, source.fingerprint) for seen in (view(False, best), upright)]
         return best if gain[0] > gain[1] + TURN_MARGIN else 0
 
     def surface(flip: bool) -> Surface | None:
@@ -274,7 +269,10 @@ def locate_features(
             plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
-        quarters = 0 if flip or found is not None or engine == "notebook" else quarter_turns()
+        quarters = 0
+        if found is None and mirror != "always" and engine != "notebook":
+            quarters = quarter_turns(flip)
+            flip = flip and not quarters
         placed = _place(view(flip, quarters), corners, engine, found)
     except GeometryError as error:
         if pinned is not None or mask is not None or source_mask is not None:
