@@ -273,7 +273,7 @@ def locate_features(
         if found is None and mirror != "always" and engine != "notebook":
             quarters = quarter_turns(flip)
             flip = flip and not quarters
-        placed = _place(view(flip, quarters), corners, engine, found)
+        placed = _place(view(False, quarters) if quarters else view(flip), corners, engine, found)
     except GeometryError as error:
         if pinned is not None or mask is not None or source_mask is not None:
             raise
