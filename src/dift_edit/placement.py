@@ -25,7 +25,7 @@ __all__ = ["Placement", "check_quad", "locate", "locate_features", "turned_featu
 
 WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence."""
-MIRROR_GAIN, MIRROR_MARGIN = 1.25, 0.03
+MIRROR_GAIN, MIRROR_MARGIN = 1.1, 0.01
 """By which factor, and by how much, the mirrored target has to score better: faces look alike from both sides."""
 TURN_GAIN = 1.1
 """By which factor a quarter turn has to score better on coarse maps to be looked at closely."""
