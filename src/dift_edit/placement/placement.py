@@ -34,7 +34,7 @@ __all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_fea
 
 WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence (chosen)."""
-MIRROR_GAIN, MIRROR_MARGIN = 1.25, 0.03
+MIRROR_GAIN, MIRROR_MARGIN = 1.1, 0.01
 """Required gain (ratio and difference) before a mirrored match wins (chosen): near-symmetric objects score alike both
 ways."""
 TURN_GAIN = 1.1
