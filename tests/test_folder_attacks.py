@@ -17,7 +17,6 @@ import pytest
 
 import dift_edit.clips.tracking.journal as clip
 from batch_data import make_scene, picture, rows_of, variant
-from dift_edit import storage
 from dift_edit.atomic_files import Lock
 from dift_edit.batch import run_batch
 from dift_edit.batch.finish import journal_path
@@ -31,6 +30,7 @@ from dift_edit.imaging.image import as_image
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.targets import storage
 from dift_edit.targets.collect import collect_targets
 
 COUNT = 3

@@ -8,7 +8,7 @@ from dift_edit.clips.io import open_clip
 from dift_edit.clips.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
 from dift_edit.clips.tracking.pose import map_points, quad_matrices
 from dift_edit.edits import edit_from_difference
-from dift_edit.errors import EditError, OutputError
+from dift_edit.errors import EditError, OutputError, SettingsError
 from dift_edit.imaging.image import Image
 from synthetic_clips import SyntheticClip
 
@@ -151,7 +151,7 @@ def test_wrong_keyframes_are_named(mini) -> None:
         track_sequence(clip, edit, featurizer=mini, keyframes={0: None, 2: None})
     with pytest.raises(EditError, match="No edit"):
         track_sequence(clip, {}, featurizer=mini)
-    with pytest.raises(EditError, match="working_side"):
+    with pytest.raises(SettingsError, match="working_side"):
         SequenceSettings(working_side=3)
 
 

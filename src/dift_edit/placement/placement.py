@@ -41,6 +41,9 @@ TURN_GAIN = 1.1
 """By which factor a quarter turn has to score better on coarse maps to be looked at closely (chosen)."""
 TURN_MARGIN = 0.1
 """By how much a quarter turn has to be more probable than the upright place (chosen)."""
+TURN_ODDS = 0.2
+"""Factor of the odds of a place that was found with a turned source (chosen): the confidence was fitted to upright
+sources, and the best of four turns looks better by chance."""
 SURE = 0.8
 """Confidence from which no quarter turns are looked at (chosen)."""
 ON_SURFACE = 0.97
@@ -288,7 +291,7 @@ def locate_features(
     def quarter_turns(flip: bool) -> int:
         """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
         upright = view(flip)
-        if turned_source is None or pinned is not None or probability(upright.signs, source.fingerprint) >= SURE:
+        if turned_source is None or pinned is not None or upright.probability >= SURE:
             return 0
         scores = [
             _coarse_score(
@@ -300,8 +303,7 @@ def locate_features(
         best = int(np.argmax(scores))
         if scores[best] <= TURN_GAIN * scores[0]:
             return 0
-        gain = [probability(seen.signs, source.fingerprint) for seen in (view(False, best), upright)]
-        return best if gain[0] > gain[1] + TURN_MARGIN else 0
+        return best if view(False, best).probability > upright.probability + TURN_MARGIN else 0
 
     def surface(flip: bool) -> Surface | None:
         if pictures is None or engine == "notebook":
@@ -436,6 +438,14 @@ class _View:
         )  # fmt: skip
         return Signs.of(wide.within(), near, whole, self.back)
 
+    @property
+    def probability(self) -> float:
+        """That the place is right; the odds of one that was found with a turned source are lowered."""
+        found = probability(self.signs, self.source.fingerprint)
+        if not self.about:
+            return found
+        return TURN_ODDS * found / (1 - found + TURN_ODDS * found)
+
     @cached_property
     def others(self) -> Points:
         """(N, 2) target pixels: where the edit belongs on other instances of the object."""
@@ -457,7 +467,7 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
         signs = view.signs
         pairs = guided_pairs(view.evidence, view.similarity)
         used, transform = _on_features(view, pairs, quad, engine)
-        confidence = probability(signs, view.source.fingerprint) * quad_iou(transform(quad), view.similarity(quad))
+        confidence = view.probability * quad_iou(transform(quad), view.similarity(quad))
         source = "fitted" if calibrated(view.source.fingerprint) else "uncalibrated"
     placed = transform(quad)
     if pins is not None:

@@ -169,6 +169,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "status": lambda value: _is_text(value) and value in ("applied", "abstained", "failed"),
     "output": _or_none(is_output_name),
     "confidence": _or_none(_is_number),
+    "confidence_source": _or_none(_is_text),
     "quad": _or_none(lambda value: _is_array(value, 4, 2)),
     "matrix": _or_none(lambda value: _is_array(value, 3, 3)),
     "mesh": _or_none(lambda value: _is_array(value, _LINES, _LINES, 2)),
