@@ -1,68 +1,72 @@
 """Fit the confidence of placements to known ones, and write ``src/dift_edit/placement/confidence.json``.
 
-    python benchmarks/calibrate_confidence.py ../shared/data/pf_willow [--limit 300] [--warps 48]
+    python benchmarks/calibrate_confidence.py ../shared/data/keypoints ../shared/data/pf_willow \\
+        --models mini,lite:16,dift-mini:16 --count 40 --samples samples.jsonl --cache features
 
-Data: edits round PF-WILLOW's keypoints, the same edits looked for in pictures of other kinds (never right), and
-pictures moved by known warps, placed by features alone. Right is an IoU of at least 0.5. The model is a logistic
-regression on the signs of `dift_edit.placement.confidence`, with a small ridge; its quality is measured by leaving out
-one kind of object (as source) at a time, also on targets of the same kind alone: to tell other kinds apart is the
-easier part.
+Data: so many plain pairs of each set of `transfer_suite.py`, and for every fourth of them the same edit looked for in a
+target of another set, which is never right; placed by features alone, without the mirror test. Right is an IoU of at
+least 0.5. The model is a logistic regression on the signs of `dift_edit.placement.confidence` with a ridge: one per
+model named, and one of the signs that do not depend on the model for all others, fitted to the samples of all. Its
+quality is measured by leaving each set out in turn. ``--samples`` keeps what was measured, so that a run can go on
+where it was interrupted; samples of signs that have changed have to be deleted by hand.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import astuple, fields
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from transfer_quality import Features, Task, auroc, coverage, photographs, warps, willow
+from transfer_quality import auroc, coverage
+from transfer_suite import StoredFeatures, calibration_error, draw, sets
 
 from dift_edit.atomic_files import write_text
+from dift_edit.features.registry import load_featurizer
 from dift_edit.geometry.quad import quad_iou
-from dift_edit.placement.confidence import Signs
+from dift_edit.placement.confidence import MODEL_FREE, Signs
 from dift_edit.placement.placement import locate_features
 
 NAMES = [item.name for item in fields(Signs)]
 OUTPUT = Path(__file__).parents[1] / "src" / "dift_edit" / "placement" / "confidence.json"
 
-
-def samples(root: Path, limit: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Signs (N, S), whether right (N,), the fold of each (N,), and whether the target is of the same kind (N,)."""
-    rng = np.random.default_rng(seed)
-    every = willow(root, seed)
-    tasks = [every[k] for k in rng.permutation(len(every))[:limit]]
-    features = Features("mini", "never")
-    rows, right, folds, same = [], [], [], []
-    groups = sorted({task.group for task in every})
-    kind = {group: group.split("(")[0] for group in groups}
-
-    def add(task: Task, fold: str, possible: bool) -> None:
-        placed = locate_features(features(task.source), task.quad, features(task.target))
-        if placed.signs is not None:
-            rows.append(astuple(placed.signs))
-            right.append(possible and quad_iou(placed.quad, task.truth) >= 0.5)
-            folds.append(fold)
-            same.append(possible)
-
-    for number, task in enumerate(tasks):
-        add(task, kind[task.group], True)
-        if number % 3 == 0:
-            others = [other for other in every if kind[other.group] != kind[task.group]]
-            wrong = others[rng.integers(len(others))]
-            add(
-                Task(task.group, task.source, wrong.target, task.quad, task.truth, task.points, task.moved),
-                kind[task.group],
-                False,
-            )
-    for task in warps(photographs(None), count, seed):
-        add(task, "warps", True)
-    return np.array(rows), np.array(right), np.array(folds), np.array(same)
+Fit = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 
-def fit(x: np.ndarray, y: np.ndarray, ridge: float = 2.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def gather(args: argparse.Namespace, model: str, count: int, known: list[dict[str, Any]]) -> None:
+    """Add the samples of a model that are not known yet to the file of samples."""
+    tasks = [
+        task
+        for folder in sets(args.folder)
+        if not (folder / "homographies.jsonl").is_file()
+        for task in draw(folder, count=count, mirrored=0, seed=args.seed)
+    ]
+    others = np.random.default_rng(args.seed).permutation(len(tasks))
+    features = StoredFeatures(model, "never", args.cache)
+    done = {(row["number"], row["same"]) for row in known if row["model"] == model}
+    with args.samples.open("a", encoding="utf-8") as file:
+        for number, task in enumerate(tasks):
+            other = tasks[others[number]]
+            for same in (True, False) if number % 4 == 0 and other.group != task.group else (True,):
+                if number % args.parts != args.part or (number, same) in done:
+                    continue
+                target = task.target if same else other.target
+                placed = locate_features(features(task.source), task.quad, features(target))
+                if placed.signs is not None:
+                    iou = quad_iou(placed.quad, task.truth) if same else 0.0
+                    row = {
+                        "model": model, "number": number, "set": task.group, "same": same, "iou": iou,
+                        "instances": placed.instances,
+                        "signs": asdict(placed.signs),
+                    }  # fmt: skip
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+
+
+def fit(x: np.ndarray, y: np.ndarray, ridge: float = 10.0) -> Fit:
     """Mean, scale, weights and bias of a logistic regression, by Newton's method."""
     mean, scale = x.mean(0), x.std(0) + 1e-9
     design = np.c_[(x - mean) / scale, np.ones(len(x))]
@@ -75,67 +79,103 @@ def fit(x: np.ndarray, y: np.ndarray, ridge: float = 2.0) -> tuple[np.ndarray, n
     return mean, scale, w[:-1], float(w[-1])
 
 
-def predict(model: tuple[np.ndarray, np.ndarray, np.ndarray, float], x: np.ndarray) -> np.ndarray:
+def predict(model: Fit, x: np.ndarray) -> np.ndarray:
     mean, scale, weights, bias = model
     return 1 / (1 + np.exp(-((x - mean) / scale @ weights + bias)))
 
 
-def judged(x: np.ndarray, y: np.ndarray, folds: np.ndarray, same: np.ndarray) -> dict[str, object]:
-    """The model fitted to all samples, and how well one does on kinds that it was not fitted to."""
+def judged(rows: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    """The model fitted to samples, and how well one does on sets that it was not fitted to."""
+    x = np.array([[row["signs"][name] for name in names] for row in rows])
+    y = np.array([row["iou"] >= 0.5 for row in rows])
+    group, same = np.array([row["set"] for row in rows]), np.array([row["same"] for row in rows])
     held_out = np.zeros(len(y))
-    for fold in np.unique(folds):
-        held_out[folds == fold] = predict(fit(x[folds != fold], y[folds != fold]), x[folds == fold])
-    bins = np.minimum((held_out * 10).astype(int), 9)
-    quality = {
-        "AUROC": round(auroc(list(held_out), y), 4),
-        "AUROC on targets of the same kind": round(auroc(list(held_out[same]), y[same]), 4),
-        "coverage at 90 % precision": round(float(coverage(list(held_out), y)), 4),
-        "expected calibration error": round(
-            float(
-                sum((bins == b).mean() * abs(held_out[bins == b].mean() - y[bins == b].mean()) for b in np.unique(bins))
-            ),
-            4,
-        ),
-    }
+    quality = {}
+    for name in np.unique(group):
+        out = group == name
+        held_out[out] = predict(fit(x[~out], y[~out]), x[out])
+        kind = out & same
+        quality[str(name)] = _quality(held_out[kind], y[kind])
     mean, scale, weights, bias = fit(x, y)
     return {
-        "about": "Logistic model of the probability that a placed quad has IoU >= 0.5 with the right one",
-        "command": "",
-        "data": {
-            "samples": len(y),
-            "right": int(y.sum()),
-            "folds": {str(f): int((folds == f).sum()) for f in np.unique(folds)},
-        },
-        "left out kind by kind": quality,
+        "samples": len(y),
+        "right": int(y.sum()),
         "bias": round(bias, 5),
         "signs": {
             name: {"weight": round(float(w), 5), "mean": round(float(m), 5), "scale": round(float(s), 5)}
-            for name, w, m, s in zip(NAMES, weights, mean, scale, strict=True)
+            for name, w, m, s in zip(names, weights, mean, scale, strict=True)
         },
+        "left out": {
+            "with unrelated targets": _quality(held_out, y),
+            "all sets": _quality(held_out[same], y[same]),
+            "each set": quality,
+            "least confidence": _curve(held_out[same], y[same]),
+        },
+    }
+
+
+def _quality(confidence: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    values = {
+        "samples": float(len(right)),
+        "right": right.mean(),
+        "confidence": confidence.mean(),
+        "AUROC": auroc(list(confidence), right),
+        "calibration error": calibration_error(confidence, right),
+        "coverage at 90 % precision": coverage(list(confidence), right),
+    }
+    return {name: round(float(value), 4) for name, value in values.items() if np.isfinite(value)}
+
+
+def _curve(confidence: np.ndarray, right: np.ndarray) -> dict[str, dict[str, float]]:
+    """Least confidence → share of the placements that are kept, and share of these that are right."""
+    return {
+        f"{least:.1f}": {
+            "coverage": round(float(kept.mean()), 3),
+            "precision": round(float(right[kept].mean()), 3) if kept.any() else 1.0,
+        }
+        for least in np.arange(0, 0.91, 0.1)
+        for kept in [confidence >= least - 1e-9]
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("willow", type=Path)
-    parser.add_argument("--limit", type=int, default=600)
-    parser.add_argument("--warps", type=int, default=48)
+    parser.add_argument("folder", nargs="+", type=Path)
+    parser.add_argument("--models", default="mini,lite:16,dift-mini:16", help="each with its own count, if wished")
+    parser.add_argument("--count", type=int, default=40, help="pairs of each set")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--raw", type=Path, help=".npz file for the signs and the truth of each sample")
+    parser.add_argument("--samples", type=Path, default=Path("samples.jsonl"), help="file that keeps the samples")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the features between runs")
+    parser.add_argument("--parts", type=int, default=1, help="so many processes share the work; the last one fits")
+    parser.add_argument("--part", type=int, default=0, help="which of these this one is")
+    parser.add_argument("--only-gather", action="store_true", help="fit nothing")
     args = parser.parse_args()
-    if set(json.loads(OUTPUT.read_text(encoding="utf-8"))["signs"]) != set(NAMES):  # placements need some model
-        neutral = {name: {"weight": 0, "mean": 0, "scale": 1} for name in NAMES}
-        write_text(OUTPUT, json.dumps({"bias": 0, "signs": neutral}) + "\n")
-    x, y, folds, same = samples(args.willow, args.limit, args.warps, args.seed)
-    record = judged(x, y, folds, same)
-    record["command"] = (
-        "python benchmarks/calibrate_confidence.py PF-WILLOW "
-        f"--limit {args.limit} --warps {args.warps} --seed {args.seed}"
-    )
+    args.samples.touch()
+
+    def known() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in args.samples.read_text(encoding="utf-8").splitlines()]
+
+    counts = {name: int(own or args.count) for name, _, own in (part.partition(":") for part in args.models.split(","))}
+    for model, count in counts.items():
+        gather(args, model, count, known())
+    if args.only_gather:
+        return
+    rows = known()
+    record = {
+        "about": "Logistic models of the probability that a placed quad has IoU >= 0.5 with the right one",
+        "command": f"python benchmarks/calibrate_confidence.py KEYPOINTS PF-WILLOW --models {args.models} "
+        f"--count {args.count} --seed {args.seed}",
+        "models": {
+            model: {
+                "fingerprint": load_featurizer(model).fingerprint,
+                **judged([row for row in rows if row["model"] == model], NAMES),
+            }
+            for model in counts
+        },
+        "other models": judged(rows, list(MODEL_FREE)),
+    }
     write_text(OUTPUT, json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
-    if args.raw:
-        np.savez(args.raw, x=x, y=y, folds=folds, same=same, names=NAMES)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@
     python benchmarks/transfer_quality.py warps [FOLDER] --count 60      # scikit-image's photographs without FOLDER
     python benchmarks/transfer_quality.py pairs FOLDER                      # your own annotated pairs
     python benchmarks/transfer_quality.py ablations ../shared/data/pf_willow --limit 150
+    python benchmarks/transfer_quality.py suite ../shared/data/keypoints ../shared/data/pf_willow   # many kinds
     … --limit N --engines similarity,mesh,notebook --model mini --markdown docs/transfer_quality.md --title "…"
 
 An edit is the box round 4 to 6 neighbouring keypoints; the truth is that box moved by the similarity of the annotated
 keypoints ("willow": PF-WILLOW's ten folders, each picture NAME.png with NAME.mat; all ordered pairs in a folder).
 "pairs" reads FOLDER/pairs.jsonl, one pair a line: {"source": "a.jpg", "target": "b.jpg", "source_points": [[x, y], …],
 "target_points": [[x, y], …]}, points in order, at least four. "warps" move pictures by known homographies, bends, light
-and noise. With --markdown the table goes into the part of the page that has the same title.
+and noise. "suite" makes one table of many sets, see `transfer_suite.py`. With --markdown the table goes into the part
+of the page that has the same title.
 """
 
 import argparse
@@ -55,6 +57,7 @@ class Task:
     truth: np.ndarray
     points: np.ndarray
     moved: np.ndarray
+    mirrored: bool = False
     every: tuple[np.ndarray, np.ndarray] | None = None  # all points of an annotated pair, in source and target
 
 
@@ -83,7 +86,7 @@ def willow(root: Path, seed: int = 0) -> list[Task]:
             for second, q in known:
                 if first == second:
                     continue
-                tasks += _boxed(rng, folder.name, first, second, p, q)
+                tasks += boxed(rng, folder.name, first, second, p, q)
     return tasks
 
 
@@ -96,14 +99,15 @@ def pairs(root: Path, seed: int = 0) -> list[Task]:
         p, q = (np.asarray(row[key], dtype=np.float64) for key in ("source_points", "target_points"))
         if len(p) != len(q) or len(p) < 4:
             raise SystemExit(f"{row['source']} → {row['target']}: give at least four points, as many on both sides.")
-        tasks += _boxed(rng, root.name, root / row["source"], root / row["target"], p, q)
+        tasks += boxed(rng, root.name, root / row["source"], root / row["target"], p, q)
     return tasks
 
 
-def _boxed(
-    rng: np.random.Generator, group: str, first: Path, second: Path, p: np.ndarray, q: np.ndarray
-) -> Iterator[Task]:
-    """The task of a box round 4 to 6 neighbouring keypoints, unless it is tiny."""
+def boxed(
+    rng: np.random.Generator, group: str, first: Path, second: Path, p: np.ndarray, q: np.ndarray, *,
+    mirrored: bool = False,
+) -> Iterator[Task]:  # fmt: skip
+    """The task of a box round 4 to 6 neighbouring keypoints, unless it is tiny; mirrored: by a reflected similarity."""
     centre, count = p[rng.integers(len(p))], min(rng.integers(4, 7), len(p))
     chosen = np.argsort(np.linalg.norm(p - centre, axis=1))[:count]
     low, high = p[chosen].min(0), p[chosen].max(0)
@@ -111,8 +115,9 @@ def _boxed(
     low, high = low - margin, high + margin
     if (high - low).min() >= 8:
         quad = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-        truth = fit_similarity(Correspondences(p[chosen], q[chosen], np.ones(count)))(quad)
-        yield Task(group, first, second, quad, truth, p[chosen], q[chosen], (p, q))
+        flip = np.array([-1.0 if mirrored else 1.0, 1.0])
+        truth = fit_similarity(Correspondences(p[chosen], q[chosen] * flip, np.ones(count)))(quad) * flip
+        yield Task(group, first, second, quad, truth, p[chosen], q[chosen], mirrored, (p, q))
 
 
 def photographs(root: Path | None) -> list[Image]:
@@ -330,22 +335,41 @@ def put(page: Path, title: str, lines: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=("willow", "pairs", "warps", "ablations"))
-    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("data", choices=("willow", "pairs", "warps", "ablations", "suite"))
+    parser.add_argument("folder", nargs="*", type=Path)
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--mirror", default="never", choices=("auto", "never", "always"))
+    parser.add_argument("--models", default="mini", help="suite: one or more, joined by commas")
+    parser.add_argument("--mirror", choices=("auto", "never", "always"), help="default: never; of the suite: auto")
     parser.add_argument("--limit", type=int, default=0, help="so many random tasks (default: all)")
-    parser.add_argument("--count", type=int, default=60, help="synthetic tasks")
+    parser.add_argument("--count", type=int, default=60, help="synthetic tasks; plain tasks a set in the suite")
+    parser.add_argument("--mirrored", type=int, default=12, help="suite: mirrored tasks a set")
+    parser.add_argument("--skip", type=int, default=0, help="suite: so many others of the same draw are left out")
+    parser.add_argument("--before", type=Path, help="suite: another checkout whose similarity engine is judged too")
+    parser.add_argument("--cache", type=Path, help="suite: folder that keeps the features between runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--title", default="")
     parser.add_argument("--raw", type=Path, help="JSON file for the signs and IoU of each task")
     args = parser.parse_args()
+    args.mirror = args.mirror or ("auto" if args.data == "suite" else "never")
+    if args.data == "suite":
+        from transfer_suite import run_suite
+
+        if not args.folder:
+            parser.error("give the folders of the sets")
+        lines = [f"`python benchmarks/transfer_quality.py {shlex.join(sys.argv[1:])}`", "", *run_suite(args)]
+        print("\n".join(lines))
+        if args.markdown:
+            put(args.markdown, args.title or args.data, lines)
+        return
+    if len(args.folder) > 1 or (not args.folder and args.data != "warps"):
+        parser.error("give one folder")
+    folder = args.folder[0] if args.folder else None
     if args.data == "warps":
-        tasks = warps(photographs(args.folder), args.count, args.seed)
+        tasks = warps(photographs(folder), args.count, args.seed)
     else:
-        tasks = (pairs if args.data == "pairs" else willow)(args.folder, args.seed)
+        tasks = (pairs if args.data == "pairs" else willow)(folder, args.seed)
     if args.limit:
         tasks = [tasks[k] for k in np.random.default_rng(args.seed).permutation(len(tasks))[: args.limit]]
     features = Features(args.model, args.mirror)

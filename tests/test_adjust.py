@@ -209,4 +209,5 @@ def test_a_hole_without_room_to_copy_is_filled_smoothly():
     hole[2:18, 2:18] = True
     broken = np.where(hole[..., None], 1, base).astype(np.float32)
     assert np.abs(filled(broken, hole) - base).max() < 0.1
-    assert np.array_equal(filled(base, np.ones((20, 20), bool)), base)
+    everywhere = filled(base, np.ones((20, 20), bool))
+    assert np.ptp(everywhere) == 0 and np.array_equal(everywhere, filled(1 - base, np.ones((20, 20), bool)))

@@ -37,7 +37,9 @@ def test_equals_a_convolution_in_float64(m, seed, count, height, width, channels
         found = convolve(x, transformed_kernel(weight, m), offset, m)
     assert found.shape == expected.shape
     assert found.is_contiguous(memory_format=torch.channels_last)
-    assert difference(found, expected) < 1e-5
+    # Single sums may cancel, so the error is measured against the size of what was added up.
+    size = float(F.conv2d(x.double().abs(), weight.double().abs(), padding=1).max())
+    assert float((found - expected).abs().max()) < 2e-6 * size
 
 
 def test_strips_do_not_show(monkeypatch):

@@ -13,6 +13,7 @@ from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.features.execution import is_out_of_memory
 from dift_edit.imaging.files import save_image
 from dift_edit.imaging.image import Image, as_image
+from dift_edit.placement.confidence import against
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
@@ -205,7 +206,9 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
     if placement.reason:
         return placement.reason
     if placement.confidence < min_confidence:
-        return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}"
+        found = [] if placement.signs is None else against(placement.signs)
+        why = f": {' and '.join(found)}" if found else ""
+        return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""
 
 

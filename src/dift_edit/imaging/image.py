@@ -179,6 +179,11 @@ class Image:
         alpha = None if self.alpha is None else np.ascontiguousarray(self.alpha[:, ::-1])
         return Image(np.ascontiguousarray(self.pixels[:, ::-1]), alpha)
 
+    def turned(self, quarters: int) -> "Image":
+        """The picture turned by quarter turns against the clock."""
+        alpha = None if self.alpha is None else np.ascontiguousarray(np.rot90(self.alpha, quarters))
+        return Image(np.ascontiguousarray(np.rot90(self.pixels, quarters)), alpha)
+
     def crop(self, box: Sequence[int]) -> "Image":
         """The part in the half-open pixel box (left, top, right, bottom), which must lie inside."""
         left, top, right, bottom = (int(edge) for edge in box)

@@ -1,24 +1,45 @@
 """The probability that a placement is right, from how consistent the evidence is with itself.
 
 Similarity of features says little: some things look alike everywhere. What tells right placements from wrong ones is
-whether other poses explain the votes as well, whether the way back leads to where it began, whether each part knows its
-place, and whether the whole object is there. A logistic model maps these signs to a probability; its coefficients and
-the data they were fitted to are in ``confidence.json``, which `benchmarks/calibrate_confidence.py` writes.
+whether other poses explain the votes as well, whether the way back leads to where it began, whether the whole object
+agrees with its part, and by how much the place stands out from any other. A logistic model maps these signs to a
+probability: one for each embedded network, and one of the signs that do not depend on the network for all others, whose
+results are not calibrated. The coefficients and how well they do on kinds that they were not fitted to are in
+``confidence.json``, which `benchmarks/calibrate_confidence.py` writes.
 """
 
 import json
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dift_edit.geometry.quad import quad_extent, quad_iou
 from dift_edit.placement.similarities import Poses
 from dift_edit.placement.votes import Evidence
 
-__all__ = ["Signs", "probability"]
+__all__ = ["MODEL_FREE", "Signs", "against", "calibrated", "probability"]
+
+WORDS = {
+    "overlap": "other places fit as well",
+    "back": "the way back disagrees",
+    "round_trip": "the way back disagrees",
+    "back_contrast": "the way back disagrees",
+    "whole": "the object as a whole lies elsewhere",
+    "contrast": "little of the edit's surroundings is recognised",
+    "whole_contrast": "little of the object is recognised",
+    "whole_score": "little of the object is recognised",
+    "scale": "the scale is implausible",
+    "turn": "the turn is implausible",
+    "size": "the place is small",
+    "source_size": "the edit is small",
+    "entropy": "the votes are spread",
+}
+"""What is said where a sign speaks against a placement."""
+NOTICEABLE = -0.3
+"""Log-odds from which on a sign is named."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +54,24 @@ class Signs:
         The same for the way back: the placed edit looked for in the source.
     round_trip : float
         Overlap of the edit with what the way back gives.
-    entropy : float
-        How spread the votes of the edit's points are, 0 to 1.
+    whole : float
+        Overlap of the placement with where the best pose of the whole object puts the edit.
+    contrast : float
+        Logarithm of the support for the placement over the support that it would have anywhere.
+    whole_contrast : float
+        The same for the whole object.
+    back_contrast : float
+        The same for the way back.
+    scale : float
+        Absolute logarithm of the scale over the one that shows the object equally large.
+    turn : float
+        Absolute angle of the turn beyond the nearest quarter that was looked at, in radians.
     size : float
         Logarithm of the placed edit's size in short sides of the target: the same error harms a small edit more.
+    source_size : float
+        The same in the source.
+    entropy : float
+        How spread the votes of the edit's points are, 0 to 1.
     whole_score : float
         Support of the best pose of the whole object.
     """
@@ -44,8 +79,15 @@ class Signs:
     overlap: float
     back: float
     round_trip: float
-    entropy: float
+    whole: float
+    contrast: float
+    whole_contrast: float
+    back_contrast: float
+    scale: float
+    turn: float
     size: float
+    source_size: float
+    entropy: float
     whole_score: float
 
     @classmethod
@@ -56,45 +98,91 @@ class Signs:
         """
         index, overlap = near.expected
         placed = near.transform(index)(near.quad)
-        returned, back_overlap = near.quad[:0], 0.0
+        back_overlap = round_trip = back_contrast = 0.0
         if back is not None:
             way, back_overlap = back.expected
-            returned = back.transform(way)(placed)
+            round_trip = quad_iou(back.transform(way)(placed), near.quad)
+            back_contrast = back.contrast
         extent = quad_extent(placed)
+        a = complex(near.a[index])
         return cls(
-            overlap=overlap, back=back_overlap,
-            round_trip=quad_iou(returned, near.quad) if len(returned) else 0.0,
-            entropy=evidence.entropy, size=float(np.log(extent / min(evidence.target_size))),
-            whole_score=float(wide.scores[0]),
+            overlap=overlap, back=back_overlap, round_trip=round_trip,
+            whole=quad_iou(wide.transform(wide.expected[0])(wide.quad), placed),
+            contrast=near.contrast, whole_contrast=wide.contrast, back_contrast=back_contrast,
+            scale=float(abs(np.log(abs(a) / evidence.expected_scale))),
+            turn=float(abs(np.angle(a * np.exp(-1j * near.about)))),
+            size=float(np.log(extent / min(evidence.target_size))),
+            source_size=float(np.log(evidence.extent / min(evidence.source_size))),
+            entropy=evidence.entropy, whole_score=float(wide.scores[0]),
         )  # fmt: skip
 
 
-def probability(signs: Signs) -> float:
-    """The calibrated probability that the placed quad overlaps the right one by half.
+MODEL_FREE = tuple(item.name for item in fields(Signs) if item.name not in ("entropy", "whole_score"))
+"""Signs that are ratios and overlaps: they mean the same whatever the network."""
+
+
+def probability(signs: Signs, fingerprint: str = "") -> float:
+    """The estimated probability that the placed quad overlaps the right one by half.
 
     Parameters
     ----------
     signs : Signs
         What speaks for the placement.
+    fingerprint : str
+        Of the featurizer.
 
     Returns
     -------
     float
-        0 to 1.
+        0 to 1. Calibrated where `calibrated` says so, else from the signs that do not depend on the model.
     """
-    model = _model()
-    values = np.array(astuple(signs))
-    z = float(model["weights"] @ ((values - model["mean"]) / model["scale"]) + model["bias"])
-    return float(1 / (1 + np.exp(-z)))
+    return float(1 / (1 + np.exp(-sum(_shares(signs, fingerprint).values()))))
+
+
+def calibrated(fingerprint: str) -> bool:
+    """Whether the confidence was fitted to placements with a featurizer."""
+    return fingerprint in _models()
+
+
+def against(signs: Signs, fingerprint: str = "", count: int = 2) -> list[str]:
+    """What speaks most against a placement, in words.
+
+    Parameters
+    ----------
+    signs : Signs
+        What the confidence was made from.
+    fingerprint : str
+        Of the featurizer.
+    count : int
+        At most so many.
+
+    Returns
+    -------
+    list of str
+        Worst first; signs that count for more than against are left out.
+    """
+    shares = _shares(signs, fingerprint)
+    said: dict[str, float] = {}
+    for name, words in WORDS.items():
+        said[words] = said.get(words, 0.0) + shares.get(name, 0.0)
+    worst = sorted(said, key=lambda words: said[words])
+    return [words for words in worst[:count] if said[words] < NOTICEABLE]
+
+
+def _shares(signs: Signs, fingerprint: str) -> dict[str, float]:
+    """What each sign adds to the log-odds, against the mean placement; "" is the bias."""
+    model = _models().get(fingerprint) or _models()[""]
+    values = asdict(signs)
+    shares = {
+        name: float(item["weight"] * (values[name] - item["mean"]) / item["scale"])
+        for name, item in model["signs"].items()
+    }
+    return {"": float(model["bias"]), **shares}
 
 
 @cache
-def _model() -> dict[str, npt.NDArray[np.float64]]:
+def _models() -> dict[str, Any]:
+    """Fingerprint of the featurizer → the logistic model; "" for all others."""
     record = json.loads(files("dift_edit.placement").joinpath("confidence.json").read_text(encoding="utf-8"))
-    names = [item.name for item in fields(Signs)]
-    return {
-        "weights": np.array([record["signs"][name]["weight"] for name in names]),
-        "mean": np.array([record["signs"][name]["mean"] for name in names]),
-        "scale": np.array([record["signs"][name]["scale"] for name in names]),
-        "bias": np.array(record["bias"]),
-    }
+    known = {model["fingerprint"]: model for model in record["models"].values()}
+    return {**known, "": record["other models"]}

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 
 from dift_edit.errors import EditError, GeometryError, IncomparableError
 from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
@@ -14,10 +16,10 @@ from dift_edit.geometry.coords import Points, as_points, inside
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.quad import check_quad, quad_extent, quad_iou
 from dift_edit.imaging.image import Image, as_image
-from dift_edit.placement.confidence import Signs, probability
+from dift_edit.placement.confidence import Signs, calibrated, probability
 from dift_edit.placement.same_surface import Surface, match_surface
-from dift_edit.placement.similarities import Poses, sample_poses
-from dift_edit.placement.votes import Affinity, Evidence, Mask, gather_evidence
+from dift_edit.placement.similarities import Poses, others_like_best, sample_poses
+from dift_edit.placement.votes import SCREEN_CELLS, Affinity, Evidence, Mask, gather_evidence
 from dift_edit.placement.warp_models import (
     FREEDOM,
     Fit,
@@ -29,13 +31,22 @@ from dift_edit.placement.warp_models import (
 )
 from dift_edit.settings import ENGINES, MIRRORS
 
-__all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features"]
+__all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features", "turned_features"]
 
 WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence (chosen)."""
-MIRROR_GAIN, MIRROR_MARGIN = 1.25, 0.03
+MIRROR_GAIN, MIRROR_MARGIN = 1.1, 0.01
 """Required gain (ratio and difference) before a mirrored match wins (chosen): near-symmetric objects score alike both
 ways."""
+TURN_GAIN = 1.1
+"""By which factor a quarter turn has to score better on coarse maps to be looked at closely (chosen)."""
+TURN_MARGIN = 0.1
+"""By how much a quarter turn has to be more probable than the upright place (chosen)."""
+TURN_ODDS = 0.2
+"""Factor of the odds of a place that was found with a turned source (chosen): the confidence was fitted to upright
+sources, and the best of four turns looks better by chance."""
+SURE = 0.8
+"""Confidence from which no quarter turns are looked at (chosen)."""
 ON_SURFACE = 0.97
 """Confidence where the very same surface was found again (chosen, not calibrated)."""
 BENT = 0.004
@@ -45,10 +56,11 @@ BY_PINS = (0.6, 0.7, 0.8, 0.9)
 PIN_SLACK = 0.1
 """How far pins may be missed before they count as contradictory, in sizes of the placed edit (chosen)."""
 
-ConfidenceSource = Literal["fitted", "surface", "pins", "tracked", "none"]
-"""Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "surface": the very
-same surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "none":
-no placement was found. Only "fitted" is calibrated."""
+ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "none"]
+"""Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": that
+model's signs that mean the same for all networks, where the network's own were not fitted; "surface": the very same
+surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "none": no
+placement was found. Only "fitted" is calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +85,8 @@ class Placement:
         Which engine placed it.
     on_surface : bool
         Whether the very same surface was recognised in the pixels, and the engine fitted to it.
+    instances : int
+        Places in the target that look like the object, this one among them.
     matches : Correspondences or None
         The weighted pairs that the transform was fitted to.
     signs : Signs or None
@@ -87,6 +101,7 @@ class Placement:
     reason: str
     engine: str
     on_surface: bool = False
+    instances: int = 1
     matches: Correspondences | None = field(default=None, repr=False)
     signs: Signs | None = field(default=None, repr=False)
 
@@ -185,11 +200,13 @@ def locate(
     """
     source, target = as_image(source), as_image(target)
     corners = check_quad(quad, source.size)
+    known = featurizer(source, seed=seed)
     return locate_features(
-        featurizer(source, seed=seed),
+        known,
         corners,
         featurizer(target, seed=seed),
         lambda: featurizer(target.mirrored(), seed=seed),
+        turned_source=lambda quarters: turned_features(featurizer, source, known, quarters, seed=seed),
         engine=engine,
         mirror=mirror,
         seed=seed,
@@ -206,6 +223,7 @@ def locate_features(
     target: FeatureMap,
     mirrored_target: Callable[[], FeatureMap] | None = None,
     *,
+    turned_source: Callable[[int], FeatureMap] | None = None,
     engine: str = "auto",
     mirror: str = "auto",
     seed: int = 0,
@@ -224,6 +242,9 @@ def locate_features(
         (4, 2) corners of the edit in source pixels.
     mirrored_target : callable, optional
         Gives the features of the mirrored target; called only when they are needed. None: never mirrored.
+    turned_source : callable, optional
+        Gives, for 1, 2 or 3 quarter turns, features of the turned source in the frame of the source, see
+        `turned_features`; called only where the upright place is not sure. None: turned by at most a right angle.
     pictures : (Image, Image), optional
         Source and target, to look for the very same surface in; without them that is not done.
     engine, mirror, seed, pins, source_mask, target_mask
@@ -254,16 +275,36 @@ def locate_features(
     mask = None if target_mask is None else _check_mask(target_mask, target.image_size, "target")
 
     @cache
-    def view(flip: bool) -> _View:
+    def view(flip: bool, quarters: int = 0) -> _View:
         seen = mirrored_target() if flip and mirrored_target is not None else target
         check_comparable(source, seen)
+        known = turned_source(quarters) if quarters and turned_source is not None else source
         held = None if pinned is None else _flipped_pins(pinned, width) if flip else pinned
         region = mask if mask is None or not flip else mask[:, ::-1]
-        affinity = Affinity.of(source, seen)
+        affinity = Affinity.of(known, seen)
         wide = gather_evidence(
-            source, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE, affinity=affinity
+            known, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE, affinity=affinity
         )
-        return _View(source, seen, affinity, wide, sample_poses(wide, pins=held, seed=seed), held, region, seed)
+        about = _angle(quarters)
+        whole = sample_poses(wide, pins=held, seed=seed, about=about)
+        return _View(known, seen, affinity, wide, whole, held, region, seed, about)
+
+    def quarter_turns(flip: bool) -> int:
+        """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
+        upright = view(flip)
+        if turned_source is None or pinned is not None or upright.probability >= SURE:
+            return 0
+        scores = [
+            _coarse_score(
+                turned_source(k) if k else source, corners, target, source_mask=source_mask, target_mask=mask,
+                about=_angle(k), seed=seed,
+            )
+            for k in range(4)
+        ]  # fmt: skip
+        best = int(np.argmax(scores))
+        if scores[best] <= TURN_GAIN * scores[0]:
+            return 0
+        return best if view(False, best).probability > upright.probability + TURN_MARGIN else 0
 
     def surface(flip: bool) -> Surface | None:
         if pictures is None or engine == "notebook":
@@ -281,12 +322,67 @@ def locate_features(
             plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
-        placed = _place(view(flip), corners, engine, found)
+        quarters = 0
+        if found is None and mirror != "always" and engine != "notebook":
+            quarters = quarter_turns(flip)
+            flip = flip and not quarters
+        placed = _place(view(flip, quarters), corners, engine, found)
     except IncomparableError:
         raise
     except GeometryError as error:
         return _nowhere(corners, source.image_size, target.image_size, engine, str(error))
     return _turned(placed, width) if flip else placed
+
+
+_turned_maps: WeakKeyDictionary[FeatureMap, dict[int, FeatureMap]] = WeakKeyDictionary()
+"""Features of turned sources: they are the same for all targets."""
+
+
+def turned_features(
+    featurizer: Featurizer, source: Image, features: FeatureMap, quarters: int, *, seed: int = 0
+) -> FeatureMap:
+    """Features of a source that was turned, brought back to the frame of the source.
+
+    Networks know things upright: a target that shows the object on its side is like the turned source.
+
+    Parameters
+    ----------
+    featurizer : Featurizer
+        Gives the features.
+    source : Image
+        The source.
+    features : FeatureMap
+        Of the source as it is; the turned ones are kept as long as these.
+    quarters : int
+        Quarter turns against the clock.
+    seed : int
+        Of the features.
+
+    Returns
+    -------
+    FeatureMap
+        Cell for cell at the places of `features`.
+    """
+    kept = _turned_maps.setdefault(features, {})
+    if quarters not in kept:
+        found = featurizer(source.turned(quarters), seed=seed)
+        data = torch.rot90(found.data, -quarters, (1, 2)).contiguous()
+        kept[quarters] = replace(found, data=data, image_size=source.size)
+    return kept[quarters]
+
+
+def _angle(quarters: int) -> float:
+    """In radians, x to y, of quarter turns against the clock as one sees them; between −π and π."""
+    return float(np.angle((-1j) ** quarters))
+
+
+def _coarse_score(
+    source: FeatureMap, quad: Points, target: FeatureMap, *, about: float, seed: int, **masks: Any
+) -> float:
+    """Support of the best pose of the edit's surroundings, on maps of few cells."""
+    affinity = Affinity.of(source, target, SCREEN_CELLS)
+    evidence = gather_evidence(source, quad, target, affinity=affinity, **masks)
+    return float(sample_poses(evidence, seed=seed, about=about).scores[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,6 +397,7 @@ class _View:
     pins: Correspondences | None
     region: Mask | None
     seed: int
+    about: float = 0.0
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -310,7 +407,7 @@ class _View:
     @cached_property
     def near(self) -> Poses:
         """The poses of the edit's surroundings."""
-        return sample_poses(self.evidence, pins=self.pins, seed=self.seed)
+        return sample_poses(self.evidence, pins=self.pins, seed=self.seed, about=self.about)
 
     @cached_property
     def similarity(self) -> MatrixTransform:
@@ -327,9 +424,35 @@ class _View:
         box = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
         try:
             evidence = gather_evidence(self.target, box, self.source, affinity=self.affinity.reversed())
-            return sample_poses(evidence, seed=self.seed)
+            return sample_poses(evidence, seed=self.seed, about=-self.about)
         except GeometryError:
             return None
+
+    @cached_property
+    def signs(self) -> Signs:
+        """What speaks for the place: that it is one of the right ones, where the object is there more than once."""
+        if not len(self.others):
+            return Signs.of(self.evidence, self.near, self.whole, self.back)
+        wide = self.wide.nearest(self.similarity(self.wide.quad).mean(0), self.others)
+        whole, near = (
+            sample_poses(votes, seed=self.seed, about=self.about) for votes in (wide, wide.within())
+        )  # fmt: skip
+        return Signs.of(wide.within(), near, whole, self.back)
+
+    @property
+    def probability(self) -> float:
+        """That the place is right; the odds of one that was found with a turned source are lowered."""
+        found = probability(self.signs, self.source.fingerprint)
+        if not self.about:
+            return found
+        return TURN_ODDS * found / (1 - found + TURN_ODDS * found)
+
+    @cached_property
+    def others(self) -> Points:
+        """(N, 2) target pixels: where the edit belongs on other instances of the object."""
+        if self.pins is not None:
+            return self.wide.quad[:0]
+        return others_like_best(self.wide, self.whole, self.similarity, seed=self.seed)
 
 
 def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> Placement:
@@ -342,10 +465,11 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
         pairs, confidence, source = surface.pairs, ON_SURFACE, "surface"
     else:
         surface = None
-        signs = Signs.of(view.evidence, view.near, view.whole, view.back)
+        signs = view.signs
         pairs = guided_pairs(view.evidence, view.similarity)
         used, transform = _on_features(view, pairs, quad, engine)
-        confidence, source = probability(signs) * quad_iou(transform(quad), view.similarity(quad)), "fitted"
+        confidence = view.probability * quad_iou(transform(quad), view.similarity(quad))
+        source = "fitted" if calibrated(view.source.fingerprint) else "uncalibrated"
     placed = transform(quad)
     if pins is not None:
         missed = _contradiction(transform, pins, placed)
@@ -358,6 +482,7 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
     return Placement(
         quad=placed, transform=transform, confidence=float(np.clip(confidence, 0, 1)), confidence_source=source,
         mirrored=False, reason=reason, engine=used, on_surface=surface is not None, matches=pairs, signs=signs,
+        instances=1 + len(view.others),
     )  # fmt: skip
 
 

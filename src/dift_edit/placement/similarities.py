@@ -6,6 +6,7 @@ highest score but the one whose box is expected to overlap the right one most, a
 ingredient of the confidence: it is low when other, different poses score nearly as well.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,14 +20,14 @@ from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.quad import quad_extent
 from dift_edit.placement.votes import Evidence
 
-__all__ = ["Poses", "sample_poses"]
+__all__ = ["Poses", "others_like_best", "sample_poses"]
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 TURN_SIGMA, LOG_SCALE_SIGMA = 0.6, 0.7
 """Standard deviations of the prior on the rotation, in radians, and on the logarithm of the scale (chosen)."""
-PRIOR = 0.05
+PRIOR = 0.01
 """Score that a pose loses at one (half a squared) standard deviation of the prior on rotation and scale (chosen;
 ablation in docs/transfer_quality.md)."""
 GROWTH = 0.3
@@ -53,6 +54,13 @@ _DRAWN_SCALE, _DRAWN_TURN = 0.5, 0.4
 """Standard deviations of a single vote's log-scale and rotation; narrower than the prior (chosen)."""
 _STEP, _SPIN = 0.06, 0.2
 """Width of the first round: shift in short sides of the target, log-scale and rotation (chosen)."""
+ALIKE_AT_FIRST, ALIKE, ALIKE_NEAR = 0.45, 0.6, 0.7
+"""Share of the best support from which on another place is improved, and counts as another instance: by the whole
+object, and by the edit's surroundings (chosen)."""
+APART = 1.5
+"""How far from the place, in sizes of the placed edit (chosen)."""
+_INSTANCES = 6
+"""Most instances that are counted (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +75,21 @@ class Poses:
         (K,) support by the evidence, with the prior.
     quad : ndarray
         (4, 2) the edit's corners in source pixels.
+    chance : float
+        Support that a place has on average.
+    about : float
+        Turn in radians that the prior favours.
+    tried : (a, b, scores) or None
+        All that were tried, not only the best.
     """
 
     a: Complex
     b: Complex
     scores: Array
     quad: Points
+    chance: float = 1.0
+    about: float = 0.0
+    tried: tuple[Complex, Complex, Array] | None = None
 
     @cached_property
     def matrices(self) -> Array:
@@ -82,6 +99,11 @@ class Poses:
     def transform(self, index: int) -> MatrixTransform:
         """One of them."""
         return MatrixTransform(np.concatenate([self.matrices[index], [[0, 0, 1]]]))
+
+    @property
+    def contrast(self) -> float:
+        """Logarithm of the best score over the support that a place has on average."""
+        return math.log(max(float(self.scores[0]), 1e-3 * self.chance) / self.chance)
 
     @cached_property
     def expected(self) -> tuple[int, float]:
@@ -104,7 +126,9 @@ class Poses:
         return distances
 
 
-def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, seed: int = 0) -> Poses:
+def sample_poses(
+    evidence: Evidence, *, pins: Correspondences | None = None, seed: int = 0, about: float = 0.0
+) -> Poses:
     """Sample similarities that the evidence speaks for.
 
     Parameters
@@ -115,6 +139,8 @@ def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, see
         Pairs that must hold: one fixes the shift, two or more fix the similarity.
     seed : int
         Seed of the samples.
+    about : float
+        Turn in radians that the prior favours.
 
     Returns
     -------
@@ -126,11 +152,11 @@ def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, see
     GeometryError
         If two or more pins give no similarity.
     """
-    search = _Search(evidence, pins)
+    search = _Search(evidence, pins, about)
     if pins is not None and len(pins.source) > 1:
         matrix = fit_similarity(pins).matrix
         a, b = np.array([complex(matrix[0, 0], matrix[1, 0])]), np.array([complex(matrix[0, 2], matrix[1, 2])])
-        return Poses(a, b, search.score(a, b), evidence.quad)
+        return Poses(a, b, search.score(a, b), evidence.quad, evidence.chance, about)
     rng = np.random.default_rng(seed)
     a, b = search.hypotheses(rng, seed)
     scores = search.score(a, b)
@@ -148,12 +174,66 @@ def sample_poses(evidence: Evidence, *, pins: Correspondences | None = None, see
     a, b = np.concatenate([part[0] for part in pool]), np.concatenate([part[1] for part in pool])
     scores = np.concatenate([part[2] for part in pool])
     best = np.argsort(-scores, kind="stable")[:_KEPT]
-    return Poses(a[best], b[best], scores[best], evidence.quad)
+    return Poses(a[best], b[best], scores[best], evidence.quad, evidence.chance, about, (a, b, scores))
+
+
+def others_like_best(evidence: Evidence, poses: Poses, placed: MatrixTransform, *, seed: int = 0) -> Points:
+    """Where the object seems to be a second and a third time.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        The votes of the whole object.
+    poses : Poses
+        What they speak for.
+    placed : MatrixTransform
+        Where the edit was placed.
+    seed : int
+        Of the samples.
+
+    Returns
+    -------
+    ndarray
+        (N, 2) centres of the edit, in target pixels, by poses that are supported nearly as well as the best one and put
+        it far from where it was placed and from each other.
+    """
+    if poses.tried is None or not poses.scores[0] > 0:
+        return np.zeros((0, 2))
+    rng, search = np.random.default_rng(seed), _Search(evidence, None, poses.about)
+    a, b, scores = poses.tried
+    edit = evidence.within()
+    least = ALIKE_NEAR * edit.score(placed.matrix[None, :2])[0]
+    quad = placed(poses.quad)
+    found = [complex(*quad.mean(0))]
+    apart = APART * quad_extent(quad)
+
+    def far(a: Complex, b: Complex) -> npt.NDArray[np.bool_]:
+        held: npt.NDArray[np.bool_] = (np.abs((a * search.centre + b)[:, None] - np.array(found)) > apart).all(1)
+        return held
+
+    while len(found) < _INSTANCES:
+        best = np.argsort(-np.where(far(a, b), scores, -np.inf), kind="stable")[:4]
+        best = best[far(a[best], b[best])]
+        if not len(best) or scores[best[0]] < ALIKE_AT_FIRST * poses.scores[0]:
+            break
+        near_a, near_b, near_scores = a[best], b[best], scores[best]
+        for turn in range(4):
+            more_a, more_b = search.near(rng, near_a, near_b, 0.65**turn)
+            kept = far(more_a, more_b)
+            near_a, near_b = np.append(near_a, more_a[kept]), np.append(near_b, more_b[kept])
+            near_scores = np.append(near_scores, search.score(more_a[kept], more_b[kept]))
+            top = np.argsort(-near_scores)[:4]
+            near_a, near_b, near_scores = near_a[top], near_b[top], near_scores[top]
+        if near_scores[0] < ALIKE * poses.scores[0] or edit.score(_matrices(near_a[:1], near_b[:1]))[0] < least:
+            break
+        found.append(complex(near_a[0] * search.centre + near_b[0]))
+    return np.array([(centre.real, centre.imag) for centre in found[1:]]).reshape(-1, 2)
 
 
 class _Search:
-    def __init__(self, evidence: Evidence, pins: Correspondences | None) -> None:
+    def __init__(self, evidence: Evidence, pins: Correspondences | None, about: float) -> None:
         self.evidence = evidence
+        self.upright = complex(np.exp(-1j * about))
         self.points = evidence.points[:, 0] + 1j * evidence.points[:, 1]
         self.centre = complex(*evidence.quad.mean(0))
         self.pin = None
@@ -163,7 +243,7 @@ class _Search:
     def score(self, a: Complex, b: Complex) -> Array:
         """Support with the prior on the pose."""
         grow = np.log(np.abs(a) / self.evidence.expected_scale)
-        prior = (np.angle(a) / TURN_SIGMA) ** 2 + (grow / LOG_SCALE_SIGMA) ** 2
+        prior = (np.angle(a * self.upright) / TURN_SIGMA) ** 2 + (grow / LOG_SCALE_SIGMA) ** 2
         score: Array = self.evidence.score(_matrices(a, b)) * np.exp(GROWTH * grow) - PRIOR * prior / 2
         return score
 
@@ -183,11 +263,11 @@ class _Search:
         span = np.where(np.abs(span) < 1e-6, np.inf, span)
         a = (at_i - at_j) / span
         sane = (np.abs(a) > evidence.expected_scale / LARGEST) & (np.abs(a) < evidence.expected_scale * LARGEST)
-        sane &= np.abs(np.angle(a)) < MOST_TURN
+        sane &= np.abs(np.angle(a * self.upright)) < MOST_TURN
         a, b = a[sane], (at_i - a * points[i])[sane]
         i = rng.choice(len(points), _SINGLES, p=evidence.weights)
         drawn = np.exp(rng.normal(0, _DRAWN_SCALE, _SINGLES) + 1j * rng.normal(0, _DRAWN_TURN, _SINGLES))
-        single = evidence.expected_scale * drawn
+        single = evidence.expected_scale * drawn / self.upright
         a = np.concatenate([a, single])
         return a, self._pinned(a, np.concatenate([b, draw(i) - single * points[i]]))
 

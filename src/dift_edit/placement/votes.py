@@ -14,7 +14,7 @@ Discriminatively Trained Part-Based Models, PAMI 2010 (parts displaced from thei
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,7 +34,7 @@ __all__ = ["Affinity", "Evidence", "foreground", "gather_evidence", "grid_points
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-TEMPERATURE = 0.05
+TEMPERATURE = 0.04
 """Of both softmaxes over cosine similarities (chosen; ablation in docs/transfer_quality.md)."""
 TOLERANCE = 0.06
 """Standard deviation of a part's displacement, in short sides of the target (chosen; ablation as above)."""
@@ -48,6 +48,8 @@ ACROSS, ACROSS_PICTURE = 8, 12
 """Points across the edit's and the image's longer side (chosen)."""
 MAX_CELLS = 2400
 """Cells of a map; finer maps are averaged down to it for the votes (chosen, for memory and time)."""
+SCREEN_CELLS = 700
+"""The same where hypotheses are only sorted (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,11 @@ class Evidence:
         within = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
         return torch.minimum(found, torch.where(within, torch.inf, self._mean))
 
+    @property
+    def chance(self) -> float:
+        """Weighted mean support of a random place."""
+        return float(self._mean[:, 0].numpy() @ self.weights)
+
     @cached_property
     def _mean(self) -> torch.Tensor:
         """(N, 1) of the field."""
@@ -146,6 +153,29 @@ class Evidence:
             self.votes[keep], self.field[keep], self.source_size, self.target_size,
         )  # fmt: skip
 
+    def nearest(self, place: Points, others: Points) -> "Evidence":
+        """The votes for the cells that are nearer to one place in the target than to others.
+
+        Parameters
+        ----------
+        place : ndarray
+            (2,) target pixels.
+        others : ndarray
+            (N, 2).
+        """
+        height, width = self.votes.shape[1:]
+        x, y = (
+            (np.arange(edge) + 0.5) * (size / edge) - 0.5
+            for edge, size in zip((width, height), self.target_size, strict=True)
+        )
+        cells = np.stack(np.meshgrid(x, y), -1)
+        own = np.linalg.norm(cells - place, axis=-1)
+        held = (np.linalg.norm(cells[:, :, None] - others, axis=-1) > own[:, :, None]).all(-1)
+        votes = self.votes * torch.from_numpy(held).to(self.votes)
+        votes = votes / votes.sum((1, 2), keepdim=True).clamp_min(1e-6)
+        field = _blurred(votes, _tolerances(votes, self.distance, min(self.source_size)))
+        return replace(self, votes=votes, field=field)
+
 
 @dataclass(frozen=True, eq=False)
 class Affinity:
@@ -164,9 +194,9 @@ class Affinity:
     target_cells: tuple[int, int]
 
     @classmethod
-    def of(cls, source: FeatureMap, target: FeatureMap) -> "Affinity":
-        """Of two pictures; maps of many cells are averaged down, see `MAX_CELLS`."""
-        near, far = _coarse(source), _coarse(target)
+    def of(cls, source: FeatureMap, target: FeatureMap, cells: int = MAX_CELLS) -> "Affinity":
+        """Of two pictures; maps of more cells are averaged down."""
+        near, far = _coarse(source, cells), _coarse(target, cells)
         near = near.to(far.device)
         table = (near.flatten(1) / TEMPERATURE).T @ far.flatten(1)
         return cls(table, (near.shape[2], near.shape[1]), (far.shape[2], far.shape[1]))
@@ -241,10 +271,7 @@ def gather_evidence(
         if not left.sum() > 0:
             raise GeometryError("The target mask leaves no place for the edit: enlarge it.")
         votes = votes / left.clamp_min(1e-6)
-    cells = min(votes.shape[-2:])
-    scale = min(target.image_size) / min(source.image_size)
-    sigma = cells * (TOLERANCE + TOLERANCE_GROWTH * distance * scale / min(target.image_size))
-    field = _blurred(votes, sigma)
+    field = _blurred(votes, _tolerances(votes, distance, min(source.image_size)))
     return Evidence(quad, points, mass, weights, distance, votes, field, source.image_size, target.image_size)
 
 
@@ -321,15 +348,15 @@ def masked(mask: Any, points: Points, size: tuple[int, int]) -> Array:
     return held
 
 
-def coarse(features: FeatureMap) -> torch.Tensor:
-    """(C, h, w) unit features on the CPU, averaged down to at most `MAX_CELLS` cells."""
-    return _coarse(features).cpu()
+def coarse(features: FeatureMap, cells: int = MAX_CELLS) -> torch.Tensor:
+    """(C, h, w) unit features on the CPU, averaged down to at most so many cells."""
+    return _coarse(features, cells).cpu()
 
 
-def _coarse(features: FeatureMap) -> torch.Tensor:
+def _coarse(features: FeatureMap, cells: int) -> torch.Tensor:
     """The same on the features' own device."""
     unit = features.unit
-    shrink = math.sqrt(MAX_CELLS / (unit.shape[1] * unit.shape[2]))
+    shrink = math.sqrt(cells / (unit.shape[1] * unit.shape[2]))
     if shrink < 1:
         size = [max(1, round(edge * shrink)) for edge in unit.shape[1:]]
         unit = F.normalize(F.interpolate(unit[None], size=size, mode="area"), dim=1)[0]
@@ -373,6 +400,12 @@ def _mask_cells(mask: Mask, shape: tuple[int, ...]) -> torch.Tensor:
     return F.interpolate(torch.from_numpy(np.asarray(mask, dtype=np.float32))[None, None], size=shape, mode="area")[
         0, 0
     ]
+
+
+def _tolerances(votes: torch.Tensor, distance: Array, short_side: int) -> Array:
+    """(N,) cells by which parts at a distance from the edit, in source pixels, are displaced."""
+    tolerances: Array = min(votes.shape[-2:]) * (TOLERANCE + TOLERANCE_GROWTH * distance / short_side)
+    return tolerances
 
 
 def _blurred(votes: torch.Tensor, sigma: Array) -> torch.Tensor:

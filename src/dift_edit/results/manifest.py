@@ -45,6 +45,8 @@ class Row:
         Whether the target shows the object mirrored.
     artwork : {"", "kept", "flipped", "partly kept"}
         What became of a sticker on a mirrored target; empty where nothing is mirrored. See ``--artwork``.
+    instances : int
+        Places in the target that look like the object; the edit is on one of them.
     engine : str
         What placed it.
     on_surface : bool
@@ -80,6 +82,7 @@ class Row:
     mesh: list[list[list[float]]] | None = None
     mirrored: bool = False
     artwork: str = ""
+    instances: int = 1
     engine: str = ""
     on_surface: bool = False
     model: dict[str, str] = field(default_factory=dict)
@@ -134,6 +137,7 @@ class Row:
             confidence=round(float(placement.confidence), 6),
             confidence_source=str(placement.confidence_source),
             mirrored=bool(placement.mirrored),
+            instances=int(placement.instances),
             engine=str(placement.engine),
             on_surface=bool(placement.on_surface),
         )
@@ -173,6 +177,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "mirrored": lambda value: isinstance(value, bool),
     "on_surface": lambda value: isinstance(value, bool),
     "model": lambda value: isinstance(value, dict) and all(map(_is_text, (*value, *value.values()))),
+    "instances": _is_whole,
     "seed": _is_whole,
     "seconds": _is_number,
     "size": _or_none(lambda value: _is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
@@ -216,6 +221,7 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "seconds": pyarrow.float64(),
         "mirrored": pyarrow.bool_(),
         "on_surface": pyarrow.bool_(),
+        "instances": pyarrow.int64(),
         "seed": pyarrow.int64(),
     }
     plain = [row.to_dict() for row in rows]

@@ -1,0 +1,114 @@
+"""The confidence: which model it is made with, what it names, and what several instances do to it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage import data
+
+from dift_edit.features.catalog import MODELS
+from dift_edit.features.registry import load_featurizer
+from dift_edit.geometry.quad import quad_iou
+from dift_edit.imaging.image import Image
+from dift_edit.pipeline import abstain_reason
+from dift_edit.placement.confidence import MODEL_FREE, WORDS, Signs, against, calibrated, probability
+from dift_edit.placement.placement import locate, locate_features, turned_features
+from dift_edit.placement.similarities import others_like_best, sample_poses
+from dift_edit.placement.votes import gather_evidence
+
+QUAD = np.array([[150.0, 70], [290, 70], [290, 200], [150, 200]])  # the astronaut's head
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> Image:
+    return Image(data.astronaut())
+
+
+@pytest.fixture(scope="module")
+def signs(astronaut, mini) -> Signs:
+    features = mini(astronaut)
+    found = locate_features(features, QUAD, features).signs
+    assert found is not None
+    return found
+
+
+def test_other_models_are_judged_by_signs_that_do_not_depend_on_them(signs) -> None:
+    assert not calibrated("unheard of") and set(MODEL_FREE) == set(WORDS) - {"entropy", "whole_score"}
+    usual = probability(signs, "unheard of")
+    assert probability(replace(signs, entropy=0.99, whole_score=0.0), "unheard of") == usual
+    assert probability(replace(signs, round_trip=0.0), "unheard of") < usual
+
+
+def test_the_embedded_networks_are_calibrated() -> None:
+    if "lite" not in MODELS:
+        pytest.skip("the embedded network of this version is not one of those that were calibrated")
+    for name in ("mini", "lite", "dift-mini"):
+        assert calibrated(load_featurizer(name).fingerprint), name
+
+
+def test_a_placement_says_what_its_confidence_rests_on(astronaut, tiny) -> None:
+    found = locate(astronaut, QUAD, Image(data.coffee()), featurizer=tiny, mirror="never", surface=False)
+    assert found.confidence_source == "uncalibrated" and 0 < found.confidence < 1
+    same = locate(astronaut, QUAD, astronaut, featurizer=tiny, mirror="never")
+    assert same.confidence_source == "surface"
+    pinned = locate(
+        astronaut, QUAD, Image(data.coffee()), featurizer=tiny, mirror="never", surface=False,
+        pins=[((160, 80), (200, 90)), ((250, 90), (300, 100)), ((200, 180), (240, 190)), ((170, 150), (210, 160))],
+    )  # fmt: skip
+    assert pinned.confidence_source == "pins"
+
+
+def test_what_speaks_against_a_placement_is_named(signs, astronaut, mini) -> None:
+    assert against(signs) == []
+    bad = replace(signs, round_trip=0.0, back=0.1, back_contrast=0.0)
+    assert against(bad)[0] == "the way back disagrees"
+    assert len(against(replace(bad, contrast=-2.0, whole_contrast=-2.0, overlap=0.1))) == 2
+    features = mini(astronaut)
+    placed = replace(locate_features(features, QUAD, features), confidence=0.1, signs=bad)
+    assert abstain_reason(placed, 0.3).startswith("the confidence 0.10 is below 0.30: the way back disagrees")
+    assert abstain_reason(placed, 0.0) == ""
+
+
+def test_a_second_instance_does_not_lower_the_confidence(astronaut, mini) -> None:
+    once = astronaut.pixels[:300, 60:360]
+    twice = Image(np.concatenate([once, once], 1))
+    alone = Image(np.concatenate([once, np.full_like(once, 90)], 1))
+    single, double = (
+        locate(astronaut, QUAD, target, featurizer=mini, mirror="never", surface=False) for target in (alone, twice)
+    )
+    assert single.instances == 1 and double.instances == 2
+    assert max(quad_iou(double.quad, QUAD + [shift, 0]) for shift in (-60, 240)) > 0.5
+    assert double.confidence > single.confidence - 0.1
+
+
+def test_the_votes_nearest_to_a_place_are_kept(astronaut, mini) -> None:
+    features = mini(astronaut)
+    evidence = gather_evidence(features, QUAD, features)
+    half = evidence.nearest(np.array([128.0, 256.0]), np.array([[384.0, 256.0]]))
+    width = evidence.votes.shape[2]
+    assert half.votes[:, :, width // 2 :].sum() == 0
+    before = evidence.votes[:, :, : width // 2].sum((1, 2)).numpy()
+    assert np.allclose(half.votes.sum((1, 2)).numpy()[before > 1e-3], 1, atol=1e-4) and (before > 1e-3).any()
+    poses = sample_poses(evidence)
+    assert len(others_like_best(evidence, poses, poses.transform(0))) == 0
+
+
+def test_an_edit_is_found_on_a_target_on_its_side(astronaut, mini) -> None:
+    for quarters in (1, 2, 3):
+        target = astronaut.turned(quarters)
+        truth = QUAD
+        for _ in range(quarters):  # against the clock: what was on the right comes to the top
+            truth = np.stack([truth[:, 1], 511 - truth[:, 0]], 1)
+        found = locate(astronaut, QUAD, target, featurizer=mini, surface=False)
+        assert quad_iou(found.quad, truth) > 0.6 and not found.mirrored, quarters
+        assert np.linalg.norm(found.quad[0] - truth[0]) < 60
+
+
+def test_turned_features_lie_on_the_source(astronaut, mini) -> None:
+    part = Image(astronaut.pixels[:, :400])
+    features = mini(part)
+    turned = turned_features(mini, part, features, 1)
+    assert turned.data.shape == features.data.shape and turned.image_size == part.size
+    assert turned_features(mini, part, features, 1) is turned
+    again = turned_features(mini, part.turned(1), mini(part.turned(1)), 3)
+    assert np.allclose(again.data.numpy(), np.rot90(features.data.numpy(), 1, (1, 2)), atol=1e-4)
