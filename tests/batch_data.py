@@ -65,7 +65,7 @@ def make_scene(folder: Path, count: int) -> Path:
     return folder
 
 
-def run_scene(scene, model, output, *, tell=None, min_confidence=0.0, photos="photos", **batch):
+def run_scene(scene, model, output, *, on_event=None, min_confidence=0.0, photos="photos", **batch):
     """`run_batch` over a scene, with the least that settings can ask for."""
     from dift_edit.batch import run_batch
     from dift_edit.edits import Sticker
@@ -76,8 +76,8 @@ def run_scene(scene, model, output, *, tell=None, min_confidence=0.0, photos="ph
     sticker = Sticker.from_file(scene / "sticker.png", source_size=source.size)
     transfer = TransferSettings(min_confidence=min_confidence, mirror="never")
     return run_batch(
-        source, sticker, [scene / photos], scene / output, model=model, transfer=transfer,
-        batch=BatchSettings(preview_size=48, **batch), tell=tell,
+        source, sticker, [scene / photos], scene / output, featurizer=model, settings=transfer,
+        batch=BatchSettings(preview_size=48, **batch), on_event=on_event,
     )  # fmt: skip
 
 

@@ -44,4 +44,4 @@ def test_a_featurizer_of_the_user_s_own_matches_points(place):
     a = colours("cat.jpg")
     assert a.grid_size == (52, 40)
     points = [(100.5, 60.0), (210.0, 120.0)]
-    assert abs(de.match_points(a, a, points).points - points).max() < 8
+    assert abs(de.match_points(a, points, a).points - points).max() < 8

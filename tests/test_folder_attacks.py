@@ -17,7 +17,6 @@ import pytest
 
 import dift_edit.clips.tracking.journal as clip
 from batch_data import make_scene, picture, rows_of, variant
-from dift_edit import storage
 from dift_edit.atomic_files import Lock
 from dift_edit.batch import run_batch
 from dift_edit.batch.finish import journal_path
@@ -31,6 +30,7 @@ from dift_edit.imaging.image import as_image
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.targets import storage
 from dift_edit.targets.collect import collect_targets
 
 COUNT = 3
@@ -42,12 +42,12 @@ def scene(tmp_path):
     return make_scene(tmp_path, COUNT)
 
 
-def redact(scene, model, output="out", *, min_confidence=0.0, tell=None, **batch):
+def redact(scene, model, output="out", *, min_confidence=0.0, on_event=None, **batch):
     edit = Redaction(region=Region.box(8, 8, 32, 24), mode="fill")
     transfer = TransferSettings(min_confidence=min_confidence, mirror="never")
     return run_batch(
-        load_image(scene / "source.png"), edit, [scene / "photos"], scene / output, model=model, transfer=transfer,
-        batch=BatchSettings(preview_size=48, **batch), tell=tell,
+        load_image(scene / "source.png"), edit, [scene / "photos"], scene / output, featurizer=model, settings=transfer,
+        batch=BatchSettings(preview_size=48, **batch), on_event=on_event,
     )  # fmt: skip
 
 
@@ -79,7 +79,9 @@ def pictures_below(folder):
 def test_no_picture_in_the_folder_of_a_redaction_shows_what_it_hides(scene, tiny, min_confidence):
     """Neither a preview nor the contact sheet, of targets that were redacted and of those that were not."""
     told = {}
-    summary = redact(scene, tiny, min_confidence=min_confidence, tell=lambda event, **data: told.update({event: data}))
+    summary = redact(
+        scene, tiny, min_confidence=min_confidence, on_event=lambda event, **data: told.update({event: data})
+    )
     wanted = "applied" if min_confidence == 0 else "abstained"
     assert summary.counts[wanted] == COUNT
     targets = [PIL.Image.open(path) for path in sorted((scene / "photos").iterdir())]
@@ -137,7 +139,7 @@ def test_the_folder_of_pictures_before_a_redaction_is_no_target(scene, tiny):
     assert any("unredacted" in target.path for target in found)
     summary = run_batch(
         load_image(scene / "source.png"), Redaction(region=Region.box(8, 8, 32, 24), mode="fill"), [scene],
-        scene / "out", model=tiny, transfer=TransferSettings(min_confidence=0.0, mirror="never"),
+        scene / "out", featurizer=tiny, settings=TransferSettings(min_confidence=0.0, mirror="never"),
         batch=BatchSettings(preview_size=48, overwrite=True),
     )  # fmt: skip
     assert not any("unredacted" in row.target for row in summary.rows)
@@ -456,7 +458,7 @@ def test_lines_of_a_wrong_shape_are_left_out(scene, tiny, capsys):
     extra = [checked(shape) for shape in SHAPES]
     write_lines(scene, [*extra, *lines[:3], *extra, *lines[3:], *extra])
     told = []
-    summary = redact(scene, tiny, tell=lambda event, **data: event == "note" and told.append(data["text"]))
+    summary = redact(scene, tiny, on_event=lambda event, **data: event == "note" and told.append(data["text"]))
     assert summary.kept == COUNT and f"{3 * len(SHAPES)} damaged lines" in told[0]
     assert {path: path.read_bytes() for path in pictures_below(scene / "out")} == before
     assert main(["report", str(scene / "out")]) == 0 and main(["report", str(scene / "out")]) == 0
@@ -514,7 +516,7 @@ def test_a_target_that_became_a_pipe_or_a_device_is_a_failed_row(scene, tiny):
     (scene / "photos" / "photo0001.png").symlink_to("/dev/zero")
     summary = run_batch(
         load_image(scene / "source.png"), Redaction(region=Region.box(8, 8, 32, 24), mode="fill"), targets,
-        scene / "out", model=tiny, transfer=TransferSettings(min_confidence=0.0, mirror="never"),
+        scene / "out", featurizer=tiny, settings=TransferSettings(min_confidence=0.0, mirror="never"),
         batch=BatchSettings(preview_size=48),
     )  # fmt: skip
     assert [row.status for row in summary.rows] == ["failed", "failed", "applied"]
@@ -587,7 +589,7 @@ def test_a_folder_that_vanishes_ends_the_run_in_a_sentence_and_leaves_nothing_ha
             shutil.rmtree(scene / "out", ignore_errors=True)
 
     with pytest.raises(OutputError, match=r"journal\.jsonl was removed during the run"):
-        redact(scene, tiny, tell=vanish)
+        redact(scene, tiny, on_event=vanish)
     assert not (scene / "out" / "manifest.jsonl").exists() and not list(scene.rglob("*.tmp"))
     assert redact(scene, tiny, overwrite=True).counts["applied"] == COUNT
 

@@ -60,7 +60,7 @@ def test_a_finished_run_does_nothing_and_damage_is_mended(scene, tiny):
     run_scene(scene, tiny, "out")
     before = bytes_of(scene / "out")
     told = []
-    assert run_scene(scene, tiny, "out", tell=lambda event, **_: told.append(event)).kept == COUNT
+    assert run_scene(scene, tiny, "out", on_event=lambda event, **_: told.append(event)).kept == COUNT
     assert "row" not in told
     (scene / "out" / "photo0003.png").write_bytes(b"damaged")
     (scene / "out" / "photo0005.png").unlink()
@@ -74,7 +74,7 @@ def test_a_changed_target_is_done_again_and_new_ones_are_added(scene, tiny):
     picture(78).save(scene / "photos" / "new.png")
     done = []
     summary = run_scene(
-        scene, tiny, "out", tell=lambda event, **data: event == "row" and done.append(data["row"].output)
+        scene, tiny, "out", on_event=lambda event, **data: event == "row" and done.append(data["row"].output)
     )
     assert sorted(map(str, done)) == sorted(
         map(str, {row.output for row in summary.rows if "0002" in row.id or "new" in row.id})

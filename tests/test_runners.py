@@ -54,7 +54,7 @@ def kill_one_worker_at_the_third_row(words):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_two_processes_one_of_them_killed(scene, spec, calm):
     tell = kill_one_worker_at_the_third_row(["forkserver", "spawn_main"])
-    summary = run_scene(scene, spec, "two", workers=2, tell=tell)
+    summary = run_scene(scene, spec, "two", workers=2, on_event=tell)
     assert tell.victims
     assert summary.counts == {"applied": COUNT, "abstained": 0, "failed": 1}
     assert bytes_of(scene / "two") == calm
@@ -64,7 +64,7 @@ def test_two_processes_one_of_them_killed(scene, spec, calm):
 def test_dask_with_a_worker_killed(scene, spec, calm):
     pytest.importorskip("distributed")
     tell = kill_one_worker_at_the_third_row(["spawn_main", "forkserver"])
-    run_scene(scene, spec, "dask", workers=2, cluster="local", tell=tell)
+    run_scene(scene, spec, "dask", workers=2, cluster="local", on_event=tell)
     assert tell.victims
     assert bytes_of(scene / "dask") == calm
 
@@ -84,7 +84,7 @@ def test_no_process_is_left_when_a_run_is_stopped(scene, spec):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_scene(scene, spec, "stopped", workers=2, tell=tell)
+        run_scene(scene, spec, "stopped", workers=2, on_event=tell)
     assert len(set(seen)) == 2
     end = time.monotonic() + 10
     while working() - before and time.monotonic() < end:

@@ -100,7 +100,7 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     with TemporaryDirectory(prefix="dift-edit-") as folder:
         work = Work(
-            source=source, edit=edit, transfer=job.transfer, compositing=job.compositing, output=f"{folder}/out",
+            source=source, edit=edit, settings=job.transfer, compositing=job.compositing, output=f"{folder}/out",
             model=ModelSpec.of_job(job),
             max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size if job.batch.report else 0,
         )  # fmt: skip

@@ -23,7 +23,7 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_told(args: argparse.Namespace, run: Any) -> int:
-    """Call ``run(tell)`` and turn its summary into an exit status; a full disk is 1, not a bad argument."""
+    """Call ``run(on_event)`` and turn its summary into an exit status; a full disk is 1, not a bad argument."""
     teller = JsonTeller() if args.log_json else Teller(quiet=args.quiet)
     try:
         with notes_told(lambda text: teller("note", text=text), quiet=args.quiet):

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Pictures: {shown(str(copy_samples(args.copy_samples)))}")
         return 0
     folder = Path(args.output).resolve()
-    status = run_told(args, lambda tell: run_job(sample_job(folder), tell=tell))
+    status = run_told(args, lambda on_event: run_job(sample_job(folder), on_event=on_event))
     if not args.quiet:
         print(f"Pictures: {shown(str(folder))}")
         for name, what in (("contact_sheet.jpg", "All at once"), ("review.html", "Page")):

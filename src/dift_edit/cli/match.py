@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     source, target = de.load_image(args.source), de.load_image(args.target)
     featurizer = de.load_featurizer(args.model, device=args.device)
-    matches = de.match_points(source, target, args.points, featurizer=featurizer, seed=args.seed)
+    matches = de.match_points(source, args.points, target, featurizer=featurizer, seed=args.seed)
     if args.json:
         found = zip(args.points, matches.points, matches.similarity, matches.confidence, strict=True)
         rows = [

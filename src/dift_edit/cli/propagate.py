@@ -136,4 +136,4 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.dry_run:
         return dry_run(job, quiet=args.quiet)
-    return run_told(args, lambda tell: run_job(job, tell=tell))
+    return run_told(args, lambda on_event: run_job(job, on_event=on_event))

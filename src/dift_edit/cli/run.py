@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     def run_one(job: Job, cache: str) -> int:
         if args.dry_run:
             return dry_run(job, quiet=args.quiet)
-        return run_told(args, lambda tell: run_job(job, cache=cache, tell=tell))
+        return run_told(args, lambda on_event: run_job(job, cache=cache, on_event=on_event))
 
     status = 0
     with TemporaryDirectory(prefix="dift-edit-features-") as folder:

@@ -20,13 +20,14 @@ from dift_edit.edits.base import Edit
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
+from dift_edit.types import FramesLike
 
 __all__ = ["ClipReport", "process_clip"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipReport:
-    """What became of a clip.
+    """Result of carrying an edit through a clip.
 
     Attributes
     ----------
@@ -66,7 +67,7 @@ class ClipReport:
 
 
 def process_clip(
-    frames: Any,
+    frames: FramesLike,
     edit: Edit | Mapping[int, Edit],
     output: Path | str,
     *,

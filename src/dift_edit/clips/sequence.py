@@ -35,6 +35,7 @@ from dift_edit.pipeline import Transfer
 from dift_edit.placement.placement import Placement
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
+from dift_edit.types import FramesLike
 
 __all__ = [
     "FrameTransfer",
@@ -48,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameTransfer(Transfer):
-    """What became of one frame: a `Transfer`, and when it is which.
+    """Result of transferring an edit to one frame of a clip.
 
     Attributes
     ----------
@@ -72,7 +73,7 @@ class FrameTransfer(Transfer):
 
 
 def propagate_sequence(
-    frames: Any,
+    frames: FramesLike,
     edit: Edit | Mapping[int, Edit],
     *,
     featurizer: Featurizer,
@@ -115,7 +116,7 @@ def propagate_sequence(
 
 
 def track_sequence(
-    frames: Any,
+    frames: FramesLike,
     edit: Edit | Mapping[int, Edit],
     *,
     featurizer: Featurizer,
@@ -168,7 +169,7 @@ def track_sequence(
 
 
 def render_sequence(
-    frames: Any, track: SequenceTrack, *, compositing: Compositing | None = None, start: int = 0
+    frames: FramesLike, track: SequenceTrack, *, compositing: Compositing | None = None, start: int = 0
 ) -> Iterator[FrameTransfer]:
     """Put a tracked edit on the frames: the second half of `propagate_sequence`.
 

@@ -1,7 +1,7 @@
 """Edit by example: what a person changed between a picture before and after."""
 
 import logging
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -19,13 +19,14 @@ from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.blending import solve_poisson
+from dift_edit.types import DifferenceKind, ImageLike
 
 __all__ = ["DIFFERENCE_KINDS", "PaintLayer", "describe_difference", "edit_from_difference"]
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-DIFFERENCE_KINDS = ("auto", "paint", "recolour", "redact", "erase")
+DIFFERENCE_KINDS = get_args(DifferenceKind)
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 40_000
 
@@ -38,7 +39,9 @@ class PaintLayer(Sticker):
         return {"type": "paint", "image": self.image}
 
 
-def edit_from_difference(before: Any, after: Any, *, kind: str = "auto", threshold: float | None = None) -> Edit:
+def edit_from_difference(
+    before: ImageLike, after: ImageLike, *, kind: DifferenceKind = "auto", threshold: float | None = None
+) -> Edit:
     """The edit that turns one picture into the other.
 
     Parameters

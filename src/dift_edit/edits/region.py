@@ -1,7 +1,6 @@
 """A part of the source, with soft edges: where an adjustment, a redaction or an erasure acts."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ from dift_edit.geometry.base import Transform, as_quad
 from dift_edit.geometry.coords import Points, as_points
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.warp import Warped, corners, warp_layer
+from dift_edit.types import MaskLike, PointsLike
 
 __all__ = ["Region"]
 
@@ -42,7 +42,7 @@ class Region:
     everywhere: bool = False
 
     @classmethod
-    def polygon(cls, points: Any) -> "Region":
+    def polygon(cls, points: PointsLike) -> "Region":
         """The inside of a polygon (N, 2) of source pixels, N ≥ 3 (even-odd rule), with antialiased edges.
 
         Raises
@@ -80,7 +80,7 @@ class Region:
         return cls.polygon(centre + np.c_[np.cos(angle) * width / 2, np.sin(angle) * height / 2])
 
     @classmethod
-    def mask(cls, mask: Any, *, everywhere: bool = False) -> "Region":
+    def mask(cls, mask: MaskLike, *, everywhere: bool = False) -> "Region":
         """A mask of the source's size: (H, W) bool, uint8, uint16 or float in [0, 1], or the alpha of an `Image`.
 
         Raises

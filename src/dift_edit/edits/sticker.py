@@ -18,6 +18,7 @@ from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.compositing import Compositing, composite
 from dift_edit.rendering.warp import corners, premultiplied, quad_matrix, warp_layer
+from dift_edit.types import ImageLike, QuadLike
 
 __all__ = ["Sticker"]
 
@@ -56,7 +57,7 @@ class Sticker:
         If the picture is fully transparent, or the corners are unusable, or a canvas has no transparency.
     """
 
-    def __init__(self, image: Any, quad: npt.ArrayLike | None = None, *, at: Sequence[float] | None = None) -> None:
+    def __init__(self, image: ImageLike, quad: QuadLike | None = None, *, at: Sequence[float] | None = None) -> None:
         self.image: Image = as_image(image)
         name = self.image.name
         box = alpha_box(self.image)
@@ -85,7 +86,7 @@ class Sticker:
         cls,
         path: Path | str,
         *,
-        quad: npt.ArrayLike | None = None,
+        quad: QuadLike | None = None,
         at: Sequence[float] | None = None,
         source_size: Sequence[int] | None = None,
     ) -> "Sticker":

@@ -165,7 +165,7 @@ class Maps:
         unit = options.protocol == "corrected"
         if options.consensus:
             settings = MatchSettings(metric=options.metric, consensus=options.consensus)
-            return match_points(source, target, points, settings=settings).points
+            return match_points(source, points, target, settings=settings).points
         key = (target.fingerprint, target.digest, options.metric, unit)
         if key not in self._searches:
             data = target.unit if unit else target.data.float()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import IncomparableError
 from dift_edit.geometry.coords import Points, to_grid
+from dift_edit.types import ImageLike
 
 __all__ = [
     "FeatureMap",
@@ -123,7 +124,7 @@ class Featurizer(Protocol):
     def model(self) -> ModelInfo:
         """The weights' identity."""
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of an image or a path."""
 
 

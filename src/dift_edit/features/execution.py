@@ -1,6 +1,7 @@
 """How networks are run: number format, memory layout, compilation, and batches that shrink when memory runs out."""
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from dift_edit.features.memory import kept_memory
 from dift_edit.features.winograd import quicken_convolutions
 
 __all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "is_small", "upcast_attention"]
+
+_log = logging.getLogger(__name__)
 
 
 NUMBER_FORMATS = ("float32", "tf32", "bfloat16", "float16")
@@ -232,6 +235,7 @@ class AdaptiveBatch:
             if result is None:
                 # Only here, outside of the handler, nothing holds the failed pass's tensors any more.
                 self.max_batch = size // 2
+                _log.info("Memory ran out with %d samples in one pass: going on with %d.", size, self.max_batch)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 continue

@@ -17,6 +17,7 @@ from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import load_state_file, weight_files, weights_digest
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import fingerprint, option
+from dift_edit.types import ImageLike
 
 __all__ = ["LiteFeaturizer", "LiteSettings"]
 
@@ -157,11 +158,11 @@ class LiteFeaturizer:
         """How many threads may use it at a time: as many as there are cores on a CPU, else one."""
         return available_cores() if self.runtime.on_cpu and not self.runtime.compile else 1
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of a picture; nothing is random, `seed` is there for the protocol."""
         return self.batch([image], seed=seed)[0]
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+    def batch(self, images: Sequence[ImageLike], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
         pictures = [as_image(image) for image in images]
         groups: dict[tuple[int, int], list[int]] = {}

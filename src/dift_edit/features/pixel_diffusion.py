@@ -18,6 +18,7 @@ from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import fingerprint
+from dift_edit.types import ImageLike
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
 
@@ -196,7 +197,7 @@ class PixelDiffusionFeaturizer:
         several = self.runtime.on_cpu and not self.runtime.compile and is_small(self.unet)
         return available_cores() if several else 1
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of a picture.
 
         Parameters
@@ -213,12 +214,12 @@ class PixelDiffusionFeaturizer:
         """
         return self.extract(image, seed=seed)
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+    def batch(self, images: Sequence[ImageLike], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
         pictures = [as_image(image) for image in images]
         return self._maps(pictures, [image_seed(picture.digest, seed) for picture in pictures], None)
 
-    def extract(self, image: Any, noise: torch.Tensor | None = None, *, seed: int = 0) -> FeatureMap:
+    def extract(self, image: ImageLike, noise: torch.Tensor | None = None, *, seed: int = 0) -> FeatureMap:
         """Features with a given noise.
 
         Parameters

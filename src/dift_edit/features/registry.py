@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dift_edit.atomic_files import parse_object
 from dift_edit.errors import ModelError
@@ -14,6 +14,9 @@ from dift_edit.features.execution import Runtime
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.presets import PRESETS
 from dift_edit.features.sources import EMBEDDED, find_file, find_model, fusion_parts
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["FEATURIZERS", "load_featurizer"]
 
@@ -69,7 +72,7 @@ class _Found:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **settings: Any) -> Featurizer:
+def load_featurizer(name: str | Path = "mini", *, device: "str | torch.device" = "cpu", **settings: Any) -> Featurizer:
     """A featurizer by its name, or from a local folder.
 
     Parameters

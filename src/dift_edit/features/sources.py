@@ -1,5 +1,6 @@
 """Finding a model's files: the user's folders, then the hub's local cache, then the mirrors on the network."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ __all__ = [
     "local_model",
     "models_folder",
 ]
+
+_log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parents[1] / "models"
 """Folders of the models that are part of the package."""
@@ -215,10 +218,12 @@ def _fetch(ids: Sequence[str], files: Sequence[str]) -> tuple[FoundModel | None,
 
     reasons = []
     for repository in ids:
+        _log.info("Looking for %s on the hub.", repository)
         try:
             folder = Path(snapshot_download(repository, allow_patterns=list(files)))
         except Exception as error:  # noqa: BLE001 - the hub's client has many kinds; the caller makes a sentence
             reasons.append(_first_line(error))
+            _log.info("%s cannot be fetched: %s.", repository, reasons[-1])
             continue
         return FoundModel(folder=folder, id=repository, revision=folder.name), ""
     return None, reasons[0]

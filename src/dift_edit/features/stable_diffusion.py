@@ -19,6 +19,7 @@ from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import fingerprint, option
+from dift_edit.types import ImageLike
 
 __all__ = ["StableDiffusionFeaturizer", "StableDiffusionSettings"]
 
@@ -224,11 +225,11 @@ class StableDiffusionFeaturizer:
         """Digest of weights, settings and number format."""
         return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of a picture; the draws follow from `seed` and the picture's content."""
         return self.batch([image], seed=seed)[0]
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+    def batch(self, images: Sequence[ImageLike], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several pictures, together where their network sizes are equal.
 
         Parameters
@@ -260,7 +261,7 @@ class StableDiffusionFeaturizer:
         return [maps[index] for index in range(len(pictures))]
 
     def extract(
-        self, image: Any, latents: torch.Tensor | None = None, noise: torch.Tensor | None = None, *, seed: int = 0
+        self, image: ImageLike, latents: torch.Tensor | None = None, noise: torch.Tensor | None = None, *, seed: int = 0
     ) -> FeatureMap:
         """Features with given latents or noise, to compare with other implementations.
 

@@ -22,6 +22,7 @@ from dift_edit.features.sizing import check_size_mode, network_size
 from dift_edit.features.weights import quiet_transformers, weights_digest
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import fingerprint, option
+from dift_edit.types import ImageLike
 
 __all__ = ["VIT_TYPES", "VisionTransformerFeaturizer", "VisionTransformerSettings"]
 
@@ -197,11 +198,11 @@ class VisionTransformerFeaturizer:
         """Digest of weights, settings and number format."""
         return fingerprint(self.model.sha256, self.settings.fingerprint(), self.runtime.dtype)
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of a picture; nothing is random, `seed` is there for the protocol."""
         return self.batch([image], seed=seed)[0]
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+    def batch(self, images: Sequence[ImageLike], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several pictures, together where their network sizes are equal; in the pictures' order."""
         pictures = [as_image(image) for image in images]
         groups: dict[tuple[int, int], list[int]] = {}

@@ -1,13 +1,14 @@
 """The transform protocol, and transforms given by a 3×3 matrix."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.coords import Points, as_points
+from dift_edit.types import PointsLike, QuadLike
 
 __all__ = ["Chain", "Matrix", "MatrixTransform", "Transform", "as_quad", "check_quad", "quad_folds", "quad_iou"]
 
@@ -23,7 +24,7 @@ class Transform(Protocol):
     def matrix(self) -> Matrix | None:
         """(3, 3), or None when the map is not given by a matrix."""
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) source points to (N, 2) target points."""
 
     def inverse(self) -> "Transform":
@@ -58,7 +59,7 @@ class MatrixTransform:
             raise GeometryError("The transform is singular: its points are collinear or coincide.")
         object.__setattr__(self, "matrix", matrix)
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points."""
         array = as_points(points)
         mapped = array @ self.matrix[:, :2].T + self.matrix[:, 2]
@@ -96,7 +97,7 @@ class Chain:
             product = part.matrix @ product
         return product
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points."""
         mapped = as_points(points)
         for part in self.parts:
@@ -115,7 +116,7 @@ class Chain:
 _FARTHEST = 1e7  # pixels, chosen: beyond it products of coordinates lose their meaning
 
 
-def as_quad(quad: Any, what: str = "The quad") -> Points:
+def as_quad(quad: QuadLike, what: str = "The quad") -> Points:
     """Check the four corners of an edit.
 
     Parameters
@@ -160,7 +161,7 @@ def as_quad(quad: Any, what: str = "The quad") -> Points:
     return corners
 
 
-def check_quad(quad: Any, size: tuple[int, int], name: str = "The edit") -> Points:
+def check_quad(quad: QuadLike, size: tuple[int, int], name: str = "The edit") -> Points:
     """Check where an edit lies on its source: the one rule for `locate`, `transfer` and all that follow.
 
     Parameters
@@ -198,7 +199,7 @@ def check_quad(quad: Any, size: tuple[int, int], name: str = "The edit") -> Poin
     return corners
 
 
-def quad_iou(first: Any, second: Any) -> float:
+def quad_iou(first: QuadLike, second: QuadLike) -> float:
     """Intersection over union of two convex quadrilaterals.
 
     Parameters
@@ -221,7 +222,7 @@ def quad_iou(first: Any, second: Any) -> float:
     return common / max(sum(areas) - common, 1e-12)
 
 
-def quad_folds(quad: Any) -> bool:
+def quad_folds(quad: QuadLike) -> bool:
     """Whether a quadrilateral is not strictly convex (it folds over itself, or has a reflex corner)."""
     corners = as_points(quad)
     edges = np.roll(corners, -1, 0) - corners

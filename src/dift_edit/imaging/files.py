@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,7 +42,7 @@ _IFDS = (0x8769, 0x8825, 0xA005)
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
-def load_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
+def load_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
     """Read a picture as it is meant to be displayed.
 
     The EXIF orientation is applied, an embedded colour profile is converted to sRGB, grey, palette and CMYK become

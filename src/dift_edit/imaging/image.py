@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ import PIL.Image
 import torch
 
 from dift_edit.errors import ImageError
+from dift_edit.types import ImageLike
 
 __all__ = ["FileInfo", "Image", "Pixels", "as_image", "image_digest"]
 
@@ -249,7 +251,7 @@ def image_digest(image: Image) -> str:
     return digest.hexdigest()
 
 
-def as_image(image: Any) -> Image:
+def as_image(image: ImageLike) -> Image:
     """Whatever a caller may have, as an `Image`.
 
     Parameters
@@ -268,7 +270,7 @@ def as_image(image: Any) -> Image:
     """
     if isinstance(image, Image):
         return image
-    if isinstance(image, str | Path):
+    if isinstance(image, str | os.PathLike):
         from dift_edit.imaging.files import load_image
 
         return load_image(image)

@@ -1,9 +1,9 @@
 """Where an edit of the source lies in a target, and how sure that is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from dift_edit.placement.warp_models import (
     hold_matrix,
     notebook,
 )
+from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
 __all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features"]
 
@@ -96,7 +97,7 @@ class Placement:
 
 
 def check_hints(
-    source_size: tuple[int, int], *, pins: Sequence[Any] | None = None, source_mask: Any = None
+    source_size: tuple[int, int], *, pins: PinsLike | None = None, source_mask: MaskLike | None = None
 ) -> Correspondences | None:
     """Check what is the same for all targets.
 
@@ -124,7 +125,7 @@ def check_hints(
     return _pins(pins)
 
 
-def _check_mask(mask: Any, size: tuple[int, int], name: str) -> Mask:
+def _check_mask(mask: MaskLike, size: tuple[int, int], name: str) -> Mask:
     array = np.asarray(mask)
     if array.shape != (size[1], size[0]):
         raise EditError(
@@ -134,17 +135,17 @@ def _check_mask(mask: Any, size: tuple[int, int], name: str) -> Mask:
 
 
 def locate(
-    source: Any,
-    quad: Any,
-    target: Any,
+    source: ImageLike,
+    quad: QuadLike,
+    target: ImageLike,
     *,
     featurizer: Featurizer,
-    engine: str = "auto",
-    mirror: str = "auto",
+    engine: Engine = "auto",
+    mirror: Mirror = "auto",
     seed: int = 0,
-    pins: Sequence[Any] | None = None,
-    source_mask: Any = None,
-    target_mask: Any = None,
+    pins: PinsLike | None = None,
+    source_mask: MaskLike | None = None,
+    target_mask: MaskLike | None = None,
     surface: bool = True,
 ) -> Placement:
     """Find where an edit of the source lies in a target.
@@ -152,13 +153,13 @@ def locate(
     Parameters
     ----------
     source, target : Image, path or array
-        The two pictures.
+        The two images.
     quad : array_like
         (4, 2) corners of the edit in source pixels.
     featurizer : Featurizer
         Gives the features.
-    engine : str
-        How the placement is estimated: "auto", "similarity", "affine", "homography", "mesh", "spline" or "notebook".
+    engine : {"auto", "similarity", "affine", "homography", "mesh", "spline", "notebook"}
+        How the placement is estimated.
     mirror : {"auto", "never", "always"}
         Whether the target may show the object mirrored.
     seed : int
@@ -182,20 +183,20 @@ def locate(
     EditError
         If the quad, a pin, a mask or an option is unusable.
     """
-    source, target = as_image(source), as_image(target)
-    corners = check_quad(quad, source.size)
+    first, second = as_image(source), as_image(target)
+    corners = check_quad(quad, first.size)
     return locate_features(
-        featurizer(source, seed=seed),
+        featurizer(first, seed=seed),
         corners,
-        featurizer(target, seed=seed),
-        lambda: featurizer(target.mirrored(), seed=seed),
+        featurizer(second, seed=seed),
+        lambda: featurizer(second.mirrored(), seed=seed),
         engine=engine,
         mirror=mirror,
         seed=seed,
         pins=pins,
         source_mask=source_mask,
         target_mask=target_mask,
-        pictures=(source, target) if surface else None,
+        pictures=(first, second) if surface else None,
     )
 
 
@@ -205,12 +206,12 @@ def locate_features(
     target: FeatureMap,
     mirrored_target: Callable[[], FeatureMap] | None = None,
     *,
-    engine: str = "auto",
-    mirror: str = "auto",
+    engine: Engine = "auto",
+    mirror: Mirror = "auto",
     seed: int = 0,
-    pins: Sequence[Any] | None = None,
-    source_mask: Any = None,
-    target_mask: Any = None,
+    pins: PinsLike | None = None,
+    source_mask: MaskLike | None = None,
+    target_mask: MaskLike | None = None,
     pictures: tuple[Image, Image] | None = None,
 ) -> Placement:
     """As `locate`, from features.
@@ -218,7 +219,7 @@ def locate_features(
     Parameters
     ----------
     source, target : FeatureMap
-        Of the two pictures.
+        Features of the two images.
     quad : ndarray
         (4, 2) corners of the edit in source pixels.
     mirrored_target : callable, optional
@@ -248,6 +249,7 @@ def locate_features(
         raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
     check_comparable(source, target)
     corners = as_points(quad)
+    near = None if source_mask is None else _check_mask(source_mask, source.image_size, "source")
     width = target.image_size[0]
     pinned = check_hints(source.image_size, pins=pins, source_mask=source_mask)
     mask = None if target_mask is None else _check_mask(target_mask, target.image_size, "target")
@@ -260,7 +262,7 @@ def locate_features(
         region = mask if mask is None or not flip else mask[:, ::-1]
         affinity = Affinity.of(source, seen)
         wide = gather_evidence(
-            source, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE, affinity=affinity
+            source, corners, seen, source_mask=near, target_mask=region, reach=WIDE, affinity=affinity
         )
         return _View(source, seen, affinity, wide, sample_poses(wide, pins=held, seed=seed), held, region, seed)
 
@@ -270,7 +272,7 @@ def locate_features(
         picture = pictures[1].mirrored() if flip else pictures[1]
         return match_surface(
             pictures[0], corners, picture, view(flip).similarity,
-            keypoints=not flip, source_mask=source_mask, target_mask=view(flip).region,
+            keypoints=not flip, source_mask=near, target_mask=view(flip).region,
         )  # fmt: skip
 
     try:
@@ -426,7 +428,7 @@ def _against_surface(surface: Surface, pins: Correspondences, quad: Points) -> s
     )
 
 
-def _pins(pins: Sequence[Any] | None) -> Correspondences | None:
+def _pins(pins: PinsLike | None) -> Correspondences | None:
     if pins is None or len(pins) == 0:
         return None
     try:

@@ -1,16 +1,21 @@
-"""Rows of a manifest: what became of each target."""
+"""Rows of a manifest, one per target."""
 
 import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
 from dift_edit.results.names import is_output_name
+from dift_edit.types import QuadLike, Status
+
+if TYPE_CHECKING:
+    from dift_edit.geometry.coords import Points
+    from dift_edit.placement.placement import Placement
 
 __all__ = ["Row", "edit_lattice", "manifest_jsonl", "manifest_parquet"]
 
@@ -43,7 +48,7 @@ class Row:
     mirrored : bool
         Whether the target shows the object mirrored.
     artwork : {"", "kept", "flipped", "partly kept"}
-        What became of a sticker on a mirrored target; empty where nothing is mirrored. See ``--artwork``.
+        How a sticker was put on a mirrored target; empty where nothing is mirrored. See ``--artwork``.
     engine : str
         What placed it.
     on_surface : bool
@@ -70,7 +75,7 @@ class Row:
     id: str
     target: str
     output: str | None = None
-    status: str
+    status: Status
     reason: str = ""
     confidence: float | None = None
     confidence_source: str | None = None
@@ -112,7 +117,7 @@ class Row:
         """Plain data for JSON."""
         return asdict(self)
 
-    def with_placement(self, placement: Any, quad: Any) -> "Row":
+    def with_placement(self, placement: "Placement", quad: QuadLike) -> "Row":
         """The row with a placement's quad, matrix or mesh, confidence, mirroring and engine, rounded.
 
         Parameters
@@ -165,6 +170,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "status": lambda value: _is_text(value) and value in ("applied", "abstained", "failed"),
     "output": _or_none(is_output_name),
     "confidence": _or_none(_is_number),
+    "confidence_source": _or_none(_is_text),
     "quad": _or_none(lambda value: _is_array(value, 4, 2)),
     "matrix": _or_none(lambda value: _is_array(value, 3, 3)),
     "mesh": _or_none(lambda value: _is_array(value, _LINES, _LINES, 2)),
@@ -182,12 +188,13 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 """Field of `Row` → whether a value can be its own; the others are texts."""
 
 
-def edit_lattice(quad: Any) -> Any:
+def edit_lattice(quad: QuadLike) -> "Points":
     """The (49, 2) source points of a row's mesh: over the edit's (4, 2) quad, row by row from its top left corner."""
     corners = np.asarray(quad, dtype=np.float64)
     across, down = (axis.ravel()[:, None] for axis in np.meshgrid(*[np.linspace(0, 1, _LINES)] * 2))
     top, bottom = (corners[i] + across * (corners[k] - corners[i]) for i, k in ((0, 1), (3, 2)))
-    return top + down * (bottom - top)
+    lattice: Points = top + down * (bottom - top)
+    return lattice
 
 
 def _plain(points: Any) -> Any:

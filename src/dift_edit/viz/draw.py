@@ -1,16 +1,17 @@
 """Pictures for people: matches, quads, heat maps, comparisons and contact sheets."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import torch
 from PIL import ImageDraw
 
 from dift_edit.errors import EditError
 from dift_edit.geometry.coords import as_points, rescale_points
 from dift_edit.imaging.image import Image, as_image
+from dift_edit.types import ImageLike, PointLike, PointsLike, QuadLike
 from dift_edit.viz.primitives import (
     COLOR_MAPS,
     FAINT,
@@ -48,7 +49,7 @@ STATUS_COLORS = {"applied": "#2e9e5b", "abstained": "#e0a100", "failed": "#d6454
 """Colour of a result's status in pictures; the word is always written too."""
 
 
-def draw_quad(image: Any, quad: Any, *, color: str = "#ff2d78", label: str = "") -> Image:
+def draw_quad(image: ImageLike, quad: QuadLike, *, color: str = "#ff2d78", label: str = "") -> Image:
     """A picture with the outline of a quad, its top edge marked by a dot at the first corner.
 
     Parameters
@@ -83,7 +84,7 @@ def draw_quad(image: Any, quad: Any, *, color: str = "#ff2d78", label: str = "")
     return as_image(picture)
 
 
-def draw_mesh(image: Any, points: Any, triangles: Any, *, color: str = "#00b4d8") -> Image:
+def draw_mesh(image: ImageLike, points: PointsLike, triangles: npt.ArrayLike, *, color: str = "#00b4d8") -> Image:
     """A picture with the edges of a triangulation.
 
     Parameters
@@ -117,10 +118,10 @@ def draw_mesh(image: Any, points: Any, triangles: Any, *, color: str = "#00b4d8"
 
 
 def draw_matches(
-    source: Any,
-    target: Any,
-    source_points: Any,
-    target_points: Any,
+    source: ImageLike,
+    target: ImageLike,
+    source_points: PointsLike,
+    target_points: PointsLike,
     *,
     confidence: npt.ArrayLike | None = None,
     numbers: bool = True,
@@ -179,10 +180,10 @@ def draw_matches(
 
 
 def draw_heatmap(
-    image: Any,
-    values: Any,
+    image: ImageLike,
+    values: npt.ArrayLike | torch.Tensor,
     *,
-    point: Any = None,
+    point: PointLike | None = None,
     strength: float = 0.6,
     limits: tuple[float, float] | None = None,
     colors: str = "heat",
@@ -248,7 +249,9 @@ def _with_legend(picture: PIL.Image.Image, low: float, high: float, colors: str)
     return canvas
 
 
-def before_after(before: Any, after: Any, *, labels: Sequence[str] = ("before", "after"), height: int = 480) -> Image:
+def before_after(
+    before: ImageLike, after: ImageLike, *, labels: Sequence[str] = ("before", "after"), height: int = 480
+) -> Image:
     """Two pictures side by side with a label on each.
 
     Parameters
@@ -278,7 +281,7 @@ def before_after(before: Any, after: Any, *, labels: Sequence[str] = ("before", 
 
 
 def contact_sheet(
-    images: Sequence[Any],
+    images: Sequence[ImageLike | None],
     captions: Sequence[str] | None = None,
     *,
     statuses: Sequence[str] | None = None,

@@ -24,6 +24,7 @@ from dift_edit.geometry.coords import Points, inside, rescale_points
 from dift_edit.imaging.image import Image
 from dift_edit.placement.placement import locate_features
 from dift_edit.placement.votes import grid_points
+from dift_edit.types import Mirror
 
 __all__ = ["FeatureFinder", "Finder", "Found", "returning_share"]
 
@@ -101,7 +102,7 @@ class FeatureFinder:
     """
 
     def __init__(
-        self, featurizer: Featurizer, keyframe: Image, quad: Points, *, mirror: str = "never", seed: int = 0
+        self, featurizer: Featurizer, keyframe: Image, quad: Points, *, mirror: Mirror = "never", seed: int = 0
     ) -> None:
         self._featurizer, self._keyframe, self._quad = featurizer, keyframe, quad
         self._mirror, self._seed = mirror, seed
