@@ -249,7 +249,7 @@ def test_what_is_wrong_for_all_targets_is_said_at_once(scene, tiny):
         ({"pins": [(1, 2)]}, DiftEditError, "pairs"),
         ({"source_mask": np.zeros((40, 48), bool)}, DiftEditError, "source mask"),
         ({"min_confidence": 7}, DiftEditError, "min_confidence"),
-        ({"pin": []}, TypeError, "no option 'pin'"),
+        ({"pin": []}, TypeError, "keyword argument 'pin'"),
     ]
     for options, kind, words in cases:
         for call in (de.transfer, propagate):

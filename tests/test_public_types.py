@@ -3,8 +3,10 @@
 import importlib
 import inspect
 import logging
+import re
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -143,3 +145,18 @@ def test_the_library_does_not_configure_logging():
     logger = logging.getLogger("dift_edit")
     assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
     assert logger.level == logging.NOTSET and logger.propagate
+
+
+def test_the_reference_has_every_public_class_and_function():
+    """Each entry of docs/api.md exists, and each public class or function has one; constants are left out."""
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    listed = {}
+    for place in re.findall(r"^::: (dift_edit\.\S+)$", page, re.M):
+        if place not in ("dift_edit.types", "dift_edit.errors"):
+            module, _, name = place.rpartition(".")
+            listed[name] = getattr(importlib.import_module(module), name)
+    for key, each in PUBLIC.items():
+        package, _, name = key.partition(".")
+        if package not in ("dift_edit", "errors", "settings", "samples") and inspect.getmodule(each) is not None:
+            shown = inspect.isclass(each) or inspect.isfunction(each)
+            assert not shown or listed.get(name) is each, f"{key} is not in docs/api.md"

@@ -322,7 +322,13 @@ def test_targets_beside_which_the_region_falls_are_counted_as_not_redacted(tmp_p
 
     def far(source, quad, image, **options):
         return Placement(
-            quad=AWAY(quad), transform=AWAY, matrix=AWAY.matrix, confidence=0.97, mirrored=False, reason="", engine="x"
+            quad=AWAY(quad),
+            transform=AWAY,
+            confidence=0.97,
+            confidence_source="surface",
+            mirrored=False,
+            reason="",
+            engine="auto",
         )
 
     monkeypatch.setattr("dift_edit.pipeline.locate", far)

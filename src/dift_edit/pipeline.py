@@ -143,6 +143,18 @@ def transfer(
     ------
     DiftEditError
         If the source, the edit, a pin, the source mask or a setting is wrong.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
+    >>> result = de.transfer(
+    ...     FOLDER / "cat.jpg", sticker, FOLDER / "kitten.jpg", featurizer=featurizer, mirror="never"
+    ... )
+    >>> result.status, result.image.size
+    ('applied', (670, 750))
     """
     start = time.perf_counter()
     source = as_image(source)

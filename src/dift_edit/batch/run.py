@@ -130,6 +130,19 @@ def run_batch(
     DiftEditError
         If the source, the edit, a setting or the output folder is unusable, or there is no target. Bad targets raise
         nothing: they are rows.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
+    >>> settings = de.TransferSettings(mirror="never")
+    >>> summary = de.run_batch(
+    ...     FOLDER / "cat.jpg", sticker, FOLDER / "kitten.jpg", "out", featurizer=featurizer, settings=settings
+    ... )
+    >>> summary.counts, summary.rows[0].output
+    ({'applied': 1, 'abstained': 0, 'failed': 0}, 'kitten.jpg')
     """
     batch = batch or BatchSettings()
     settings = settings or TransferSettings()

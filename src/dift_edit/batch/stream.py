@@ -81,6 +81,18 @@ def propagate(
     ------
     DiftEditError
         If the source, the edit, a pin, the source mask or a setting is unusable.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
+    >>> targets = [FOLDER / "kitten.jpg", FOLDER / "coffee.jpg"]
+    >>> for result in de.propagate(FOLDER / "cat.jpg", sticker, targets, featurizer=featurizer, mirror="never"):
+    ...     print(result.status)
+    applied
+    abstained
     """
     source = as_image(source)
     check_edit(edit, source.size)

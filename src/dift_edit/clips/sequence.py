@@ -109,6 +109,20 @@ def propagate_sequence(
     ------
     DiftEditError
         If the clip, the edit or a keyframe is wrong.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> cat = de.load_image(FOLDER / "cat.jpg")
+    >>> frames = [cat.crop((shift, 0, 640 + shift, 480)) for shift in (0, 3, 6)]
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(200, 150, 200, 150))
+    >>> featurizer = de.load_featurizer("lite")
+    >>> for frame in de.propagate_sequence(frames, sticker, featurizer=featurizer):
+    ...     print(frame.frame, frame.status, (frame.placement.quad[0] + 0.5).round().astype(int).tolist())
+    0 applied [200, 150]
+    1 applied [197, 150]
+    2 applied [194, 150]
     """
     clip = as_clip(frames)
     track = track_sequence(clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=journal)

@@ -65,6 +65,17 @@ def edit_from_difference(
     ------
     EditError
         If the sizes differ, or nothing changed but what saving a picture again changes.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> before = de.load_image(FOLDER / "cat.jpg")
+    >>> pixels = before.pixels.copy()
+    >>> pixels[200:300, 300:500] = (220, 40, 40)
+    >>> edit = de.edit_from_difference(before, before.with_pixels(pixels, None))
+    >>> type(edit).__name__, edit.quad[0].tolist()
+    ('PaintLayer', [299.5, 199.5])
     """
     before, after = as_image(before), as_image(after)
     if kind not in DIFFERENCE_KINDS:

@@ -55,6 +55,14 @@ class Sticker:
     ------
     EditError
         If the picture is fully transparent, or the corners are unusable, or a canvas has no transparency.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
+    >>> sticker.quad.tolist()
+    [[121.5, 103.5], [741.5, 103.5], [741.5, 581.5], [121.5, 581.5]]
     """
 
     def __init__(self, image: ImageLike, quad: QuadLike | None = None, *, at: Sequence[float] | None = None) -> None:

@@ -98,6 +98,15 @@ def load_featurizer(name: str | Path = "mini", *, device: "str | torch.device" =
     ------
     ModelError
         If the name is unknown, the model is not here and cannot be fetched, or a setting does not exist.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> features = featurizer(FOLDER / "cat.jpg")
+    >>> tuple(features.data.shape), features.image_size
+    ((328, 24, 36), (902, 600))
     """
     parts = fusion_parts(name)
     models = [_find(part) for part, _ in parts]

@@ -63,6 +63,14 @@ def load_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
     ------
     ImageError
         If the file is missing, empty, not a picture, damaged or too large.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> image = de.load_image(FOLDER / "cat.jpg")
+    >>> image.size, image.pixels.dtype
+    ((902, 600), dtype('uint8'))
     """
     path = Path(path)
     if "\0" in str(path):

@@ -205,6 +205,16 @@ def match_points(
     ------
     GeometryError
         If points are not finite or not in the source, or the maps come from different featurizers.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> eyes = [(341, 233), (629, 273)]
+    >>> matches = de.match_points(FOLDER / "cat.jpg", eyes, FOLDER / "kitten.jpg", featurizer=featurizer)
+    >>> matches.points.shape, bool((matches.confidence > 0.5).all())
+    ((2, 2), True)
     """
     settings = override(
         settings or MatchSettings(), metric=metric, features=features, align_corners=align_corners,

@@ -182,6 +182,16 @@ def locate(
     ------
     EditError
         If the quad, a pin, a mask or an option is unusable.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> quad = [(122, 104), (742, 104), (742, 582), (122, 582)]
+    >>> placement = de.locate(FOLDER / "cat.jpg", quad, FOLDER / "kitten.jpg", featurizer=featurizer)
+    >>> placement.quad.shape, placement.confidence > 0.5, placement.mirrored
+    ((4, 2), True, False)
     """
     first, second = as_image(source), as_image(target)
     corners = check_quad(quad, first.size)
