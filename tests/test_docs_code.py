@@ -12,7 +12,7 @@ import dift_edit as de
 from batch_data import picture
 from dift_edit import samples
 from dift_edit.cli import build_parser
-from dift_edit.job import load_job
+from dift_edit.job import load_job, save_job
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -71,9 +71,14 @@ def test_python_of_a_page_runs(page, place, monkeypatch):
     for name, image in {"other.jpg": kitten, "hat.png": de.load_image("samples/glasses.png")}.items():
         image.save(name)
     job = de.Job(
-        source="samples/cat.jpg", sticker="hat.png", at=(122, 104, 620, 478), targets=("other.jpg",), output="o"
+        source="samples/cat.jpg",
+        sticker="hat.png",
+        at=(122, 104, 620, 478),
+        targets=("other.jpg",),
+        output="o",
+        model="lite",
     )
-    de.job.save_job(job, "job.toml")
+    save_job(job, "job.toml")
     names = {"source": cat, "target": kitten, "featurizer": small}
     path = ROOT / page if page == "README.md" else DOCS / page
     found = [text for language, text in fences(path) if language == "python"]
@@ -103,18 +108,25 @@ def test_python_of_every_page_names_what_exists(path):
 
 
 def commands(path):
+    """The words of each command in the shell blocks of a page; quoted words may span lines."""
     for language, text in fences(path):
         if language == "sh":
-            yield from (
-                line for line in text.replace("\\\n", " ").splitlines() if line.startswith(("dift-edit ", "python "))
-            )
+            words = shlex.split(re.sub(r"\n(?=dift-edit |python |make |pip |OMP)", "\n\0 ", text), comments=True)
+            line = []
+            for word in [*words, "\0"]:
+                if word == "\0":
+                    if line and line[0] in ("dift-edit", "python"):
+                        yield line
+                    line = []
+                else:
+                    line.append(word)
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if list(commands(path))], ids=lambda path: path.name)
 def test_commands_of_every_page_are_parsed(path):
     """Each ``dift-edit`` line passes the program's own parser, and each script that is named is there."""
     for line in commands(path):
-        words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line, comments=True)]
+        words = [PLACEHOLDERS.get(word, word) for word in line]
         if words[0] == "python":
             assert words[1] in ("-c", "-m") or (ROOT / words[1]).is_file(), f"{path.name}: {words[1]} is not there"
         else:

@@ -25,9 +25,9 @@ class Forecast:
     Attributes
     ----------
     targets, skipped : int
-        Pictures found, and files that are none.
+        Images found, and files that are none.
     sampled : int
-        Pictures that were really handled for the estimate.
+        Images that were really handled for the estimate.
     failed : int
         How many of them failed.
     seconds_each : float

@@ -52,7 +52,7 @@ class ModelSpec:
 class SharedFeaturizer:
     """A featurizer for several threads, which computes the source's features once.
 
-    As many pictures are in the network at a time as the featurizer's ``parallel`` says, one where it says nothing;
+    As many images are in the network at a time as the featurizer's ``parallel`` says, one where it says nothing;
     meanwhile the other threads place, blend and encode.
 
     Parameters

@@ -295,7 +295,7 @@ class _Run:
         self.journal.clear()
 
     def _without_stale(self, row: Row) -> Row:
-        """Remove what earlier runs left of a target: a picture of what it was, or one without a row (a killed run).
+        """Remove what earlier runs left of a target: an image of what it was, or one without a row (a killed run).
 
         Before the row is recorded: a run that is killed in between finds that the old row does not hold, and goes on.
         """

@@ -57,7 +57,7 @@ def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
 def run_in_processes(
     work: Work, pairs: Iterable[Pair], *, workers: int, devices: tuple[str, ...] = ()
 ) -> Generator[Outcome]:
-    """Several processes, each with its own model; with `devices`, one process a device, taken in turn.
+    """Several processes, each with its own model; with `devices`, one process per device, taken in turn.
 
     A target whose process dies (out of memory, killed) is tried again, the last times alone; then its row says so.
     """
@@ -151,7 +151,7 @@ _worker: Worker | None = None
 
 
 def _process_start(work: Work, turns: Any) -> None:
-    """Load the model once a process, and leave when the parent is gone."""
+    """Load the model once per process, and leave when the parent is gone."""
     global _worker  # noqa: PLW0603 - the one thing that a pool's process keeps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

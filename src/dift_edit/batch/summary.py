@@ -40,7 +40,7 @@ class Summary:
     kept : int
         How many of them were done before.
     skipped : list of (path, reason)
-        Files that are not pictures.
+        Files that are not images.
     seconds : float
         Wall time of the run.
     times : dict
@@ -50,7 +50,7 @@ class Summary:
     redaction : bool
         Whether the edit hides something, so that a target without it still shows what should be hidden.
     unredacted_folder : str
-        Folder beside the output folder with the pictures that may show it; "" where there is none.
+        Folder beside the output folder with the images that may show it; "" where there is none.
     """
 
     output: str

@@ -32,7 +32,7 @@ class Work:
     Attributes
     ----------
     source : Image
-        The picture that the edit was made on.
+        The image that the edit was made on.
     edit : Edit
         The edit.
     model : ModelSpec or Featurizer
@@ -48,7 +48,7 @@ class Work:
     max_pixels : int
         Refuse larger targets.
     preview_size : int
-        Longest side of the review page's pictures in pixels; 0 makes none.
+        Longest side of the review page's images in pixels; 0 makes none.
     threads : int
         Arithmetic threads per process.
     """

@@ -58,7 +58,7 @@ class ClipReport:
         return text + "."
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data: the summary's numbers and one row a frame."""
+        """As plain data: the summary's numbers and one row per frame."""
         return {
             "output": str(self.output), "frames": self.track.count, "applied": self.applied, "faded": self.faded,
             "cuts": self.track.cuts, "keyframes": self.track.keyframes, "model": self.track.model.id,

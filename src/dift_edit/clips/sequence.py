@@ -103,7 +103,7 @@ def propagate_sequence(
     Yields
     ------
     FrameTransfer
-        One a frame, in order. The clip is read once for tracking before the first one comes.
+        One per frame, in order. The clip is read once for tracking before the first one comes.
 
     Raises
     ------

@@ -59,7 +59,7 @@ def _turn(quad: Points) -> float:
 
 
 def artwork_parts(layer: Floats) -> list[Part]:
-    """The parts of a picture with transparency.
+    """The parts of an image with transparency.
 
     Parameters
     ----------

@@ -42,14 +42,14 @@ class PaintLayer(Sticker):
 def edit_from_difference(
     before: ImageLike, after: ImageLike, *, kind: DifferenceKind = "auto", threshold: float | None = None
 ) -> Edit:
-    """The edit that turns one picture into the other.
+    """The edit that turns one image into the other.
 
     Parameters
     ----------
     before, after : Image, path, PIL.Image.Image or array
-        The source and the same picture after the edit, of the same size.
+        The source and the same image after the edit, of the same size.
     kind : {"auto", "paint", "recolour", "redact", "erase"}
-        What was done. "auto" looks at each changed part: where the detail of the picture is still there in other
+        What was done. "auto" looks at each changed part: where the detail of the image is still there in other
         colours, it was recoloured; where only the detail went, or a plain black, grey or white shape covers it, it was
         redacted; where the surroundings go on instead, something was erased; else it was painted. What was found is
         logged, see `describe_difference`.
@@ -64,7 +64,7 @@ def edit_from_difference(
     Raises
     ------
     EditError
-        If the sizes differ, or nothing changed but what saving a picture again changes.
+        If the sizes differ, or nothing changed but what saving an image again changes.
 
     Examples
     --------
@@ -345,7 +345,7 @@ def _adjusted(below: Floats, seen: Floats, part: Mask) -> ColorAdjust:
 def _redacted(seen: Floats, part: Mask) -> Redaction:
     """One colour is a fill; squares have no change between most neighbours; a blur changes everywhere.
 
-    Where squares or a blur happen to look like the picture below, the change has gaps, also at its edge: the hull of
+    Where squares or a blur happen to look like the image below, the change has gaps, also at its edge: the hull of
     the part is taken, because a gap would show on every target what is hidden on the source.
     """
     depth = _depth(part)

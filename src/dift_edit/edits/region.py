@@ -33,7 +33,7 @@ class Region:
     quad : ndarray
         (4, 2) corners in source pixels.
     everywhere : bool
-        Whether it stands for the whole of every picture, whatever the transform says.
+        Whether it stands for the whole of every image, whatever the transform says.
     """
 
     weight: Floats

@@ -28,22 +28,22 @@ _TINY = 8
 
 
 class Sticker:
-    """A picture that lies on the source.
+    """An image that lies on the source.
 
     Parameters
     ----------
     image : Image, path, PIL.Image.Image or array
-        The picture; its alpha channel says what of it is seen.
+        The image; its alpha channel says what of it is seen.
     quad : array_like, optional
         (4, 2) where its outer corners lie in the source, in pixels: top left, top right, bottom right, bottom left.
     at : (x, y, w, h), optional
         The same for an upright box: left and top pixel, width and height in source pixels.
-        Without `quad` and `at` the picture is a transparent canvas in the source's own frame.
+        Without `quad` and `at` the image is a transparent canvas in the source's own frame.
 
     Attributes
     ----------
     image : Image
-        The picture.
+        The image.
     quad : ndarray
         (4, 2) in source pixels; for a canvas the box of what is not transparent.
     matrix : ndarray
@@ -54,7 +54,7 @@ class Sticker:
     Raises
     ------
     EditError
-        If the picture is fully transparent, or the corners are unusable, or a canvas has no transparency.
+        If the image is fully transparent, or the corners are unusable, or a canvas has no transparency.
 
     Examples
     --------
@@ -103,7 +103,7 @@ class Sticker:
         Parameters
         ----------
         path : path
-            A picture with transparency.
+            An image with transparency.
         quad, at
             Where it lies in the source: see the class.
         source_size : (W, H), optional

@@ -31,7 +31,7 @@ def pck_flags(predicted: PointsLike, truth: PointsLike, *, size: float, alpha: f
     predicted, truth : array_like
         (N, 2) in pixels.
     size : float
-        What the threshold is relative to: the longer side of the target's box, or of the picture.
+        What the threshold is relative to: the longer side of the target's box, or of the image.
     alpha : float
         Fraction of it.
 
@@ -80,7 +80,7 @@ def _map(matrix: Array, points: Points) -> Points:
 
 
 def corner_error(estimated: npt.ArrayLike | None, truth: npt.ArrayLike, size: Sequence[int]) -> float:
-    """Mean distance in pixels between where two homographies put a picture's four corner pixels.
+    """Mean distance in pixels between where two homographies put an image's four corner pixels.
 
     Parameters
     ----------

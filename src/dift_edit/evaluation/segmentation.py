@@ -50,7 +50,7 @@ def region_similarity(predicted: MaskLike, truth: MaskLike) -> float:
 
 
 def boundary(mask: MaskLike) -> Mask:
-    """Pixels that differ from their right, lower or lower right neighbour; outside the picture nothing differs.
+    """Pixels that differ from their right, lower or lower right neighbour; outside the image nothing differs.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def statistics(values: Sequence[float]) -> Statistics:
     Parameters
     ----------
     values : sequence of float
-        One a frame.
+        One per frame.
 
     Returns
     -------

@@ -88,7 +88,7 @@ class Runtime:
     def arithmetic(self, network: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
         """A block within which CUDA computes products in float32 as exactly as `dtype` says.
 
-        torch keeps these settings once a process, and by default rounds the operands of convolutions. So on a GPU one
+        torch keeps these settings once per process, and by default rounds the operands of convolutions. So on a GPU one
         thread at a time runs a network; on other devices the block does nothing.
 
         Large networks in float32 do without cuDNN: for convolutions of 2560 channels its exact algorithms took 104 GiB

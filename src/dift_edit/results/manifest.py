@@ -202,7 +202,7 @@ def _plain(points: Any) -> Any:
 
 
 def manifest_jsonl(rows: Iterable[Row]) -> bytes:
-    """One JSON object a line, in ASCII; names that are not UTF-8 survive as lone surrogates, as Python has them."""
+    """One JSON object per line, in ASCII; names that are not UTF-8 survive as lone surrogates, as Python has them."""
     return b"".join(json.dumps(row.to_dict(), allow_nan=False).encode() + b"\n" for row in rows)
 
 

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 
 def samples() -> dict[str, Any]:
-    """What is known about the sample pictures.
+    """What is known about the sample images.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def samples() -> dict[str, Any]:
 
 
 def copy_samples(folder: Path | str) -> Path:
-    """Copy the sample pictures into a folder, to try things on.
+    """Copy the sample images into a folder, to try things on.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ def open_clip(path: str | os.PathLike[str], *, fps: float = DEFAULT_FPS) -> Clip
     path : path
         What to read.
     fps : float
-        Frames a second of a folder; the others know their own timing.
+        Frames per second of a folder; the others know their own timing.
 
     Returns
     -------

@@ -69,10 +69,10 @@ def propagate_labels(
     Parameters
     ----------
     frames : path, Clip, or iterable
-        A clip, see `open_clip`; or the frames in order: `FeatureMap`, or with a `featurizer` pictures, paths or
+        A clip, see `open_clip`; or the frames in order: `FeatureMap`, or with a `featurizer` images, paths or
         arrays, which are read one at a time.
     labels : array_like
-        (H, W) integers or bool of one frame, at the picture's size; 0 is usually the background.
+        (H, W) integers or bool of one frame, at the image's size; 0 is usually the background.
     featurizer : Featurizer, optional
         Needed where frames are not feature maps.
     settings : PropagationSettings, optional

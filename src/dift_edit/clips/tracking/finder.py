@@ -1,6 +1,6 @@
-"""Finding the patch again by diffusion features, and telling whether it is in the picture at all.
+"""Finding the patch again by diffusion features, and telling whether it is in the image at all.
 
-The confidence of a placement answers "is this the right place?" for a picture that shows the object; where the object
+The confidence of a placement answers "is this the right place?" for an image that shows the object; where the object
 is out of sight it is as high as ever, since some place always fits best. Within a clip the keyframe itself answers the
 other question: what lies at a wrong place in a frame lies somewhere else in the keyframe too, and its features lead
 back there instead of to the patch.
@@ -42,7 +42,7 @@ class Found:
     corners : ndarray
         (4, 2) in pixels of the frame.
     confidence : float
-        0 to 1: that the patch is in the picture, and there.
+        0 to 1: that the patch is in the image, and there.
     """
 
     corners: Points
@@ -98,7 +98,7 @@ class FeatureFinder:
     mirror : str
         Whether it may be found mirrored: "auto", "never" or "always".
     seed : int
-        Of everything random.
+        Random seed.
     """
 
     def __init__(
