@@ -250,8 +250,9 @@ class _Run:
         """Which targets are to be done, under which names."""
         journal = self.journal
         self.folder.clean()
-        for name in RESERVED_FOLDERS:  # one sentence at once, not one for each target
-            self.folder.path(f"{name}/any")
+        if self.folder.local is not None:
+            for name in RESERVED_FOLDERS:  # one sentence at once, not one for each target
+                self.folder.path(f"{name}/any")
         if not journal.job and not self.batch.overwrite and self.folder.exists("manifest.jsonl"):
             raise OutputError(
                 f"{self.folder} has a manifest but not its journal (.dift-edit/journal.jsonl), so it cannot be "
