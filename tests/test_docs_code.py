@@ -17,7 +17,7 @@ from dift_edit.job import load_job, save_job
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-RUN = ("README.md", "batch.md", "edits.md", "matching.md", "placement.md")
+RUN = ("batch.md", "edits.md", "matching.md", "placement.md")
 """Pages whose Python blocks run, besides those with a test of their own; the others need weights, data or clips."""
 PLACEHOLDERS = {"BENCHMARK": "pf-willow"}
 
@@ -80,10 +80,7 @@ def test_python_of_a_page_runs(page, place, monkeypatch):
     )
     save_job(job, "job.toml")
     names = {"source": cat, "target": kitten, "featurizer": small}
-    path = ROOT / page if page == "README.md" else DOCS / page
-    found = [text for language, text in fences(path) if language == "python"]
-    assert found
-    for code in found:
+    for code in blocks(page):
         exec(compile(code, page, "exec"), names)
 
 
