@@ -251,7 +251,7 @@ def lattice(size: tuple[int, int], across: int = 20) -> np.ndarray:
 def pck(first: FeatureMap, second: FeatureMap, matrix: np.ndarray, alpha: float = 0.05) -> float:
     """Share of points of a picture that are found within alpha·side of where the warp put them."""
     points = lattice(first.image_size)
-    found = de.match_points(first, second, points, consensus=0).points
+    found = de.match_points(first, points, second, consensus=0).points
     truth = points @ matrix[:, :2].T + matrix[:, 2]
     error = np.linalg.norm(found - truth, axis=1)
     return float((error <= alpha * max(first.image_size)).mean())
@@ -334,7 +334,7 @@ def check(session: Session) -> None:
         for device in ("cpu", session.device):
             featurizer = de.load_featurizer("mini", device=device, **short)
             maps = featurizer(image), featurizer(moved)
-            found.append([de.match_points(*maps, points, consensus=value).points for value in (0, 0.08)])
+            found.append([de.match_points(maps[0], points, maps[1], consensus=value).points for value in (0, 0.08)])
         for name, first, again in zip(("each by itself", "with consensus"), *found, strict=True):
             session.add(
                 what=f"matches of mini on both, {name}", dtype="float32",
@@ -740,7 +740,7 @@ def section_matching(session: Session) -> None:
                 )  # fmt: skip
             before = session.allocated()
             for way, call in (
-                ("match_points, with round trip and confidence", lambda: de.match_points(source, target, where)),  # noqa: B023
+                ("match_points, with round trip and confidence", lambda: de.match_points(source, where, target)),  # noqa: B023
                 ("match_dense, a point a cell", lambda: de.matching.match_dense(source, target)),  # noqa: B023
                 ("match_dense, a point every 16 pixels", lambda: de.matching.match_dense(source, target, step=16)),  # noqa: B023
             ):

@@ -37,7 +37,7 @@ def collect(root: Path, count: int, model: str, *, together: bool) -> np.ndarray
             for second in rng.permutation(np.array(others, dtype=object))[:count]:
                 source, target = maps[first], maps[second]
                 points = np.clip(marks[first], 0, np.array(source.image_size) - 1)
-                found = de.match_points(source, target, points, consensus=None if together else 0.0)
+                found = de.match_points(source, points, target, consensus=None if together else 0.0)
                 distinct = consensus(source, target).match(points)[1] if together else None
                 limit = 0.1 * np.ptp(marks[second], axis=0).max()
                 right = (np.linalg.norm(found.points - marks[second], axis=1) <= limit) & related

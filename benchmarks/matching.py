@@ -110,7 +110,7 @@ def large(args: argparse.Namespace) -> None:
         maps = [FeatureMap(features(channels, 1, (grid, grid), seed).data, size) for seed in (0, 1)]
         with PeakMemory() as memory:
             start = time.perf_counter()
-            match_points(maps[0], maps[1], points(args.points, size))
+            match_points(maps[0], points(args.points, size), maps[1])
             seconds = time.perf_counter() - start
         print(
             f"{size[0]}×{size[1]}, {args.points} points, {name} ({channels} channels): {seconds:.2f} s, "

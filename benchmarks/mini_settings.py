@@ -64,7 +64,7 @@ def measure(featurizer: de.Featurizer, items: list, consensus: float) -> tuple[f
         pair = item.data
         source, target = features(pair.source), features(pair.target)
         points = np.clip(pair.source_points, 0, np.asarray(source.image_size) - 1)
-        found = de.match_points(source, target, points, consensus=consensus)
+        found = de.match_points(source, points, target, consensus=consensus)
         size = float(max(pair.target_box[2:] - pair.target_box[:2]))
         for alpha, kept in flags.items():
             kept.append(pck_flags(found.points, pair.target_points, size=size, alpha=alpha))

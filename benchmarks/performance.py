@@ -136,7 +136,7 @@ def matching(a, b, count=200):
         queries = torch.stack([a.unit[:, y, x] for x, y in cells])
         return (queries @ large).argmax(1)
 
-    row(f"matching {count} points", seconds(lambda: de.match_points(a, b, points)), seconds(upsampled, 1),
+    row(f"matching {count} points", seconds(lambda: de.match_points(a, points, b)), seconds(upsampled, 1),
         "features upsampled to the picture")  # fmt: skip
 
 

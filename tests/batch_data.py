@@ -76,7 +76,7 @@ def run_scene(scene, model, output, *, on_event=None, min_confidence=0.0, photos
     sticker = Sticker.from_file(scene / "sticker.png", source_size=source.size)
     transfer = TransferSettings(min_confidence=min_confidence, mirror="never")
     return run_batch(
-        source, sticker, [scene / photos], scene / output, model=model, transfer=transfer,
+        source, sticker, [scene / photos], scene / output, featurizer=model, settings=transfer,
         batch=BatchSettings(preview_size=48, **batch), on_event=on_event,
     )  # fmt: skip
 

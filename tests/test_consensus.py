@@ -16,7 +16,7 @@ def test_a_shifted_map_is_followed(rng: np.random.Generator) -> None:
     source = FeatureMap(wide[:, 2:22, 3:29].contiguous(), (260, 200))
     target = FeatureMap(wide[:, 5:25, 7:33].contiguous(), (260, 200))
     points = np.array([[100.0, 100], [150, 60], [180, 140]])
-    matches = de.match_points(source, target, points)
+    matches = de.match_points(source, points, target)
     assert np.abs(matches.points - (points - [40, 30])).max() < 5
     assert (matches.confidence > 0.8).all() and (matches.cycle_error < 5).all()
 
@@ -29,8 +29,8 @@ def test_neighbours_outvote_a_wrong_twin(rng: np.random.Generator) -> None:
     scene[:, 10, 8] += 0.35 * torch.from_numpy(rng.normal(size=32).astype(np.float32))
     source, target = (FeatureMap(data, (width * 10, height * 10)) for data in (wide, scene))
     point = np.array([[84.5, 104.5]])
-    alone = de.match_points(source, target, point, consensus=0).points
-    together = de.match_points(source, target, point).points
+    alone = de.match_points(source, point, target, consensus=0).points
+    together = de.match_points(source, point, target).points
     assert np.linalg.norm(alone - [204.5, 44.5]) < 12, "without neighbours the copy wins"
     assert np.linalg.norm(together - point) < 12
 

@@ -1,14 +1,25 @@
-"""The Python code of the documentation runs as it is printed there, one block after the other."""
+"""The fenced blocks of README and docs: Python runs as printed or names what exists, commands and TOML are parsed."""
 
+import argparse
+import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+import dift_edit as de
 from batch_data import picture
 from dift_edit import samples
+from dift_edit.cli import build_parser
+from dift_edit.job import load_job, save_job
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+RUN = ("batch.md", "edits.md", "matching.md", "placement.md")
+"""Pages whose Python blocks run, besides those with a test of their own; the others need weights, data or clips."""
+PLACEHOLDERS = {"BENCHMARK": "pf-willow"}
 
 
 @pytest.fixture
@@ -22,8 +33,13 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+def fences(path):
+    """(language, text) of each fenced block of a page."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(), re.S | re.M)
+
+
 def blocks(page):
-    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.S)
+    return [text for language, text in fences(DOCS / page) if language == "python"]
 
 
 def test_the_tutorial_runs(place):
@@ -35,8 +51,6 @@ def test_the_tutorial_runs(place):
 
 
 def test_a_featurizer_of_the_user_s_own_matches_points(place):
-    import dift_edit as de
-
     names = {}
     for code in blocks("extending.md"):
         exec(compile(code, "extending.md", "exec"), names)
@@ -44,4 +58,83 @@ def test_a_featurizer_of_the_user_s_own_matches_points(place):
     a = colours("cat.jpg")
     assert a.grid_size == (52, 40)
     points = [(100.5, 60.0), (210.0, 120.0)]
-    assert abs(de.match_points(a, a, points).points - points).max() < 8
+    assert abs(de.match_points(a, points, a).points - points).max() < 8
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_python_of_a_page_runs(page, place, monkeypatch):
+    """One block after the other, with a small network in place of the page's, to be quick."""
+    small = de.load_featurizer("lite")
+    monkeypatch.setattr(de, "load_featurizer", lambda *_args, **_settings: small)
+    samples.copy_samples("samples")
+    cat, kitten = de.load_image("samples/cat.jpg"), de.load_image("samples/photos/kitten.jpg")
+    for name, image in {"other.jpg": kitten, "hat.png": de.load_image("samples/glasses.png")}.items():
+        image.save(name)
+    job = de.Job(
+        source="samples/cat.jpg",
+        sticker="hat.png",
+        at=(122, 104, 620, 478),
+        targets=("other.jpg",),
+        output="o",
+        model="lite",
+    )
+    save_job(job, "job.toml")
+    names = {"source": cat, "target": kitten, "featurizer": small}
+    for code in blocks(page):
+        exec(compile(code, page, "exec"), names)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_python_of_every_page_names_what_exists(path):
+    """Each block compiles, and every ``de.…`` and every import of ours in it can be had."""
+    for language, code in fences(path):
+        assert language in ("python", "sh", "toml", "json", ""), f"{path.name}: a block of the language {language!r}"
+        if language != "python":
+            continue
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dift_edit"):
+                module = __import__(node.module, fromlist=["*"])
+                assert all(hasattr(module, name.name) for name in node.names), f"{path.name}: {ast.unparse(node)}"
+            elif isinstance(node, ast.Attribute):
+                chain = ast.unparse(node)
+                if re.fullmatch(r"de(\.\w+)+", chain):
+                    found = de
+                    for name in chain.split(".")[1:]:
+                        found = getattr(found, name, None)
+                        assert found is not None, f"{path.name}: there is no {chain}"
+
+
+def commands(path):
+    """The words of each command in the shell blocks of a page; quoted words may span lines."""
+    for language, text in fences(path):
+        if language == "sh":
+            words = shlex.split(re.sub(r"\n(?=dift-edit |python |make |pip |OMP)", "\n\0 ", text), comments=True)
+            line = []
+            for word in [*words, "\0"]:
+                if word == "\0":
+                    if line and line[0] in ("dift-edit", "python"):
+                        yield line
+                    line = []
+                else:
+                    line.append(word)
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if list(commands(path))], ids=lambda path: path.name)
+def test_commands_of_every_page_are_parsed(path):
+    """Each ``dift-edit`` line passes the program's own parser, and each script that is named is there."""
+    for line in commands(path):
+        words = [PLACEHOLDERS.get(word, word) for word in line]
+        if words[0] == "python":
+            assert words[1] in ("-c", "-m") or (ROOT / words[1]).is_file(), f"{path.name}: {words[1]} is not there"
+        else:
+            try:
+                build_parser().parse_args(words[1:])
+            except (SystemExit, argparse.ArgumentError) as error:
+                pytest.fail(f"{path.name}: {line} ({error})")
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if any(kind == "toml" for kind, _ in fences(path))], ids=str)
+def test_recipes_of_every_page_are_read(path, tmp_path):
+    for number, text in enumerate(text for language, text in fences(path) if language == "toml"):
+        (tmp_path / f"{number}.toml").write_text(text)
+        assert load_job(tmp_path / f"{number}.toml").targets

@@ -46,7 +46,7 @@ def redact(scene, model, output="out", *, min_confidence=0.0, on_event=None, **b
     edit = Redaction(region=Region.box(8, 8, 32, 24), mode="fill")
     transfer = TransferSettings(min_confidence=min_confidence, mirror="never")
     return run_batch(
-        load_image(scene / "source.png"), edit, [scene / "photos"], scene / output, model=model, transfer=transfer,
+        load_image(scene / "source.png"), edit, [scene / "photos"], scene / output, featurizer=model, settings=transfer,
         batch=BatchSettings(preview_size=48, **batch), on_event=on_event,
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def test_the_folder_of_pictures_before_a_redaction_is_no_target(scene, tiny):
     assert any("unredacted" in target.path for target in found)
     summary = run_batch(
         load_image(scene / "source.png"), Redaction(region=Region.box(8, 8, 32, 24), mode="fill"), [scene],
-        scene / "out", model=tiny, transfer=TransferSettings(min_confidence=0.0, mirror="never"),
+        scene / "out", featurizer=tiny, settings=TransferSettings(min_confidence=0.0, mirror="never"),
         batch=BatchSettings(preview_size=48, overwrite=True),
     )  # fmt: skip
     assert not any("unredacted" in row.target for row in summary.rows)
@@ -516,7 +516,7 @@ def test_a_target_that_became_a_pipe_or_a_device_is_a_failed_row(scene, tiny):
     (scene / "photos" / "photo0001.png").symlink_to("/dev/zero")
     summary = run_batch(
         load_image(scene / "source.png"), Redaction(region=Region.box(8, 8, 32, 24), mode="fill"), targets,
-        scene / "out", model=tiny, transfer=TransferSettings(min_confidence=0.0, mirror="never"),
+        scene / "out", featurizer=tiny, settings=TransferSettings(min_confidence=0.0, mirror="never"),
         batch=BatchSettings(preview_size=48),
     )  # fmt: skip
     assert [row.status for row in summary.rows] == ["failed", "failed", "applied"]

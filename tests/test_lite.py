@@ -234,7 +234,7 @@ def test_features_lie_where_the_picture_has_them(lite, blocks) -> None:
     image = de.Image(data.astronaut())
     featurizer = lite.with_settings(blocks=blocks)
     points = np.stack(np.meshgrid(np.arange(130.0, 400, 30), np.arange(130.0, 400, 30)), -1).reshape(-1, 2)
-    found = de.match_points(featurizer(image), featurizer(image.mirrored()), points, consensus=0.0).points
+    found = de.match_points(featurizer(image), points, featurizer(image.mirrored()), consensus=0.0).points
     errors = found - (points * [-1, 1] + [511, 0])
     near = np.linalg.norm(errors, axis=1) < 50
     assert near.mean() > 0.7

@@ -86,11 +86,11 @@ def rolled() -> tuple[FeatureMap, FeatureMap]:
 def test_points_follow_a_rolled_map(rolled) -> None:
     source, target = rolled
     points = np.array([[35.5, 27.5], [43.5, 51.5], [100.0, 60.0]])
-    matches = matching.match_points(source, target, points)
+    matches = matching.match_points(source, points, target)
     np.testing.assert_allclose(matches.points, points + np.array([24, 16]), atol=1)
     assert (matches.similarity > 0.99).all() and (matches.cycle_error <= 1.5).all()
     assert (matches.confidence > 0).all() and (matches.confidence < 1).all()
-    soft = matching.match_points(source, target, points, soft_argmax=True, temperature=1e-3, window=1)
+    soft = matching.match_points(source, points, target, soft_argmax=True, temperature=1e-3, window=1)
     np.testing.assert_allclose(soft.points[:2], points[:2] + np.array([24, 16]), atol=1e-2)
 
 
@@ -101,7 +101,7 @@ def test_confidence_is_low_on_a_picture_of_something_else(mini, consensus) -> No
     points = [[195, 110], [270, 110], [230, 180]]  # the eyes, the nose
     darker = (np.roll(cat, (12, -18), (0, 1)) * 0.7).astype(np.uint8)
     same, other = (
-        de.match_points(cat, target, points, featurizer=mini, consensus=consensus) for target in (darker, data.coffee())
+        de.match_points(cat, points, target, featurizer=mini, consensus=consensus) for target in (darker, data.coffee())
     )
     assert same.confidence.min() > 0.4 and other.confidence.max() < 0.15
 
@@ -110,9 +110,9 @@ def test_confidence_falls_where_the_content_is_gone(rolled) -> None:
     source, target = rolled
     foreign = FeatureMap(smooth(24, 16, 20, seed=9), (160, 128), "f")
     points = np.stack(np.meshgrid(np.arange(20, 120, 10), np.arange(20, 100, 10)), -1).reshape(-1, 2)
-    right, wrong = (matching.match_points(source, other, points) for other in (target, foreign))
+    right, wrong = (matching.match_points(source, points, other) for other in (target, foreign))
     assert right.confidence.min() > wrong.confidence.mean()
-    assert matching.cycle_error(source, target, points).max() < wrong.cycle_error.mean()
+    assert matching.cycle_error(source, points, target).max() < wrong.cycle_error.mean()
 
 
 def test_dense_field_and_lattice(rolled) -> None:
@@ -140,10 +140,10 @@ def test_one_answer_to_one_question(cats, options: dict) -> None:
     settings = matching.MatchSettings(**options)
     field = matching.match_dense(source, target, step=40, settings=settings)
     points = field.source_points.reshape(-1, 2)
-    found = matching.match_points(source, target, points, settings=settings)
+    found = matching.match_points(source, points, target, settings=settings)
     np.testing.assert_array_equal(field.points.reshape(-1, 2), found.points)
     np.testing.assert_array_equal(field.similarity.ravel(), found.similarity)
-    np.testing.assert_array_equal(matching.cycle_error(source, target, points, settings=settings), found.cycle_error)
+    np.testing.assert_array_equal(matching.cycle_error(source, points, target, settings=settings), found.cycle_error)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_one_answer_to_one_question(cats, options: dict) -> None:
 def test_what_consensus_cannot_follow_is_refused(rolled, options: dict, words: str) -> None:
     source, target = rolled
     with pytest.raises(SettingsError, match=words):
-        matching.match_points(source, target, [(10, 10)], consensus=0.08, **options)
-    assert len(matching.match_points(source, target, [(10, 10)], consensus=0.0, **options)) == 1
+        matching.match_points(source, [(10, 10)], target, consensus=0.08, **options)
+    assert len(matching.match_points(source, [(10, 10)], target, consensus=0.0, **options)) == 1
     for unused in ({"consensus": 0.08}, {"soft_argmax": True}):
         with pytest.raises(GeometryError, match="one by one"):
             matching.match_mutual(source, target, settings=matching.MatchSettings(**unused))
@@ -206,26 +206,26 @@ def test_the_notebook_settings_equal_the_notebook(rolled) -> None:
     queries = F.grid_sample(F.normalize(source.data, dim=0)[None], grid, align_corners=True)[0, :, 0].T
     distance = -naive(F.normalize(target.data, dim=0), (160, 128), queries, "l2", True)
     best = distance.argmin(1).numpy()
-    matches = matching.match_points(source, target, pixels, metric="l2", align_corners=True)
+    matches = matching.match_points(source, pixels, target, metric="l2", align_corners=True)
     assert np.array_equal(matches.points, np.stack([best % 160, best // 160], 1))
 
 
 def test_pictures_need_a_featurizer(mini, rng: np.random.Generator) -> None:
     image = de.as_image(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
-    matches = matching.match_points(image, image, [(10, 10), (30, 20)], featurizer=mini)
+    matches = matching.match_points(image, [(10, 10), (30, 20)], image, featurizer=mini)
     np.testing.assert_allclose(matches.points, [(10, 10), (30, 20)], atol=1)
     with pytest.raises(GeometryError, match="featurizer"):
-        matching.match_points(image, image, [(10, 10)])
+        matching.match_points(image, [(10, 10)], image)
 
 
 def test_errors_are_sentences(rolled) -> None:
     source, target = rolled
     with pytest.raises(GeometryError, match="outside"):
-        matching.match_points(source, target, [(10, 10), (170, 10)])
+        matching.match_points(source, [(10, 10), (170, 10)], target)
     with pytest.raises(GeometryError, match="finite"):
-        matching.match_points(source, target, [(10, float("nan"))])
+        matching.match_points(source, [(10, float("nan"))], target)
     with pytest.raises(GeometryError, match="different featurizers"):
-        matching.match_points(source, FeatureMap(target.data, target.image_size, "g"), [(10, 10)])
+        matching.match_points(source, [(10, 10)], FeatureMap(target.data, target.image_size, "g"))
     with pytest.raises(SettingsError, match="cosine, l2"):
         matching.MatchSettings(metric="dot")
     with pytest.raises(GeometryError, match="positive"):

@@ -141,7 +141,9 @@ def test_bad_arguments_are_one_sentence_and_status_2(scene, tiny_model, capsys, 
 
 def test_run_batch_takes_one_path(scene, tiny):
     source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
-    summary = run_batch(source, sticker, f"{scene}/photos/", scene / "out", model=tiny, transfer=TransferSettings())
+    summary = run_batch(
+        source, sticker, f"{scene}/photos/", scene / "out", featurizer=tiny, settings=TransferSettings()
+    )
     assert summary.counts["failed"] == 0
     expected = [str(scene / "photos" / f"photo{number:04d}.png") for number in range(4)]
     assert [row["target"] for row in rows_of(scene / "out")] == expected
@@ -159,15 +161,15 @@ def test_originals_and_foreign_files_are_never_replaced(scene, tiny):
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="would replace a target"):
             run_batch(
-                source, sticker, [scene / "photos" / "photo0000.png"], scene / "photos", model=tiny,
-                transfer=TransferSettings(), batch=BatchSettings(overwrite=overwrite),
+                source, sticker, [scene / "photos" / "photo0000.png"], scene / "photos", featurizer=tiny,
+                settings=TransferSettings(), batch=BatchSettings(overwrite=overwrite),
             )  # fmt: skip
     assert (scene / "photos" / "photo0000.png").read_bytes() == before
     out = scene / "out"
     out.mkdir()
     shutil.copy(scene / "source.png", out / "photo0001.png")
     with pytest.raises(OutputError, match=r"photo0001\.png is in .* already"):
-        run_batch(source, sticker, [scene / "photos"], out, model=tiny, transfer=TransferSettings())
+        run_batch(source, sticker, [scene / "photos"], out, featurizer=tiny, settings=TransferSettings())
 
 
 def test_dry_run_writes_nothing(scene, tiny_model, capsys):
@@ -239,7 +241,7 @@ def test_one_guard_turns_a_target_s_failure_into_a_row(scene, tiny, error, words
     alone = de.transfer(source, sticker, paths[1], **options)
     results = list(propagate(source, sticker, paths, **options))
     transfer = TransferSettings(min_confidence=0.0, mirror="never")
-    run_batch(source, sticker, paths, scene / "out", model=broken, transfer=transfer)
+    run_batch(source, sticker, paths, scene / "out", featurizer=broken, settings=transfer)
     rows = rows_of(scene / "out")
     for all_ in (results, [Row.from_dict(row) for row in rows]):
         assert [each.status for each in all_] == ["applied", "failed", "applied", "applied"]
@@ -254,7 +256,7 @@ def test_what_is_wrong_for_all_targets_is_said_at_once(scene, tiny):
         ({"pins": [(1, 2)]}, DiftEditError, "pairs"),
         ({"source_mask": np.zeros((40, 48), bool)}, DiftEditError, "source mask"),
         ({"min_confidence": 7}, DiftEditError, "min_confidence"),
-        ({"pin": []}, TypeError, "no option 'pin'"),
+        ({"pin": []}, TypeError, "keyword argument 'pin'"),
     ]
     for options, kind, words in cases:
         for call in (de.transfer, propagate):

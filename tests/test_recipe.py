@@ -215,7 +215,7 @@ def test_jobs_with_one_model_share_features(scene, tiny_model, tmp_path):
     for number, box in enumerate([(16, 12, 16, 16), (8, 8, 30, 20), (16, 12, 16, 16)]):
         work = Work(
             source=source, edit=Sticker.from_file(scene / "sticker.png", at=box), max_pixels=10**6,
-            transfer=TransferSettings(min_confidence=0.0), output=str(tmp_path / f"out{number}"),
+            settings=TransferSettings(min_confidence=0.0), output=str(tmp_path / f"out{number}"),
             model=spec if number < 2 else replace(spec, cache=""),
         )  # fmt: skip
         worker = Worker(work)

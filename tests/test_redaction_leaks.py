@@ -145,8 +145,8 @@ def test_redactions_that_keep_means_say_so(tmp_path, tiny):
     scene, told = make_scene(tmp_path, 1), []
     for number, edit in enumerate((Layers([kinds[1], kinds[3]]), kinds[5])):
         run_batch(
-            load_image(scene / "source.png"), edit, [scene / "photos"], scene / f"out{number}", model=tiny,
-            transfer=TransferSettings(min_confidence=0.0), batch=BatchSettings(preview_size=16),
+            load_image(scene / "source.png"), edit, [scene / "photos"], scene / f"out{number}", featurizer=tiny,
+            settings=TransferSettings(min_confidence=0.0), batch=BatchSettings(preview_size=16),
             on_event=lambda event, **data: told.append(data["text"]) if event == "note" else None,
         )  # fmt: skip
     assert told == [kinds[1].caution] and "trying out guesses" in told[0]
@@ -322,13 +322,19 @@ def test_targets_beside_which_the_region_falls_are_counted_as_not_redacted(tmp_p
 
     def far(source, quad, image, **options):
         return Placement(
-            quad=AWAY(quad), transform=AWAY, matrix=AWAY.matrix, confidence=0.97, mirrored=False, reason="", engine="x"
+            quad=AWAY(quad),
+            transform=AWAY,
+            confidence=0.97,
+            confidence_source="surface",
+            mirrored=False,
+            reason="",
+            engine="auto",
         )
 
     monkeypatch.setattr("dift_edit.pipeline.locate", far)
     summary = run_batch(
-        source, edit, [scene / "photos"], scene / "out", model=tiny,
-        transfer=TransferSettings(min_confidence=0.5), batch=BatchSettings(preview_size=16),
+        source, edit, [scene / "photos"], scene / "out", featurizer=tiny,
+        settings=TransferSettings(min_confidence=0.5), batch=BatchSettings(preview_size=16),
     )  # fmt: skip
     assert summary.counts == {"applied": 0, "abstained": 0, "failed": 2}
     assert len(summary.unredacted) == 2 and summary.exit_status == 1
@@ -413,7 +419,7 @@ def test_every_error_of_an_encoder_is_a_failed_row(tmp_path, tiny, monkeypatch):
             assert not (tmp_path / "x.tif").exists()
             summary = run_batch(
                 load_image(scene / "source.png"), Redaction(region=Region.box(16, 12, 16, 16)), [scene / "photos"],
-                scene / f"out-{type(error).__name__}", model=tiny, transfer=TransferSettings(min_confidence=0.0),
+                scene / f"out-{type(error).__name__}", featurizer=tiny, settings=TransferSettings(min_confidence=0.0),
                 batch=BatchSettings(preview_size=16),
             )  # fmt: skip
         assert summary.counts == {"applied": 2, "abstained": 0, "failed": 1} and len(summary.unredacted) == 1

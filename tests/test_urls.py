@@ -65,7 +65,7 @@ def test_a_server_that_is_gone_is_a_failed_row(scene, tiny):
     pytest.importorskip("aiohttp")
     source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
     summary = run_batch(
-        source, sticker, ["http://127.0.0.1:9/a.png"], scene / "out", model=tiny, transfer=TransferSettings()
+        source, sticker, ["http://127.0.0.1:9/a.png"], scene / "out", featurizer=tiny, settings=TransferSettings()
     )
     (row,) = summary.rows
     assert row.status == "failed" and "http://127.0.0.1:9/a.png cannot be read" in row.reason
@@ -78,7 +78,11 @@ def test_memory_in_and_out(scene, tiny, monkeypatch, tmp_path):
     for number in range(2):
         memory.pipe_file(f"/in/{number}/cat.png", (scene / "photos" / f"photo000{number}.png").read_bytes())
     source, sticker = load_image(scene / "source.png"), Sticker.from_file(scene / "sticker.png")
-    options = {"model": tiny, "transfer": TransferSettings(min_confidence=0.0), "batch": BatchSettings(preview_size=32)}
+    options = {
+        "featurizer": tiny,
+        "settings": TransferSettings(min_confidence=0.0),
+        "batch": BatchSettings(preview_size=32),
+    }
     targets = ["memory://in", "memory://in/none.png", (scene / "photos").as_uri()]
     summary = run_batch(source, sticker, targets, "memory://out", **options)
     assert [row.output for row in summary.rows] == [

@@ -69,7 +69,7 @@ def test_the_readme_runs_as_printed_from_an_empty_folder(few_samples, capsys):
     exec(compile(python, "README.md", "exec"), {})
     assert sorted(path.name for path in Path("edited").iterdir()) == ["grey.jpg", "kitten.jpg"]
     assert "samples/photos/coffee.jpg abstained" in capsys.readouterr().out
-    (shell,) = blocks("README.md", "sh")
+    (shell,) = [text for text in blocks("README.md", "sh") if "dift-edit propagate" in text]
     assert run_shell(shell) == [0, 0]
     made = {row["output"] for row in rows_of(Path("out"))}
     assert {"grey.jpg", "kitten.jpg"} <= made

@@ -59,7 +59,7 @@ def main():
 
     low, high = sticker.quad.min(0), sticker.quad.max(0)
     grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], 5), np.linspace(low[1], high[1], 4)), -1).reshape(-1, 2)
-    matches = de.match_points(features, featurizer(targets[0]), grid)
+    matches = de.match_points(features, grid, featurizer(targets[0]))
     write(de.viz.draw_matches(source, targets[0], grid, matches.points), "matches")
 
     centre = sticker.quad.mean(0)

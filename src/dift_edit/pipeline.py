@@ -1,10 +1,11 @@
 """The whole algorithm for one target: locate the edit, then put it on."""
 
+import logging
+import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on
@@ -17,12 +18,12 @@ from dift_edit.placement.confidence import against
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
-from dift_edit.settings import TransferSettings
+from dift_edit.settings import TransferSettings, override
+from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, Status
 
-__all__ = ["Transfer", "abstain_reason", "failure", "split_options", "transfer"]
+__all__ = ["Transfer", "abstain_reason", "failure", "transfer"]
 
-_HINTS = frozenset(("pins", "source_mask", "target_mask", "surface"))
-"""Options of `locate` that are no settings."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +32,7 @@ class Transfer:
 
     Attributes
     ----------
-    status : str
+    status : {"applied", "abstained", "failed"}
         "applied"; "abstained" when the placement was not trusted; "failed" when the target could not be handled.
     reason : str
         Why it was not applied, in words; empty otherwise.
@@ -48,10 +49,10 @@ class Transfer:
     target : str
         Path of the target, as it was given; empty for one that came from memory.
     artwork : {"", "kept", "flipped", "partly kept"}
-        What became of a sticker on a mirrored target: see `Compositing.artwork`. Empty where nothing is mirrored.
+        How a sticker was put on a mirrored target: see `Compositing.artwork`. Empty where nothing is mirrored.
     """
 
-    status: str
+    status: Status
     reason: str = ""
     image: Image | None = None
     placement: Placement | None = None
@@ -97,34 +98,42 @@ class Transfer:
 
 
 def transfer(
-    source: Any,
+    source: ImageLike,
     edit: Edit,
-    target: Any,
+    target: ImageLike,
     *,
     featurizer: Featurizer,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
-    **options: Any,
+    engine: Engine | None = None,
+    mirror: Mirror | None = None,
+    min_confidence: float | None = None,
+    seed: int | None = None,
+    pins: PinsLike | None = None,
+    source_mask: MaskLike | None = None,
+    target_mask: MaskLike | None = None,
+    surface: bool = True,
 ) -> Transfer:
-    """Carry an edit from one picture to another.
+    """Carry an edit from one image to another.
 
     Parameters
     ----------
     source : Image, path or array
-        The picture on which the edit was made.
+        The image on which the edit was made.
     edit : Edit
         What to carry; its points are in the source's pixels.
     target : Image, path or array
-        The picture that shall get it.
+        The image that gets the edit.
     featurizer : Featurizer
         Gives the features.
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    **options
-        Fields of `TransferSettings` (``engine="mesh"``, ``min_confidence=0.5``, …) instead of or over `settings`;
-        ``pins``, ``source_mask``, ``target_mask`` and ``surface`` are passed to `locate`.
+    engine, mirror, min_confidence, seed : optional
+        Fields of `TransferSettings`; each takes precedence over `settings`.
+    pins, source_mask, target_mask, surface : optional
+        Hints about this pair of images, see `locate`.
 
     Returns
     -------
@@ -135,14 +144,29 @@ def transfer(
     ------
     DiftEditError
         If the source, the edit, a pin, the source mask or a setting is wrong.
-    TypeError
-        If there is no such option.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
+    >>> result = de.transfer(
+    ...     FOLDER / "cat.jpg", sticker, FOLDER / "kitten.jpg", featurizer=featurizer, mirror="never"
+    ... )
+    >>> result.status, result.image.size
+    ('applied', (670, 750))
     """
     start = time.perf_counter()
     source = as_image(source)
     check_edit(edit, source.size)
-    settings, hints = split_options(settings, options, source.size)
-    name = str(target) if isinstance(target, str | Path) else str(target.name) if getattr(target, "file", None) else ""
+    settings = override(
+        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed
+    )
+    check_hints(source.size, pins=pins, source_mask=source_mask)
+    name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
+    if isinstance(target, Image) and target.file:
+        name = str(target.name)
     made = partial(Transfer, settings=settings, model=featurizer.model, target=name)
     try:
         picture = as_image(target)
@@ -154,13 +178,21 @@ def transfer(
             engine=settings.engine,
             mirror=settings.mirror,
             seed=settings.seed,
-            **hints,
+            pins=pins,
+            source_mask=source_mask,
+            target_mask=target_mask,
+            surface=surface,
         )
+        _log.debug(
+            "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
+            placement.confidence, placement.confidence_source, placement.mirrored,
+        )  # fmt: skip
         reason = abstain_reason(placement, settings.min_confidence)
         image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
     except Exception as error:  # noqa: BLE001 - what is wrong with the caller's input was raised before
+        _log.debug("%s failed", name or "target", exc_info=True)
         return made(status="failed", reason=failure(error, name or "The target"), seconds=time.perf_counter() - start)
-    status = "abstained" if reason else "applied"
+    status: Status = "abstained" if reason else "applied"
     seconds = time.perf_counter() - start
     artwork = "" if reason else artwork_on(edit, placement.transform, compositing)
     return made(status=status, reason=reason, image=image, placement=placement, seconds=seconds, artwork=artwork)
@@ -172,7 +204,7 @@ def failure(error: Exception, name: str) -> str:
     Parameters
     ----------
     error : Exception
-        Any: a picture that cannot be read, a model without memory, an error inside a library.
+        Any: an unreadable image, a model that runs out of memory, an error inside a library.
     name : str
         How the sentence calls the target.
 
@@ -210,25 +242,3 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
         why = f": {' and '.join(found)}" if found else ""
         return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""
-
-
-def split_options(
-    settings: TransferSettings | None, options: dict[str, Any], source_size: tuple[int, int]
-) -> tuple[TransferSettings, dict[str, Any]]:
-    """Settings with the options that are their fields, and the options of `locate`, checked.
-
-    Raises
-    ------
-    EditError
-        If a setting, a pin or the source mask is wrong.
-    TypeError
-        If there is no such option.
-    """
-    names = TransferSettings.__dataclass_fields__
-    chosen = {name: value for name, value in options.items() if name in names}
-    hints = {name: value for name, value in options.items() if name not in names}
-    unknown = sorted(hints.keys() - _HINTS)
-    if unknown:
-        raise TypeError(f"There is no option {unknown[0]!r}: use {', '.join([*names, *sorted(_HINTS)])}.")
-    check_hints(source_size, pins=hints.get("pins"), source_mask=hints.get("source_mask"))
-    return replace(settings or TransferSettings(), **chosen), hints

@@ -4,11 +4,14 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
 from dift_edit.types import Engine, Mirror
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = [
     "ENGINES",
@@ -20,6 +23,7 @@ __all__ = [
     "choices_of",
     "fingerprint",
     "option",
+    "override",
     "settings_from_arguments",
 ]
 
@@ -27,6 +31,7 @@ ENGINES = get_args(Engine)
 MIRRORS = get_args(Mirror)
 
 S = TypeVar("S", bound="Settings")
+D = TypeVar("D", bound="DataclassInstance")
 
 
 def option(default: Any, help_: str, **more: Any) -> Any:
@@ -85,6 +90,28 @@ class Settings:
     def fingerprint(self) -> str:
         """Digest of all settings (16 hexadecimal digits)."""
         return fingerprint(type(self).__name__, self)
+
+
+def override(settings: D, **changes: Any) -> D:
+    """Settings with other values of some fields.
+
+    Parameters
+    ----------
+    settings : dataclass
+        The settings.
+    **changes
+        New values of its fields; None leaves a field as it is.
+
+    Returns
+    -------
+    dataclass
+
+    Raises
+    ------
+    SettingsError
+        If a value is not one of its choices or out of its range.
+    """
+    return replace(settings, **{name: value for name, value in changes.items() if value is not None})
 
 
 def choices_of(item: Field[Any]) -> tuple[Any, ...]:

@@ -9,15 +9,43 @@ if TYPE_CHECKING:
     import PIL.Image
     import torch
 
+    from dift_edit.clips.io.base import Clip
     from dift_edit.imaging.image import Image
 
-__all__ = ["Artwork", "Blend", "Engine", "ImageLike", "Mirror", "PointsLike", "QuadLike", "Resampling", "Status"]
+__all__ = [
+    "Artwork",
+    "Blend",
+    "DifferenceKind",
+    "Engine",
+    "FramesLike",
+    "ImageLike",
+    "MaskLike",
+    "Mirror",
+    "PinsLike",
+    "PointLike",
+    "PointsLike",
+    "QuadLike",
+    "Resampling",
+    "Status",
+]
 
 ImageLike: TypeAlias = Union["Image", str, os.PathLike[str], "PIL.Image.Image", "torch.Tensor", "npt.NDArray[Any]"]
 """An `Image`, the path of a file, a Pillow image, a tensor (C, H, W), or an array (H, W), (H, W, 3) or (H, W, 4)."""
 
+FramesLike: TypeAlias = Union["Clip", str, os.PathLike[str], Sequence[ImageLike]]
+"""A clip, the path of a folder of frames, a video or an animation, or a list of images of one size."""
+
 PointsLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[float]]]
 """(N, 2) points (x, y) in pixels of the image as displayed; pixel centres are whole numbers."""
+
+PointLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[float]]
+"""One point (x, y) in pixels of the image as displayed."""
+
+PinsLike: TypeAlias = Sequence[Sequence[PointLike]]
+"""Pairs ((x, y), (x, y)) of a source pixel and the target pixel that it belongs to."""
+
+MaskLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[bool]]]
+"""(H, W), true where something holds."""
 
 QuadLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[float]]]
 """(4, 2) corners (x, y) in pixels: top left, top right, bottom right, bottom left of the edit."""
@@ -36,6 +64,9 @@ Blend: TypeAlias = Literal["over", "laplacian", "poisson", "poisson-mixed"]
 
 Resampling: TypeAlias = Literal["bilinear", "bicubic", "nearest"]
 """How an edit is resampled."""
+
+DifferenceKind: TypeAlias = Literal["auto", "paint", "recolour", "redact", "erase"]
+"""What was done to an image to edit it."""
 
 Artwork: TypeAlias = Literal["auto", "keep", "flip"]
 """Whether a sticker on a mirrored target is mirrored, too."""

@@ -25,9 +25,9 @@ class Forecast:
     Attributes
     ----------
     targets, skipped : int
-        Pictures found, and files that are none.
+        Images found, and files that are none.
     sampled : int
-        Pictures that were really handled for the estimate.
+        Images that were really handled for the estimate.
     failed : int
         How many of them failed.
     seconds_each : float
@@ -100,7 +100,7 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     with TemporaryDirectory(prefix="dift-edit-") as folder:
         work = Work(
-            source=source, edit=edit, transfer=job.transfer, compositing=job.compositing, output=f"{folder}/out",
+            source=source, edit=edit, settings=job.transfer, compositing=job.compositing, output=f"{folder}/out",
             model=ModelSpec.of_job(job),
             max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size if job.batch.report else 0,
         )  # fmt: skip

@@ -3,24 +3,29 @@
 import hashlib
 from typing import Any
 
+from dift_edit.edits.base import Edit
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
+from dift_edit.rendering.compositing import Compositing
+from dift_edit.settings import TransferSettings
 from dift_edit.settings import fingerprint as digest_of
 
 __all__ = ["describe", "edit_fingerprint"]
 
 
-def describe(source: Image, edit: Any, featurizer: Featurizer, transfer: Any, compositing: Any) -> dict[str, str]:
+def describe(
+    source: Image, edit: Edit, featurizer: Featurizer, settings: TransferSettings, compositing: Compositing | None
+) -> dict[str, str]:
     """What decides a job's results: digests of the source, the edit, the model and the settings."""
     return {
         "source": source.digest,
         "edit": edit_fingerprint(edit),
         "model": featurizer.fingerprint,
-        "settings": digest_of(transfer, compositing),
+        "settings": digest_of(settings, compositing),
     }
 
 
-def edit_fingerprint(edit: Any) -> str:
+def edit_fingerprint(edit: Edit) -> str:
     """Digest of an edit's plain data, pictures by their content."""
     digest = hashlib.sha256()
 

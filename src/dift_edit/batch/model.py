@@ -9,6 +9,7 @@ from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.registry import load_featurizer
 from dift_edit.job.recipe import Job
+from dift_edit.types import ImageLike
 
 __all__ = ["ModelSpec", "SharedFeaturizer"]
 
@@ -51,7 +52,7 @@ class ModelSpec:
 class SharedFeaturizer(Featurizer):
     """A featurizer for several threads, which computes the source's features once.
 
-    As many pictures are in the network at a time as the featurizer's ``parallel`` says;
+    As many images are in the network at a time as the featurizer's ``parallel`` says;
     meanwhile the other threads place, blend and encode.
 
     Parameters
@@ -89,7 +90,7 @@ class SharedFeaturizer(Featurizer):
         """With the category in the featurizer's prompt; the source's features are computed anew."""
         return SharedFeaturizer(self.featurizer.for_category(category), self._digest)
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of a picture; those of the source are kept."""
         if getattr(image, "digest", None) != self._digest:
             return self._compute(image, seed)
@@ -98,7 +99,7 @@ class SharedFeaturizer(Featurizer):
                 self._kept[seed] = self._compute(image, seed)
             return self._kept[seed]
 
-    def _compute(self, image: Any, seed: int) -> FeatureMap:
+    def _compute(self, image: ImageLike, seed: int) -> FeatureMap:
         asked = time.perf_counter()
         with self._network:
             begun = time.perf_counter()

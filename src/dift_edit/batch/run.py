@@ -17,27 +17,30 @@ from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_pro
 from dift_edit.batch.summary import OnEvent, Summary
 from dift_edit.batch.threads import arithmetic_threads
 from dift_edit.batch.work import Outcome, Work
+from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import cautions, hides_content
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.job.recipe import Job, save_job
+from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import remove_previews, write_source_preview
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
 from dift_edit.results.names import RESERVED_FOLDERS, name_outputs
-from dift_edit.settings import BatchSettings
+from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.settings import fingerprint as digest_of
 from dift_edit.targets.collect import Paths, Targets, collect_targets, with_settled_ids
 from dift_edit.targets.storage import local_path
+from dift_edit.types import ImageLike
 
 __all__ = ["run_batch", "run_job"]
 
 
 def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Summary:
-    """Do what a recipe says.
+    """Run a job: one edit to many targets, as `run_batch`, from a recipe.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
     cache : str
         Folder in which features are kept for the next job on the same targets; "" for none.
     on_event : callable, optional
-        Gets events while the run goes on, see `OnEvent`.
+        Called as ``on_event(event, **data)`` while the run goes on, see `OnEvent`.
 
     Returns
     -------
@@ -67,8 +70,8 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
         edit,
         targets,
         job.output,
-        model=ModelSpec.of_job(job, cache),
-        transfer=job.transfer,
+        featurizer=ModelSpec.of_job(job, cache),
+        settings=job.transfer,
         compositing=job.compositing,
         batch=job.batch,
         devices=devices,
@@ -78,71 +81,91 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
 
 
 def run_batch(
-    source: Any,
-    edit: Any,
+    source: ImageLike,
+    edit: Edit,
     targets: Targets | Paths,
     output: str | Path,
     *,
-    model: ModelSpec | Featurizer,
-    transfer: Any,
-    compositing: Any = None,
+    featurizer: Featurizer | ModelSpec,
+    settings: TransferSettings | None = None,
+    compositing: Compositing | None = None,
     batch: BatchSettings | None = None,
     devices: tuple[str, ...] = (),
     recipe: Job | None = None,
     on_event: OnEvent | None = None,
 ) -> Summary:
-    """Carry an edit to pictures in files.
+    """Carry an edit to images in files.
 
     Parameters
     ----------
     source : Image, path or array
-        The picture that the edit was made on.
+        The image that the edit was made on.
     edit : Edit
         The edit.
     targets : Targets, path, or iterable of path
         See `collect_targets`.
     output : path or URL
         Where results go.
-    model : ModelSpec or Featurizer
-        What gives features; with several processes a `ModelSpec` spares sending the weights.
-    transfer : TransferSettings
-        How the edit is placed.
+    featurizer : Featurizer or ModelSpec
+        Gives the features. With several processes a `ModelSpec` avoids sending the weights.
+    settings : TransferSettings, optional
+        Engine, mirror test, least confidence, seed.
     compositing : Compositing, optional
         How it is blended.
     batch : BatchSettings, optional
-        How the set is worked through.
+        Number of processes, resuming, previews.
     devices : tuple of str
-        One process a device.
+        One process per device.
     recipe : Job, optional
         Kept as ``job.toml`` in the output folder, to continue from and to put edits on again after a review.
     on_event : callable, optional
-        Gets events.
+        Called as ``on_event(event, **data)`` while the run goes on, see `OnEvent`.
 
     Returns
     -------
     Summary
+
+    Raises
+    ------
+    DiftEditError
+        If the source, the edit, a setting or the output folder is unusable, or there is no target. Bad targets raise
+        nothing: they are rows.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
+    >>> settings = de.TransferSettings(mirror="never")
+    >>> summary = de.run_batch(
+    ...     FOLDER / "cat.jpg", sticker, FOLDER / "kitten.jpg", "out", featurizer=featurizer, settings=settings
+    ... )
+    >>> summary.counts, summary.rows[0].output
+    ({'applied': 1, 'abstained': 0, 'failed': 0}, 'kitten.jpg')
     """
     batch = batch or BatchSettings()
-    on_event = on_event or (lambda _event, **_data: None)
+    settings = settings or TransferSettings()
+    on_event = on_event or _ignore
     if not isinstance(targets, Targets):
         targets = collect_targets(targets, leave_out=[p for p in (output, unredacted_folder(output)) if p])
     targets = with_settled_ids(targets, output)
     for path, reason in targets.skipped:
         on_event("skipped", path=path, reason=reason)
     if not len(targets):
-        raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
+        raise DiftEditError("There is no target: name image files, or folders or patterns that contain some.")
     source = as_image(source)
     with arithmetic_threads():
-        featurizer = model.load() if isinstance(model, ModelSpec) else model
-        job = describe(source, edit, featurizer, transfer, compositing)
+        loaded = featurizer.load() if isinstance(featurizer, ModelSpec) else featurizer
+        job = describe(source, edit, loaded, settings, compositing)
         runner = _runner(batch, devices)
         work = Work(
-            source=Image(source.pixels, source.alpha), edit=edit, transfer=transfer,
-            model=featurizer if runner is run_in_one_process else model,
+            source=Image(source.pixels, source.alpha), edit=edit, settings=settings,
+            model=loaded if runner is run_in_one_process else featurizer,
             compositing=compositing, output=_absolute(output), job=digest_of(job), max_pixels=batch.max_pixels,
             preview_size=batch.preview_size if batch.report else 0,
         )  # fmt: skip
-        del featurizer  # each process loads its own
+        del loaded  # each process loads its own
         folder = open_output(str(output), hides_content=hides_content(edit))
         with Journal(journal_path(folder)) as journal:
             run = _Run(work, targets, batch, folder, journal, on_event)
@@ -151,6 +174,10 @@ def run_batch(
                 with contextlib.suppress(DiftEditError):  # a recipe cannot hold names that are not Unicode
                     save_job(recipe, folder.path("job.toml"))
             return run.go(todo, runner)
+
+
+def _ignore(event: str, /, **data: Any) -> None:
+    """Stands in where nobody listens."""
 
 
 def _absolute(output: str | Path) -> str:
@@ -269,7 +296,7 @@ class _Run:
         self.journal.clear()
 
     def _without_stale(self, row: Row) -> Row:
-        """Remove what earlier runs left of a target: a picture of what it was, or one without a row (a killed run).
+        """Remove what earlier runs left of a target: an image of what it was, or one without a row (a killed run).
 
         Before the row is recorded: a run that is killed in between finds that the old row does not hold, and goes on.
         """

@@ -4,6 +4,7 @@ A runner is a generator function: it takes the work and the (target, name) pairs
 `Outcome` for each as it is finished. Closing the generator stops it.
 """
 
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -21,6 +22,8 @@ from dift_edit.batch.work import Outcome, Work, Worker, lost_row
 from dift_edit.targets.collect import Target
 
 __all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]
+
+_log = logging.getLogger(__name__)
 
 Pair = tuple[Target, str]
 Runner = Callable[[Work, Iterable[Pair]], Generator[Outcome]]
@@ -54,7 +57,7 @@ def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
 def run_in_processes(
     work: Work, pairs: Iterable[Pair], *, workers: int, devices: tuple[str, ...] = ()
 ) -> Generator[Outcome]:
-    """Several processes, each with its own model; with `devices`, one process a device, taken in turn.
+    """Several processes, each with its own model; with `devices`, one process per device, taken in turn.
 
     A target whose process dies (out of memory, killed) is tried again, the last times alone; then its row says so.
     """
@@ -80,6 +83,7 @@ def run_in_processes(
                     yield outcome
                     continue
                 deaths[pair[0].id] = deaths.get(pair[0].id, 0) + 1
+                _log.info("A worker process died on %s.", pair[0].path)
                 if deaths[pair[0].id] >= ATTEMPTS:
                     yield Outcome(row=lost_row(work, pair[0], ATTEMPTS))
                 else:
@@ -147,7 +151,7 @@ _worker: Worker | None = None
 
 
 def _process_start(work: Work, turns: Any) -> None:
-    """Load the model once a process, and leave when the parent is gone."""
+    """Load the model once per process, and leave when the parent is gone."""
     global _worker  # noqa: PLW0603 - the one thing that a pool's process keeps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -1,20 +1,37 @@
-"""What a run tells while it goes on, and at its end."""
+"""Events of a run, and its summary."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from dift_edit.results.manifest import Row
 
-__all__ = ["Summary", "OnEvent"]
+__all__ = ["OnEvent", "Summary"]
 
-OnEvent = Callable[..., None]
-"""Called as ``on_event(event, **data)``: "skipped", "planned", "row", "note", "summary"."""
+
+class OnEvent(Protocol):
+    """Gets the events of a run while it goes on, in the process that started it.
+
+    ==========  =========================================  ======================================================
+    event       data                                       when
+    ==========  =========================================  ======================================================
+    "skipped"   ``path`` and ``reason`` (str)              a file in a folder is not an image
+    "planned"   ``total``, ``kept``, ``todo`` (int) and    before the first target; ``kept`` targets were done by
+                ``job`` (dict of digests)                  an earlier run
+    "row"       ``row`` (`Row`) and ``total`` (int)        a target was handled
+    "note"      ``text`` (str)                             something to know about the run
+    "summary"   ``summary`` (`Summary`)                    at the end
+    ==========  =========================================  ======================================================
+    """
+
+    # Any: the data are those of the table, another set for each event.
+    def __call__(self, event: str, /, **data: Any) -> None:
+        """Take one event."""
 
 
 @dataclass
 class Summary:
-    """What a run did.
+    """Results of a run.
 
     Attributes
     ----------
@@ -23,7 +40,7 @@ class Summary:
     kept : int
         How many of them were done before.
     skipped : list of (path, reason)
-        Files that are not pictures.
+        Files that are not images.
     seconds : float
         Wall time of the run.
     times : dict
@@ -33,7 +50,7 @@ class Summary:
     redaction : bool
         Whether the edit hides something, so that a target without it still shows what should be hidden.
     unredacted_folder : str
-        Folder beside the output folder with the pictures that may show it; "" where there is none.
+        Folder beside the output folder with the images that may show it; "" where there is none.
     """
 
     output: str

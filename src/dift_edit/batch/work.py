@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
+from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
@@ -32,12 +32,12 @@ class Work:
     Attributes
     ----------
     source : Image
-        The picture that the edit was made on.
+        The image that the edit was made on.
     edit : Edit
         The edit.
     model : ModelSpec or Featurizer
         What gives features.
-    transfer : TransferSettings
+    settings : TransferSettings
         How the edit is placed.
     compositing : Compositing or None
         How it is blended.
@@ -48,15 +48,15 @@ class Work:
     max_pixels : int
         Refuse larger targets.
     preview_size : int
-        Longest side of the review page's pictures in pixels; 0 makes none.
+        Longest side of the review page's images in pixels; 0 makes none.
     threads : int
-        Arithmetic threads a process.
+        Arithmetic threads per process.
     """
 
     source: Image
-    edit: Any
+    edit: Edit
     model: ModelSpec | Featurizer
-    transfer: TransferSettings
+    settings: TransferSettings
     compositing: Compositing | None = None
     output: str
     job: str = ""
@@ -148,7 +148,7 @@ class Worker:
             try:
                 work = self.work
                 item.result = transfer(
-                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.transfer,
+                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
                     compositing=work.compositing,
                 )  # fmt: skip
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
@@ -186,9 +186,9 @@ class Worker:
             target=target.path,
             status="failed",
             reason=item.failure,
-            engine=work.transfer.engine,
+            engine=work.settings.engine,
             model=asdict(self.featurizer.model),
-            seed=work.transfer.seed,
+            seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),
             job=work.job,
@@ -206,9 +206,9 @@ def lost_row(work: Work, target: Target, attempts: int) -> Row:
         target=target.path,
         status="failed",
         reason=f"The worker process died {attempts} times on {target.path}: it may need more memory than there is; "
-        "use fewer workers or a smaller picture.",
-        engine=work.transfer.engine,
-        seed=work.transfer.seed,
+        "use fewer workers or a smaller image.",
+        engine=work.settings.engine,
+        seed=work.settings.seed,
         target_sha256=input_sha256(target.path),
         job=work.job,
     )

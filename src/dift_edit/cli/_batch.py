@@ -17,7 +17,7 @@ _MOST_SKIPPED = 20
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how a run talks."""
     parser.add_argument(
-        "--log-json", action="store_true", help="write one JSON object a line to standard error instead of words"
+        "--log-json", action="store_true", help="write one JSON object per line to standard error instead of words"
     )
     parser.add_argument("--quiet", action="store_true", help="say only what went wrong, and the summary")
 

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="DIR", default="dift-edit-demo", help="folder for the results (default: %(default)s)"
     )
     parser.add_argument(
-        "--copy-samples", metavar="DIR", help="only copy the sample pictures into a folder, to try other commands on"
+        "--copy-samples", metavar="DIR", help="only copy the sample images into a folder, to try other commands on"
     )
     add_log_arguments(parser)
 

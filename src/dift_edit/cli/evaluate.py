@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", metavar="FILE.json", required=True, help="results; predictions go beside it")
     parser.add_argument("--table", metavar="FILE", help="write the table too, as .md, .csv or .txt")
-    parser.add_argument(
-        "--pictures", metavar="DIR", help="draw every item there: what was predicted beside what is annotated"
-    )
+    parser.add_argument("--pictures", metavar="DIR", help="draw every item in this folder, predicted beside annotated")
     parser.add_argument("--restart", action="store_true", help="throw away predictions made before")
 
 
@@ -35,7 +33,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="a setting of the model's featurizer, such as timestep=51; may be repeated",
     )  # fmt: skip
     parser.add_argument("--limit", type=int, default=0, help="so many items, spread evenly (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     group = parser.add_argument_group("how the benchmark is run")
     from dift_edit.evaluation.options import BenchmarkOptions
     from dift_edit.settings import choices_of

@@ -10,16 +10,16 @@ HELP = "find where points of one picture lie in another"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the pictures, the points and the ways to show the answer."""
-    parser.add_argument("source", metavar="SOURCE", help="the picture that the points are in")
-    parser.add_argument("target", metavar="TARGET", help="the picture to search")
+    parser.add_argument("source", metavar="SOURCE", help="the image that the points are in")
+    parser.add_argument("target", metavar="TARGET", help="the image to search")
     parser.add_argument(
         "--points", metavar='"X,Y X,Y …"', type=_points, required=True, help="points in pixels of the source"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
-    parser.add_argument("-o", "--output", metavar="PICTURE", help="also draw both pictures with the matches")
+    parser.add_argument("-o", "--output", metavar="PICTURE", help="also draw both images with the matches")
     parser.add_argument("--model", default="mini", help="name of a model, or a folder (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
 
 
 def _points(text: str) -> list[tuple[float, float]]:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     source, target = de.load_image(args.source), de.load_image(args.target)
     featurizer = de.load_featurizer(args.model, device=args.device)
-    matches = de.match_points(source, target, args.points, featurizer=featurizer, seed=args.seed)
+    matches = de.match_points(source, args.points, target, featurizer=featurizer, seed=args.seed)
     if args.json:
         found = zip(args.points, matches.points, matches.similarity, matches.confidence, strict=True)
         rows = [

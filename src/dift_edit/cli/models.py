@@ -94,11 +94,10 @@ def _cache(args: argparse.Namespace) -> int:
 
 
 def _why(args: argparse.Namespace) -> int:
-    from dift_edit.errors import ModelError
     from dift_edit.features.catalog import MODELS
     from dift_edit.features.device_defaults import device_defaults, folder_is_small
     from dift_edit.features.execution import SMALL
-    from dift_edit.features.sources import EMBEDDED, fusion_parts
+    from dift_edit.features.sources import EMBEDDED, fusion_parts, unknown_model
 
     for name in (part.name for part in fusion_parts(args.why)):
         folder = EMBEDDED / name if (EMBEDDED / name).is_dir() else Path(name)
@@ -107,7 +106,7 @@ def _why(args: argparse.Namespace) -> int:
         elif name in MODELS:
             small = MODELS[name].gigabytes * 1e9 <= 4 * SMALL
         else:
-            raise ModelError(f"There is no model {name!r}: use one of {', '.join(MODELS)}, or the path of a folder.")
+            raise unknown_model(name)
         chosen = device_defaults(args.device, small=small)
         print(f"{name} on {args.device}, a {'small' if small else 'large'} network:")
         for setting, value in chosen.settings.items():

@@ -14,11 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
 
-    parser.add_argument("source", metavar="SOURCE", help="the picture that the edit was made on")
-    parser.add_argument("targets", metavar="TARGET", nargs="*", help="pictures, folders, patterns or URLs")
+    parser.add_argument("source", metavar="SOURCE", help="the image that the edit was made on")
+    parser.add_argument("targets", metavar="TARGET", nargs="*", help="images, folders, patterns or URLs")
     edit = parser.add_argument_group("the edit (--sticker or --edited, and any number of --edit above it)")
     edit.add_argument(
-        "--sticker", metavar="PNG", help="a picture with transparency; without a place, a canvas of the source's size"
+        "--sticker", metavar="PNG", help="an image with transparency; without a place, a canvas of the source's size"
     )
     edit.add_argument(
         "--at", metavar="X,Y,W,H", type=numbers(4), help="where the sticker lies in the source, in pixels"

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("clip", metavar="CLIP", help="a folder of frames, a video, a GIF or an animated WebP")
     edit = parser.add_argument_group("the edit (--sticker or --edited; repeat it for several keyframes)")
-    edit.add_argument("--sticker", metavar="PNG", action="append", default=[], help="a picture with transparency")
+    edit.add_argument("--sticker", metavar="PNG", action="append", default=[], help="an image with transparency")
     edit.add_argument(
         "--at", metavar="X,Y,W,H", type=_numbers(4), help="where the sticker lies in its frame, in pixels"
     )
@@ -51,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     labels = parser.add_argument_group("labels (instead of an edit)")
     labels.add_argument(
         "--mask", metavar="PNG", default="",
-        help="object numbers of the frame, as a palette or gray picture: a folder OUT gets a mask for each frame",
+        help="object numbers of the frame, as a palette or grey image: a folder OUT gets a mask for each frame",
     )  # fmt: skip
     labels.add_argument(
         "--points", metavar="X,Y,…", type=_points, help="keypoints of the frame, in pixels; OUT may be a .json file"
     )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="video, GIF, WebP, or a folder")
-    parser.add_argument("--fps", type=float, default=25.0, help="frames a second of a folder (default: %(default)s)")
+    parser.add_argument("--fps", type=float, default=25.0, help="frames per second of a folder (default: %(default)s)")
     parser.add_argument(
         "--model", default="", help="name of a model, or a folder (default: mini; for --mask and --points dift-mini)"
     )

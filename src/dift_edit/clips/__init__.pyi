@@ -15,6 +15,7 @@ from .sequence import propagate_sequence as propagate_sequence
 from .sequence import render_sequence as render_sequence
 from .sequence import track_sequence as track_sequence
 from .tracking.settings import SequenceSettings as SequenceSettings
+from .tracking.track import Layer as Layer
 from .tracking.track import SequenceTrack as SequenceTrack
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ClipReport",
     "ClipWriter",
     "FrameTransfer",
+    "Layer",
     "PropagatedLabels",
     "PropagationSettings",
     "SequenceSettings",

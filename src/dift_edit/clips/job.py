@@ -20,13 +20,14 @@ from dift_edit.edits.base import Edit
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
+from dift_edit.types import FramesLike
 
 __all__ = ["ClipReport", "process_clip"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipReport:
-    """What became of a clip.
+    """Result of carrying an edit through a clip.
 
     Attributes
     ----------
@@ -57,7 +58,7 @@ class ClipReport:
         return text + "."
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data: the summary's numbers and one row a frame."""
+        """As plain data: the summary's numbers and one row per frame."""
         return {
             "output": str(self.output), "frames": self.track.count, "applied": self.applied, "faded": self.faded,
             "cuts": self.track.cuts, "keyframes": self.track.keyframes, "model": self.track.model.id,
@@ -66,7 +67,7 @@ class ClipReport:
 
 
 def process_clip(
-    frames: Any,
+    frames: FramesLike,
     edit: Edit | Mapping[int, Edit],
     output: Path | str,
     *,

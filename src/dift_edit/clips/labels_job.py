@@ -17,6 +17,7 @@ from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import Image, as_image
+from dift_edit.types import FramesLike, MaskLike, PointsLike
 from dift_edit.viz.primitives import distinct_colors, draw_dot, opaque_picture, painted, stroke_width
 
 __all__ = ["draw_points", "process_keypoints", "process_labels"]
@@ -25,8 +26,8 @@ Progress = Callable[[str, int, int], None]
 
 
 def process_labels(
-    frames: Any,
-    labels: Any,
+    frames: FramesLike,
+    labels: MaskLike,
     output: Path | str,
     *,
     featurizer: Featurizer,
@@ -73,8 +74,8 @@ def process_labels(
 
 
 def process_keypoints(
-    frames: Any,
-    points: Any,
+    frames: FramesLike,
+    points: PointsLike,
     output: Path | str,
     *,
     featurizer: Featurizer,

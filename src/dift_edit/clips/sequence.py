@@ -35,6 +35,7 @@ from dift_edit.pipeline import Transfer
 from dift_edit.placement.placement import Placement
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
+from dift_edit.types import FramesLike
 
 __all__ = [
     "FrameTransfer",
@@ -48,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameTransfer(Transfer):
-    """What became of one frame: a `Transfer`, and when it is which.
+    """Result of transferring an edit to one frame of a clip.
 
     Attributes
     ----------
@@ -72,7 +73,7 @@ class FrameTransfer(Transfer):
 
 
 def propagate_sequence(
-    frames: Any,
+    frames: FramesLike,
     edit: Edit | Mapping[int, Edit],
     *,
     featurizer: Featurizer,
@@ -102,12 +103,26 @@ def propagate_sequence(
     Yields
     ------
     FrameTransfer
-        One a frame, in order. The clip is read once for tracking before the first one comes.
+        One per frame, in order. The clip is read once for tracking before the first one comes.
 
     Raises
     ------
     DiftEditError
         If the clip, the edit or a keyframe is wrong.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> cat = de.load_image(FOLDER / "cat.jpg")
+    >>> frames = [cat.crop((shift, 0, 640 + shift, 480)) for shift in (0, 3, 6)]
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(200, 150, 200, 150))
+    >>> featurizer = de.load_featurizer("lite")
+    >>> for frame in de.propagate_sequence(frames, sticker, featurizer=featurizer):
+    ...     print(frame.frame, frame.status, (frame.placement.quad[0] + 0.5).round().astype(int).tolist())
+    0 applied [200, 150]
+    1 applied [197, 150]
+    2 applied [194, 150]
     """
     clip = as_clip(frames)
     track = track_sequence(clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=journal)
@@ -115,7 +130,7 @@ def propagate_sequence(
 
 
 def track_sequence(
-    frames: Any,
+    frames: FramesLike,
     edit: Edit | Mapping[int, Edit],
     *,
     featurizer: Featurizer,
@@ -168,7 +183,7 @@ def track_sequence(
 
 
 def render_sequence(
-    frames: Any, track: SequenceTrack, *, compositing: Compositing | None = None, start: int = 0
+    frames: FramesLike, track: SequenceTrack, *, compositing: Compositing | None = None, start: int = 0
 ) -> Iterator[FrameTransfer]:
     """Put a tracked edit on the frames: the second half of `propagate_sequence`.
 

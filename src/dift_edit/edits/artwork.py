@@ -54,7 +54,7 @@ def is_mirrored(transform: Transform, quad: Points) -> bool:
 
 
 def artwork_parts(layer: Floats) -> list[Part]:
-    """The parts of a picture with transparency.
+    """The parts of an image with transparency.
 
     Parameters
     ----------

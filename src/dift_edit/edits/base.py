@@ -36,11 +36,11 @@ class Edit(Protocol):
         Parameters
         ----------
         target : Image
-            The picture to edit; it is not changed.
+            The image to edit; it is not changed.
         transform : Transform
             Source pixels to target pixels.
         source : Image, optional
-            The picture that the edit was made on, for edits that compare with it.
+            The image that the edit was made on, for edits that compare with it.
         compositing : Compositing, optional
             How the edit is put on; the defaults when None.
 

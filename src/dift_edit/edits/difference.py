@@ -33,7 +33,7 @@ _TILE, _TILES = 128, 3
 
 
 def saved_again(before: Floats, after: Floats) -> tuple[Floats, Floats]:
-    """The picture before an edit, with the losses of the file that the edited one was saved to.
+    """The image before an edit, with the losses of the file that the edited one was saved to.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def saved_again(before: Floats, after: Floats) -> tuple[Floats, Floats]:
     -------
     below : ndarray
         (H, W, 3): `before`, written as the JPEG that comes closest to `after` where nothing was changed; `before`
-        itself where the pictures agree better without (a lossless file).
+        itself where the images agree better without (a lossless file).
     loss : ndarray
         (H, W) what is still not known of the file's losses: the change that the format made at each place, in the
         share in which it is not foretold (another program's JPEG), and beside edges of the edit, which ring.

@@ -110,7 +110,7 @@ class Erase:
 
 
 def filled(base: Floats, hole: Mask) -> Floats:
-    """A picture with a hole filled from its surroundings.
+    """An image with a hole filled from its surroundings.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def filled(base: Floats, hole: Mask) -> Floats:
     References
     ----------
     Hays and Efros, "Scene Completion Using Millions of Photographs", 2007, section 5 (the best-fitting whole patch,
-    joined by Poisson blending); here the patches are the picture's own.
+    joined by Poisson blending); here the patches are the image's own.
     """
     known = np.where(hole, 0, 1).astype(np.float32)[..., None]
     guess = extend_colors(np.concatenate([base * known, known], axis=2))

@@ -1,7 +1,7 @@
 """Edit by example: what a person changed between a picture before and after."""
 
 import logging
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -19,13 +19,14 @@ from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.blending import solve_poisson
+from dift_edit.types import DifferenceKind, ImageLike
 
 __all__ = ["DIFFERENCE_KINDS", "PaintLayer", "describe_difference", "edit_from_difference"]
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-DIFFERENCE_KINDS = ("auto", "paint", "recolour", "redact", "erase")
+DIFFERENCE_KINDS = get_args(DifferenceKind)
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 40_000
 
@@ -38,15 +39,17 @@ class PaintLayer(Sticker):
         return {"type": "paint", "image": self.image}
 
 
-def edit_from_difference(before: Any, after: Any, *, kind: str = "auto", threshold: float | None = None) -> Edit:
-    """The edit that turns one picture into the other.
+def edit_from_difference(
+    before: ImageLike, after: ImageLike, *, kind: DifferenceKind = "auto", threshold: float | None = None
+) -> Edit:
+    """The edit that turns one image into the other.
 
     Parameters
     ----------
     before, after : Image, path, PIL.Image.Image or array
-        The source and the same picture after the edit, of the same size.
+        The source and the same image after the edit, of the same size.
     kind : {"auto", "paint", "recolour", "redact", "erase"}
-        What was done. "auto" looks at each changed part: where the detail of the picture is still there in other
+        What was done. "auto" looks at each changed part: where the detail of the image is still there in other
         colours, it was recoloured; where only the detail went, or a plain black, grey or white shape covers it, it was
         redacted; where the surroundings go on instead, something was erased; else it was painted. What was found is
         logged, see `describe_difference`.
@@ -61,7 +64,18 @@ def edit_from_difference(before: Any, after: Any, *, kind: str = "auto", thresho
     Raises
     ------
     EditError
-        If the sizes differ, or nothing changed but what saving a picture again changes.
+        If the sizes differ, or nothing changed but what saving an image again changes.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> before = de.load_image(FOLDER / "cat.jpg")
+    >>> pixels = before.pixels.copy()
+    >>> pixels[200:300, 300:500] = (220, 40, 40)
+    >>> edit = de.edit_from_difference(before, before.with_pixels(pixels, None))
+    >>> type(edit).__name__, edit.quad[0].tolist()
+    ('PaintLayer', [299.5, 199.5])
     """
     before, after = as_image(before), as_image(after)
     if kind not in DIFFERENCE_KINDS:
@@ -331,7 +345,7 @@ def _adjusted(below: Floats, seen: Floats, part: Mask) -> ColorAdjust:
 def _redacted(seen: Floats, part: Mask) -> Redaction:
     """One colour is a fill; squares have no change between most neighbours; a blur changes everywhere.
 
-    Where squares or a blur happen to look like the picture below, the change has gaps, also at its edge: the hull of
+    Where squares or a blur happen to look like the image below, the change has gaps, also at its edge: the hull of
     the part is taken, because a gap would show on every target what is hidden on the source.
     """
     depth = _depth(part)

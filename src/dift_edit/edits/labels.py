@@ -56,7 +56,7 @@ class Keypoints:
     names : tuple of str
         One for each point; may be empty.
     visible : ndarray
-        (K,) int as in COCO: 0 not in the picture, 1 hidden, 2 visible.
+        (K,) int as in COCO: 0 not in the image, 1 hidden, 2 visible.
     label : str
         What the thing is.
     group : str
@@ -85,14 +85,14 @@ class Keypoints:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelLayer:
-    """Annotations of one picture.
+    """Annotations of one image.
 
     Attributes
     ----------
     polygons : tuple of Polygon
     keypoints : tuple of Keypoints
     label_map : ndarray or None
-        (H, W) whole numbers of the picture's size, 0 for background.
+        (H, W) whole numbers of the image's size, 0 for background.
 
     Raises
     ------
@@ -143,7 +143,7 @@ class LabelLayer:
         Returns
         -------
         LabelLayer or None
-            None when nothing is left in the picture.
+            None when nothing is left in the image.
         """
         straight = transform.matrix is not None
         polygons = []
@@ -221,14 +221,14 @@ class LabelLayer:
 
 
 def clip_polygon(points: Points, size: tuple[int, int]) -> Points:
-    """The part of a polygon inside a picture's area.
+    """The part of a polygon inside an image's area.
 
     Parameters
     ----------
     points : ndarray
         (N, 2) pixels.
     size : (W, H)
-        Size of the picture, whose area reaches from -0.5 to W - 0.5.
+        Size of the image, whose area reaches from -0.5 to W - 0.5.
 
     Returns
     -------

@@ -20,14 +20,14 @@ _HEAD = ["index", "shape-type", "vertex-index", "axis-0", "axis-1"]
 
 
 def labels_from_coco(coco: Any, image: str | int | None = None) -> LabelLayer:
-    """The annotations of one picture of a COCO data set.
+    """The annotations of one image of a COCO data set.
 
     Parameters
     ----------
     coco : path or dict
         The data set, with ``images``, ``annotations``, ``categories``.
     image : str or int, optional
-        File name or id of the picture; may be left out when there is only one.
+        File name or id of the image; may be left out when there is only one.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def labels_from_coco(coco: Any, image: str | int | None = None) -> LabelLayer:
     Raises
     ------
     EditError
-        If it is no COCO data set, the picture is not in it, has no annotations, or a run-length mask.
+        If it is no COCO data set, the image is not in it, has no annotations, or a run-length mask.
     """
     data, name = _coco(coco)
     try:
@@ -84,7 +84,7 @@ def labels_to_coco(layers: Mapping[str, tuple[LabelLayer, tuple[int, int]]]) -> 
     Parameters
     ----------
     layers : mapping
-        File name → annotations and size (W, H) of that picture.
+        File name → annotations and size (W, H) of that image.
 
     Returns
     -------

@@ -59,7 +59,7 @@ class Redaction:
     -----
     Every pixel that the region touches, also by its antialiased edge, is replaced whole; the opacity, feather and
     blend settings do not apply. Of the file's metadata only a list of known numbers and dates is kept (see
-    `dift_edit.imaging.metadata.stripped`), because everything else may show or tell what the picture showed.
+    `dift_edit.imaging.metadata.stripped`), because everything else may show or tell what the image showed.
 
     "fill" leaves nothing of what it hides. The means of "pixelate" and "blur" hide it from eyes, but not from somebody
     who can try out guesses (see `caution`).

@@ -1,7 +1,6 @@
 """A part of the source, with soft edges: where an adjustment, a redaction or an erasure acts."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ from dift_edit.geometry.coords import Points, as_points
 from dift_edit.geometry.quad import as_quad, box_quad
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.warp import Warped, warp_layer
+from dift_edit.types import MaskLike, PointsLike
 
 __all__ = ["Region"]
 
@@ -34,7 +34,7 @@ class Region:
     quad : ndarray
         (4, 2) corners in source pixels.
     everywhere : bool
-        Whether it stands for the whole of every picture, whatever the transform says.
+        Whether it stands for the whole of every image, whatever the transform says.
     """
 
     weight: Floats
@@ -43,7 +43,7 @@ class Region:
     everywhere: bool = False
 
     @classmethod
-    def polygon(cls, points: Any) -> "Region":
+    def polygon(cls, points: PointsLike) -> "Region":
         """The inside of a polygon (N, 2) of source pixels, N ≥ 3 (even-odd rule), with antialiased edges.
 
         Raises
@@ -81,7 +81,7 @@ class Region:
         return cls.polygon(centre + np.c_[np.cos(angle) * width / 2, np.sin(angle) * height / 2])
 
     @classmethod
-    def mask(cls, mask: Any, *, everywhere: bool = False) -> "Region":
+    def mask(cls, mask: MaskLike, *, everywhere: bool = False) -> "Region":
         """A mask of the source's size: (H, W) bool, uint8, uint16 or float in [0, 1], or the alpha of an `Image`.
 
         Raises

@@ -19,6 +19,7 @@ from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.rendering.compositing import Compositing, composite
 from dift_edit.rendering.warp import premultiplied, warp_layer
+from dift_edit.types import ImageLike, QuadLike
 
 __all__ = ["Sticker"]
 
@@ -28,22 +29,22 @@ _TINY = 8
 
 
 class Sticker:
-    """A picture that lies on the source.
+    """An image that lies on the source.
 
     Parameters
     ----------
     image : Image, path, PIL.Image.Image or array
-        The picture; its alpha channel says what of it is seen.
+        The image; its alpha channel says what of it is seen.
     quad : array_like, optional
         (4, 2) where its outer corners lie in the source, in pixels: top left, top right, bottom right, bottom left.
     at : (x, y, w, h), optional
         The same for an upright box: left and top pixel, width and height in source pixels.
-        Without `quad` and `at` the picture is a transparent canvas in the source's own frame.
+        Without `quad` and `at` the image is a transparent canvas in the source's own frame.
 
     Attributes
     ----------
     image : Image
-        The picture.
+        The image.
     quad : ndarray
         (4, 2) in source pixels; for a canvas the box of what is not transparent.
     matrix : ndarray
@@ -54,10 +55,18 @@ class Sticker:
     Raises
     ------
     EditError
-        If the picture is fully transparent, or the corners are unusable, or a canvas has no transparency.
+        If the image is fully transparent, or the corners are unusable, or a canvas has no transparency.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
+    >>> sticker.quad.tolist()
+    [[121.5, 103.5], [741.5, 103.5], [741.5, 581.5], [121.5, 581.5]]
     """
 
-    def __init__(self, image: Any, quad: npt.ArrayLike | None = None, *, at: Sequence[float] | None = None) -> None:
+    def __init__(self, image: ImageLike, quad: QuadLike | None = None, *, at: Sequence[float] | None = None) -> None:
         self.image: Image = as_image(image)
         name = self.image.name
         box = alpha_box(self.image)
@@ -86,7 +95,7 @@ class Sticker:
         cls,
         path: Path | str,
         *,
-        quad: npt.ArrayLike | None = None,
+        quad: QuadLike | None = None,
         at: Sequence[float] | None = None,
         source_size: Sequence[int] | None = None,
     ) -> "Sticker":
@@ -95,7 +104,7 @@ class Sticker:
         Parameters
         ----------
         path : path
-            A picture with transparency.
+            An image with transparency.
         quad, at
             Where it lies in the source: see the class.
         source_size : (W, H), optional

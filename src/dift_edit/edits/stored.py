@@ -1,4 +1,4 @@
-"""Edits as plain data: a JSON recipe, with its pictures and tables in files beside it or inside.
+"""Edits as plain data: a JSON recipe, with its images and tables in files beside it or inside.
 
 A recipe is ``{"format": "dift-edit/edit", "version": 1, "type": …, …}``. Arrays in it are written as
 ``{"array": "png" | "npy", "data": base64}`` or, in a file, ``{…, "file": name, "sha256": digest}``.
@@ -58,7 +58,7 @@ def edit_to_dict(edit: Edit) -> Plain:
 
 
 def save_edit(edit: Edit, path: Path | str) -> Path:
-    """Write an edit as a JSON file, with a folder ``NAME_files`` beside it for its pictures and tables.
+    """Write an edit as a JSON file, with a folder ``NAME_files`` beside it for its images and tables.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One thing to predict and score: a pair of pictures, or a sequence.
+    """One thing to predict and score: a pair of images, or a sequence.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ _SEARCHES = 16
 
 
 class Maps:
-    """Features of pictures on demand, with the last ones kept in memory.
+    """Features of images on demand, with the last ones kept in memory.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Maps:
     seed : int
         Of the noise.
     max_bytes : int
-        Bound of the memory that the kept features take; at least two pictures are kept.
+        Bound of the memory that the kept features take; at least two images are kept.
     """
 
     def __init__(self, featurizer: Featurizer, *, seed: int = 0, max_bytes: int = 1 << 30) -> None:
@@ -140,16 +140,16 @@ class Maps:
     def nearest(
         self, source: FeatureMap, points: Points, path: Path, options: BenchmarkOptions, **which: Any
     ) -> Points:
-        """Where points of a picture are found in another one's file, forth only; searches are kept between calls.
+        """Where points of an image are found in another one's file, forth only; searches are kept between calls.
 
         Parameters
         ----------
         source : FeatureMap
-            Of the picture with the points.
+            Of the image with the points.
         points : ndarray
             (N, 2) in its pixels.
         path : Path
-            The other picture.
+            The other image.
         options : BenchmarkOptions
             Raw features are interpolated as released, unit ones as corrected.
         **which
@@ -158,13 +158,13 @@ class Maps:
         Returns
         -------
         ndarray
-            (N, 2) in pixels of the other picture.
+            (N, 2) in pixels of the other image.
         """
         target = self(path, **which)
         unit = options.protocol == "corrected"
         if options.consensus:
             settings = MatchSettings(metric=options.metric, consensus=options.consensus)
-            return match_points(source, target, points, settings=settings).points
+            return match_points(source, points, target, settings=settings).points
         key = (target.fingerprint, target.digest, options.metric, unit)
         if key not in self._searches:
             data = target.unit if unit else target.data.float()

@@ -1,4 +1,4 @@
-"""Pairs of pictures with annotated keypoints: SPair-71k, PF-WILLOW, PF-PASCAL and CUB in their official layouts.
+"""Pairs of images with annotated keypoints: SPair-71k, PF-WILLOW, PF-PASCAL and CUB in their official layouts.
 
 Keypoints become (x, y) with pixel centres at integers: files of MATLAB tools count from 1 and are shifted by one.
 """
@@ -21,12 +21,12 @@ __all__ = ["CUB", "KEYPOINT_SETS", "PF_PASCAL", "PF_WILLOW", "SPAIR", "KeypointP
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeypointPair:
-    """Two pictures with the keypoints that are annotated in both.
+    """Two images with the keypoints that are annotated in both.
 
     Attributes
     ----------
     source, target : Path
-        The pictures.
+        The images.
     category : str
         For the prompt and the table.
     source_points, target_points : ndarray

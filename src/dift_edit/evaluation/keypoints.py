@@ -45,7 +45,7 @@ class _OnPairs:
 
 
 class KeypointBenchmark(_OnPairs):
-    """Where keypoints of one picture are found in another: percentage of correct keypoints.
+    """Where keypoints of one image are found in another: percentage of correct keypoints.
 
     "released" rounds the keypoints of the source to whole pixels and interpolates features as they come from the
     network, as DIFT's SPair-71k script; "corrected" looks at the exact place and interpolates unit features.

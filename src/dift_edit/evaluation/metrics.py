@@ -1,7 +1,6 @@
 """Measures of correspondence, homographies, flow and edit transfer. Every rate is a number from 0 to 1."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +8,7 @@ import numpy.typing as npt
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.coords import Points, as_points
 from dift_edit.geometry.quad import quad_iou
+from dift_edit.types import PointsLike, QuadLike
 
 __all__ = [
     "auroc",
@@ -23,7 +23,7 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 
-def pck_flags(predicted: Any, truth: Any, *, size: float, alpha: float = 0.1) -> npt.NDArray[np.bool_]:
+def pck_flags(predicted: PointsLike, truth: PointsLike, *, size: float, alpha: float = 0.1) -> npt.NDArray[np.bool_]:
     """Which keypoints are correct: within ``alpha * size`` of the truth, the border included.
 
     Parameters
@@ -31,7 +31,7 @@ def pck_flags(predicted: Any, truth: Any, *, size: float, alpha: float = 0.1) ->
     predicted, truth : array_like
         (N, 2) in pixels.
     size : float
-        What the threshold is relative to: the longer side of the target's box, or of the picture.
+        What the threshold is relative to: the longer side of the target's box, or of the image.
     alpha : float
         Fraction of it.
 
@@ -54,7 +54,7 @@ def pck_flags(predicted: Any, truth: Any, *, size: float, alpha: float = 0.1) ->
     return flags
 
 
-def pck(predicted: Any, truth: Any, *, size: float, alpha: float = 0.1) -> float:
+def pck(predicted: PointsLike, truth: PointsLike, *, size: float, alpha: float = 0.1) -> float:
     """Percentage of correct keypoints, as a number from 0 to 1; NaN for no keypoint.
 
     References
@@ -65,7 +65,7 @@ def pck(predicted: Any, truth: Any, *, size: float, alpha: float = 0.1) -> float
     return float(flags.mean()) if len(flags) else float("nan")
 
 
-def _homogeneous(matrix: Any) -> Array:
+def _homogeneous(matrix: npt.ArrayLike) -> Array:
     array = np.asarray(matrix, dtype=np.float64)
     if array.shape != (3, 3) or not np.isfinite(array).all():
         raise GeometryError(f"A homography must be a finite 3×3 matrix, but got {matrix!r}.")
@@ -79,8 +79,8 @@ def _map(matrix: Array, points: Points) -> Points:
     return result
 
 
-def corner_error(estimated: Any, truth: Any, size: Sequence[int]) -> float:
-    """Mean distance in pixels between where two homographies put a picture's four corner pixels.
+def corner_error(estimated: npt.ArrayLike | None, truth: npt.ArrayLike, size: Sequence[int]) -> float:
+    """Mean distance in pixels between where two homographies put an image's four corner pixels.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def homography_accuracy(errors: Sequence[float], thresholds: Sequence[float] = (
 
 
 def matching_accuracy(
-    source: Any, target: Any, truth: Any, thresholds: Sequence[float] = (1, 3, 5)
+    source: PointsLike, target: PointsLike, truth: npt.ArrayLike, thresholds: Sequence[float] = (1, 3, 5)
 ) -> dict[float, float]:
     """Share of matches that a homography maps to within a threshold (its mean over pairs is the MMA).
 
@@ -152,7 +152,7 @@ def matching_accuracy(
     return {limit: float((error <= limit).mean()) for limit in thresholds}
 
 
-def transfer_iou(placed: Any, truth: Any) -> float:
+def transfer_iou(placed: QuadLike, truth: QuadLike) -> float:
     """Intersection over union of the placed quadrilateral and the annotated one; 0 to 1.
 
     Parameters

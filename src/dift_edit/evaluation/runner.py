@@ -160,11 +160,11 @@ def run_benchmark(
     limit : int
         If not 0: so many items, spread evenly over the whole list.
     seed : int
-        Of everything random.
+        Random seed.
     restart : bool
         Throw away predictions that were made before.
     pictures : path, optional
-        A folder for a picture of every item: what was predicted beside what is annotated.
+        A folder for an image of every item: what was predicted beside what is annotated.
     progress : callable
         Wraps the list of items that are predicted, as ``tqdm`` does.
 

@@ -9,12 +9,12 @@ Pont-Tuset et al., The 2017 DAVIS Challenge on Video Object Segmentation, 2017 (
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dift_edit.errors import ImageError
+from dift_edit.types import MaskLike
 
 __all__ = ["Statistics", "boundary", "contour_accuracy", "mean_jf", "region_similarity", "statistics"]
 
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 _TOLERANCE = 0.008  # of the picture's diagonal
 
 
-def _masks(predicted: Any, truth: Any) -> tuple[Mask, Mask]:
+def _masks(predicted: MaskLike, truth: MaskLike) -> tuple[Mask, Mask]:
     first, second = np.asarray(predicted).astype(bool), np.asarray(truth).astype(bool)
     if first.ndim != 2 or first.shape != second.shape:
         raise ImageError(
@@ -31,7 +31,7 @@ def _masks(predicted: Any, truth: Any) -> tuple[Mask, Mask]:
     return first, second
 
 
-def region_similarity(predicted: Any, truth: Any) -> float:
+def region_similarity(predicted: MaskLike, truth: MaskLike) -> float:
     """J: intersection over union of two masks; 1 when both are empty.
 
     Parameters
@@ -49,8 +49,8 @@ def region_similarity(predicted: Any, truth: Any) -> float:
     return np.count_nonzero(first & second) / union if union else 1.0
 
 
-def boundary(mask: Any) -> Mask:
-    """Pixels that differ from their right, lower or lower right neighbour; outside the picture nothing differs.
+def boundary(mask: MaskLike) -> Mask:
+    """Pixels that differ from their right, lower or lower right neighbour; outside the image nothing differs.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def boundary(mask: Any) -> Mask:
     return edge
 
 
-def contour_accuracy(predicted: Any, truth: Any, *, tolerance: float = _TOLERANCE) -> float:
+def contour_accuracy(predicted: MaskLike, truth: MaskLike, *, tolerance: float = _TOLERANCE) -> float:
     """F: harmonic mean of the precision and the recall of the contour's pixels.
 
     A pixel of one contour counts as found when a pixel of the other lies within the tolerance.
@@ -135,7 +135,7 @@ def statistics(values: Sequence[float]) -> Statistics:
     Parameters
     ----------
     values : sequence of float
-        One a frame.
+        One per frame.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def statistics(values: Sequence[float]) -> Statistics:
     return Statistics(float(array.mean()), float((array > 0.5).mean()), float(first.mean() - last.mean()))
 
 
-def mean_jf(predicted: Sequence[Any], truth: Sequence[Any]) -> dict[str, float]:
+def mean_jf(predicted: Sequence[MaskLike], truth: Sequence[MaskLike]) -> dict[str, float]:
     """J&F of one object in a sequence, with mean, recall and decay of J and F.
 
     Parameters

@@ -39,10 +39,10 @@ def read_flow(path: Path) -> npt.NDArray[np.float32]:
 
 
 class TssBenchmark:
-    """Flow accuracy: share of foreground pixels whose flow is right within alpha times the picture's longer side.
+    """Flow accuracy: share of foreground pixels whose flow is right within alpha times the image's longer side.
 
     Both directions of every pair are scored. Where ``flip_gt.txt`` says 1 the objects face opposite ways, and the
-    annotated flow points into the mirrored other picture: it is mirrored before it is matched.
+    annotated flow points into the mirrored other image: it is mirrored before it is matched.
 
     References
     ----------

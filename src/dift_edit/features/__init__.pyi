@@ -3,7 +3,9 @@ from .base import Featurizer as Featurizer
 from .base import ModelInfo as ModelInfo
 from .cache import CachedFeaturizer as CachedFeaturizer
 from .cache import FeatureCache as FeatureCache
+from .cache import Pca as Pca
 from .cache import fit_pca as fit_pca
+from .execution import AdaptiveBatch as AdaptiveBatch
 from .execution import Runtime as Runtime
 from .fusion import FusedFeaturizer as FusedFeaturizer
 from .lite import LiteFeaturizer as LiteFeaturizer
@@ -19,6 +21,7 @@ from .vit import VisionTransformerFeaturizer as VisionTransformerFeaturizer
 from .vit import VisionTransformerSettings as VisionTransformerSettings
 
 __all__ = [
+    "AdaptiveBatch",
     "CachedFeaturizer",
     "FeatureCache",
     "FeatureMap",
@@ -29,6 +32,7 @@ __all__ = [
     "ModelInfo",
     "NetworkFeaturizer",
     "PRESETS",
+    "Pca",
     "PixelDiffusionFeaturizer",
     "PixelDiffusionSettings",
     "Runtime",

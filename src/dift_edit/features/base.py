@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import IncomparableError
 from dift_edit.geometry.coords import Points, to_grid
+from dift_edit.types import ImageLike
 
 __all__ = [
     "FeatureMap",
@@ -133,7 +134,7 @@ class Featurizer(Protocol):
         """How many threads may use it at a time; 1 unless a subclass knows better."""
         return 1
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of an image or a path."""
         raise NotImplementedError
 

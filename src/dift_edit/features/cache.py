@@ -8,13 +8,13 @@ all (`write_atomic`), and reading, writing and evicting need no lock: several pr
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,8 +23,11 @@ from dift_edit.errors import ModelError, OutputError
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.imaging.image import as_image
 from dift_edit.settings import fingerprint
+from dift_edit.types import ImageLike
 
 __all__ = ["CachedFeaturizer", "FeatureCache", "Pca", "default_cache_folder", "fit_pca"]
+
+_log = logging.getLogger(__name__)
 
 FORMAT = "3"
 """Part of every key: raise it when files would be read differently, or pictures are resampled differently."""
@@ -102,10 +105,12 @@ class FeatureCache:
         except FileNotFoundError:
             return None
         except Exception:  # noqa: BLE001 - whatever is wrong with a cached file, the map can be made again
+            _log.warning("%s in the feature cache cannot be read: its features are computed again.", path)
             path.unlink(missing_ok=True)
             return None
         whole = metadata.get("crc32") == _checksum(data, metadata.get("image_size", ""))
         if not whole or metadata.get("digest") != digest or metadata.get("fingerprint") != fingerprint:
+            _log.warning("%s in the feature cache is damaged: its features are computed again.", path)
             path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):
@@ -324,13 +329,13 @@ class CachedFeaturizer(Featurizer):
         chosen = self.featurizer.for_category(category)
         return CachedFeaturizer(chosen, self.cache, dtype=self._storage, pca=self._pca)
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of a picture: from the disk, or made and kept."""
         picture = as_image(image)
         found = self._look_up(picture.digest, seed)
         return found if found is not None else self._keep(self.featurizer(picture, seed=seed), seed)
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+    def batch(self, images: Sequence[ImageLike], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several pictures; the missing ones are made together."""
         pictures = [as_image(image) for image in images]
         found = [self._look_up(picture.digest, seed) for picture in pictures]

@@ -1,6 +1,7 @@
 """How networks are run: number format, memory layout, compilation, and batches that shrink when memory runs out."""
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,8 @@ from dift_edit.features.winograd import quicken_convolutions
 from dift_edit.settings import Settings, option
 
 __all__ = ["AdaptiveBatch", "Runtime", "available_cores", "is_out_of_memory", "is_small", "upcast_attention"]
+
+_log = logging.getLogger(__name__)
 
 
 NUMBER_FORMATS = ("float32", "tf32", "bfloat16", "float16")
@@ -85,7 +88,7 @@ class Runtime(Settings):
     def arithmetic(self, network: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
         """A block within which CUDA computes products in float32 as exactly as `dtype` says.
 
-        torch keeps these settings once a process, and by default rounds the operands of convolutions. So on a GPU one
+        torch keeps these settings once per process, and by default rounds the operands of convolutions. So on a GPU one
         thread at a time runs a network; on other devices the block does nothing.
 
         Large networks in float32 do without cuDNN: for convolutions of 2560 channels its exact algorithms took 104 GiB
@@ -232,6 +235,7 @@ class AdaptiveBatch:
             if result is None:
                 # Only here, outside of the handler, nothing holds the failed pass's tensors any more.
                 self.max_batch = size // 2
+                _log.info("Memory ran out with %d samples in one pass: going on with %d.", size, self.max_batch)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 continue

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from dift_edit.errors import ModelError
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.imaging.image import as_image
 from dift_edit.settings import fingerprint
+from dift_edit.types import ImageLike
 
 __all__ = ["FusedFeaturizer"]
 
@@ -71,12 +71,12 @@ class FusedFeaturizer(Featurizer):
         """With the category in the prompts of those parts that have one."""
         return FusedFeaturizer([part.for_category(category) for part in self.featurizers], self.weights)
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of a picture."""
         picture = as_image(image)
         return self._fuse([part(picture, seed=seed) for part in self.featurizers])
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+    def batch(self, images: Sequence[ImageLike], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several pictures, in their order."""
         pictures = [as_image(image) for image in images]
         columns = [part.batch(pictures, seed=seed) for part in self.featurizers]

@@ -19,6 +19,7 @@ from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import Settings, option
+from dift_edit.types import ImageLike
 
 __all__ = ["PixelDiffusionFeaturizer", "PixelDiffusionSettings"]
 
@@ -176,7 +177,7 @@ class PixelDiffusionFeaturizer(NetworkFeaturizer[PixelDiffusionSettings]):
         several = self.runtime.on_cpu and not self.runtime.compile and is_small(self.unet)
         return available_cores() if several else 1
 
-    def extract(self, image: Any, noise: torch.Tensor | None = None, *, seed: int = 0) -> FeatureMap:
+    def extract(self, image: ImageLike, noise: torch.Tensor | None = None, *, seed: int = 0) -> FeatureMap:
         """Features with a given noise.
 
         Parameters

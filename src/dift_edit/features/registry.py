@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dift_edit.atomic_files import parse_object
 from dift_edit.errors import ModelError
@@ -13,7 +13,10 @@ from dift_edit.features.device_defaults import device_defaults, folder_is_small
 from dift_edit.features.execution import Runtime
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.presets import PRESETS
-from dift_edit.features.sources import EMBEDDED, find_file, find_model, fusion_parts
+from dift_edit.features.sources import EMBEDDED, find_file, find_model, fusion_parts, unknown_model
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["FEATURIZERS", "load_featurizer"]
 
@@ -75,7 +78,7 @@ class _Found:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **settings: Any) -> Featurizer:
+def load_featurizer(name: str | Path = "mini", *, device: "str | torch.device" = "cpu", **settings: Any) -> Featurizer:
     """A featurizer by its name, or from a local folder.
 
     Parameters
@@ -101,6 +104,15 @@ def load_featurizer(name: str | Path = "mini", *, device: Any = "cpu", **setting
     ------
     ModelError
         If the name is unknown, the model is not here and cannot be fetched, or a setting does not exist.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> features = featurizer(FOLDER / "cat.jpg")
+    >>> tuple(features.data.shape), features.image_size
+    ((328, 24, 36), (902, 600))
     """
     parts = fusion_parts(name)
     models = [_find(part.name) for part in parts]
@@ -133,9 +145,7 @@ def _find(text: str) -> _Found:
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         found = find_model(text)
         return _from_folder(found.folder, {"name": found.id, "revision": found.revision})
-    raise ModelError(
-        f"There is no model {text!r}: use one of {', '.join([*MODELS, *PRESETS])}, or the path of a folder."
-    )
+    raise unknown_model(text)
 
 
 def _option_names(model: _Found) -> set[str]:

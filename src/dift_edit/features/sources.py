@@ -1,5 +1,7 @@
 """Finding a model's files: the user's folders, then the hub's local cache, then the mirrors on the network."""
 
+import difflib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,6 +9,7 @@ from pathlib import Path
 
 from dift_edit.errors import ModelError, first_line
 from dift_edit.features.catalog import DIFFUSERS_XL, MODELS, TRANSFORMERS
+from dift_edit.features.presets import PRESETS
 
 __all__ = [
     "EMBEDDED",
@@ -20,7 +23,10 @@ __all__ = [
     "is_offline",
     "local_model",
     "models_folder",
+    "unknown_model",
 ]
+
+_log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parents[1] / "models"
 """Folders of the models that are part of the package."""
@@ -59,6 +65,15 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 
+def unknown_model(name: str) -> ModelError:
+    """What to say where a name stands for no model, with the names that are most like it."""
+    alike = difflib.get_close_matches(name, [*MODELS, *PRESETS])
+    meant = f"; did you mean {' or '.join(alike)}?" if alike else ":"
+    return ModelError(
+        f"There is no model {name!r}{meant} `dift-edit models` lists all; the path of a folder will do, too."
+    )
+
+
 def find_model(name: str, *, download: bool = True) -> FoundModel:
     """The folder of a model, fetched if need be.
 
@@ -81,7 +96,7 @@ def find_model(name: str, *, download: bool = True) -> FoundModel:
     entry = MODELS.get(name)
     ids = entry.ids if entry else (name,)
     if not entry and name.count("/") != 1:
-        raise ModelError(f"There is no model {name!r}: use one of {', '.join(MODELS)}, or the path of a folder.")
+        raise unknown_model(name)
     if (found := local_model(name)) is not None:
         return found
     reason = "the network is switched off" if is_offline() or not download else ""
@@ -238,10 +253,12 @@ def _fetch(ids: Sequence[str], files: Sequence[str]) -> tuple[FoundModel | None,
 
     reasons = []
     for repository in ids:
+        _log.info("Looking for %s on the hub.", repository)
         try:
             folder = Path(snapshot_download(repository, allow_patterns=list(files)))
         except Exception as error:  # noqa: BLE001 - the hub's client has many kinds; the caller makes a sentence
             reasons.append(first_line(error))
+            _log.info("%s cannot be fetched: %s.", repository, reasons[-1])
             continue
         return FoundModel(folder=folder, id=repository, revision=folder.name), ""
     return None, reasons[0]

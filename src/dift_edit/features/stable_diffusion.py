@@ -20,6 +20,7 @@ from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import Settings, fingerprint, option
+from dift_edit.types import ImageLike
 
 __all__ = ["StableDiffusionFeaturizer", "StableDiffusionSettings"]
 
@@ -202,7 +203,7 @@ class StableDiffusionFeaturizer(NetworkFeaturizer[StableDiffusionSettings]):
         return self.with_settings(prompt=self.settings.prompt.replace("{category}", category))
 
     def extract(
-        self, image: Any, latents: torch.Tensor | None = None, noise: torch.Tensor | None = None, *, seed: int = 0
+        self, image: ImageLike, latents: torch.Tensor | None = None, noise: torch.Tensor | None = None, *, seed: int = 0
     ) -> FeatureMap:
         """Features with given latents or noise, to compare with other implementations.
 

@@ -1,1 +1,5 @@
-"""Transforms between pictures, and their robust estimation from correspondences."""
+"""Transforms between images, and their robust estimation from correspondences."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,7 @@
 """The transform protocol, and transforms given by a 3×3 matrix."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.coords import Points, as_points
 from dift_edit.geometry.quad import apply_homography
+from dift_edit.types import PointsLike
 
 __all__ = ["Chain", "Matrix", "MatrixTransform", "Transform"]
 
@@ -24,7 +25,7 @@ class Transform(Protocol):
     def matrix(self) -> Matrix | None:
         """(3, 3), or None when the map is not given by a matrix."""
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) source points to (N, 2) target points."""
 
     def inverse(self) -> "Transform":
@@ -59,7 +60,7 @@ class MatrixTransform:
             raise GeometryError("The transform is singular: its points are collinear or coincide.")
         object.__setattr__(self, "matrix", matrix)
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points."""
         return apply_homography(self.matrix, as_points(points))
 
@@ -94,7 +95,7 @@ class Chain:
             product = part.matrix @ product
         return product
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points."""
         mapped = as_points(points)
         for part in self.parts:

@@ -7,13 +7,13 @@ its own pixel frame; `rescale_points` maps between the two, and `to_grid` gives 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from dift_edit.errors import GeometryError
+from dift_edit.types import PointLike, PointsLike
 
 __all__ = ["Points", "as_points", "inside", "rescale_points", "to_grid"]
 
@@ -21,7 +21,7 @@ Points = npt.NDArray[np.float64]
 Size = tuple[int, int]
 
 
-def as_points(points: Any, what: str = "points") -> Points:
+def as_points(points: PointsLike | PointLike, what: str = "points") -> Points:
     """Check and convert points.
 
     Parameters
@@ -55,7 +55,7 @@ def as_points(points: Any, what: str = "points") -> Points:
     return array
 
 
-def rescale_points(points: Any, from_size: Sequence[int], to_size: Sequence[int]) -> Points:
+def rescale_points(points: PointsLike, from_size: Sequence[int], to_size: Sequence[int]) -> Points:
     """Map points between two pixel grids that cover the same area: ``(p + 0.5) * scale - 0.5``.
 
     Parameters
@@ -75,7 +75,7 @@ def rescale_points(points: Any, from_size: Sequence[int], to_size: Sequence[int]
     return rescaled
 
 
-def to_grid(points: Any, size: Sequence[int]) -> torch.Tensor:
+def to_grid(points: PointsLike, size: Sequence[int]) -> torch.Tensor:
     """Pixel coordinates as normalised coordinates in [-1, 1] for ``grid_sample(align_corners=False)``.
 
     Parameters
@@ -94,7 +94,7 @@ def to_grid(points: Any, size: Sequence[int]) -> torch.Tensor:
     return torch.from_numpy(grid.astype(np.float32))
 
 
-def inside(points: Any, size: Sequence[int]) -> npt.NDArray[np.bool_]:
+def inside(points: PointsLike, size: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Which points lie in the area covered by an image's pixels.
 
     Parameters

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import Points, as_points
+from dift_edit.types import PointsLike
 
 __all__ = ["PiecewiseAffine", "signed_areas", "triangulate"]
 
@@ -20,7 +20,7 @@ _INSIDE = -1e-9
 _CHUNK = 1 << 14
 
 
-def triangulate(points: Any) -> Triangles:
+def triangulate(points: PointsLike) -> Triangles:
     """The Delaunay triangulation of points.
 
     Parameters
@@ -113,7 +113,7 @@ class PiecewiseAffine:
         """None: the map is not given by one matrix."""
         return None
 
-    def barycentric(self, points: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def barycentric(self, points: PointsLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Where points lie in the mesh.
 
         Parameters
@@ -130,7 +130,7 @@ class PiecewiseAffine:
         """
         return self._finder(as_points(points))
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points."""
         array = as_points(points)
         index, weights = self._finder(array)

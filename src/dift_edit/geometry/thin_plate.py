@@ -1,7 +1,6 @@
 """Thin-plate splines in float64, bounded: a smooth bend on top of a matrix, which fades to the matrix outside."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ from scipy.spatial.distance import cdist
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import Chain, Matrix, MatrixTransform
 from dift_edit.geometry.coords import Points, as_points
+from dift_edit.types import PointsLike
 
 __all__ = ["ThinPlateSpline", "fit_thin_plate"]
 
@@ -53,14 +53,14 @@ class ThinPlateSpline:
         """None: the map is not given by one matrix."""
         return None
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points."""
         array = as_points(points)
         parts = np.array_split(array, max(1, len(array) // _CHUNK))
         mapped: Points = np.concatenate([self.base(part) + self._bend(part)[0] for part in parts])
         return mapped
 
-    def jacobians(self, points: Any) -> npt.NDArray[np.float64]:
+    def jacobians(self, points: PointsLike) -> npt.NDArray[np.float64]:
         """(N, 2, 2) derivatives of the map at points, d target / d source, for an affine base."""
         slopes: npt.NDArray[np.float64] = self.base.matrix[:2, :2] / self.base.matrix[2, 2]
         return slopes + self._bend(as_points(points))[1]
@@ -102,7 +102,7 @@ class InverseSpline:
         """None: the map is not given by one matrix."""
         return None
 
-    def __call__(self, points: Any) -> Points:
+    def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points back; Newton's method with halved steps, from the base's inverse."""
         array = as_points(points)
         parts = np.array_split(array, max(1, len(array) // _CHUNK))
@@ -142,11 +142,11 @@ class InverseSpline:
 
 
 def fit_thin_plate(
-    source: Any,
-    offsets: Any,
+    source: PointsLike,
+    offsets: PointsLike,
     *,
     base: MatrixTransform,
-    smoothing: Any = 0.0,
+    smoothing: float | npt.ArrayLike = 0.0,
     box: npt.NDArray[np.float64] | None = None,
 ) -> ThinPlateSpline:
     """The spline that bends a base map by given offsets.

@@ -102,7 +102,7 @@ def illumination_gain(before: Floats, after: Floats, strength: float = 1.0) -> F
 
 
 def illuminant_gain(values: Floats, strength: float = 1.0) -> Floats:
-    """The colour and brightness of a picture's light, from the picture alone.
+    """The colour and brightness of an image's light, from the image alone.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def illuminant_gain(values: Floats, strength: float = 1.0) -> Floats:
     -------
     ndarray
         (3,) factors for linear light that a neutral, well-lit surface would need; half of what the estimate says,
-        because it takes the picture's own colours for the light's.
+        because it takes the image's own colours for the light's.
 
     References
     ----------

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,18 +42,18 @@ _IFDS = (0x8769, 0x8825, 0xA005)
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
-def load_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
-    """Read a picture as it is meant to be displayed.
+def load_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
+    """Read an image as it is meant to be displayed.
 
     The EXIF orientation is applied, an embedded colour profile is converted to sRGB, grey, palette and CMYK become
-    RGB, 16 bits a channel stay 16 bits. Of an animation the first frame is read.
+    RGB, 16 bits per channel stay 16 bits. Of an animation the first frame is read.
 
     Parameters
     ----------
     path : path
         Any format that Pillow reads.
     max_pixels : int
-        Refuse larger pictures.
+        Refuse larger images.
 
     Returns
     -------
@@ -61,7 +62,15 @@ def load_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Ima
     Raises
     ------
     ImageError
-        If the file is missing, empty, not a picture, damaged or too large.
+        If the file is missing, empty, not an image, damaged or too large.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> image = de.load_image(FOLDER / "cat.jpg")
+    >>> image.size, image.pixels.dtype
+    ((902, 600), dtype('uint8'))
     """
     path = Path(path)
     if "\0" in str(path):
@@ -120,7 +129,7 @@ def _read(file: BinaryIO, path: Path, max_pixels: int) -> Image:
 
 
 def _deep_pixels(path: Path, opened: PIL.Image.Image) -> Pixels | None:
-    """Pixels of a colour picture with more than 8 bits a channel, which Pillow would cut to 8; None for others."""
+    """Pixels of a colour picture with more than 8 bits per channel, which Pillow would cut to 8; None for others."""
     if opened.format not in ("PNG", "TIFF") or opened.mode not in ("RGB", "RGBA", "LA"):
         return None
     if opened.format == "PNG":
@@ -138,16 +147,16 @@ def _deep_pixels(path: Path, opened: PIL.Image.Image) -> Pixels | None:
 
 
 def from_pil(picture: PIL.Image.Image, *, path: Path | None = None, deep: Pixels | None = None) -> Image:
-    """A Pillow picture as an `Image`.
+    """A Pillow image as an `Image`.
 
     Parameters
     ----------
     picture : PIL.Image.Image
-        The picture, with its EXIF and profile in ``info``.
+        The image, with its EXIF and profile in ``info``.
     path : Path, optional
         Its file; then metadata is kept for writing.
     deep : ndarray, optional
-        (H, W[, C]) uint16 pixels to use instead of the picture's own.
+        (H, W[, C]) uint16 pixels to use instead of the image's own.
 
     Returns
     -------
@@ -260,9 +269,9 @@ def _is_srgb(profile: bytes | None) -> bool:
 
 
 def save_image(image: Image, path: Path | str) -> Path:
-    """Write a picture under its final name only when it is whole.
+    """Write an image under its final name only when it is whole.
 
-    The format follows from the name's ending. Metadata of the file the picture came from (EXIF, colour profile,
+    The format follows from the name's ending. Metadata of the file the image came from (EXIF, colour profile,
     JPEG tables) is kept as far as the format has a place for it; pixels that were not edited keep their original
     values, also in a wide-gamut profile. A profile that cannot be converted to is left out: then all is in sRGB. A TIFF
     with an Exif or GPS part is not compressed, because libtiff cannot write these.
@@ -270,7 +279,7 @@ def save_image(image: Image, path: Path | str) -> Path:
     Parameters
     ----------
     image : Image
-        The picture.
+        The image.
     path : path
         Where to write; an ending that cannot be written becomes ``.png``.
 
@@ -282,7 +291,7 @@ def save_image(image: Image, path: Path | str) -> Path:
     Raises
     ------
     OutputError
-        If the picture cannot be encoded or the file not be written.
+        If the image cannot be encoded or the file not be written.
     """
     path = Path(path)
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ import PIL.Image
 import torch
 
 from dift_edit.errors import ImageError
+from dift_edit.types import ImageLike
 
 __all__ = ["FileInfo", "Image", "Pixels", "as_image", "image_digest"]
 
@@ -26,7 +28,7 @@ _FULL = {"uint8": 255, "uint16": 65535, "float32": 1}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileInfo:
-    """What a picture's file held beside its pixels, so that a result can be written in the same way.
+    """What an image's file held beside its pixels, so that a result can be written in the same way.
 
     Attributes
     ----------
@@ -38,7 +40,7 @@ class FileInfo:
         Arguments for Pillow's writer: ``exif`` (orientation already applied and reset), ``icc_profile``,
         ``xmp``, ``dpi``, and for JPEG ``qtables`` and ``subsampling``.
     native, converted : ndarray or None
-        For a picture with another colour profile than sRGB: its pixels in that profile and after conversion.
+        For an image with another colour profile than sRGB: its pixels in that profile and after conversion.
         Pixels that are not edited are written back from `native`, without loss of gamut; edited ones never are
         (see `Image.written`).
     """
@@ -52,25 +54,25 @@ class FileInfo:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A picture as displayed: turned as its EXIF says, in sRGB.
+    """An image as displayed: turned as its EXIF says, in sRGB.
 
     Attributes
     ----------
     pixels : ndarray
         (H, W, 3) uint8, uint16, or float32 in [0, 1]; straight (not premultiplied) colour.
     alpha : ndarray or None
-        (H, W) of the same type; None when the picture is opaque.
+        (H, W) of the same type; None when the image is opaque.
     file : FileInfo or None
         Where it came from.
     written : ndarray or None
         (H, W) bool: the pixels that an edit set, whatever they equal. They are never written back from the file's
         native pixels: a colour outside sRGB and the edit's own may both be clipped to one value. None when there are
-        none, and for pictures without native pixels.
+        none, and for images without native pixels.
 
     Raises
     ------
     ImageError
-        If the picture has no pixels, or another shape or type.
+        If the image has no pixels, or another shape or type.
     """
 
     pixels: Pixels
@@ -127,21 +129,21 @@ class Image:
         )
 
     def to_pil(self) -> PIL.Image.Image:
-        """As a Pillow picture of 8 bits a channel, RGB or RGBA."""
+        """As a Pillow picture of 8 bits per channel, RGB or RGBA."""
         pixels = _to_uint8(self.pixels)
         if self.alpha is not None:
             pixels = np.concatenate([pixels, _to_uint8(self.alpha)[..., None]], axis=2)
         return PIL.Image.fromarray(np.ascontiguousarray(pixels))
 
     def resized(self, size: Sequence[int], *, exact: bool = False) -> torch.Tensor:
-        """The picture over white, resampled (Pillow, bicubic with antialiasing, 8 bits).
+        """The image over white, resampled (Pillow, bicubic with antialiasing, 8 bits).
 
         Parameters
         ----------
         size : (W, H)
             New size; the aspect ratio is not kept by itself.
         exact : bool
-            Resample in one step, as published protocols do; without, pictures more than six times as large as the
+            Resample in one step, as published protocols do; without, images more than six times as large as the
             new size are halved first. The halves are kept, so that several networks share them.
 
         Returns
@@ -239,7 +241,7 @@ def image_digest(image: Image) -> str:
     Parameters
     ----------
     image : Image
-        The picture; its file's name and metadata do not count.
+        The image; its file's name and metadata do not count.
 
     Returns
     -------
@@ -254,7 +256,7 @@ def image_digest(image: Image) -> str:
     return digest.hexdigest()
 
 
-def as_image(image: Any) -> Image:
+def as_image(image: ImageLike) -> Image:
     """Whatever a caller may have, as an `Image`.
 
     Parameters
@@ -269,11 +271,11 @@ def as_image(image: Any) -> Image:
     Raises
     ------
     ImageError
-        If it cannot be read or is not a picture.
+        If it cannot be read or is not an image.
     """
     if isinstance(image, Image):
         return image
-    if isinstance(image, str | Path):
+    if isinstance(image, str | os.PathLike):
         from dift_edit.imaging.files import load_image
 
         return load_image(image)

@@ -1,6 +1,6 @@
-"""What may stay of a file's metadata when something in its picture was hidden: a short list of known numbers and dates.
+"""What may stay of a file's metadata when something in its image was hidden: a short list of known numbers and dates.
 
-Everything else may show or tell what the picture showed: thumbnails, maker notes, comments, captions, regions with
+Everything else may show or tell what the image showed: thumbnails, maker notes, comments, captions, regions with
 names, edit histories, gain and depth maps, positions. What is not on the list is left out, whatever its size.
 """
 
@@ -52,13 +52,13 @@ def stripped(file: FileInfo | None) -> FileInfo | None:
     Parameters
     ----------
     file : FileInfo or None
-        Of a picture in which something is hidden.
+        Of an image in which something is hidden.
 
     Returns
     -------
     FileInfo or None
         With the tags of `KEPT_IMAGE` and `KEPT_EXIF`, the resolution, JPEG's tables and subsampling, and a colour
-        profile built anew (`dift_edit.imaging.profiles.rebuilt_profile`). A picture whose profile cannot be built anew
+        profile built anew (`dift_edit.imaging.profiles.rebuilt_profile`). An image whose profile cannot be built anew
         has none, and is written in sRGB.
     """
     if file is None:

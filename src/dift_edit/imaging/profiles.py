@@ -31,7 +31,7 @@ def rebuilt_profile(profile: bytes) -> bytes | None:
         A profile of version 2 or 4, like the given one, that converts in the same way, to one level of 255. Texts,
         dates, makers, unknown tags and padding are left out; sampled tone curves, which must rise, are sampled again at
         1,024 places. None when the profile is none of this kind (it has look-up tables, is not for RGB, or is damaged):
-        then the picture must be converted.
+        then the image must be converted.
 
     References
     ----------

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from dift_edit.atomic_files import parse_toml, write_text
 from dift_edit.errors import DiftEditError, EditError
@@ -22,11 +22,16 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.folder import unredacted_folder
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets.storage import is_url
+from dift_edit.types import DifferenceKind
+
+if TYPE_CHECKING:
+    from dift_edit.edits.base import Edit
+    from dift_edit.imaging.image import Image
 
 __all__ = ["EditFile", "Job", "load_job", "save_job"]
 
 VERSION = 1
-DIFFERENCE_KINDS = ("auto", "paint", "recolour", "redact", "erase")
+DIFFERENCE_KINDS = get_args(DifferenceKind)
 """What an edited source may be taken for, see `dift_edit.edits.edit_from_difference`."""
 
 
@@ -53,9 +58,9 @@ class Job:
     Attributes
     ----------
     source : str
-        The picture that the edit was made on.
+        The image that the edit was made on.
     sticker, edited : str or None
-        The edit: a picture with transparency, or the source after editing. At most one of them.
+        The edit: an image with transparency, or the source after editing. At most one of them.
     edited_as : {"auto", "paint", "recolour", "redact", "erase"}
         What was done to the edited source.
     edits : tuple of EditFile
@@ -88,7 +93,7 @@ class Job:
     source: str
     sticker: str | None = None
     edited: str | None = None
-    edited_as: str = "auto"
+    edited_as: DifferenceKind = "auto"
     edits: tuple[EditFile, ...] = ()
     at: tuple[float, ...] | None = None
     quad: tuple[tuple[float, float], ...] | None = None
@@ -120,7 +125,7 @@ class Job:
         if self.at is not None and self.quad is not None:
             raise EditError("A sticker has one place: give at or quad (--at, --quad), not both.")
 
-    def load_edit(self, source: Any) -> Any:
+    def load_edit(self, source: "Image") -> "Edit":
         """The edit, several as layers, checked against the loaded source.
 
         Raises
@@ -131,7 +136,7 @@ class Job:
         from dift_edit.edits import Layers, Sticker, edit_from_difference, load_edit
         from dift_edit.imaging.files import load_image
 
-        layers: list[Any] = [load_edit(each.file) for each in self.edits]
+        layers: list[Edit] = [load_edit(each.file) for each in self.edits]
         settings = [each.compositing for each in self.edits]
         if self.edited is not None:
             layers.insert(0, edit_from_difference(source, load_image(self.edited), kind=self.edited_as))
@@ -219,7 +224,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         output=data["output"],
         sticker=text_of(edit, "sticker"),
         edited=text_of(edit, "edited"),
-        edited_as=text_of(edit, "edited_as") or "auto",
+        edited_as=cast("DifferenceKind", text_of(edit, "edited_as") or "auto"),
         edits=_edit_files(edit),
         at=numbers_of(edit.get("at"), 4, "at"),
         quad=corners_of(edit.get("quad")),

@@ -8,7 +8,7 @@ compares each point by itself. Points are (x, y) in pixels of the images as disp
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
 from dift_edit.geometry.coords import Points, as_points, rescale_points, to_grid
 from dift_edit.matching.consensus import SIGMA, Consensus, consensus
 from dift_edit.matching.search import BUDGET, METRICS, FullResolutionSearch
-from dift_edit.settings import Settings, option
+from dift_edit.settings import Settings, option, override
+from dift_edit.types import ImageLike, PointLike, PointsLike
 
 __all__ = [
     "DenseMatches",
@@ -157,31 +158,39 @@ class DenseMatches:
 
 
 def match_points(
-    source: Any,
-    target: Any,
-    points: Any,
+    source: FeatureMap | ImageLike,
+    points: PointsLike,
+    target: FeatureMap | ImageLike,
     *,
     featurizer: Featurizer | None = None,
     settings: MatchSettings | None = None,
     seed: int = 0,
-    **options: Any,
+    metric: Literal["cosine", "l2"] | None = None,
+    features: Literal["unit", "raw"] | None = None,
+    align_corners: bool | None = None,
+    consensus: float | None = None,
+    soft_argmax: bool | None = None,
+    temperature: float | None = None,
+    window: int | None = None,
 ) -> PointMatches:
-    """Match points of one picture to another.
+    """Match points of one image to another.
 
     Parameters
     ----------
-    source, target : FeatureMap, or Image, path or array
-        The pictures; with a `featurizer`, maps are made here.
+    source : FeatureMap, or Image, path or array
+        The image with the points; with a `featurizer`, maps are made here.
     points : array_like
         (N, 2) in pixels of the source.
+    target : FeatureMap, or Image, path or array
+        The image in which they are looked for.
     featurizer : Featurizer, optional
         Needed where `source` or `target` is not a `FeatureMap` yet.
     settings : MatchSettings, optional
         How to compare.
     seed : int
-        Of the features, where they are made here.
-    **options
-        Fields of `MatchSettings`, over `settings`.
+        Random seed of the features, where they are made here.
+    metric, features, align_corners, consensus, soft_argmax, temperature, window : optional
+        Fields of `MatchSettings`; each takes precedence over `settings`.
 
     Returns
     -------
@@ -191,8 +200,21 @@ def match_points(
     ------
     GeometryError
         If points are not finite or not in the source, or the maps come from different featurizers.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> eyes = [(341, 233), (629, 273)]
+    >>> matches = de.match_points(FOLDER / "cat.jpg", eyes, FOLDER / "kitten.jpg", featurizer=featurizer)
+    >>> matches.points.shape, bool((matches.confidence > 0.5).all())
+    ((2, 2), True)
     """
-    settings = replace(settings or MatchSettings(), **options)
+    settings = override(
+        settings or MatchSettings(), metric=metric, features=features, align_corners=align_corners,
+        consensus=consensus, soft_argmax=soft_argmax, temperature=temperature, window=window,
+    )  # fmt: skip
     return PointMatcher(*_two_maps(source, target, featurizer, seed), settings)(points)
 
 
@@ -222,7 +244,7 @@ class PointMatcher:
     def _consensus(self) -> Consensus:
         return consensus(self.source, self.target, sigma=self.settings.neighbourhood)
 
-    def __call__(self, points: Any) -> PointMatches:
+    def __call__(self, points: PointsLike) -> PointMatches:
         """Match (N, 2) points in pixels of the source.
 
         Raises
@@ -252,15 +274,19 @@ class PointMatcher:
         return _nearest(self.target, self.source, matched, replace(self.settings, soft_argmax=False))[0]
 
 
-def cycle_error(source: FeatureMap, target: FeatureMap, points: Any, *, settings: MatchSettings | None = None) -> Array:
+def cycle_error(
+    source: FeatureMap, points: PointsLike, target: FeatureMap, *, settings: MatchSettings | None = None
+) -> Array:
     """Distance between points and their round trip: to the target, and from there back.
 
     Parameters
     ----------
-    source, target : FeatureMap
-        The two images' features.
+    source : FeatureMap
+        Features of the image with the points.
     points : array_like
-        (N, 2) pixels of the source.
+        (N, 2) in pixels of the source.
+    target : FeatureMap
+        Features of the other image.
     settings : MatchSettings, optional
         How to compare, as for `match_points`.
 
@@ -283,7 +309,6 @@ def match_dense(
     *,
     step: float | None = None,
     settings: MatchSettings | None = None,
-    **options: Any,
 ) -> DenseMatches:
     """Match a regular lattice of points, each to the place that `match_points` gives it.
 
@@ -295,8 +320,6 @@ def match_dense(
         Distance of the lattice's points in source pixels; the centres of the source's cells by default.
     settings : MatchSettings, optional
         How to compare.
-    **options
-        Fields of `MatchSettings`, over `settings`.
 
     Returns
     -------
@@ -307,7 +330,7 @@ def match_dense(
     GeometryError
         If `step` is not positive or the maps come from different featurizers.
     """
-    matcher = PointMatcher(source, target, replace(settings or MatchSettings(), **options))
+    matcher = PointMatcher(source, target, settings)
     if step is not None and not step > 0:
         raise GeometryError(f"The step of a dense match is {step}: use a positive number of pixels.")
     width, height = source.grid_size
@@ -323,8 +346,8 @@ def match_dense(
 def match_mutual(
     source: FeatureMap,
     target: FeatureMap,
-    source_points: Any = None,
-    target_points: Any = None,
+    source_points: PointsLike | None = None,
+    target_points: PointsLike | None = None,
     *,
     settings: MatchSettings | None = None,
 ) -> MutualMatches:
@@ -372,7 +395,7 @@ def match_mutual(
     return MutualMatches(index, partner, points_a[index], points_b[partner], best[index])
 
 
-def similarity_map(source: FeatureMap, point: Any, target: FeatureMap) -> torch.Tensor:
+def similarity_map(source: FeatureMap, point: PointLike, target: FeatureMap) -> torch.Tensor:
     """Cosine of one point's feature with every cell of a target.
 
     Parameters
@@ -401,16 +424,19 @@ def similarity_map(source: FeatureMap, point: Any, target: FeatureMap) -> torch.
     return torch.einsum("c,chw->hw", query, target.unit)
 
 
-def _two_maps(source: Any, target: Any, featurizer: Featurizer | None, seed: int) -> tuple[FeatureMap, FeatureMap]:
-    maps = []
+def _two_maps(
+    source: FeatureMap | ImageLike, target: FeatureMap | ImageLike, featurizer: Featurizer | None, seed: int
+) -> tuple[FeatureMap, FeatureMap]:
+    maps: list[FeatureMap] = []
     for picture in (source, target):
-        if not isinstance(picture, FeatureMap) and featurizer is None:
+        if isinstance(picture, FeatureMap):
+            maps.append(picture)
+        elif featurizer is not None:
+            maps.append(featurizer(picture, seed=seed))
+        else:
             raise GeometryError(
-                "Matching pictures needs a featurizer: pass featurizer=load_featurizer('mini'), or pass feature maps."
+                "Matching images needs a featurizer: pass featurizer=load_featurizer('mini'), or pass feature maps."
             )
-        maps.append(
-            picture if featurizer is None or isinstance(picture, FeatureMap) else featurizer(picture, seed=seed)
-        )
     check_comparable(maps[0], maps[1])
     return maps[0], maps[1]
 

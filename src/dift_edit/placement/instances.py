@@ -1,7 +1,6 @@
 """Several views of one edit, and several instances of the object in one target."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,24 +10,33 @@ from dift_edit.features.base import Featurizer
 from dift_edit.geometry.quad import check_quad, quad_iou
 from dift_edit.imaging.image import as_image
 from dift_edit.placement.placement import Placement, locate, locate_features
+from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
 __all__ = ["locate_best_view", "locate_instances"]
 
 
 def locate_best_view(
-    views: Sequence[tuple[Any, Any]], target: Any, *, featurizer: Featurizer, **options: Any
+    views: Sequence[tuple[ImageLike, QuadLike]],
+    target: ImageLike,
+    *,
+    featurizer: Featurizer,
+    engine: Engine = "auto",
+    mirror: Mirror = "auto",
+    seed: int = 0,
+    target_mask: MaskLike | None = None,
+    surface: bool = True,
 ) -> tuple[int, Placement]:
-    """Place an edit that was made on several pictures of the object, by the view that fits the target best.
+    """Place an edit that was made on several images of the object, by the view that fits the target best.
 
     Parameters
     ----------
     views : sequence of (image, quad)
-        The pictures, each with the (4, 2) corners of the edit on it.
+        The images, each with the (4, 2) corners of the edit on it.
     target : Image, path or array
-        The picture that shall get it.
+        The image that gets the edit.
     featurizer : Featurizer
         Gives the features; one that caches saves work here.
-    **options
+    engine, mirror, seed, target_mask, surface
         See `locate`.
 
     Returns
@@ -46,23 +54,32 @@ def locate_best_view(
     if not views:
         raise EditError("There is no view of the edit: give at least one picture with the edit's quad.")
     picture = as_image(target)
-    placements = [locate(source, quad, picture, featurizer=featurizer, **options) for source, quad in views]
+    placements = [
+        locate(
+            source, quad, picture, featurizer=featurizer, engine=engine, mirror=mirror, seed=seed,
+            target_mask=target_mask, surface=surface,
+        )
+        for source, quad in views
+    ]  # fmt: skip
     best = max(range(len(views)), key=lambda k: (not placements[k].reason, placements[k].confidence))
     return best, placements[best]
 
 
 def locate_instances(
-    source: Any,
-    quad: Any,
-    target: Any,
+    source: ImageLike,
+    quad: QuadLike,
+    target: ImageLike,
     *,
     featurizer: Featurizer,
     count: int = 10,
     min_confidence: float = 0.5,
+    engine: Engine = "auto",
+    mirror: Mirror = "auto",
     seed: int = 0,
-    target_mask: Any = None,
+    pins: PinsLike | None = None,
+    source_mask: MaskLike | None = None,
+    target_mask: MaskLike | None = None,
     surface: bool = True,
-    **options: Any,
 ) -> list[Placement]:
     """Place an edit on every instance of the object in a target.
 
@@ -71,23 +88,23 @@ def locate_instances(
     Parameters
     ----------
     source, target : Image, path or array
-        The two pictures.
+        The two images.
     quad : array_like
         (4, 2) corners of the edit in source pixels.
     featurizer : Featurizer
         Gives the features.
     count : int
-        At most so many.
+        Greatest number of placements.
     min_confidence : float
         A placement of less confidence ends the search.
+    engine, mirror, pins, source_mask
+        See `locate`.
     seed : int
         Random seed.
     target_mask : array_like, optional
         (H, W) true where instances may lie.
     surface : bool
         Whether to look for the very same surface in the pixels, see `locate`.
-    **options
-        See `locate_features`.
 
     Returns
     -------
@@ -103,8 +120,8 @@ def locate_instances(
     found: list[Placement] = []
     while len(found) < count and free.any():
         placement = locate_features(
-            near, corners, far, lambda: featurizer(mirrored, seed=seed), seed=seed, target_mask=free,
-            pictures=(first, second) if surface else None, **options,
+            near, corners, far, lambda: featurizer(mirrored, seed=seed), engine=engine, mirror=mirror, seed=seed,
+            pins=pins, source_mask=source_mask, target_mask=free, pictures=(first, second) if surface else None,
         )  # fmt: skip
         taken = any(quad_iou(placement.quad, other.quad) > 0.3 for other in found)
         if placement.reason or placement.confidence < min_confidence or taken:

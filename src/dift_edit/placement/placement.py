@@ -1,9 +1,9 @@
 """Where an edit of the source lies in a target, and how sure that is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -30,6 +30,7 @@ from dift_edit.placement.warp_models import (
     notebook,
 )
 from dift_edit.settings import ENGINES, MIRRORS
+from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
 __all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features", "turned_features"]
 
@@ -112,7 +113,7 @@ class Placement:
 
 
 def check_hints(
-    source_size: tuple[int, int], *, pins: Sequence[Any] | None = None, source_mask: Any = None
+    source_size: tuple[int, int], *, pins: PinsLike | None = None, source_mask: MaskLike | None = None
 ) -> Correspondences | None:
     """Check what is the same for all targets.
 
@@ -140,7 +141,7 @@ def check_hints(
     return _pins(pins)
 
 
-def _check_mask(mask: Any, size: tuple[int, int], name: str) -> Mask:
+def _check_mask(mask: MaskLike, size: tuple[int, int], name: str) -> Mask:
     array = np.asarray(mask)
     if array.shape != (size[1], size[0]):
         raise EditError(
@@ -150,17 +151,17 @@ def _check_mask(mask: Any, size: tuple[int, int], name: str) -> Mask:
 
 
 def locate(
-    source: Any,
-    quad: Any,
-    target: Any,
+    source: ImageLike,
+    quad: QuadLike,
+    target: ImageLike,
     *,
     featurizer: Featurizer,
-    engine: str = "auto",
-    mirror: str = "auto",
+    engine: Engine = "auto",
+    mirror: Mirror = "auto",
     seed: int = 0,
-    pins: Sequence[Any] | None = None,
-    source_mask: Any = None,
-    target_mask: Any = None,
+    pins: PinsLike | None = None,
+    source_mask: MaskLike | None = None,
+    target_mask: MaskLike | None = None,
     surface: bool = True,
 ) -> Placement:
     """Find where an edit of the source lies in a target.
@@ -168,13 +169,13 @@ def locate(
     Parameters
     ----------
     source, target : Image, path or array
-        The two pictures.
+        The two images.
     quad : array_like
         (4, 2) corners of the edit in source pixels.
     featurizer : Featurizer
         Gives the features.
-    engine : str
-        How the placement is estimated: "auto", "similarity", "affine", "homography", "mesh", "spline" or "notebook".
+    engine : {"auto", "similarity", "affine", "homography", "mesh", "spline", "notebook"}
+        How the placement is estimated.
     mirror : {"auto", "never", "always"}
         Whether the target may show the object mirrored.
     seed : int
@@ -197,23 +198,33 @@ def locate(
     ------
     EditError
         If the quad, a pin, a mask or an option is unusable.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> quad = [(122, 104), (742, 104), (742, 582), (122, 582)]
+    >>> placement = de.locate(FOLDER / "cat.jpg", quad, FOLDER / "kitten.jpg", featurizer=featurizer)
+    >>> placement.quad.shape, placement.confidence > 0.5, placement.mirrored
+    ((4, 2), True, False)
     """
-    source, target = as_image(source), as_image(target)
-    corners = check_quad(quad, source.size)
-    known = featurizer(source, seed=seed)
+    first, second = as_image(source), as_image(target)
+    corners = check_quad(quad, first.size)
+    known = featurizer(first, seed=seed)
     return locate_features(
         known,
         corners,
-        featurizer(target, seed=seed),
-        lambda: featurizer(target.mirrored(), seed=seed),
-        turned_source=lambda quarters: turned_features(featurizer, source, known, quarters, seed=seed),
+        featurizer(second, seed=seed),
+        lambda: featurizer(second.mirrored(), seed=seed),
+        turned_source=lambda quarters: turned_features(featurizer, first, known, quarters, seed=seed),
         engine=engine,
         mirror=mirror,
         seed=seed,
         pins=pins,
         source_mask=source_mask,
         target_mask=target_mask,
-        pictures=(source, target) if surface else None,
+        pictures=(first, second) if surface else None,
     )
 
 
@@ -224,12 +235,12 @@ def locate_features(
     mirrored_target: Callable[[], FeatureMap] | None = None,
     *,
     turned_source: Callable[[int], FeatureMap] | None = None,
-    engine: str = "auto",
-    mirror: str = "auto",
+    engine: Engine = "auto",
+    mirror: Mirror = "auto",
     seed: int = 0,
-    pins: Sequence[Any] | None = None,
-    source_mask: Any = None,
-    target_mask: Any = None,
+    pins: PinsLike | None = None,
+    source_mask: MaskLike | None = None,
+    target_mask: MaskLike | None = None,
     pictures: tuple[Image, Image] | None = None,
 ) -> Placement:
     """As `locate`, from features.
@@ -237,7 +248,7 @@ def locate_features(
     Parameters
     ----------
     source, target : FeatureMap
-        Of the two pictures.
+        Features of the two images.
     quad : ndarray
         (4, 2) corners of the edit in source pixels.
     mirrored_target : callable, optional
@@ -270,6 +281,7 @@ def locate_features(
         raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
     check_comparable(source, target)
     corners = as_points(quad)
+    near = None if source_mask is None else _check_mask(source_mask, source.image_size, "source")
     width = target.image_size[0]
     pinned = check_hints(source.image_size, pins=pins, source_mask=source_mask)
     mask = None if target_mask is None else _check_mask(target_mask, target.image_size, "target")
@@ -283,7 +295,7 @@ def locate_features(
         region = mask if mask is None or not flip else mask[:, ::-1]
         affinity = Affinity.of(known, seen)
         wide = gather_evidence(
-            known, corners, seen, source_mask=source_mask, target_mask=region, reach=WIDE, affinity=affinity
+            known, corners, seen, source_mask=near, target_mask=region, reach=WIDE, affinity=affinity
         )
         about = _angle(quarters)
         whole = sample_poses(wide, pins=held, seed=seed, about=about)
@@ -296,7 +308,7 @@ def locate_features(
             return 0
         scores = [
             _coarse_score(
-                turned_source(k) if k else source, corners, target, source_mask=source_mask, target_mask=mask,
+                turned_source(k) if k else source, corners, target, source_mask=near, target_mask=mask,
                 about=_angle(k), seed=seed,
             )
             for k in range(4)
@@ -312,7 +324,7 @@ def locate_features(
         picture = pictures[1].mirrored() if flip else pictures[1]
         return match_surface(
             pictures[0], corners, picture, view(flip).similarity,
-            keypoints=not flip, source_mask=source_mask, target_mask=view(flip).region,
+            keypoints=not flip, source_mask=near, target_mask=view(flip).region,
         )  # fmt: skip
 
     try:
@@ -377,11 +389,20 @@ def _angle(quarters: int) -> float:
 
 
 def _coarse_score(
-    source: FeatureMap, quad: Points, target: FeatureMap, *, about: float, seed: int, **masks: Any
+    source: FeatureMap,
+    quad: Points,
+    target: FeatureMap,
+    *,
+    about: float,
+    seed: int,
+    source_mask: Mask | None,
+    target_mask: Mask | None,
 ) -> float:
     """Support of the best pose of the edit's surroundings, on maps of few cells."""
     affinity = Affinity.of(source, target, SCREEN_CELLS)
-    evidence = gather_evidence(source, quad, target, affinity=affinity, **masks)
+    evidence = gather_evidence(
+        source, quad, target, source_mask=source_mask, target_mask=target_mask, affinity=affinity
+    )
     return float(sample_poses(evidence, seed=seed, about=about).scores[0])
 
 
@@ -547,7 +568,7 @@ def _against_surface(surface: Surface, pins: Correspondences, quad: Points) -> s
     )
 
 
-def _pins(pins: Sequence[Any] | None) -> Correspondences | None:
+def _pins(pins: PinsLike | None) -> Correspondences | None:
     if pins is None or len(pins) == 0:
         return None
     try:

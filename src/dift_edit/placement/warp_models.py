@@ -371,7 +371,7 @@ def notebook(source: FeatureMap, quad: Points, target: FeatureMap, *, seed: int 
     x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
     pixels = np.stack([x.ravel(), y.ravel()], 1)
     chosen = pixels[np.random.default_rng(seed).permutation(len(pixels))[:1000]]
-    found = match_points(source, target, chosen, metric="l2", align_corners=True).points
+    found = match_points(source, chosen, target, metric="l2", align_corners=True).points
     cv2.setRNGSeed(0)
     matrix, _ = cv2.findHomography(chosen.astype(np.float32), found.astype(np.float32), cv2.RANSAC, 5.0)
     if matrix is None:

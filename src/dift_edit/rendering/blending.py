@@ -1,6 +1,6 @@
 """Blends that hide a seam: Laplacian pyramids and the gradient domain.
 
-Arrays are float32, pictures (h, w, C), masks (h, w). Nothing here knows about files, edits or transforms.
+Arrays are float32, images (h, w, C), masks (h, w). Nothing here knows about files, edits or transforms.
 """
 
 import cv2
@@ -54,7 +54,7 @@ def _resized(values: Floats, size: tuple[int, int], interpolation: int) -> Float
 
 
 def laplacian_blend(base: Floats, layer: Floats, mask: Floats, levels: int) -> tuple[Floats, Floats]:
-    """Two pictures joined band by band: coarse structure over a wide seam, fine detail over a narrow one.
+    """Two images joined band by band: coarse structure over a wide seam, fine detail over a narrow one.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def laplacian_blend(base: Floats, layer: Floats, mask: Floats, levels: int) -> t
     mask : ndarray
         (h, w) in [0, 1], 1 where the layer is wanted.
     levels : int
-        Number of times the pictures are halved.
+        Number of times the images are halved.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def gradient_blend(base: Floats, layer: Floats, inside: Mask, *, mixed: bool = F
     base, layer : ndarray
         (h, w, C); the layer's colours must reach a pixel beyond the region.
     inside : ndarray
-        (h, w) bool: the region. Where it meets the picture's border, that border is free.
+        (h, w) bool: the region. Where it meets the image's border, that border is free.
     mixed : bool
         Take the stronger of both gradients, so that texture of the base shows through.
 

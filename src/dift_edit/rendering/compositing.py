@@ -101,7 +101,7 @@ def composite(
     Parameters
     ----------
     target : Image
-        The picture.
+        The image.
     warped : Warped
         (h, w, 4) premultiplied, in [0, 1], in a box of the target.
     settings : Compositing, optional
@@ -213,22 +213,22 @@ def _blended(target: Image, layer: Warped, settings: Compositing) -> Image:
 def write(
     target: Image, box: Box, colors: Floats, coverage: Floats, *, keep_alpha: bool = False, in_place: bool = False
 ) -> Image:
-    """Set the straight colours of a box of a picture where `coverage` is above zero.
+    """Set the straight colours of a box of an image where `coverage` is above zero.
 
     Parameters
     ----------
     target : Image
-        The picture.
+        The image.
     box : (left, top, right, bottom)
         Where.
     colors : ndarray
         (h, w, 3) sRGB in [0, 1].
     coverage : ndarray
-        (h, w) in [0, 1]; the picture's alpha grows by it.
+        (h, w) in [0, 1]; the image's alpha grows by it.
     keep_alpha : bool
-        Leave the picture's alpha as it is.
+        Leave the image's alpha as it is.
     in_place : bool
-        Change the picture's own arrays (of a copy made before).
+        Change the image's own arrays (of a copy made before).
     """
     left, top, right, bottom = box
     window = (slice(top, bottom), slice(left, right))
@@ -262,7 +262,7 @@ def put(target: Image, box: Box, values: Floats, *, linear_light: bool = False) 
     Parameters
     ----------
     target : Image
-        The picture below.
+        The image below.
     box : (left, top, right, bottom)
         Where the layer lies.
     values : ndarray

@@ -75,7 +75,7 @@ def warp_image(
     *,
     resampling: str = "bilinear",
 ) -> Image:
-    """A picture as it lies on a target: transparent round it.
+    """An image as it lies on a target: transparent round it.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def warp_image(
     Returns
     -------
     Image
-        RGBA of the target's size and the picture's type.
+        RGBA of the target's size and the image's type.
     """
     warped = warp_layer(premultiplied(image), transform, size, resampling=resampling)
     full = np.zeros((size[1], size[0], 4), np.float32)

@@ -71,9 +71,9 @@ def page_html(
     command : str
         What the reader is told to run with the saved decisions.
     source : str
-        Relative address of a picture of the source; "" for none.
+        Relative address of an image of the source; "" for none.
     folder : OutputFolder, optional
-        Where the page will lie; says where the pictures are that may show what an edit hides.
+        Where the page will lie; says where the images are that may show what an edit hides.
 
     Returns
     -------

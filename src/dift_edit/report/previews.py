@@ -23,7 +23,7 @@ def preview_name(key: str, kind: str) -> str:
     key : str
         The row's id; only its digest appears in the name.
     kind : {"before", "after", "rejected"}
-        "rejected" is the picture after a redaction that was rejected.
+        "rejected" is the image after a redaction that was rejected.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def write_previews(
     after : Image or None
         The result, if there is one.
     longest : int
-        Longest side in pixels; smaller pictures keep their size.
+        Longest side in pixels; smaller images keep their size.
     rejected : bool
         Whether the result is of a redaction and was rejected.
     """

@@ -4,7 +4,7 @@ import io
 
 import PIL.Image
 
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.image import Image, as_image
 from dift_edit.report.previews import preview_name
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.manifest import Row
@@ -42,7 +42,7 @@ def write_contact_sheet(folder: OutputFolder, rows: list[Row]) -> None:
     folder.write("contact_sheet.jpg", buffer.getvalue())
 
 
-def _preview(folder: OutputFolder, row: Row) -> object:
+def _preview(folder: OutputFolder, row: Row) -> Image | None:
     """What the sheet shows of a row; of a redaction that was not put on, nothing."""
     if folder.hides_content and (row.status != "applied" or row.review == "rejected"):
         return None

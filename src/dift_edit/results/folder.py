@@ -42,7 +42,7 @@ class OutputFolder:
     root : Path
         The folder.
     hides_content : bool
-        Whether the edit hides something. Pictures that may show it (`is_exposed`) lie in a folder beside this one
+        Whether the edit hides something. Images that may show it (`is_exposed`) lie in a folder beside this one
         then, so that this one can be given away.
     """
 

@@ -1,10 +1,10 @@
-"""Rows of a manifest: what became of each target."""
+"""Rows of a manifest, one per target."""
 
 import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
 from dift_edit.geometry.quad import quad_lattice
 from dift_edit.results.names import is_output_name
+from dift_edit.types import QuadLike, Status
+
+if TYPE_CHECKING:
+    from dift_edit.geometry.coords import Points
+    from dift_edit.placement.placement import Placement
 
 __all__ = ["Row", "edit_lattice", "manifest_jsonl", "manifest_parquet"]
 
@@ -44,7 +49,7 @@ class Row:
     mirrored : bool
         Whether the target shows the object mirrored.
     artwork : {"", "kept", "flipped", "partly kept"}
-        What became of a sticker on a mirrored target; empty where nothing is mirrored. See ``--artwork``.
+        How a sticker was put on a mirrored target; empty where nothing is mirrored. See ``--artwork``.
     instances : int
         Places in the target that look like the object; the edit is on one of them.
     engine : str
@@ -73,7 +78,7 @@ class Row:
     id: str
     target: str
     output: str | None = None
-    status: str
+    status: Status
     reason: str = ""
     confidence: float | None = None
     confidence_source: str | None = None
@@ -116,7 +121,7 @@ class Row:
         """Plain data for JSON."""
         return asdict(self)
 
-    def with_placement(self, placement: Any, quad: Any) -> "Row":
+    def with_placement(self, placement: "Placement", quad: QuadLike) -> "Row":
         """The row with a placement's quad, matrix or mesh, confidence, mirroring and engine, rounded.
 
         Parameters
@@ -189,7 +194,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 """Field of `Row` → whether a value can be its own; the others are texts."""
 
 
-def edit_lattice(quad: Any) -> Any:
+def edit_lattice(quad: QuadLike) -> "Points":
     """The (49, 2) source points of a row's mesh: over the edit's (4, 2) quad, row by row from its top left corner."""
     return quad_lattice(np.asarray(quad, dtype=np.float64), across=_LINES)
 
@@ -199,7 +204,7 @@ def _plain(points: Any) -> Any:
 
 
 def manifest_jsonl(rows: Iterable[Row]) -> bytes:
-    """One JSON object a line, in ASCII; names that are not UTF-8 survive as lone surrogates, as Python has them."""
+    """One JSON object per line, in ASCII; names that are not UTF-8 survive as lone surrogates, as Python has them."""
     return b"".join(json.dumps(row.to_dict(), allow_nan=False).encode() + b"\n" for row in rows)
 
 

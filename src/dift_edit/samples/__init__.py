@@ -1,9 +1,12 @@
-"""Sample pictures that ship with the package: one cat, a sticker, and targets (see README.md and LICENSE.md here)."""
+"""Sample images that ship with the package: one cat, a sticker, and targets (see README.md and LICENSE.md here)."""
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dift_edit.job.recipe import Job
 
 __all__ = ["FOLDER", "copy_samples", "sample_job", "samples"]
 
@@ -12,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 
 def samples() -> dict[str, Any]:
-    """What is known about the sample pictures.
+    """What is known about the sample images.
 
     Returns
     -------
@@ -25,7 +28,7 @@ def samples() -> dict[str, Any]:
 
 
 def copy_samples(folder: Path | str) -> Path:
-    """Copy the sample pictures into a folder, to try things on.
+    """Copy the sample images into a folder, to try things on.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ def copy_samples(folder: Path | str) -> Path:
     return folder
 
 
-def sample_job(output: Path | str) -> Any:
+def sample_job(output: Path | str) -> "Job":
     """The job that puts the sample sticker on all sample targets.
 
     Parameters
@@ -77,7 +80,7 @@ def sample_job(output: Path | str) -> Any:
 
     Returns
     -------
-    dift_edit.job.recipe.Job
+    Job
     """
     from dift_edit.job.recipe import Job
 

@@ -22,7 +22,7 @@ _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One picture that an edit shall go to.
+    """One image that an edit shall go to.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Targets:
     targets : list of Target
         In a stable order, no file twice.
     skipped : list of (path, reason)
-        Files that are not pictures, and folders that cannot be read.
+        Files that are not images, and folders that cannot be read.
     """
 
     targets: list[Target] = field(default_factory=list)
@@ -116,7 +116,7 @@ def with_settled_ids(targets: Targets, output: str | Path) -> Targets:
         As `collect_targets` found them. Ids from a list stay.
     output : path or URL
         Where the results go. The id of a local target is its path from there, with "/" between the parts, so that it
-        also stays when the pictures and their results move together; for a remote output, or one on another drive,
+        also stays when the images and their results move together; for a remote output, or one on another drive,
         it is the absolute path.
 
     Returns

@@ -89,22 +89,22 @@ def _as_local(path: str) -> Iterator[Path]:
 
 
 def read_image(path: str, *, max_pixels: int, links: bool = True) -> tuple[Image, str]:
-    """A picture and the SHA-256 of its file.
+    """An image and the SHA-256 of its file.
 
     Parameters
     ----------
     path : str
         Local path or URL.
     max_pixels : int
-        Refuse larger pictures.
+        Refuse larger images.
     links : bool
-        Whether a symbolic link may lead to a local picture.
+        Whether a symbolic link may lead to a local image.
 
     Returns
     -------
     image : Image
     sha256 : str
-        Of the bytes that the picture was decoded from.
+        Of the bytes that the image was decoded from.
 
     Raises
     ------

@@ -1,16 +1,17 @@
 """Pictures for people: matches, quads, heat maps, comparisons and contact sheets."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import torch
 from PIL import ImageDraw
 
 from dift_edit.errors import EditError
 from dift_edit.geometry.coords import as_points, rescale_points
 from dift_edit.imaging.image import Image, as_image
+from dift_edit.types import ImageLike, PointLike, PointsLike, QuadLike
 from dift_edit.viz.primitives import (
     COLOR_MAPS,
     FAINT,
@@ -48,13 +49,13 @@ STATUS_COLORS = {"applied": "#2e9e5b", "abstained": "#e0a100", "failed": "#d6454
 """Colour of a result's status in pictures; the word is always written too."""
 
 
-def draw_quad(image: Any, quad: Any, *, color: str = "#ff2d78", label: str = "") -> Image:
-    """A picture with the outline of a quad, its top edge marked by a dot at the first corner.
+def draw_quad(image: ImageLike, quad: QuadLike, *, color: str = "#ff2d78", label: str = "") -> Image:
+    """An image with the outline of a quad, its top edge marked by a dot at the first corner.
 
     Parameters
     ----------
     image : Image or what `as_image` takes
-        The picture.
+        The image.
     quad : array_like
         (N, 2) corners in pixels, in order.
     color : str
@@ -65,7 +66,7 @@ def draw_quad(image: Any, quad: Any, *, color: str = "#ff2d78", label: str = "")
     Returns
     -------
     Image
-        8 bits a channel, opaque.
+        8 bits per channel, opaque.
     """
     picture = opaque_picture(image)
     points, width = as_points(quad, "quad"), stroke_width(picture.size)
@@ -83,13 +84,13 @@ def draw_quad(image: Any, quad: Any, *, color: str = "#ff2d78", label: str = "")
     return as_image(picture)
 
 
-def draw_mesh(image: Any, points: Any, triangles: Any, *, color: str = "#00b4d8") -> Image:
-    """A picture with the edges of a triangulation.
+def draw_mesh(image: ImageLike, points: PointsLike, triangles: npt.ArrayLike, *, color: str = "#00b4d8") -> Image:
+    """An image with the edges of a triangulation.
 
     Parameters
     ----------
     image : Image or what `as_image` takes
-        The picture.
+        The image.
     points : array_like
         (N, 2) vertices in pixels.
     triangles : array_like
@@ -100,7 +101,7 @@ def draw_mesh(image: Any, points: Any, triangles: Any, *, color: str = "#00b4d8"
     Returns
     -------
     Image
-        8 bits a channel, opaque.
+        8 bits per channel, opaque.
     """
     picture = opaque_picture(image)
     vertices, faces = as_points(points, "mesh points"), np.asarray(triangles, dtype=np.int64).reshape(-1, 3)
@@ -117,21 +118,21 @@ def draw_mesh(image: Any, points: Any, triangles: Any, *, color: str = "#00b4d8"
 
 
 def draw_matches(
-    source: Any,
-    target: Any,
-    source_points: Any,
-    target_points: Any,
+    source: ImageLike,
+    target: ImageLike,
+    source_points: PointsLike,
+    target_points: PointsLike,
     *,
     confidence: npt.ArrayLike | None = None,
     numbers: bool = True,
     height: int = 480,
 ) -> Image:
-    """Two pictures side by side with lines between matching points.
+    """Two images side by side with lines between matching points.
 
     Parameters
     ----------
     source, target : Image or what `as_image` takes
-        The pictures.
+        The images.
     source_points, target_points : array_like
         (N, 2) in pixels of each.
     confidence : array_like, optional
@@ -139,12 +140,12 @@ def draw_matches(
     numbers : bool
         Write each point's number, from 1.
     height : int
-        Height of both pictures, in pixels of the drawing.
+        Height of both images, in pixels of the drawing.
 
     Returns
     -------
     Image
-        8 bits a channel, opaque.
+        8 bits per channel, opaque.
     """
     first, second = as_points(source_points, "source points"), as_points(target_points, "target points")
     if len(first) != len(second):
@@ -179,25 +180,25 @@ def draw_matches(
 
 
 def draw_heatmap(
-    image: Any,
-    values: Any,
+    image: ImageLike,
+    values: npt.ArrayLike | torch.Tensor,
     *,
-    point: Any = None,
+    point: PointLike | None = None,
     strength: float = 0.6,
     limits: tuple[float, float] | None = None,
     colors: str = "heat",
     legend: bool = False,
 ) -> Image:
-    """A picture under a colour map: a similarity or confidence map.
+    """An image under a colour map: a similarity or confidence map.
 
     Parameters
     ----------
     image : Image or what `as_image` takes
-        The picture.
+        The image.
     values : array_like
-        (h, w), of any size, over the whole picture; NaN is left uncoloured.
+        (h, w), of any size, over the whole image; NaN is left uncoloured.
     point : (x, y), optional
-        Marked with a ring, in pixels of the picture.
+        Marked with a ring, in pixels of the image.
     strength : float
         Opacity of the colours, 0 to 1.
     limits : (low, high), optional
@@ -205,12 +206,12 @@ def draw_heatmap(
     colors : {"heat", "confidence"}
         Dark violet to yellow; or red over yellow to green.
     legend : bool
-        Draw a bar with the limits below the picture.
+        Draw a bar with the limits below the image.
 
     Returns
     -------
     Image
-        8 bits a channel, opaque.
+        8 bits per channel, opaque.
     """
     picture = opaque_picture(image)
     field = np.asarray(values, dtype=np.float64)
@@ -248,13 +249,15 @@ def _with_legend(picture: PIL.Image.Image, low: float, high: float, colors: str)
     return canvas
 
 
-def before_after(before: Any, after: Any, *, labels: Sequence[str] = ("before", "after"), height: int = 480) -> Image:
-    """Two pictures side by side with a label on each.
+def before_after(
+    before: ImageLike, after: ImageLike, *, labels: Sequence[str] = ("before", "after"), height: int = 480
+) -> Image:
+    """Two images side by side with a label on each.
 
     Parameters
     ----------
     before, after : Image or what `as_image` takes
-        The pictures.
+        The images.
     labels : two str
         Written at the top left of each.
     height : int
@@ -263,7 +266,7 @@ def before_after(before: Any, after: Any, *, labels: Sequence[str] = ("before", 
     Returns
     -------
     Image
-        8 bits a channel, opaque.
+        8 bits per channel, opaque.
     """
     pictures = [scaled_to_height(before, height), scaled_to_height(after, height)]
     gap, font = max(6, height // 60), load_font(max(12, height // 24))
@@ -278,7 +281,7 @@ def before_after(before: Any, after: Any, *, labels: Sequence[str] = ("before", 
 
 
 def contact_sheet(
-    images: Sequence[Any],
+    images: Sequence[ImageLike | None],
     captions: Sequence[str] | None = None,
     *,
     statuses: Sequence[str] | None = None,
@@ -286,32 +289,32 @@ def contact_sheet(
     columns: int | None = None,
     title: str = "",
 ) -> Image:
-    r"""Many pictures in a grid with a caption under each.
+    r"""Many images in a grid with a caption under each.
 
     Parameters
     ----------
     images : sequence of Image or what `as_image` takes
-        The pictures; None leaves an empty cell (a target that could not be read).
+        The images; None leaves an empty cell (a target that could not be read).
     captions : sequence of str, optional
         One for each; lines are broken at ``\n`` and where they are too long, at most four are shown.
     statuses : sequence of str, optional
-        One for each, "applied", "abstained", "failed" or "": written over the picture in its colour.
+        One for each, "applied", "abstained", "failed" or "": written over the image in its colour.
     cell : int
-        Longest side of a picture, in pixels of the sheet.
+        Longest side of an image, in pixels of the sheet.
     columns : int, optional
-        Pictures in a row; chosen for a sheet a little wider than high when None.
+        Images in a row; chosen for a sheet a little wider than high when None.
     title : str
         Written above.
 
     Returns
     -------
     Image
-        8 bits a channel, opaque.
+        8 bits per channel, opaque.
 
     Raises
     ------
     EditError
-        If there is no picture, or another number of captions or statuses than pictures.
+        If there is no image, or another number of captions or statuses than images.
     """
     count = len(images)
     captions = [""] * count if captions is None else list(captions)

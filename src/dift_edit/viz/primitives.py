@@ -10,6 +10,7 @@ from PIL import ImageColor, ImageDraw, ImageFont
 
 from dift_edit.geometry.coords import Points
 from dift_edit.imaging.image import as_image
+from dift_edit.types import ImageLike
 
 __all__ = [
     "COLOR_MAPS",
@@ -137,7 +138,7 @@ def shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return text.rstrip("…") + "…"
 
 
-def opaque_picture(image: Any) -> PIL.Image.Image:
+def opaque_picture(image: ImageLike) -> PIL.Image.Image:
     """Over white, 8 bits."""
     picture = as_image(image).to_pil()
     if picture.mode == "RGBA":
@@ -145,7 +146,7 @@ def opaque_picture(image: Any) -> PIL.Image.Image:
     return picture
 
 
-def thumbnail(image: Any, longest: int) -> PIL.Image.Image:
+def thumbnail(image: ImageLike, longest: int) -> PIL.Image.Image:
     """A picture whose longer side is `longest` pixels."""
     picture = opaque_picture(image)
     scale = longest / max(picture.size)
@@ -153,7 +154,7 @@ def thumbnail(image: Any, longest: int) -> PIL.Image.Image:
     return picture.resize(size, PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def scaled_to_height(image: Any, height: int) -> PIL.Image.Image:
+def scaled_to_height(image: ImageLike, height: int) -> PIL.Image.Image:
     """A picture of a height, with its aspect ratio."""
     picture = opaque_picture(image)
     width = max(1, round(picture.width * height / picture.height))

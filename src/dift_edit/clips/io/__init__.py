@@ -1,4 +1,4 @@
-"""Clips in and out: folders of frames, videos (PyAV) and animated pictures, always streamed.
+"""Clips in and out: folders of frames, videos (PyAV) and animated images, always streamed.
 
 `open_clip` gives frames by number, `open_writer` takes edited frames in order. The timing, the audio and the names
 of the frames go from one to the other.

@@ -55,14 +55,14 @@ class ClipWriter(Protocol):
 
 
 class ListClip:
-    """Frames that are in memory, or paths of pictures, as a clip.
+    """Frames that are in memory, or paths of images, as a clip.
 
     Parameters
     ----------
     frames : sequence of image, array or path
         At least one; all of one size.
     fps : float
-        Frames a second.
+        Frames per second.
     """
 
     def __init__(self, frames: Sequence[Any], *, fps: float = DEFAULT_FPS) -> None:
@@ -96,7 +96,7 @@ class ListClip:
         return f"{index:05d}.png"
 
     def seconds(self, index: int) -> float:
-        """Frame number over frames a second."""
+        """Frame number over frames per second."""
         return index / self.fps
 
 

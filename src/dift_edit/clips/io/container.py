@@ -52,7 +52,7 @@ class VideoClip:
     Raises
     ------
     ImageError
-        If there is no such file, or no picture in it.
+        If there is no such file, or no image in it.
     MissingDependencyError
         If PyAV is not installed.
     """

@@ -21,19 +21,19 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
 
 
 class FolderClip:
-    """The pictures of a folder in the natural order of their names.
+    """The images of a folder in the natural order of their names.
 
     Parameters
     ----------
     folder : Path
-        Sub-folders, hidden files and other files than pictures are passed over.
+        Sub-folders, hidden files and other files than images are passed over.
     fps : float
-        Frames a second, for a video made of it.
+        Frames per second, for a video made of it.
 
     Raises
     ------
     ImageError
-        If there is no picture in the folder.
+        If there is no image in the folder.
     """
 
     def __init__(self, folder: Path | str, *, fps: float = DEFAULT_FPS) -> None:
@@ -74,12 +74,12 @@ class FolderClip:
         return self.paths[index].name
 
     def seconds(self, index: int) -> float:
-        """Frame number over frames a second."""
+        """Frame number over frames per second."""
         return index / self.fps
 
 
 class FolderWriter:
-    """Writes each frame as a picture, under the name that the clip gives it.
+    """Writes each frame as an image, under the name that the clip gives it.
 
     A frame that was not edited and comes from a folder is copied byte by byte. Frames that are there from an
     earlier run can be kept with `skip`.

@@ -1,21 +1,23 @@
 """Which reader or writer a path needs."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dift_edit.clips.io.animation import AnimationClip, AnimationWriter
 from dift_edit.clips.io.base import DEFAULT_FPS, Clip, ClipWriter, ListClip
 from dift_edit.clips.io.container import VIDEO_ENCODERS, VideoClip, VideoWriter
 from dift_edit.clips.io.folder import FolderClip, FolderWriter
 from dift_edit.errors import ImageError, OutputError
+from dift_edit.types import FramesLike
 
 __all__ = ["as_clip", "open_clip", "open_writer"]
 
 _ANIMATIONS = {".gif", ".webp", ".png", ".apng"}
 
 
-def open_clip(path: Path | str, *, fps: float = DEFAULT_FPS) -> Clip:
+def open_clip(path: str | os.PathLike[str], *, fps: float = DEFAULT_FPS) -> Clip:
     """A folder of frames, a video, a GIF or an animated WebP or PNG as a clip.
 
     Parameters
@@ -23,7 +25,7 @@ def open_clip(path: Path | str, *, fps: float = DEFAULT_FPS) -> Clip:
     path : path
         What to read.
     fps : float
-        Frames a second of a folder; the others know their own timing.
+        Frames per second of a folder; the others know their own timing.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def open_clip(path: Path | str, *, fps: float = DEFAULT_FPS) -> Clip:
     return VideoClip(path)
 
 
-def as_clip(frames: Clip | Path | str | Sequence[Any]) -> Clip:
+def as_clip(frames: FramesLike | Iterable[Any]) -> Clip:  # Any: what cannot be a clip gets a sentence
     """Whatever a caller may have, as a clip: a path, a list of images, or a clip.
 
     Raises
@@ -54,11 +56,11 @@ def as_clip(frames: Clip | Path | str | Sequence[Any]) -> Clip:
     """
     if isinstance(frames, Clip):
         return frames
-    if isinstance(frames, str | Path):
+    if isinstance(frames, str | os.PathLike):
         return open_clip(frames)
     if not hasattr(frames, "__len__") or not hasattr(frames, "__getitem__"):
         raise ImageError("The frames are read more than once: give a path, a list of images or a clip, no iterator.")
-    return ListClip(frames)
+    return ListClip(cast(Sequence[Any], frames))
 
 
 def open_writer(path: Path | str, clip: Clip, *, scratch: Path | None = None) -> ClipWriter:

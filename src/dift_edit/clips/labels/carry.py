@@ -1,10 +1,11 @@
 """Labels and keypoints through a sequence, or through a clip from any of its frames."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,10 +19,12 @@ from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.coords import Points, as_points
 from dift_edit.imaging.image import Image
-from dift_edit.settings import fingerprint
+from dift_edit.settings import fingerprint, override
+from dift_edit.types import FramesLike, ImageLike, MaskLike, PointsLike
 
 __all__ = ["PropagatedLabels", "propagate_keypoints", "propagate_labels"]
 
+Frames: TypeAlias = FramesLike | Iterable[FeatureMap | ImageLike]
 Begin = Callable[[FeatureMap], torch.Tensor]
 Progress = Callable[[int, int], None]
 
@@ -46,8 +49,8 @@ class PropagatedLabels:
 
 
 def propagate_labels(
-    frames: Any,
-    labels: Any,
+    frames: Frames,
+    labels: MaskLike,
     *,
     featurizer: Featurizer | None = None,
     settings: PropagationSettings | None = None,
@@ -55,17 +58,21 @@ def propagate_labels(
     journal: Path | str | None = None,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
-    **options: Any,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    last_frames: int | None = None,
+    radius: int | None = None,
+    protocol: Literal["released", "corrected"] | None = None,
 ) -> Iterator[PropagatedLabels]:
     """Carry the labels of one frame to all frames of a sequence.
 
     Parameters
     ----------
     frames : path, Clip, or iterable
-        A clip, see `open_clip`; or the frames in order: `FeatureMap`, or with a `featurizer` pictures, paths or
+        A clip, see `open_clip`; or the frames in order: `FeatureMap`, or with a `featurizer` images, paths or
         arrays, which are read one at a time.
     labels : array_like
-        (H, W) integers or bool of one frame, at the picture's size; 0 is usually the background.
+        (H, W) integers or bool of one frame, at the image's size; 0 is usually the background.
     featurizer : Featurizer, optional
         Needed where frames are not feature maps.
     settings : PropagationSettings, optional
@@ -79,8 +86,8 @@ def propagate_labels(
         Of the features, where they are made here.
     progress : callable
         Called with the frames of a clip that are done and that there are.
-    **options
-        Fields of `PropagationSettings`, over `settings`.
+    temperature, top_k, last_frames, radius, protocol : optional
+        Fields of `PropagationSettings`; each takes precedence over `settings`.
 
     Yields
     ------
@@ -92,7 +99,10 @@ def propagate_labels(
     GeometryError
         If the labels do not have the frame's size or are no integers, or the frames' sizes differ.
     """
-    settings = replace(settings or PropagationSettings(), **options)
+    settings = override(
+        settings or PropagationSettings(), temperature=temperature, top_k=top_k, last_frames=last_frames,
+        radius=radius, protocol=protocol,
+    )  # fmt: skip
     given, classes = check_labels(labels)
 
     def begin(features: FeatureMap) -> torch.Tensor:
@@ -111,8 +121,8 @@ def propagate_labels(
 
 
 def propagate_keypoints(
-    frames: Any,
-    points: Any,
+    frames: Frames,
+    points: PointsLike,
     *,
     featurizer: Featurizer | None = None,
     settings: PropagationSettings | None = None,
@@ -122,7 +132,11 @@ def propagate_keypoints(
     peak_cells: int = 5,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
-    **options: Any,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    last_frames: int | None = None,
+    radius: int | None = None,
+    protocol: Literal["released", "corrected"] | None = None,
 ) -> Iterator[Points]:
     """Carry keypoints of one frame to all frames of a sequence, each as a soft label of Gaussian shape.
 
@@ -142,8 +156,8 @@ def propagate_keypoints(
         A keypoint of a frame is the mean of so many cells with its highest scores, weighted with them.
     seed : int
         Of the features, where they are made here.
-    **options
-        Fields of `PropagationSettings`, over `settings`.
+    temperature, top_k, last_frames, radius, protocol : optional
+        Fields of `PropagationSettings`; each takes precedence over `settings`.
 
     Yields
     ------
@@ -155,7 +169,10 @@ def propagate_keypoints(
     GeometryError
         If points are not finite, or the frames' sizes differ.
     """
-    settings = replace(settings or PropagationSettings(), **options)
+    settings = override(
+        settings or PropagationSettings(), temperature=temperature, top_k=top_k, last_frames=last_frames,
+        radius=radius, protocol=protocol,
+    )  # fmt: skip
     given = as_points(points)
     if not sigma > 0 or peak_cells < 1:
         raise GeometryError("Keypoints need a sigma above 0 and at least one peak cell.")
@@ -176,7 +193,7 @@ class _Way:
     journal: Path | str | None
     progress: Progress
 
-    def features(self, frame: Any) -> FeatureMap:
+    def features(self, frame: FeatureMap | ImageLike) -> FeatureMap:
         """The feature map of a frame."""
         if isinstance(frame, FeatureMap):
             return frame
@@ -189,10 +206,10 @@ class _Way:
 
 
 def _carried(
-    frames: Any, begin: Begin, way: _Way, *, digest: str
+    frames: Frames, begin: Begin, way: _Way, *, digest: str
 ) -> Iterator[tuple[bool, tuple[int, int], torch.Tensor]]:
     """Of every frame, in order: whether it is the one that has the labels, its size, and its scores."""
-    if isinstance(frames, str | Path | Clip) or way.frame or way.journal:
+    if isinstance(frames, str | PathLike | Clip) or way.frame or way.journal:
         yield from _through_clip(as_clip(frames), begin, way, digest)
         return
     propagator: LabelPropagator | None = None

@@ -25,7 +25,7 @@ def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     path : Path
-        A palette picture (DAVIS 2017: its indices are the objects), a gray one (DAVIS 2016: 255 is the object), or one
+        A palette image (DAVIS 2017: its indices are the objects), a gray one (DAVIS 2016: 255 is the object), or one
         whose object is what is not transparent.
     binary : bool
         Merge all objects into number 1.
@@ -33,7 +33,7 @@ def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:
     Returns
     -------
     ndarray
-        (H, W) uint8, 0 for the background; the void index 255 of a palette picture is background.
+        (H, W) uint8, 0 for the background; the void index 255 of a palette image is background.
 
     Raises
     ------
@@ -67,12 +67,12 @@ def write_mask(path: Path, mask: npt.NDArray[Any]) -> None:
 
 
 def draw_labels(image: Image, labels: Labels, *, strength: float = 0.5) -> Image:
-    """A picture with every label but 0 in its colour, half transparent and with an outline.
+    """An image with every label but 0 in its colour, half transparent and with an outline.
 
     Parameters
     ----------
     image : Image
-        The picture.
+        The image.
     labels : ndarray
         (H, W) whole numbers of its size.
     strength : float
@@ -81,7 +81,7 @@ def draw_labels(image: Image, labels: Labels, *, strength: float = 0.5) -> Image
     Returns
     -------
     Image
-        Where the label is 0, the pixels are the picture's own.
+        Where the label is 0, the pixels are the image's own.
     """
     colors = _palette()[labels.astype(np.int64) % 256].astype(np.float32) * np.float32(image.full_scale / 255)
     inner = cv2.erode((labels != 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

@@ -26,7 +26,7 @@ class PropagationSettings(Settings):
         "released" reads and writes masks as the released evaluation does: the first mask is shrunk by nearest
         neighbour, each class of a result is stretched to [0, 1], and the winner is enlarged by nearest neighbour
         from the features' grid enlarged to the network's size. "corrected" shrinks by area and compares the
-        classes' unstretched scores, enlarged bilinearly between pixel centres to the picture's own size.
+        classes' unstretched scores, enlarged bilinearly between pixel centres to the image's own size.
 
     """
 

@@ -20,7 +20,7 @@ _OURS = re.compile(r"job\.json|\d+\.npy|\.dift-edit-\w+\.tmp")
 
 
 class ScoreStore:
-    """One file a frame.
+    """One file per frame.
 
     Parameters
     ----------

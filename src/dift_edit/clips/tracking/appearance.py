@@ -63,7 +63,7 @@ def working_size(size: tuple[int, int], side: float, short_side: int) -> tuple[i
 
 
 def grey(image: Image, size: tuple[int, int]) -> Grey:
-    """A picture in the working size, grey, with the local mean and contrast taken out.
+    """An image in the working size, grey, with the local mean and contrast taken out.
 
     So a light that goes on or a shadow that passes changes little.
 
@@ -163,7 +163,7 @@ class Sighting:
     pose : PoseFit
         Where.
     seen : float
-        Share, 0 to 1, of the quad's textured area in the picture that looks like the template.
+        Share, 0 to 1, of the quad's textured area in the image that looks like the template.
     """
 
     pose: PoseFit

@@ -1,6 +1,6 @@
-"""Finding the patch again by diffusion features, and telling whether it is in the picture at all.
+"""Finding the patch again by diffusion features, and telling whether it is in the image at all.
 
-The confidence of a placement answers "is this the right place?" for a picture that shows the object; where the object
+The confidence of a placement answers "is this the right place?" for an image that shows the object; where the object
 is out of sight it is as high as ever, since some place always fits best. Within a clip the keyframe itself answers the
 other question: what lies at a wrong place in a frame lies somewhere else in the keyframe too, and its features lead
 back there instead of to the patch.
@@ -24,6 +24,7 @@ from dift_edit.geometry.quad import quad_side
 from dift_edit.imaging.image import Image
 from dift_edit.placement.placement import locate_features
 from dift_edit.placement.votes import grid_points
+from dift_edit.types import Mirror
 
 __all__ = ["FeatureFinder", "Finder", "Found", "returning_share"]
 
@@ -41,7 +42,7 @@ class Found:
     corners : ndarray
         (4, 2) in pixels of the frame.
     confidence : float
-        0 to 1: that the patch is in the picture, and there.
+        0 to 1: that the patch is in the image, and there.
     """
 
     corners: Points
@@ -97,11 +98,11 @@ class FeatureFinder:
     mirror : str
         Whether it may be found mirrored: "auto", "never" or "always".
     seed : int
-        Of everything random.
+        Random seed.
     """
 
     def __init__(
-        self, featurizer: Featurizer, keyframe: Image, quad: Points, *, mirror: str = "never", seed: int = 0
+        self, featurizer: Featurizer, keyframe: Image, quad: Points, *, mirror: Mirror = "never", seed: int = 0
     ) -> None:
         self._featurizer, self._keyframe, self._quad = featurizer, keyframe, quad
         self._mirror, self._seed = mirror, seed

@@ -12,10 +12,11 @@ from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import EditError
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import apply_homography, as_quad, quad_matrix, quad_side
+from dift_edit.types import QuadLike
 
 __all__ = ["Keyframes", "Part", "plan_clip"]
 
-Keyframes = int | Mapping[int, Any]
+Keyframes = int | Mapping[int, QuadLike | None]
 
 _LEAST_SIDE = 0.09  # of the frame's short side: smaller edits are followed with what is round them
 

@@ -21,7 +21,7 @@ def confidence_plot(
     title: str = "",
     most_points: int = 2000,
 ) -> str:
-    """Draw one value a frame.
+    """Draw one value per frame.
 
     Parameters
     ----------

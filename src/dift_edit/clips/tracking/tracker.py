@@ -52,7 +52,7 @@ class Observation:
     step_information : ndarray
         (8, 8) of that movement; zero when it is unknown.
     seen : float
-        Share, 0 to 1, of what lies in the picture of the quad that looks right.
+        Share, 0 to 1, of what lies in the image of the quad that looks right.
     confidence : float
         0 to 1.
     anchor : str
