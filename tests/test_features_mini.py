@@ -97,8 +97,8 @@ def test_hooks_hold_when_threads_take_turns_at_any_moment() -> None:
 
 
 def test_unknown_models_and_settings_are_named(tmp_path) -> None:
-    with pytest.raises(ModelError, match="mini"):
-        de.load_featurizer("no-such-model")
+    with pytest.raises(ModelError, match="did you mean mini"):
+        de.load_featurizer("minni")
     with pytest.raises(ModelError, match="setting"):
         de.load_featurizer("mini", colour=3)
     with pytest.raises(ModelError, match="not a model folder"):

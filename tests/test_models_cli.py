@@ -103,7 +103,7 @@ def test_a_model_is_found_in_the_users_folder_then_in_the_hubs_cache(tmp_path: P
     assert sources.find_model("sd21").folder == own and sources.cached_bytes("sd21") == 6
     with pytest.raises(ModelError, match="models convert"):
         sources.find_model("adm")
-    with pytest.raises(ModelError, match="use one of"):
+    with pytest.raises(ModelError, match="lists all"):
         sources.find_model("sd9")
     with pytest.raises(ModelError, match=r"cleandift_sd21_unet\.safetensors"):
         sources.find_file("CompVis/cleandift", "cleandift_sd21_unet.safetensors")

@@ -39,7 +39,7 @@ def test_equals_a_convolution_in_float64(m, seed, count, height, width, channels
     assert found.is_contiguous(memory_format=torch.channels_last)
     # Single sums may cancel, so the error is measured against the size of what was added up.
     size = float(F.conv2d(x.double().abs(), weight.double().abs(), padding=1).max())
-    assert float((found - expected).abs().max()) < 2e-6 * size
+    assert float((found - expected).abs().max()) < 1e-5 * size
 
 
 def test_strips_do_not_show(monkeypatch):

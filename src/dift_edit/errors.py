@@ -25,7 +25,6 @@ __all__ = [
     "ModelError",
     "OutputError",
     "SettingsError",
-    "first_line",
 ]
 
 

@@ -11,6 +11,7 @@ from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.imaging.image import Image, as_image
 from dift_edit.settings import Settings, fingerprint
+from dift_edit.types import ImageLike
 
 __all__ = ["NetworkFeaturizer"]
 
@@ -71,7 +72,7 @@ class NetworkFeaturizer(Featurizer, ABC, Generic[S]):
         other._follow_settings()
         return other
 
-    def __call__(self, image: Any, *, seed: int = 0) -> FeatureMap:
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
         """Features of an image.
 
         Parameters
@@ -88,7 +89,7 @@ class NetworkFeaturizer(Featurizer, ABC, Generic[S]):
         """
         return self.batch([image], seed=seed)[0]
 
-    def batch(self, images: Sequence[Any], *, seed: int = 0) -> list[FeatureMap]:
+    def batch(self, images: Sequence[ImageLike], *, seed: int = 0) -> list[FeatureMap]:
         """Features of several images, run together where their network sizes are equal.
 
         Parameters

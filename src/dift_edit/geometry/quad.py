@@ -1,12 +1,11 @@
 """Quadrilaterals and homographies: boxes, lattices, convexity, overlap, and the map between four corners."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.coords import Points, as_points
+from dift_edit.types import QuadLike
 
 __all__ = [
     "apply_homography",
@@ -29,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 _FARTHEST = 1e7  # pixels, chosen: beyond it products of coordinates lose their meaning
 
 
-def as_quad(quad: Any, what: str = "The quad") -> Points:
+def as_quad(quad: QuadLike, what: str = "The quad") -> Points:
     """Check the four corners of an edit.
 
     Parameters
@@ -72,7 +71,7 @@ def as_quad(quad: Any, what: str = "The quad") -> Points:
     return corners
 
 
-def check_quad(quad: Any, size: tuple[int, int], name: str = "The edit") -> Points:
+def check_quad(quad: QuadLike, size: tuple[int, int], name: str = "The edit") -> Points:
     """Check where an edit lies on its source: the one rule for `locate`, `transfer` and all that follow.
 
     Parameters
@@ -110,7 +109,7 @@ def check_quad(quad: Any, size: tuple[int, int], name: str = "The edit") -> Poin
     return corners
 
 
-def quad_iou(first: Any, second: Any) -> float:
+def quad_iou(first: QuadLike, second: QuadLike) -> float:
     """Intersection over union of two convex quadrilaterals.
 
     Parameters
@@ -133,7 +132,7 @@ def quad_iou(first: Any, second: Any) -> float:
     return min(common / max(sum(areas) - common, 1e-12), 1.0)  # OpenCV's areas are in single precision
 
 
-def quad_folds(quad: Any) -> bool:
+def quad_folds(quad: QuadLike) -> bool:
     """Whether a quadrilateral is not strictly convex (it folds over itself, or has a reflex corner)."""
     turns = _turns(as_points(quad))
     return not (bool((turns > 0).all()) or bool((turns < 0).all()))
