@@ -640,7 +640,9 @@ def test_an_abstained_redaction_that_is_accepted_hides_something_or_stays_abstai
     missed, *done = rows_of(out)
     assert missed["status"] == "abstained" and missed["output"] is None and not (out / "photo0000.png").exists()
     for row in done:
-        before, after = (np.asarray(PIL.Image.open(path).convert("RGB")) for path in (row["target"], out / row["output"]))
+        before, after = (
+            np.asarray(PIL.Image.open(path).convert("RGB")) for path in (row["target"], out / row["output"])
+        )
         changed = (before != after).any(2)
         assert row["status"] == "applied" and changed.sum() >= 200 and (after[changed] == (0x12, 0x34, 0x56)).all()
     targets = [PIL.Image.open(path) for path in sorted(photos.iterdir())]

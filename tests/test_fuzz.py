@@ -733,12 +733,10 @@ def test_a_damaged_parquet_list_is_one_line(folder):
     path = folder / "damaged.parquet"
     parquet.write_table(table, path)
     whole = path.read_bytes()
-    refused = 0
     for content in (b"", b"PAR1", b"PAR1" + b"\xff" * 60 + b"PAR1", *(whole[:end] for end in range(0, len(whole), 11))):
         path.write_bytes(content)
-        with pytest.raises(DiftEditError, match="damaged.parquet") as caught:
+        with pytest.raises(DiftEditError, match=r"damaged\.parquet") as caught:
             list(read_target_list(str(path)))
-        refused += 1
         assert "\n" not in str(caught.value)
     for at in range(4, len(whole) - 8, 3):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
@@ -800,7 +798,9 @@ def test_hostile_colour_tables_are_a_sentence(folder, text, words):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("domain", [((0, 0, 0), (1, 1, 1e-60)), ((0, 0, 0), (1, 1, np.inf)), ((np.nan,) * 3, (1, 1, 1))])
+@pytest.mark.parametrize(
+    "domain", [((0, 0, 0), (1, 1, 1e-60)), ((0, 0, 0), (1, 1, np.inf)), ((np.nan,) * 3, (1, 1, 1))]
+)
 def test_colour_tables_made_in_memory_are_checked_too(domain):
     with pytest.raises(EditError, match="domain"):
         CubeLut(np.zeros((2, 2, 2, 3), np.float32), domain)

@@ -263,8 +263,10 @@ def test_edited_copy_becomes_an_edit(open_bench, pictures):
     assert bench.editor.session.targets == (bench.key("dark"),)
 
 
-@pytest.mark.parametrize("kind", ["redact", "erase"])
-@pytest.mark.parametrize("options", [{"mode": "fill", "color": "#000000"}, {"mode": "pixelate"}])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("redact", {"mode": "fill", "color": "#000000"}), ("redact", {"mode": "pixelate"}), ("erase", {})],
+)
 def test_a_redaction_holds_in_values_beyond_the_contrast_limits(tmp_path, kind, options):
     """Text and ground are both black as the layer is shown, so the edit's values equal what was there."""
     own = np.full((60, 80), 100, np.uint16)
@@ -276,7 +278,7 @@ def test_a_redaction_holds_in_values_beyond_the_contrast_limits(tmp_path, kind, 
     store = Store(contextlib.nullcontext, lambda _item: None, lambda _text: None)
     for key, pixels in (("source", shown), ("mask", mask), ("target", shown), ("target!values", own)):
         store.put(key, pixels)
-    edit = {"kind": kind, "picture": "mask", "quad": (), "options": options if kind == "redact" else {}, "parts": []}
+    edit = {"kind": kind, "picture": "mask", "quad": (), "options": options, "parts": []}
     quad = store.edit(edit, store.need("source")[0]).quad
     (written,) = export(
         store, source="source", edit=edit, target="target", quad=quad, transform=b"", by_hand=True,

@@ -179,5 +179,7 @@ def _numbers(words: list[str] | tuple[str, ...], where: str) -> tuple[float, flo
     except ValueError:
         values = []
     if len(values) != 3 or not all(abs(value) <= _LARGEST for value in values):
-        raise EditError(f"{where}: three finite numbers are needed, of at most {_LARGEST:g}, but it says {' '.join(words)[:60]!r}.")
+        raise EditError(
+            f"{where}: three finite numbers are needed, of at most {_LARGEST:g}, but it says {' '.join(words)[:60]!r}."
+        )
     return values[0], values[1], values[2]

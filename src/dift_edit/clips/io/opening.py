@@ -63,9 +63,7 @@ def as_clip(frames: FramesLike | Iterable[Any]) -> Clip:  # Any: what cannot be 
     return ListClip(cast(Sequence[Any], frames))
 
 
-def open_writer(
-    path: Path | str, clip: Clip, *, scratch: Path | None = None, keep_metadata: bool = True
-) -> ClipWriter:
+def open_writer(path: Path | str, clip: Clip, *, scratch: Path | None = None, keep_metadata: bool = True) -> ClipWriter:
     """A writer for the frames of `clip`, by the ending of `path`; a path without an ending is a folder.
 
     Parameters
