@@ -41,7 +41,10 @@ OUTPUTS = (".png", ".jpg", ".tif", ".webp", ".avif", ".gif", ".bmp")
 PROFILES = ("none", *WIDE, "table")
 EDITS = ("pixelate", "blur", "fill", "erase")
 SHAPES = ("box", "polygon", "mask", "ellipse")
-_PROFILED = {"png", "tiff", "webp lossless", "jpeg", "webp", "avif", "mpo", "png alpha", "tiff frames"}
+_PROFILED = {
+    "png", "tiff", "webp lossless", "jpeg", "webp", "avif", "mpo", "png alpha", "tiff frames", "png 16 bit",
+    "png 16 bit alpha",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,9 @@ def _write_deep(path, kind, values, exif, extra):
         if kind.startswith("png"):
             raw = exif.tobytes().removeprefix(b"Exif\0\0")
             chunk = struct.pack(">I", len(raw)) + b"eXIf" + raw + struct.pack(">I", zlib.crc32(b"eXIf" + raw))
+            if "icc_profile" in extra:
+                body = b"iCCP" + b"a profile\0\0" + zlib.compress(extra["icc_profile"])
+                chunk += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
             data = data[:33] + chunk + data[33:]
         path.write_bytes(data)
 

@@ -169,7 +169,7 @@ def test_luts_are_read_written_and_applied(tmp_path, rng):
         ("WHAT 2\n", "no keyword"),
         ("TITLE name\nLUT_3D_SIZE 2\n", "double quotes"),
         ("LUT_3D_SIZE 2\nDOMAIN_MIN 1 1 1\n" + "0 0 0\n" * 8, "domain"),
-        ("LUT_3D_SIZE 2\n" + "0 0 0\n" * 9, "9 rows"),
+        ("LUT_3D_SIZE 2\n" + "0 0 0\n" * 9, "more rows than LUT_3D_SIZE"),
     ],
 )
 def test_a_broken_lut_is_named_with_its_line(tmp_path, text, words):

@@ -11,13 +11,14 @@ import pytest
 from clip_data import SMALL, errors, sticker, write_clip
 from clip_kills import Killer, contents
 from dift_edit.cli import main
-from dift_edit.clips.io import open_clip
+from dift_edit.clips.io import as_clip, open_clip, open_writer
 from dift_edit.clips.job import process_clip
 from dift_edit.clips.resume import Scratch
 from dift_edit.clips.sequence import SequenceSettings
 from dift_edit.edits import Sticker
 from dift_edit.errors import OutputError
 from dift_edit.geometry.quad import quad_side
+from dift_edit.imaging.image import as_image
 from synthetic_clips import SyntheticClip, drawn_texture
 
 
@@ -167,3 +168,43 @@ def test_three_hundred_frames_of_720p_keep_their_number_rate_times_and_audio(min
         x, y = truth[index].mean(0).astype(int)
         shown = next(after.read(index, index + 1)).pixels[y - 20 : y + 20, x - 30 : x + 30].reshape(-1, 3)
         assert np.abs(shown.mean(0) - (255, 0, 160)).max() < 12
+
+
+def test_frames_that_a_redaction_is_not_on_are_named_and_no_text_of_the_video_stays(
+    tmp_path: Path, tiny_model, capsys
+) -> None:
+    """In the second shot the object is not there: its frames are written as they were, and that is said aloud."""
+    av = pytest.importorskip("av")
+    shots = [SyntheticClip.drawn(6, seed=seed, size=SMALL) for seed in (12, 40)]
+    frames = [next(shot.read(index, index + 1)) for shot in shots for index in range(6)]
+    plain = tmp_path / "plain.mp4"
+    writer = open_writer(plain, as_clip(frames))
+    for frame in frames:
+        writer.add(frame)
+    writer.close()
+    with av.open(str(plain)) as read, av.open(str(tmp_path / "in.mp4"), "w") as out:
+        stream = out.add_stream_from_template(read.streams.video[0])
+        out.metadata.update({"title": "ANNA K. 4711", "location": "+52.5163+013.3777/"})
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    clip = open_clip(tmp_path / "in.mp4")
+    first = next(clip.read(0, 1))
+    quad = shots[0].quad(0)
+    (left, top), (right, bottom) = quad.min(0).astype(int), quad.max(0).astype(int)
+    pixels = first.pixels.copy()
+    pixels[top:bottom, left:right] = 0
+    as_image(pixels).save(tmp_path / "edited.png")
+    words = ["sequence", str(tmp_path / "in.mp4"), "--edited", str(tmp_path / "edited.png"), "--edited-as", "redact"]
+    words += ["--feature-stride", "0", "--model", str(tiny_model), "-o", str(tmp_path / "out.mp4"), "--quiet"]
+    assert main(words) == 1
+    report = json.loads((tmp_path / "out.mp4.sequence.json").read_text())
+    assert report["unredacted"] and set(report["unredacted"]) <= set(range(6, 12))
+    assert [row["frame"] for row in report["rows"] if row["opacity"] == 0] == report["unredacted"]
+    assert f"{len(report['unredacted'])} of 12 frames were NOT redacted" in capsys.readouterr().err
+    writer = open_writer(tmp_path / "copy.mp4", clip)
+    writer.add(first)
+    data, copied = (tmp_path / "out.mp4").read_bytes(), writer.close().read_bytes()
+    for text in (b"ANNA K. 4711", b"loci"):
+        assert text in copied and text not in data

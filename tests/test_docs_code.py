@@ -138,3 +138,11 @@ def test_recipes_of_every_page_are_read(path, tmp_path):
     for number, text in enumerate(text for language, text in fences(path) if language == "toml"):
         (tmp_path / f"{number}.toml").write_text(text)
         assert load_job(tmp_path / f"{number}.toml").targets
+
+
+def test_the_tests_that_the_security_page_names_exist():
+    named = set(re.findall(r"`(?:(test_\w+\.py)(?:::))?(test_\w+)(?:\.py)?`", (DOCS / "security.md").read_text()))
+    written = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py")))
+    files = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(named) > 50
+    assert not [name for _, name in named if name not in files and f"def {name}(" not in written]

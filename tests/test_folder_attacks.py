@@ -16,9 +16,9 @@ import PIL.Image
 import pytest
 
 import dift_edit.clips.tracking.track_store as clip
-from batch_data import make_scene, picture, rows_of, variant
+from batch_data import SETTINGS, make_scene, picture, rows_of, variant
 from dift_edit.atomic_files import Lock
-from dift_edit.batch import run_batch
+from dift_edit.batch import ModelSpec, run_batch
 from dift_edit.batch.finish import journal_path
 from dift_edit.cli import main
 from dift_edit.clips.resume import Scratch, claim_folder
@@ -609,3 +609,94 @@ def test_a_read_only_folder_is_a_sentence(scene, tiny):
         path.chmod(0o500 if path.is_dir() else 0o400)
     with pytest.raises(OutputError, match="rights"):
         redact(scene, tiny, overwrite=True)
+
+
+def decide_all(scene, what, keys):
+    with Journal(journal_path(OutputFolder(scene / "out"))) as journal:
+        job = journal.job["fingerprint"]
+    made = [{"id": key, "decision": what, "note": "", "pins": []} for key in keys]
+    path = scene / "decisions.json"
+    path.write_text(json.dumps({"format": "dift-edit review", "version": 1, "job": job, "decisions": made}))
+    return main(["apply-review", str(scene / "out"), str(path)])
+
+
+def test_an_abstained_redaction_that_is_accepted_hides_something_or_stays_abstained(scene, tiny_model, capsys):
+    """It goes the way of every redaction: hiding nothing is an error, and no picture of before lies in the folder."""
+    edit = Redaction(region=Region.box(16, 12, 16, 16), mode="fill", color="#123456")
+    recipe = str(save_edit(edit, scene / "hide.json"))
+    arguments = ["propagate", str(scene / "source.png"), "--edit", recipe, "--model", str(tiny_model), "--quiet"]
+    out, photos = scene / "out", scene / "photos"
+    assert main([*arguments, "--min-confidence", "1", "--mirror", "never", "-o", str(out), str(photos)]) == 1
+    rows = rows_of(out)
+    assert {row["status"] for row in rows} == {"abstained"}
+    with Journal(journal_path(OutputFolder(out))) as journal:  # the placement that the page showed misses this one
+        journal.add({**journal.rows[rows[0]["id"]], "matrix": [[1, 0, 5000], [0, 1, 0], [0, 0, 1]], "mesh": None})
+    capsys.readouterr()
+    keys = [row["id"] for row in rows]
+    assert decide_all(scene, "accepted", keys) == 1
+    said = capsys.readouterr()
+    assert "2 applied as shown" in said.out and "1 not applied" in said.out
+    assert "nothing was hidden" in said.err and f"1 of {COUNT} targets were NOT redacted" in said.err
+    missed, *done = rows_of(out)
+    assert missed["status"] == "abstained" and missed["output"] is None and not (out / "photo0000.png").exists()
+    for row in done:
+        before, after = (
+            np.asarray(PIL.Image.open(path).convert("RGB")) for path in (row["target"], out / row["output"])
+        )
+        changed = (before != after).any(2)
+        assert row["status"] == "applied" and changed.sum() >= 200 and (after[changed] == (0x12, 0x34, 0x56)).all()
+    targets = [PIL.Image.open(path) for path in sorted(photos.iterdir())]
+    for path in pictures_below(out):
+        assert not any(shows(path, target) for target in targets), path
+    assert not list(out.rglob("*-before.jpg")) and len(list((scene / "out-unredacted").rglob("*-before.jpg"))) == COUNT
+    # taken back, also by way of "rejected": neither the result nor a preview of it stays
+    assert decide_all(scene, "rejected", keys[1:2]) == 0
+    assert list((scene / "out-unredacted").rglob("*-rejected.jpg"))
+    assert decide_all(scene, "", keys[1:]) == 0
+    assert {row["status"] for row in rows_of(out)} == {"abstained"} and not list(out.glob("photo*"))
+    kept = [path.name for path in (*out.rglob("*.jpg"), *(scene / "out-unredacted").rglob("*.*"))]
+    assert not [name for name in kept if name.endswith(("-after.jpg", "-rejected.jpg", ".png"))]
+
+
+@needs_links
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_dask_worker_meets_hostile_and_vanishing_targets_and_folders(scene, tiny_model):
+    """What is planned is safe; what happens until a worker comes to it costs the targets that it concerns."""
+    distributed = pytest.importorskip("distributed")
+    photos, out, elsewhere = scene / "photos", scene / "out", scene / "elsewhere"
+    (photos / "sub").mkdir()
+    variant(9).save(photos / "sub" / "x.png")
+    (photos / "torn.png").write_bytes((photos / "photo0000.png").read_bytes()[:200])
+    elsewhere.mkdir()
+    (elsewhere / "x.png").write_bytes(b"theirs")
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+    with distributed.LocalCluster(processes=False, local_directory=str(scene / "dask"), **options) as cluster:
+
+        def attack(event, **_data):
+            if event != "planned":
+                return
+            (photos / "photo0001.png").unlink()
+            (photos / "photo0002.png").unlink()
+            os.mkfifo(photos / "photo0002.png")
+            (out / "sub").symlink_to(elsewhere)
+            shutil.rmtree(cluster.workers[0].local_directory, ignore_errors=True)  # its folder for what does not fit
+
+        def vanish(event, **_data):
+            if event == "row":
+                shutil.rmtree(out, ignore_errors=True)
+
+        spec = ModelSpec(name=str(tiny_model), settings=SETTINGS)
+        address = {"cluster": cluster.scheduler_address}
+        counts = redact(scene, spec, on_event=attack, **address).counts
+        assert counts == {"applied": 1, "abstained": 0, "failed": 4}
+        rows = {Path(row["target"]).name: row for row in rows_of(out)}
+        assert rows["photo0000.png"]["status"] == "applied" and "is a link" in rows["x.png"]["reason"]
+        for name in ("photo0001.png", "photo0002.png", "torn.png", "x.png"):
+            assert rows[name]["output"] is None and name in rows[name]["reason"], name
+            assert "\n" not in rows[name]["reason"] and "Error" not in rows[name]["reason"]
+        assert [path.name for path in elsewhere.iterdir()] == ["x.png"]
+        assert (elsewhere / "x.png").read_bytes() == b"theirs"
+        (out / "sub").unlink()
+        with pytest.raises(OutputError, match=r"journal\.jsonl was removed during the run"):
+            redact(scene, spec, on_event=vanish, retry_failed=True, **address)
+        assert not (out / "manifest.jsonl").exists() and not list(scene.rglob("*.tmp"))

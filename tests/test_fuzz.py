@@ -28,11 +28,13 @@ from hypothesis import strategies as st
 from batch_data import picture
 from dift_edit import DiftEditError, Sticker, load_image, load_job
 from dift_edit.batch.finish import rows_of as rows_of_journal
+from dift_edit.clips.io.animation import AnimationClip
+from dift_edit.clips.labels.masks import read_mask
 from dift_edit.clips.tracking.track_store import TrackStore
 from dift_edit.clips.tracking.tracker import Tracker
 from dift_edit.edits import CubeLut, load_edit, save_edit
 from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
-from dift_edit.errors import ImageError, ModelError, OutputError
+from dift_edit.errors import EditError, ImageError, ModelError, OutputError
 from dift_edit.features.adm_checkpoint import convert_adm
 from dift_edit.features.base import FeatureMap
 from dift_edit.features.cache import FeatureCache
@@ -45,6 +47,7 @@ from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
 from dift_edit.results.names import name_outputs
 from dift_edit.targets.collect import collect_targets
+from dift_edit.targets.lists import read_target_list
 
 ROW_KEYS = [item.name for item in dataclasses.fields(Row)]
 TIMES = int(os.environ.get("DIFT_EDIT_FUZZ", "1"))
@@ -658,3 +661,153 @@ def test_damaged_journals_of_clips(folder, data):
         assert len(list(TrackStore(place, "job").track("0-4-on", tracker(), 4, frames))) == 4
     except DiftEditError as error:
         assert "0-4-on.jsonl" in str(error)
+
+
+def moving_pictures():
+    """A short animation of each kind."""
+    first = picture(5, (24, 18))
+    rest = {"save_all": True, "append_images": [first.rotate(90), first.rotate(180)], "duration": 40}
+    return {
+        "a.gif": encoded(first.quantize(16), "GIF", **rest),
+        "a.webp": encoded(first, "WEBP", **rest),
+        "a.png": encoded(first, "PNG", **rest),
+    }
+
+
+ANIMATIONS = moving_pictures()
+
+
+def frames_of(path):
+    """The frames that can be read, or the sentence that says why not."""
+    try:
+        clip = AnimationClip(path)
+        return len(list(clip.read(0, len(clip))))
+    except ImageError as error:
+        assert path.name in str(error) and "\n" not in str(error)
+        return str(error)
+
+
+@pytest.mark.parametrize("name", ANIMATIONS)
+def test_cut_animations_are_read_or_refused_in_a_sentence(name, folder):
+    path, whole = folder / f"cut-{name}", ANIMATIONS[name]
+    path.write_bytes(whole)
+    assert frames_of(path) == 3
+    refused = 0
+    for end in range(0, len(whole), 7):
+        path.write_bytes(whole[:end])
+        refused += isinstance(frames_of(path), str)
+    assert refused > 5
+
+
+@pytest.mark.parametrize("name", ANIMATIONS)
+@tries(100)
+@given(data=st.data())
+def test_damaged_animations(name, folder, data):
+    path = folder / f"damaged-{name}"
+    path.write_bytes(data.draw(damaged(ANIMATIONS[name])))
+    frames_of(path)
+
+
+@tries(100)
+@given(data=st.data(), name=st.sampled_from(["palette.png", "grey.jpg", "alpha.png", "bilevel.png"]))
+def test_damaged_masks(folder, data, name):
+    path = folder / f"mask-{name}"
+    path.write_bytes(data.draw(damaged(VALID[name])))
+    try:
+        assert read_mask(path).dtype == np.uint8
+    except ImageError as error:
+        assert path.name in str(error) and "\n" not in str(error)
+
+
+def test_a_mask_too_large_to_unpack_is_a_sentence(folder, monkeypatch):
+    PIL.Image.new("L", (64, 64)).save(folder / "large.png")
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match="too large"):
+        read_mask(folder / "large.png")
+
+
+def test_a_damaged_parquet_list_is_one_line(folder):
+    """Arrow's errors have several lines."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").table({"path": ["a.png", "b.png"]})
+    path = folder / "damaged.parquet"
+    parquet.write_table(table, path)
+    whole = path.read_bytes()
+    for content in (b"", b"PAR1", b"PAR1" + b"\xff" * 60 + b"PAR1", *(whole[:end] for end in range(0, len(whole), 11))):
+        path.write_bytes(content)
+        with pytest.raises(DiftEditError, match=r"damaged\.parquet") as caught:
+            list(read_target_list(str(path)))
+        assert "\n" not in str(caught.value)
+    for at in range(4, len(whole) - 8, 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        try:
+            list(read_target_list(str(path)))
+        except DiftEditError as error:
+            assert "\n" not in str(error)
+
+
+HEAD = "index,shape-type,vertex-index,axis-0,axis-1\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("inf,polygon,0,1,2\n", "line 2: index, axis-0 and axis-1 must be numbers"),  # OverflowError
+        ("nan,polygon,0,1,2\n", "line 2: index"),
+        ("0,polygon,0,1\n", "line 2: index"),
+        (f'0,"{"x" * 200_000}",0,1,2\n', "field larger than field limit"),  # csv.Error
+        ("0,ellipse,0,1,2\n", "four corners"),
+        ("".join(f"0,polygon,{i},{value},2\n" for i, value in enumerate(("1", "inf", "3"))), "finite"),
+        ("".join(f"0,ellipse,{i},1e308,-1e308\n" for i in range(4)), "finite"),
+        ("0,point,0,nan,1\n", "finite"),
+    ],
+    ids=["infinite index", "no index", "short row", "long field", "one corner", "infinite", "huge ellipse", "no point"],
+)
+def test_hostile_napari_csv_is_a_sentence(folder, row, words):
+    path = folder / "hostile.csv"
+    path.write_text(HEAD + row)
+    with pytest.raises(EditError, match=words) as caught:
+        read_napari_csv(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"LUT_3D_SIZE {'9' * 5000}\n", "from 2 to 129"),  # int() refuses so many digits with an error of its own
+        ("LUT_3D_SIZE \u0662\n", "from 2 to 129"),  # a digit of another script
+        ("LUT_3D_SIZE 1e9\n", "from 2 to 129"),
+        ("LUT_3D_SIZE -2\n", "from 2 to 129"),
+        ("LUT_3D_SIZE 2\n" + "0 0 0\n" * 9, "line 10: the table has more rows"),
+        ("LUT_3D_SIZE 2\n" + "0 0 1e300\n" * 8, "at most 1e"),
+        ("LUT_3D_SIZE 2\n" + "0 0 -inf\n" * 8, "three finite"),
+        ("LUT_3D_SIZE 2\n" + "0 0 1e999\n" * 8, "three finite"),
+        ("LUT_3D_SIZE 2\nDOMAIN_MIN nan 0 0\n", "three finite"),
+        ("LUT_3D_SIZE 2\nDOMAIN_MAX 1e-60 1 1\n" + "0 0 0\n" * 8, "domain"),  # the same number in 32 bits
+        ("LUT_3D_SIZE 2\nDOMAIN_MIN -1e308 0 0\nDOMAIN_MAX 1e308 1 1\n" + "0 0 0\n" * 8, "at most 1e"),
+        ("LUT_3D_SIZE 2\nLUT_3D_INPUT_RANGE a b\n" + "0 0 0\n" * 8, "three finite"),
+        ("LUT_3D_SIZE 2\nLUT_3D_INPUT_RANGE inf nan\n" + "0 0 0\n" * 8, "three finite"),
+    ],
+)
+def test_hostile_colour_tables_are_a_sentence(folder, text, words):
+    path = folder / "hostile.cube"
+    path.write_text(text, "utf-8")
+    with pytest.raises(EditError, match=words) as caught:
+        CubeLut.from_file(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "domain", [((0, 0, 0), (1, 1, 1e-60)), ((0, 0, 0), (1, 1, np.inf)), ((np.nan,) * 3, (1, 1, 1))]
+)
+def test_colour_tables_made_in_memory_are_checked_too(domain):
+    with pytest.raises(EditError, match="domain"):
+        CubeLut(np.zeros((2, 2, 2, 3), np.float32), domain)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_pipe_as_a_colour_table_does_not_hang(folder):
+    os.mkfifo(folder / "pipe.cube")
+    with pytest.raises(EditError, match="no regular file"):
+        CubeLut.from_file(folder / "pipe.cube")

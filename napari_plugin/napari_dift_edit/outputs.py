@@ -121,7 +121,8 @@ def export(
 def _with_values(before: Any, after: Any, own: Any, limits: tuple[float, float]) -> Any:
     """The picture `after`, with the layer's own values where the edit set nothing.
 
-    What an edit set counts as changed even where it equals what was there: eight bits hide differences of sixteen.
+    What an edit set counts as changed even where it equals what was there: eight bits hide differences of sixteen, and
+    all values beyond a contrast limit look the same.
     """
     from dift_edit import as_image
 

@@ -1,8 +1,10 @@
 """What is kept: pictures, recipe, session; and what goes along: annotations."""
 
+import contextlib
 import json
 import shlex
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -12,7 +14,9 @@ from qtpy.QtWidgets import QApplication
 from conftest import EYES
 from dift_edit.errors import DiftEditError
 from napari_dift_edit.carry import carry_layer
+from napari_dift_edit.outputs import export
 from napari_dift_edit.sessions import open_session, save_session
+from napari_dift_edit.store import Store
 
 
 @pytest.fixture
@@ -257,3 +261,30 @@ def test_edited_copy_becomes_an_edit(open_bench, pictures):
     edit = bench.editor.session.edit
     assert edit.kind == "difference" and np.abs(np.array(edit.quad).min(0) - (100, 80)).max() < 4
     assert bench.editor.session.targets == (bench.key("dark"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("redact", {"mode": "fill", "color": "#000000"}), ("redact", {"mode": "pixelate"}), ("erase", {})],
+)
+def test_a_redaction_holds_in_values_beyond_the_contrast_limits(tmp_path, kind, options):
+    """Text and ground are both black as the layer is shown, so the edit's values equal what was there."""
+    own = np.full((60, 80), 100, np.uint16)
+    own[25:35, 30:50] = 700
+    own[:, :5] = 1500
+    shown = np.round(np.clip((own - 1000.0) / 1000, 0, 1) * 65535).astype(np.uint16)
+    mask = np.zeros((60, 80, 4), np.uint8)
+    mask[20:40, 20:60] = 255
+    store = Store(contextlib.nullcontext, lambda _item: None, lambda _text: None)
+    for key, pixels in (("source", shown), ("mask", mask), ("target", shown), ("target!values", own)):
+        store.put(key, pixels)
+    edit = {"kind": kind, "picture": "mask", "quad": (), "options": options, "parts": []}
+    quad = store.edit(edit, store.need("source")[0]).quad
+    (written,) = export(
+        store, source="source", edit=edit, target="target", quad=quad, transform=b"", by_hand=True,
+        model={"name": "", "device": "cpu"}, settings={}, pins=[], file="", output=str(tmp_path / "out.png"),
+        values="target!values", limits=(1000.0, 2000.0),
+    )  # fmt: skip
+    values = cv2.imread(written, cv2.IMREAD_UNCHANGED)
+    assert values.dtype == np.uint16 and not (values[20:40, 20:60] == 700).any()
+    assert (values[:, :5] == 1500).all() and (values[50:, 10:] == 100).all(), "outside, the values are the layer's own"

@@ -98,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if not args.quiet:
         print(report.summary(), file=sys.stderr)
+    if report.unredacted:
+        print(report.warning(), file=sys.stderr)
+        return 1
     return 0
 
 

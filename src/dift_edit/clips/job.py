@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dift_edit.clips.sequence import SequenceTrack, render_sequence, track_seque
 from dift_edit.clips.tracking.plan import Keyframes
 from dift_edit.clips.tracking.settings import SequenceSettings
 from dift_edit.edits.base import Edit
+from dift_edit.edits.layers import hides_content
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
@@ -39,12 +40,15 @@ class ClipReport:
         Frames that got the edit.
     faded : int
         Of these, the ones in which it fades.
+    unredacted : list of int
+        Frames that a redaction is not on: they are in the output as they were.
     """
 
     output: Path
     track: SequenceTrack
     applied: int
     faded: int
+    unredacted: list[int] = field(default_factory=list)
 
     def summary(self) -> str:
         """One line or two in words."""
@@ -57,10 +61,22 @@ class ClipReport:
             text += f"; {len(cuts)} cut{'s' if len(cuts) > 1 else ''} at {shown}"
         return text + "."
 
+    def warning(self) -> str:
+        """Which frames were not redacted, in one line; empty where nothing was to be hidden, or all of it is."""
+        frames = self.unredacted
+        if not frames:
+            return ""
+        shown = ", ".join(map(str, frames[:20])) + ("…" if len(frames) > 20 else "")
+        return (
+            f"WARNING: {len(frames)} of {self.track.count} frames were NOT redacted and are in {self.output} as they "
+            f"were: {shown}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data: the summary's numbers and one row per frame."""
         return {
             "output": str(self.output), "frames": self.track.count, "applied": self.applied, "faded": self.faded,
+            "unredacted": self.unredacted,
             "cuts": self.track.cuts, "keyframes": self.track.keyframes, "model": self.track.model.id,
             "rows": self.track.rows(),
         }  # fmt: skip
@@ -107,7 +123,8 @@ def process_clip(
     whole = False
     writer: ClipWriter | None = None
     try:
-        writer = open_writer(output, clip, scratch=scratch.folder)
+        hides = any(map(hides_content, edit.values() if isinstance(edit, Mapping) else [edit]))
+        writer = open_writer(output, clip, scratch=scratch.folder, keep_metadata=not hides)
         track = track_sequence(
             clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=scratch.journal,
             progress=lambda done, total: progress("following", done, total),
@@ -148,7 +165,8 @@ def _report(output: Path, track: SequenceTrack) -> ClipReport:
     opacity = np.array([track.opacity(frame) for frame in range(track.count)])
     shown = opacity > 0
     return ClipReport(
-        output=output, track=track, applied=int(shown.sum()), faded=int((shown & (opacity < 1)).sum())
+        output=output, track=track, applied=int(shown.sum()), faded=int((shown & (opacity < 1)).sum()),
+        unredacted=track.unredacted,
     )  # fmt: skip
 
 

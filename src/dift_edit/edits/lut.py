@@ -1,5 +1,6 @@
 """Three-dimensional colour tables in Adobe's .cube format."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ __all__ = ["CubeLut"]
 Floats = npt.NDArray[np.float32]
 
 _MAX_SIZE = 129
+_LARGEST = 1e6
+_LEAST_DOMAIN = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +45,11 @@ class CubeLut:
             raise EditError(f"A colour table must be (N, N, N, 3) with N from 2 to {_MAX_SIZE}, but is {shape}.")
         if not np.isfinite(self.table).all():
             raise EditError("A colour table must have finite values.")
-        if not all(low < high for low, high in zip(*self.domain, strict=True)):
+        low, high = np.array(self.domain, np.float64)
+        if not (np.isfinite([low, high]).all() and (high - low >= _LEAST_DOMAIN).all()):
             raise EditError(f"The colour table's domain {self.domain} is empty: DOMAIN_MIN must be below DOMAIN_MAX.")
+        if max(np.abs([low, high]).max(), float(np.abs(self.table).max())) > _LARGEST:
+            raise EditError(f"A colour table must have values between -{_LARGEST:g} and {_LARGEST:g}.")
 
     @classmethod
     def from_file(cls, path: Path | str) -> "CubeLut":
@@ -68,6 +74,8 @@ class CubeLut:
         Adobe, "Cube LUT Specification", version 1.0, 2013.
         """
         path = Path(path)
+        if path.exists() and not path.is_file():
+            raise EditError(f"{path} is no regular file: give a .cube file.")
         try:
             text = path.read_text("utf-8-sig")
         except FileNotFoundError as error:
@@ -127,6 +135,8 @@ def _parse(text: str, name: str) -> CubeLut:
         else:
             if "LUT_3D_SIZE" not in keywords:
                 raise EditError(f"{where}: the size must come before the table, as LUT_3D_SIZE N.")
+            if len(rows) == int(keywords["LUT_3D_SIZE"][0]) ** 3:
+                raise EditError(f"{where}: the table has more rows than LUT_3D_SIZE says; correct one of them.")
             rows.append(_numbers(line.split(), where))
     if "LUT_3D_SIZE" not in keywords:
         raise EditError(f"{name} has no LUT_3D_SIZE: give a three-dimensional .cube table.")
@@ -152,7 +162,7 @@ def _keyword(keywords: dict[str, tuple[str, ...]], word: str, rest: tuple[str, .
     if late:
         raise EditError(f"{where}: {word} must come before the table.")
     if word == "LUT_3D_SIZE":
-        if len(rest) != 1 or not rest[0].isdecimal() or not 2 <= int(rest[0]) <= _MAX_SIZE:
+        if len(rest) != 1 or not re.fullmatch("[0-9]{1,3}", rest[0]) or not 2 <= int(rest[0]) <= _MAX_SIZE:
             raise EditError(f"{where}: LUT_3D_SIZE must be one whole number from 2 to {_MAX_SIZE}.")
     elif word == "LUT_3D_INPUT_RANGE":
         if len(rest) != 2:
@@ -168,6 +178,8 @@ def _numbers(words: list[str] | tuple[str, ...], where: str) -> tuple[float, flo
         values = [float(word) for word in words]
     except ValueError:
         values = []
-    if len(values) != 3 or not np.isfinite(values).all():
-        raise EditError(f"{where}: three finite numbers are needed, but it says {' '.join(words)[:60]!r}.")
+    if len(values) != 3 or not all(abs(value) <= _LARGEST for value in values):
+        raise EditError(
+            f"{where}: three finite numbers are needed, of at most {_LARGEST:g}, but it says {' '.join(words)[:60]!r}."
+        )
     return values[0], values[1], values[2]

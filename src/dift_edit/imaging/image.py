@@ -67,7 +67,7 @@ class Image:
     written : ndarray or None
         (H, W) bool: the pixels that an edit set, whatever they equal. They are never written back from the file's
         native pixels: a colour outside sRGB and the edit's own may both be clipped to one value. None when there are
-        none, and for images without native pixels.
+        none, or nothing is known of them.
 
     Raises
     ------
@@ -206,12 +206,10 @@ class Image:
         written : ndarray, optional
             (H, W) bool: which pixels were set; None when it may be any.
         """
-        if self.file is None or self.file.native is None:
-            return replace(self, pixels=pixels, alpha=alpha, written=None)
-        if written is None:
-            written = np.ones(pixels.shape[:2], bool)
-        elif self.written is not None:
+        if written is not None and self.written is not None:
             written = written | self.written
+        elif self.written is not None or (self.file is not None and self.file.native is not None):
+            written = np.ones(pixels.shape[:2], bool) if written is None else written
         return replace(self, pixels=pixels, alpha=alpha, written=written)
 
     def save(self, path: Path | str) -> Path:

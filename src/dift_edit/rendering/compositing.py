@@ -299,10 +299,8 @@ def put(target: Image, box: Box, values: Floats, *, linear_light: bool = False) 
     return target.with_pixels(pixels, alpha, _placed(values[..., 3] > 0, box, target))
 
 
-def _placed(touched: npt.NDArray[np.bool_], box: Box, like: Image) -> npt.NDArray[np.bool_] | None:
-    """(H, W) of the picture's size: a mask of a box in its place; None where nobody needs it."""
-    if like.file is None or like.file.native is None:
-        return None
+def _placed(touched: npt.NDArray[np.bool_], box: Box, like: Image) -> npt.NDArray[np.bool_]:
+    """(H, W) of the picture's size: a mask of a box in its place."""
     left, top, right, bottom = box
     mask = np.zeros(like.pixels.shape[:2], bool)
     mask[top:bottom, left:right] = touched

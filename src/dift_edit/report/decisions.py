@@ -244,7 +244,9 @@ def _applied_as_shown(folder: OutputFolder, row: Row, name: str, remake: Remake)
 def _withdrawn(folder: OutputFolder, row: Row) -> Row:
     """An abstained target again: what was put on when it was accepted is removed."""
     folder.remove(str(row.output))
-    folder.remove(preview_name(row.id, "after"))
+    for kind in ("after", "rejected"):
+        if folder.keeps(preview_name(row.id, kind)):
+            folder.remove(preview_name(row.id, kind))
     return replace(row, status="abstained", output=None, output_sha256=None, artwork="")
 
 

@@ -43,8 +43,8 @@ class AnimationClip:
             return PIL.Image.open(self.path)
         except FileNotFoundError as error:
             raise ImageError(f"{self.path} does not exist: check the path.") from error
-        except (OSError, ValueError, SyntaxError) as error:
-            raise ImageError(f"{self.path} is damaged or not a picture: replace the file.") from error
+        except Exception as error:  # also sizes that Pillow takes for a bomb
+            raise ImageError(f"{self.path} is damaged, too large or not a picture: replace the file.") from error
 
     @contextlib.contextmanager
     def _damage(self) -> Iterator[None]:

@@ -201,7 +201,7 @@ class VideoWriter:
     the same bytes.
     """
 
-    def __init__(self, path: Path, clip: Clip, scratch: Path | None = None) -> None:
+    def __init__(self, path: Path, clip: Clip, scratch: Path | None = None, *, keep_metadata: bool = True) -> None:
         av = _av()
         self.path = path
         self._clip = clip
@@ -229,7 +229,7 @@ class VideoWriter:
             context.color_primaries, context.color_trc = video.tags["color_primaries"], video.tags["color_trc"]
             if video.pixel_aspect != 1:
                 context.sample_aspect_ratio = video.pixel_aspect
-        self._tracks = _Tracks(video, self._out, container) if video else None
+        self._tracks = _Tracks(video, self._out, container, keep_metadata=keep_metadata) if video else None
 
     def add(self, image: Image, *, unchanged: bool = False) -> None:
         """Encode the next frame."""
@@ -287,7 +287,7 @@ def _mean_step(clip: Clip) -> float:
 class _Tracks:
     """Audio and subtitles of the source, handed over in step with the video."""
 
-    def __init__(self, clip: VideoClip, out: Any, container: str) -> None:
+    def __init__(self, clip: VideoClip, out: Any, container: str, *, keep_metadata: bool) -> None:
         av = _av()
         self._source = av.open(str(clip.path))
         self._out = out
@@ -306,7 +306,8 @@ class _Tracks:
                 )
             if target is not None:
                 self._targets[stream.index] = (target, resampler)
-        out.metadata.update(self._source.metadata)
+        if keep_metadata:
+            out.metadata.update(self._source.metadata)
         streams = [stream for stream in self._source.streams if stream.index in self._targets]
         self._packets = self._source.demux(streams) if streams else iter(())
         self._waiting: Any = None

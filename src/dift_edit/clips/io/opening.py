@@ -63,7 +63,7 @@ def as_clip(frames: FramesLike | Iterable[Any]) -> Clip:  # Any: what cannot be 
     return ListClip(cast(Sequence[Any], frames))
 
 
-def open_writer(path: Path | str, clip: Clip, *, scratch: Path | None = None) -> ClipWriter:
+def open_writer(path: Path | str, clip: Clip, *, scratch: Path | None = None, keep_metadata: bool = True) -> ClipWriter:
     """A writer for the frames of `clip`, by the ending of `path`; a path without an ending is a folder.
 
     Parameters
@@ -74,6 +74,8 @@ def open_writer(path: Path | str, clip: Clip, *, scratch: Path | None = None) ->
         The source: its names, times and audio are taken over.
     scratch : Path, optional
         A folder on the same disk in which a file is kept until it is whole; else it lies, hidden, beside its place.
+    keep_metadata : bool
+        Take over a video's title, position and other texts; not where something is hidden in it.
 
     Returns
     -------
@@ -92,8 +94,9 @@ def open_writer(path: Path | str, clip: Clip, *, scratch: Path | None = None) ->
     if suffix in VIDEO_ENCODERS or suffix in (".gif", ".webp"):
         if not path.parent.is_dir():
             raise OutputError(f"The folder {path.parent} does not exist: create it or choose another output path.")
-        kind = VideoWriter if suffix in VIDEO_ENCODERS else AnimationWriter
-        return kind(path, clip, scratch)
+        if suffix in VIDEO_ENCODERS:
+            return VideoWriter(path, clip, scratch, keep_metadata=keep_metadata)
+        return AnimationWriter(path, clip, scratch)
     if suffix and not path.is_dir():
         known = ", ".join([*VIDEO_ENCODERS, ".gif", ".webp"])
         raise OutputError(f"A clip cannot be written as {suffix}: use one of {known}, or a folder's name.")

@@ -47,8 +47,8 @@ def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:
             array = np.asarray(picture if indexed else picture.getchannel("A") if clear else picture.convert("L"))
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist: check the path.") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"{path} is damaged or not a picture: replace the file.") from error
+    except Exception as error:  # whatever a decoder may meet in a damaged file
+        raise ImageError(f"{path} is damaged, too large or not a picture: replace the file.") from error
     if indexed:
         array = np.where(array == _VOID, 0, array)
     elif array.max(initial=0) > 127:

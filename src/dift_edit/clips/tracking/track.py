@@ -114,6 +114,17 @@ class SequenceTrack:
                 shares.append(float(share > 0) if hides_content(layer.edit) else share)
         return min(sum(shares), 1.0)
 
+    @property
+    def unredacted(self) -> list[int]:
+        """Frames that no redaction is on, because its place was not found or not trusted; none without a redaction."""
+        hiding = [layer for layer in self.layers if hides_content(layer.edit)]
+
+        def is_on(layer: Layer, frame: int) -> bool:
+            index = layer.index(frame)
+            return index is not None and layer.weight(frame) * float(layer.path.opacity[index]) > 0
+
+        return [frame for frame in range(self.count) if hiding and not any(is_on(layer, frame) for layer in hiding)]
+
     def rows(self) -> list[dict[str, Any]]:
         """One dict a frame: frame, corners, confidence, seen, opacity, anchor, cut."""
         rows = []
