@@ -19,7 +19,8 @@ from dift_edit.edits import (
     save_edit,
 )
 from dift_edit.errors import EditError
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 from test_labels import layer
 from transforms import similarity

@@ -12,8 +12,9 @@ from dift_edit.edits.layers import artwork_on
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.features.execution import is_out_of_memory
-from dift_edit.imaging.files import save_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import save_image
 from dift_edit.placement.confidence import against
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing

@@ -16,7 +16,8 @@ from dift_edit.clips.resume import Scratch
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.coords import Points
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.types import FramesLike, MaskLike, PointsLike
 from dift_edit.viz.primitives import distinct_colors, draw_dot, opaque_picture, painted, stroke_width
 

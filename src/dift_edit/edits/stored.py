@@ -31,7 +31,8 @@ from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
 from dift_edit.geometry.quad import as_quad
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 
 __all__ = ["FORMAT", "VERSION", "edit_from_dict", "edit_to_dict", "load_edit", "save_edit"]

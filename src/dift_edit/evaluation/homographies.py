@@ -11,7 +11,7 @@ from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Pre
 from dift_edit.evaluation.metrics import corner_error, homography_accuracy, matching_accuracy
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.coords import Points
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.matching.points import MatchSettings, match_mutual
 
 __all__ = ["HPATCHES", "HPatchesBenchmark", "load_keypoints"]

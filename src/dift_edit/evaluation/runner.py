@@ -28,7 +28,7 @@ from dift_edit.evaluation.keypoints import KeypointBenchmark, TransferBenchmark
 from dift_edit.evaluation.tss import TssBenchmark
 from dift_edit.evaluation.videos import DavisBenchmark, JhmdbBenchmark
 from dift_edit.features.base import Featurizer
-from dift_edit.imaging.files import save_image
+from dift_edit.imaging.writing import save_image
 
 __all__ = ["BENCHMARKS", "Report", "load_benchmark", "load_report", "run_benchmark"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.quad import check_quad, quad_iou
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.placement.placement import Placement, locate, locate_features
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 

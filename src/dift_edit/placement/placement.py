@@ -15,7 +15,8 @@ from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import Points, as_points, inside
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.quad import check_quad, quad_extent, quad_iou
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.placement.confidence import Signs, calibrated, probability
 from dift_edit.placement.same_surface import Surface, match_surface
 from dift_edit.placement.similarities import Poses, others_like_best, sample_poses

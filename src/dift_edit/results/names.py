@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import PurePosixPath
 
-from dift_edit.imaging.files import OUTPUT_FORMATS
+from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.targets.collect import Target
 
 __all__ = ["RESERVED_FOLDERS", "is_output_name", "name_outputs", "safe_name"]

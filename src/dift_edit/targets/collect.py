@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from dift_edit.errors import DiftEditError
-from dift_edit.imaging.files import OUTPUT_FORMATS
+from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.targets.lists import read_target_list
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
