@@ -30,6 +30,7 @@ Mask = npt.NDArray[np.bool_]
 DIFFERENCE_KINDS = get_args(DifferenceKind)
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 40_000
+"""Pairs of pixels from which a change of colour is fitted (chosen)."""
 
 
 class PaintLayer(Sticker):

@@ -97,6 +97,7 @@ class Item:
 
 
 _SEARCHES = 16
+"""Prepared searches that are kept in memory (chosen)."""
 
 
 class Maps:

@@ -19,7 +19,9 @@ __all__ = ["mask_strip", "matches_with_truth"]
 
 Labels = npt.NDArray[np.uint8]
 _FRAMES = 6
+"""Frames on a strip (chosen)."""
 _HEIGHT = 360
+"""Pixels of each (chosen)."""
 
 
 def mask_strip(

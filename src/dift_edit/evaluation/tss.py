@@ -19,6 +19,7 @@ TSS = Dataset(
 )
 SUBSETS = ("FG3DCar", "JODS", "PASCAL")
 _UNKNOWN = 1e9
+"""Flow of pixels without a truth, in Middlebury's ``.flo`` format (Baker et al., 2011)."""
 
 
 def read_flow(path: Path) -> npt.NDArray[np.float32]:

@@ -12,6 +12,7 @@ from dift_edit.imaging.image import Image
 __all__ = ["Clip", "ClipWriter", "ListClip", "check_range", "check_size", "iterate_reversed", "unfinished"]
 
 DEFAULT_FPS = 25.0
+"""Of clips that name no rate (chosen: the rate of PAL)."""
 
 
 @runtime_checkable

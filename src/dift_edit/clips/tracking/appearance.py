@@ -29,6 +29,7 @@ __all__ = [
 
 Grey = npt.NDArray[np.uint8]
 
+# Numbers without a source are chosen.
 _RING = 1.5  # points are taken from the quad grown by this factor
 _MOST_POINTS = 160
 _RETURN = 0.5  # pixels; flow forth and back must agree to this

@@ -17,7 +17,7 @@ from dift_edit.errors import OutputError
 
 __all__ = ["TrackStore"]
 
-_EVERY = 20  # frames between two checkpoints
+_EVERY = 20  # frames between two checkpoints (chosen)
 _OURS = re.compile(r"job\.json|\d+-\d+-(on|back)\.(jsonl|npz)|\.dift-edit-\w+\.tmp")
 
 

@@ -23,7 +23,7 @@ __all__ = ["Keyframe", "Trajectory", "follow_trajectory"]
 
 Floats = npt.NDArray[np.float64]
 
-_EXACT = 1e6  # pixels⁻²: a keyframe is where it was put
+_EXACT = 1e6  # pixels⁻²: a keyframe is where it was put (chosen)
 
 
 @dataclass(frozen=True, eq=False)
