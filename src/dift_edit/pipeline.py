@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on
-from dift_edit.errors import DiftEditError, OutputError
+from dift_edit.errors import DiftEditError, OutputError, first_line
 from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.features.execution import is_out_of_memory
 from dift_edit.imaging.files import as_image
@@ -218,7 +218,7 @@ def failure(error: Exception, name: str) -> str:
         return str(error)
     if is_out_of_memory(error):
         return f"{name} does not fit into the memory: use a smaller image or model."
-    first = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    first = first_line(error) if str(error).strip() else "no message"
     return f"{name} could not be handled ({type(error).__name__}: {first})."
 
 
