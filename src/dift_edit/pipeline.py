@@ -239,7 +239,7 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
     if placement.reason:
         return placement.reason
     if placement.confidence < min_confidence:
-        found = [] if placement.signs is None else against(placement.signs)
+        found = [] if placement.confidence_features is None else against(placement.confidence_features)
         why = f": {' and '.join(found)}" if found else ""
         return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""
