@@ -65,9 +65,15 @@ def process_labels(
 
     def write(scratch: Scratch) -> Path:
         results = propagate_labels(
-            clip, labels, featurizer=featurizer, settings=settings, frame=frame, journal=scratch.journal, seed=seed,
+            clip,
+            labels,
+            featurizer=featurizer,
+            settings=settings,
+            frame=frame,
+            journal=scratch.journal,
+            seed=seed,
             progress=lambda done, total: progress("labelling", done, total),
-        )  # fmt: skip
+        )
         masks = (result.labels for result in results)
         return _drawn(clip, masks, draw_labels, output, scratch) if output.suffix else _masks(clip, masks, output)
 
@@ -115,9 +121,15 @@ def process_keypoints(
 
         def kept() -> Iterator[Points]:
             for found in propagate_keypoints(
-                clip, points, featurizer=featurizer, settings=settings, frame=frame, journal=scratch.journal, seed=seed,
+                clip,
+                points,
+                featurizer=featurizer,
+                settings=settings,
+                frame=frame,
+                journal=scratch.journal,
+                seed=seed,
                 progress=lambda done, total: progress("labelling", done, total),
-            ):  # fmt: skip
+            ):
                 rows.append(found)
                 yield found
 
