@@ -5,10 +5,10 @@
 
 Data: so many plain pairs of each set of `transfer_suite.py`, and for every fourth of them the same edit looked for in a
 target of another set, which is never right; placed by features alone, without the mirror test. Right is an IoU of at
-least 0.5. The model is a logistic regression on the signs of `dift_edit.placement.confidence` with a ridge: one per
-model named, and one of the signs that do not depend on the model for all others, fitted to the samples of all. Its
+least 0.5. The model is a logistic regression on the features of `dift_edit.placement.confidence` with a ridge: one per
+model named, and one of the features that do not depend on the model for all others, fitted to the samples of all. Its
 quality is measured by leaving each set out in turn. ``--samples`` keeps what was measured, so that a run can go on
-where it was interrupted; samples of signs that have changed have to be deleted by hand.
+where it was interrupted; samples of features that have changed have to be deleted by hand.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from transfer_suite import StoredFeatures, calibration_error, draw, sets
 from dift_edit.atomic_files import write_text
 from dift_edit.features.registry import load_featurizer
 from dift_edit.geometry.quad import quad_iou
-from dift_edit.placement.confidence import MODEL_FREE, Signs
+from dift_edit.placement.confidence import MODEL_FREE, ConfidenceFeatures
 from dift_edit.placement.placement import locate_features
 
-NAMES = [item.name for item in fields(Signs)]
+NAMES = [item.name for item in fields(ConfidenceFeatures)]
 OUTPUT = Path(__file__).parents[1] / "src" / "dift_edit" / "placement" / "confidence.json"
 
 Fit = tuple[np.ndarray, np.ndarray, np.ndarray, float]
@@ -55,12 +55,12 @@ def gather(args: argparse.Namespace, model: str, count: int, known: list[dict[st
                     continue
                 target = task.target if same else other.target
                 placed = locate_features(features(task.source), task.quad, features(target))
-                if placed.signs is not None:
+                if placed.confidence_features is not None:
                     iou = quad_iou(placed.quad, task.truth) if same else 0.0
                     row = {
                         "model": model, "number": number, "set": task.group, "same": same, "iou": iou,
                         "instances": placed.instances,
-                        "signs": asdict(placed.signs),
+                        "signs": asdict(placed.confidence_features),
                     }  # fmt: skip
                     file.write(json.dumps(row) + "\n")
                     file.flush()

@@ -54,7 +54,7 @@ def run(number: int, megapixels: float) -> None:
     """One case."""
     from dift_edit.edits import ColorAdjust, Redaction, Region, Sticker
     from dift_edit.geometry.base import MatrixTransform
-    from dift_edit.imaging.image import as_image
+    from dift_edit.imaging.files import as_image
     from dift_edit.rendering.compositing import Compositing
 
     _name, share, kind, settings = CASES[number]

@@ -18,7 +18,7 @@ import PIL.ImageFont
 
 from dift_edit.edits import Redaction, Region
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from leak_cases import EDITS, INPUTS, LOSSY, drawn, leaks, profiles_of
 
 STRENGTHS = (1, 2, 3, 5, 8)

@@ -39,7 +39,7 @@ from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.geometry.quad import quad_folds, quad_iou
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
-from dift_edit.placement.confidence import Signs
+from dift_edit.placement.confidence import ConfidenceFeatures
 from dift_edit.placement.placement import Placement, locate_features
 from dift_edit.rendering.warp import warp_image
 
@@ -71,7 +71,7 @@ class Outcome:
     folds: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
-    signs: list[Signs | None] = field(default_factory=list)
+    confidence_features: list[ConfidenceFeatures | None] = field(default_factory=list)
 
 
 def willow(root: Path, seed: int = 0) -> list[Task]:
@@ -232,7 +232,7 @@ def _add(outcome: Outcome, task: Task, placed: Placement, start: float) -> None:
     outcome.error.append(float(np.linalg.norm(carried - task.moved, axis=1).mean()) / size)
     outcome.hull.append(_hull_iou(carried, task.moved))
     outcome.confidence.append(placed.confidence)
-    outcome.signs.append(placed.signs)
+    outcome.confidence_features.append(placed.confidence_features)
 
 
 def _hull_iou(first: np.ndarray, second: np.ndarray) -> float:
@@ -350,7 +350,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--title", default="")
-    parser.add_argument("--raw", type=Path, help="JSON file for the signs and IoU of each task")
+    parser.add_argument("--raw", type=Path, help="JSON file for the features and IoU of each task")
     args = parser.parse_args()
     args.mirror = args.mirror or ("auto" if args.data == "suite" else "never")
     if args.data == "suite":
@@ -391,7 +391,11 @@ def main() -> None:
         put(args.markdown, args.title or args.data, lines)
     if args.raw:
         last = list(outcomes.values())[-1]
-        rows = [[*astuple(signs), iou] for signs, iou in zip(last.signs, last.iou, strict=True) if signs is not None]
+        rows = [
+            [*astuple(found), iou]
+            for found, iou in zip(last.confidence_features, last.iou, strict=True)
+            if found is not None
+        ]
         write_text(args.raw, json.dumps(rows))
 
 
@@ -401,7 +405,7 @@ def _some(outcome: Outcome, chosen: list[int]) -> Outcome:
 
     return Outcome(
         pick(outcome.iou), pick(outcome.hull), pick(outcome.error), pick(outcome.folds), pick(outcome.seconds),
-        pick(outcome.confidence), pick(outcome.signs),
+        pick(outcome.confidence), pick(outcome.confidence_features),
     )  # fmt: skip
 
 

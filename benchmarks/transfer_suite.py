@@ -52,7 +52,7 @@ class Result:
     quad: Array
     truth: Array
     confidence: float
-    signs: Any = None
+    confidence_features: Any = None
     decided: Array | None = None  # the quad under the right decision of the mirror test
 
     @property
@@ -243,7 +243,14 @@ def place(locate: Locate, engine: str, task: Task, features: StoredFeatures, mir
     if found.mirrored != task.mirrored:
         decided = located("always" if task.mirrored else "never").quad
     return Result(
-        task.group, task.mirrored, found.mirrored, found.quad, task.truth, found.confidence, found.signs, decided
+        task.group,
+        task.mirrored,
+        found.mirrored,
+        found.quad,
+        task.truth,
+        found.confidence,
+        found.confidence_features,
+        decided,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.settings import fingerprint
 
 CELL = 8

@@ -19,7 +19,8 @@ import PIL.ImageFont
 from color_profiles import WIDE, table_profile, wide_profile
 from dift_edit.edits import Erase, Redaction, Region
 from dift_edit.edits.redaction import cells_of
-from dift_edit.imaging.files import load_image, save_image
+from dift_edit.imaging.files import load_image
+from dift_edit.imaging.writing import save_image
 from dift_edit.rendering.compositing import Compositing
 from transforms import similarity
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from dift_edit.edits import ColorAdjust, CubeLut, Erase, Region
 from dift_edit.edits.erase import filled
 from dift_edit.errors import EditError
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 from transforms import similarity
 

@@ -18,7 +18,7 @@ from dift_edit.clips.sequence import SequenceSettings
 from dift_edit.edits import Sticker
 from dift_edit.errors import OutputError
 from dift_edit.geometry.quad import quad_side
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from synthetic_clips import SyntheticClip, drawn_texture
 
 

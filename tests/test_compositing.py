@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from dift_edit.errors import SettingsError
 from dift_edit.imaging.color import linear_to_srgb, srgb_to_linear
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing, alpha_over, composite
 from dift_edit.rendering.warp import Warped
 

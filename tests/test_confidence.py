@@ -11,7 +11,7 @@ from dift_edit.features.registry import load_featurizer
 from dift_edit.geometry.quad import quad_iou
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import abstain_reason
-from dift_edit.placement.confidence import MODEL_FREE, WORDS, Signs, against, calibrated, probability
+from dift_edit.placement.confidence import MODEL_FREE, WORDS, ConfidenceFeatures, against, calibrated, probability
 from dift_edit.placement.placement import locate, locate_features, turned_features
 from dift_edit.placement.similarities import others_like_best, sample_poses
 from dift_edit.placement.votes import gather_evidence
@@ -25,18 +25,18 @@ def astronaut() -> Image:
 
 
 @pytest.fixture(scope="module")
-def signs(astronaut, mini) -> Signs:
+def confidence_features(astronaut, mini) -> ConfidenceFeatures:
     features = mini(astronaut)
-    found = locate_features(features, QUAD, features).signs
+    found = locate_features(features, QUAD, features).confidence_features
     assert found is not None
     return found
 
 
-def test_other_models_are_judged_by_signs_that_do_not_depend_on_them(signs) -> None:
+def test_other_models_are_judged_by_features_that_do_not_depend_on_them(confidence_features) -> None:
     assert not calibrated("unheard of") and set(MODEL_FREE) == set(WORDS) - {"entropy", "whole_score"}
-    usual = probability(signs, "unheard of")
-    assert probability(replace(signs, entropy=0.99, whole_score=0.0), "unheard of") == usual
-    assert probability(replace(signs, round_trip=0.0), "unheard of") < usual
+    usual = probability(confidence_features, "unheard of")
+    assert probability(replace(confidence_features, entropy=0.99, whole_score=0.0), "unheard of") == usual
+    assert probability(replace(confidence_features, round_trip=0.0), "unheard of") < usual
 
 
 def test_the_embedded_networks_are_calibrated() -> None:
@@ -58,13 +58,13 @@ def test_a_placement_says_what_its_confidence_rests_on(astronaut, tiny) -> None:
     assert pinned.confidence_source == "pins"
 
 
-def test_what_speaks_against_a_placement_is_named(signs, astronaut, mini) -> None:
-    assert against(signs) == []
-    bad = replace(signs, round_trip=0.0, back=0.1, back_contrast=0.0)
+def test_what_speaks_against_a_placement_is_named(confidence_features, astronaut, mini) -> None:
+    assert against(confidence_features) == []
+    bad = replace(confidence_features, round_trip=0.0, back=0.1, back_contrast=0.0)
     assert against(bad)[0] == "the way back disagrees"
     assert len(against(replace(bad, contrast=-2.0, whole_contrast=-2.0, overlap=0.1))) == 2
     features = mini(astronaut)
-    placed = replace(locate_features(features, QUAD, features), confidence=0.1, signs=bad)
+    placed = replace(locate_features(features, QUAD, features), confidence=0.1, confidence_features=bad)
     assert abstain_reason(placed, 0.3).startswith("the confidence 0.10 is below 0.30: the way back disagrees")
     assert abstain_reason(placed, 0.0) == ""
 

@@ -6,10 +6,11 @@ import inspect
 import pytest
 
 import dift_edit as de
+from dift_edit.evaluation import run_benchmark
 
 MAIN = [
     de.Sticker, de.edit_from_difference, de.load_featurizer, de.load_image, de.locate, de.match_points, de.propagate,
-    de.propagate_sequence, de.run_batch, de.transfer,
+    de.propagate_sequence, de.run_batch, de.transfer, run_benchmark,
 ]  # fmt: skip
 
 

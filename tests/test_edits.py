@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from dift_edit.edits import Edit, PaintLayer, Sticker, as_quad, check_edit, edit_from_difference
 from dift_edit.errors import EditError, ImageError
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from transforms import similarity
 
 

@@ -314,14 +314,16 @@ def test_transfer_runs(tmp_path: Path) -> None:
     assert report.rows["all"]["IoU"] > 50
 
 
-def test_resumes_and_refuses_to_mix(tmp_path: Path) -> None:
+def test_resumes_and_refuses_to_mix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root, folder = spair_root(tmp_path / "s"), tmp_path / "p"
     whole = run("spair", root, folder)
     lines = folder / "predictions.jsonl"
     kept = lines.read_bytes().splitlines(keepends=True)
     lines.write_bytes(kept[0] + kept[1][:20])  # killed while writing the second
     featurizer = CellColors()
-    again = run_benchmark("spair", root, featurizer, folder=folder)
+    with caplog.at_level("INFO", logger="dift_edit"):
+        again = run_benchmark("spair", root, featurizer, folder=folder)
+    assert caplog.messages == ["1 of 2 items of spair were predicted before."]
     assert again.predicted == 1 and featurizer.calls == 2 and again.rows == whole.rows
     assert len(lines.read_bytes().splitlines()) == 2
     assert run("spair", root, folder).predicted == 0

@@ -9,8 +9,7 @@ from dift_edit.cli import main
 from dift_edit.errors import DatasetError, ModelError
 from dift_edit.evaluation import grid_search
 from dift_edit.evaluation.search import GridPoint, ReplayNetwork, _changes, grid_picture, recommend
-from dift_edit.imaging.files import load_image
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image, load_image
 from test_evaluation_benchmarks import spair_root
 
 

@@ -16,7 +16,7 @@ from dift_edit.edits import (
     edit_from_difference,
 )
 from dift_edit.errors import EditError
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.rendering.compositing import Compositing
 from transforms import similarity
 

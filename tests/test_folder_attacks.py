@@ -25,8 +25,7 @@ from dift_edit.clips.resume import Scratch, claim_folder
 from dift_edit.clips.tracking.tracker import Tracker
 from dift_edit.edits import Redaction, Region, save_edit
 from dift_edit.errors import DiftEditError, OutputError
-from dift_edit.imaging.files import load_image
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image, load_image
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.settings import BatchSettings, TransferSettings

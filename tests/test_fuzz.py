@@ -40,7 +40,8 @@ from dift_edit.features.base import FeatureMap
 from dift_edit.features.cache import FeatureCache
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.imaging import save_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.report.decisions import read_decisions
 from dift_edit.report.page import page_html
 from dift_edit.results.journal import Journal

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.coords import bilinear_rows, rescale_points
 from dift_edit.geometry.estimate import Correspondences, fit_affine, fit_homography, fit_similarity, reweighted
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas, triangulate
 from dift_edit.geometry.thin_plate import fit_thin_plate
@@ -163,3 +165,14 @@ def test_reweighting_forgets_outliers() -> None:
     found, trust = reweighted(pairs(GRID, target), start, threshold=10, fit=fit_affine, steps=20)
     assert np.abs(found(GRID) - truth(GRID)).max() < 1.5
     assert trust[::3].max() < 0.1 < trust[1::3].min()
+
+
+@pytest.mark.parametrize("cells", [(6, 4), (1, 5), (3, 1)])
+def test_rows_of_a_table_between_cells_are_bilinear(cells, rng):
+    y, x = np.mgrid[: cells[1], : cells[0]].reshape(2, -1)
+    table = torch.from_numpy(np.stack([x, y, x * y, np.ones_like(x)], 1).astype(np.float32))
+    size = (cells[0] * 16, cells[1] * 16)
+    points = rng.uniform(-20, 120, (50, 2))
+    at = np.clip(rescale_points(points, size, cells), 0, np.array(cells) - 1)
+    expected = np.stack([at[:, 0], at[:, 1], at.prod(1), np.ones(50)], 1)
+    assert np.allclose(bilinear_rows(table, points, size, cells).numpy(), expected, atol=1e-4)

@@ -8,8 +8,9 @@ import torch
 from PIL import ImageCms, ImageOps
 
 from dift_edit.errors import ImageError, OutputError
-from dift_edit.imaging.files import load_image, save_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image, load_image
+from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import save_image
 
 
 def gradient(width: int = 40, height: int = 30) -> np.ndarray:

@@ -16,7 +16,7 @@ from dift_edit.edits import (
 )
 from dift_edit.edits.labels import clip_polygon
 from dift_edit.errors import EditError
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from transforms import Dense, similarity
 
 SQUARE = np.array([(10.0, 10), (30, 10), (30, 30), (10, 30)])

@@ -166,22 +166,47 @@ def test_modules_import_only_from_levels_above():
     assert not wrong
 
 
-def test_no_imports_in_a_circle():
+def circle_in(edges: dict[str, set[str]]) -> list[str]:
+    """The names on one circle of a graph; empty when there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        for other in () if name in done else sorted(edges.get(name, ())):
+            if found := visit(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(edges) if (found := visit(name, []))), [])
+
+
+def test_a_circle_is_found():
+    assert circle_in({"a": {"b"}, "b": {"c", "d"}, "d": {"b"}}) == ["b", "d", "b"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def test_no_packages_import_in_a_circle():
     edges: dict[str, set[str]] = {}
     for part, other, at_import, _ in graph():
         if at_import:
             edges.setdefault(part, set()).add(other)
-    done: set[str] = set()
+    assert not circle_in(edges)
 
-    def visit(name: str, way: list[str]) -> None:
-        assert name not in way, " → ".join([*way, name])
-        if name not in done:
-            for other in edges.get(name, ()):
-                visit(other, [*way, name])
-            done.add(name)
 
-    for name in list(edges):
-        visit(name, [])
+def test_no_modules_import_in_a_circle_not_even_inside_functions():
+    files = {
+        path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+        for path in (SOURCE / "dift_edit").rglob("*.py")
+    }
+    edges = {name: set() for name in files}
+    for name, path in files.items():
+        for imported, _ in imports_of(path):
+            module = imported if imported in files else imported.rpartition(".")[0]
+            if module in files and module != name:
+                edges[name].add(module)
+    assert not circle_in(edges)
 
 
 def test_plugin_uses_only_public_names():

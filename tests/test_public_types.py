@@ -28,7 +28,7 @@ PACKAGES = [
 REASONS = {
     "**": "names of settings or of classes that come with the model",
     "data": "plain data, as JSON gives it",
-    "recipe": "plain data, as JSON gives it",
+    "stored": "plain data, as JSON gives it",
     "coco": "plain data, as JSON gives it, or a path",
     "unet": "diffusers gives no types",
     "vae": "diffusers gives no types",

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from dift_edit.edits import Redaction, Region
 from dift_edit.edits.redaction import MAX_CELLS, REDACTION_MODES
 from dift_edit.errors import EditError
-from dift_edit.imaging.files import load_image, save_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image, load_image
+from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import save_image
 from dift_edit.rendering.compositing import Compositing
 from transforms import Dense, similarity
 

@@ -23,10 +23,10 @@ from dift_edit.edits import Erase, Layers, Redaction, Region, Sticker, edit_from
 from dift_edit.edits.redaction import MIN_CELL, REDACTION_MODES
 from dift_edit.errors import EditError, OutputError
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.imaging.files import load_image, save_image
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image, load_image
 from dift_edit.imaging.metadata import KEPT_EXIF, KEPT_IMAGE
 from dift_edit.imaging.profiles import rebuilt_profile
+from dift_edit.imaging.writing import save_image
 from dift_edit.pipeline import transfer
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.folder import OutputFolder

@@ -19,7 +19,8 @@ from dift_edit.edits import (
     save_edit,
 )
 from dift_edit.errors import EditError
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 from test_labels import layer
 from transforms import similarity
@@ -64,12 +65,12 @@ def test_an_edit_survives_as_plain_data(name, tmp_path):
     transform = similarity(1.2, 10, -4, 3)
     expected = edit.apply(target(), transform).pixels
     assert not np.array_equal(expected, target().pixels)
-    recipe = json.loads(json.dumps(edit_to_dict(edit)))
+    stored = json.loads(json.dumps(edit_to_dict(edit)))
     path = save_edit(edit, tmp_path / "edit.json")
-    for loaded in (edit_from_dict(recipe), load_edit(path)):
+    for loaded in (edit_from_dict(stored), load_edit(path)):
         assert type(loaded) is type(edit) and np.allclose(loaded.quad, edit.quad)
         assert np.array_equal(loaded.apply(target(), transform).pixels, expected)
-    assert json.loads(path.read_text())["type"] == recipe["type"]
+    assert json.loads(path.read_text())["type"] == stored["type"]
 
 
 def test_layers_are_put_on_in_order():
@@ -85,12 +86,12 @@ def test_layers_are_put_on_in_order():
         Layers([red], [])
 
 
-def test_broken_recipes_are_named(tmp_path):
+def test_broken_edits_are_named(tmp_path):
     path = save_edit(edits()["sticker"], tmp_path / "edit.json")
     good = json.loads(path.read_text())
     cases = [
         ("nope", "not a JSON"),
-        (json.dumps({"a": 1}), "not a dift-edit recipe"),
+        (json.dumps({"a": 1}), "not a dift-edit edit"),
         (json.dumps({**good, "version": 9}), "version"),
         (json.dumps({**good, "type": "x"}), "type 'x'"),
         (json.dumps({**good, "quad": [[0, 0]]}), "corners"),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from dift_edit.imaging.files import save_image
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import save_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import transfer_suite

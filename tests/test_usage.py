@@ -24,7 +24,7 @@ from dift_edit.cli import main
 from dift_edit.edits import ColorAdjust, Layers, PaintLayer, Redaction, Sticker, edit_from_difference
 from dift_edit.errors import DiftEditError, EditError, OutputError
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.job.recipe import Job, load_job, save_job
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal

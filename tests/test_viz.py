@@ -3,7 +3,7 @@ import pytest
 
 from dift_edit import viz
 from dift_edit.errors import EditError
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.viz.primitives import load_font, wrapped_lines
 
 

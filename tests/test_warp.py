@@ -6,7 +6,7 @@ from scipy.ndimage import map_coordinates
 
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.quad import box_quad
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.rendering.warp import Warped, target_box, warp_image, warp_layer
 from transforms import Dense, MatrixTransform, similarity
 

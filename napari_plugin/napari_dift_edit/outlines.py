@@ -33,7 +33,7 @@ def words_of(result: Result) -> str:
 class Canvas(Protocol):
     """What the outlines need to know of the canvas that they lie on."""
 
-    ours: bool
+    own_change: bool
 
     def layer(self, key: str) -> Any:
         """The picture's layer while it is in the viewer, else None."""
@@ -222,7 +222,7 @@ class Outlines:
 
     def _edited(self, event: Any) -> None:
         """The user moved, reshaped or deleted outlines."""
-        if self.scene.ours:
+        if self.scene.own_change:
             return
         action = str(event.action).rsplit(".", maxsplit=1)[-1].lower()
         if action == "removed":

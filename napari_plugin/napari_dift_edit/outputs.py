@@ -29,13 +29,12 @@ def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
     """The transform that was found, or the one that takes the edit's corners to those of `quad`."""
     if transform:
         return pickle.loads(transform)  # made by this process' `place`, see `channel`
-    import cv2
-
     from dift_edit.edits import as_quad
     from dift_edit.geometry.base import MatrixTransform
+    from dift_edit.geometry.quad import quad_matrix
 
     corners = as_quad(quad, "The place that was drawn")
-    return MatrixTransform(cv2.getPerspectiveTransform(np.float32(edit.quad), np.float32(corners)).astype(np.float64))
+    return MatrixTransform(quad_matrix(edit.quad, corners))
 
 
 def found_again(

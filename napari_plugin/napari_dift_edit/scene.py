@@ -42,7 +42,7 @@ class Scene:
         self.annotations: dict[Carried, Any] = {}
         self.opacity = 1.0
         self.after = True
-        self.ours = False
+        self.own_change = False
         self.handles = Outlines(viewer, editor, self)
         self._watched: set[str] = set()
         self._choose = ""
@@ -88,7 +88,7 @@ class Scene:
     @contextmanager
     def quietly(self) -> Iterator[None]:
         """Round changes of ours, which must not be taken for the user's; keeps the selected layers."""
-        before, self.ours = self.ours, True
+        before, self.own_change = self.own_change, True
         layers = self.viewer.layers
         selected, active = set(layers.selection), layers.selection.active
         try:
@@ -99,7 +99,7 @@ class Scene:
                 layers.selection = kept
                 if active in kept:
                     layers.selection.active = active
-            self.ours = before
+            self.own_change = before
 
     def layer(self, key: str) -> Any:
         """The picture's layer while it is in the viewer, else None."""
@@ -255,7 +255,7 @@ class Scene:
 
     def _removed(self, event: Any) -> None:
         """A layer was taken out of the viewer."""
-        if self.ours:
+        if self.own_change:
             return
         layer = event.value
         for carried, shown in list(self.annotations.items()):
@@ -283,7 +283,7 @@ class Scene:
 
     def _moved(self, key: str) -> None:
         layer = self.layer(key)
-        if self.ours or layer is None:
+        if self.own_change or layer is None:
             return
         shown, crop = self.results.get(key), self._drawn.get(key)
         if shown is not None and crop is not None:

@@ -37,7 +37,7 @@ class ImageError(DiftEditError):
 
 
 class EditError(DiftEditError):
-    """An edit (sticker, quad, recipe, mask) is not usable as given."""
+    """An edit (sticker, quad, stored edit, mask) is not usable as given."""
 
 
 class SettingsError(DiftEditError):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on
-from dift_edit.errors import DiftEditError, OutputError
+from dift_edit.errors import DiftEditError, OutputError, first_line
 from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.features.execution import is_out_of_memory
-from dift_edit.imaging.files import save_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import save_image
 from dift_edit.placement.confidence import against
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing
@@ -217,7 +218,7 @@ def failure(error: Exception, name: str) -> str:
         return str(error)
     if is_out_of_memory(error):
         return f"{name} does not fit into the memory: use a smaller image or model."
-    first = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    first = first_line(error) if str(error).strip() else "no message"
     return f"{name} could not be handled ({type(error).__name__}: {first})."
 
 
@@ -238,7 +239,7 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
     if placement.reason:
         return placement.reason
     if placement.confidence < min_confidence:
-        found = [] if placement.signs is None else against(placement.signs)
+        found = [] if placement.confidence_features is None else against(placement.confidence_features)
         why = f": {' and '.join(found)}" if found else ""
         return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""

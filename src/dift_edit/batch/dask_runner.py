@@ -18,6 +18,7 @@ from dift_edit.targets.storage import is_url
 __all__ = ["run_on_cluster"]
 
 _ADDRESS_SECONDS = 15
+"""How long a scheduler is waited for (chosen)."""
 _LOCAL: Any = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": 0, "silence_logs": "ERROR"}
 
 

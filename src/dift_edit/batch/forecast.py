@@ -100,20 +100,30 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     with TemporaryDirectory(prefix="dift-edit-") as folder:
         work = Work(
-            source=source, edit=edit, settings=job.transfer, compositing=job.compositing, output=f"{folder}/out",
+            source=source,
+            edit=edit,
+            settings=job.transfer,
+            compositing=job.compositing,
+            output=f"{folder}/out",
             model=ModelSpec.of_job(job),
-            max_pixels=job.batch.max_pixels, preview_size=job.batch.preview_size if job.batch.report else 0,
-        )  # fmt: skip
+            max_pixels=job.batch.max_pixels,
+            preview_size=job.batch.preview_size if job.batch.report else 0,
+        )
         worker = Worker(work)
         worker.featurizer(source, seed=job.transfer.seed)
         seconds, failed, tried = _try(worker, found, sample)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     local = local_path(job.output)
     return Forecast(
-        targets=len(found), skipped=len(found.skipped), sampled=tried, failed=failed, seconds_each=seconds / tried,
-        bytes_each=size / max(tried - failed, 1), workers=job.batch.workers,
+        targets=len(found),
+        skipped=len(found.skipped),
+        sampled=tried,
+        failed=failed,
+        seconds_each=seconds / tried,
+        bytes_each=size / max(tried - failed, 1),
+        workers=job.batch.workers,
         free=None if local is None else shutil.disk_usage(_existing(local)).free,
-    )  # fmt: skip
+    )
 
 
 def _try(worker: Worker, found: Targets, sample: int) -> tuple[float, int, int]:

@@ -21,8 +21,8 @@ from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import cautions, hides_content
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
-from dift_edit.imaging.files import load_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image, load_image
+from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import remove_previews, write_source_preview

@@ -29,7 +29,7 @@ Pair = tuple[Target, str]
 Runner = Callable[[Work, Iterable[Pair]], Generator[Outcome]]
 
 ATTEMPTS = 3
-"""How often a target may lose its worker process before it is given up."""
+"""How often a target may lose its worker process before it is given up (chosen)."""
 
 
 def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:

@@ -13,8 +13,8 @@ from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, 
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError
 from dift_edit.features.base import Featurizer
-from dift_edit.imaging.files import DEFAULT_MAX_PIXELS
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import DEFAULT_MAX_PIXELS, as_image
+from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer, failure, transfer
 from dift_edit.placement.placement import check_hints
 from dift_edit.rendering.compositing import Compositing

@@ -12,7 +12,7 @@ from dift_edit.features.execution import available_cores
 __all__ = ["arithmetic_threads", "worker_threads", "set_arithmetic_threads"]
 
 MOST_LANES = 4
-"""How many targets one process has in memory at a time, at most."""
+"""How many targets one process has in memory at a time, at most (chosen)."""
 
 
 def worker_threads() -> int:

@@ -68,11 +68,21 @@ def _remake(folder: Any) -> Any:
 
     def search(image: Any, pins: Any) -> Placement:
         return locate(
-            source, edit.quad, image, featurizer=featurizer(), engine=transfer.engine, mirror=transfer.mirror,
-            seed=transfer.seed, pins=pins,
-        )  # fmt: skip
+            source,
+            edit.quad,
+            image,
+            featurizer=featurizer(),
+            engine=transfer.engine,
+            mirror=transfer.mirror,
+            seed=transfer.seed,
+            pins=pins,
+        )
 
     return Remake(
-        source=source, edit=edit, compositing=job.compositing, locate=search, max_pixels=job.batch.max_pixels,
+        source=source,
+        edit=edit,
+        compositing=job.compositing,
+        locate=search,
+        max_pixels=job.batch.max_pixels,
         preview_size=job.batch.preview_size,
-    )  # fmt: skip
+    )

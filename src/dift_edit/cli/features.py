@@ -61,7 +61,7 @@ def _write(image: Path, path: Path, featurizer: Any, args: argparse.Namespace) -
     from dift_edit.features.fusion import FusedFeaturizer
     from dift_edit.features.network import NetworkFeaturizer
     from dift_edit.features.presets import PRESETS
-    from dift_edit.imaging.image import as_image
+    from dift_edit.imaging.files import as_image
 
     picture = as_image(image)
     features = featurizer(picture, seed=args.seed)

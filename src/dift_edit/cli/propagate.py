@@ -31,19 +31,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     edit.add_argument("--edited", metavar="EDITED", help="the source after editing: what changed is the edit")
     edit.add_argument(
-        "--edited-as", choices=DIFFERENCE_KINDS, default="auto",
+        "--edited-as",
+        choices=DIFFERENCE_KINDS,
+        default="auto",
         help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
-    )  # fmt: skip
+    )
     edit.add_argument(
-        "--edit", metavar="JSON[,NAME=VALUE…]", action="append", default=[],
+        "--edit",
+        metavar="JSON[,NAME=VALUE…]",
+        action="append",
+        default=[],
         help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top; "
         "with blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
-    )  # fmt: skip
+    )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder or URL for the results")
     parser.add_argument(
-        "--targets-from", metavar="LIST", action="append", default=[],
+        "--targets-from",
+        metavar="LIST",
+        action="append",
+        default=[],
         help="a .txt, .csv, .jsonl or .parquet file that names targets, '-' for standard input; may be repeated",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--model", default="mini", help="name of a model, see 'dift-edit models', or a folder (default: %(default)s)"
     )

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.cli.evaluate import benchmark_options, make_featurizer, progress_bar
     from dift_edit.evaluation import format_table, load_benchmark
     from dift_edit.evaluation.search import grid_picture, grid_search, recommend
-    from dift_edit.imaging.files import save_image
+    from dift_edit.imaging.writing import save_image
 
     folder = Path(args.output)
     points = grid_search(

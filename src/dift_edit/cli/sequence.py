@@ -33,9 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the frame after editing: what changed is the edit",
     )
     edit.add_argument(
-        "--edited-as", choices=DIFFERENCE_KINDS, default="auto",
+        "--edited-as",
+        choices=DIFFERENCE_KINDS,
+        default="auto",
         help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
-    )  # fmt: skip
+    )
     edit.add_argument(
         "--frame",
         metavar="K",
@@ -45,14 +47,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frame of the edit, from 0; -1 is the last (default: 0)",
     )
     edit.add_argument(
-        "--correct", metavar="K:X,Y,…", type=_correction, action="append", default=[],
+        "--correct",
+        metavar="K:X,Y,…",
+        type=_correction,
+        action="append",
+        default=[],
         help="where the four corners of the edit lie in another frame; may be repeated",
-    )  # fmt: skip
+    )
     labels = parser.add_argument_group("labels (instead of an edit)")
     labels.add_argument(
-        "--mask", metavar="PNG", default="",
+        "--mask",
+        metavar="PNG",
+        default="",
         help="object numbers of the frame, as a palette or grey image: a folder OUT gets a mask for each frame",
-    )  # fmt: skip
+    )
     labels.add_argument(
         "--points", metavar="X,Y,…", type=_points, help="keypoints of the frame, in pixels; OUT may be a .json file"
     )
@@ -90,12 +98,16 @@ def run(args: argparse.Namespace) -> int:
             for text in cautions(part):
                 print(text, file=sys.stderr)
     report = process_clip(
-        clip, edit, args.output,
-        featurizer=load_featurizer(args.model or "mini", device=args.device), keyframes=keyframes,
+        clip,
+        edit,
+        args.output,
+        featurizer=load_featurizer(args.model or "mini", device=args.device),
+        keyframes=keyframes,
         settings=settings_from_arguments(args, SequenceSettings),
         compositing=settings_from_arguments(args, Compositing),
-        progress=_bar(quiet=args.quiet), report=not args.no_report,
-    )  # fmt: skip
+        progress=_bar(quiet=args.quiet),
+        report=not args.no_report,
+    )
     if not args.quiet:
         print(report.summary(), file=sys.stderr)
     if report.unredacted:

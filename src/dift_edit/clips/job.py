@@ -75,11 +75,16 @@ class ClipReport:
     def to_dict(self) -> dict[str, Any]:
         """As plain data: the summary's numbers and one row per frame."""
         return {
-            "output": str(self.output), "frames": self.track.count, "applied": self.applied, "faded": self.faded,
+            "output": str(self.output),
+            "frames": self.track.count,
+            "applied": self.applied,
+            "faded": self.faded,
             "unredacted": self.unredacted,
-            "cuts": self.track.cuts, "keyframes": self.track.keyframes, "model": self.track.model.id,
+            "cuts": self.track.cuts,
+            "keyframes": self.track.keyframes,
+            "model": self.track.model.id,
             "rows": self.track.rows(),
-        }  # fmt: skip
+        }
 
 
 def process_clip(
@@ -126,9 +131,14 @@ def process_clip(
         hides = any(map(hides_content, edit.values() if isinstance(edit, Mapping) else [edit]))
         writer = open_writer(output, clip, scratch=scratch.folder, keep_metadata=not hides)
         track = track_sequence(
-            clip, edit, featurizer=featurizer, keyframes=keyframes, settings=settings, journal=scratch.journal,
+            clip,
+            edit,
+            featurizer=featurizer,
+            keyframes=keyframes,
+            settings=settings,
+            journal=scratch.journal,
             progress=lambda done, total: progress("following", done, total),
-        )  # fmt: skip
+        )
         written = _written(clip, track, writer, scratch, compositing, lambda done: progress("writing", done, len(clip)))
         result = _report(written, track)
         if report:
@@ -143,9 +153,13 @@ def process_clip(
 
 
 def _written(
-    clip: Clip, track: SequenceTrack, writer: ClipWriter, scratch: Scratch, compositing: Compositing | None,
+    clip: Clip,
+    track: SequenceTrack,
+    writer: ClipWriter,
+    scratch: Scratch,
+    compositing: Compositing | None,
     progress: Callable[[int], None],
-) -> Path:  # fmt: skip
+) -> Path:
     """Render the frames and write them; into a folder only those that are not there yet."""
     rendered = _Rendered(scratch.folder, _look(scratch.journal, track, compositing))
     done = 0
@@ -165,9 +179,12 @@ def _report(output: Path, track: SequenceTrack) -> ClipReport:
     opacity = np.array([track.opacity(frame) for frame in range(track.count)])
     shown = opacity > 0
     return ClipReport(
-        output=output, track=track, applied=int(shown.sum()), faded=int((shown & (opacity < 1)).sum()),
+        output=output,
+        track=track,
+        applied=int(shown.sum()),
+        faded=int((shown & (opacity < 1)).sum()),
         unredacted=track.unredacted,
-    )  # fmt: skip
+    )
 
 
 class _Rendered:
@@ -188,9 +205,10 @@ class _Rendered:
 def _look(journal: Path, track: SequenceTrack, compositing: Compositing | None) -> str:
     """Digest of what is put on the frames, and how: the clip and the settings are in the journal's fingerprint."""
     parts = [
-        fingerprint_in(journal), [layer.edit.to_dict() for layer in track.layers],
+        fingerprint_in(journal),
+        [layer.edit.to_dict() for layer in track.layers],
         (compositing or Compositing()).fingerprint(),
-    ]  # fmt: skip
+    ]
     return hashlib.sha256(json.dumps(parts, default=_plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -16,7 +16,8 @@ from dift_edit.clips.resume import Scratch
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.coords import Points
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.types import FramesLike, MaskLike, PointsLike
 from dift_edit.viz.primitives import distinct_colors, draw_dot, opaque_picture, painted, stroke_width
 
@@ -64,9 +65,15 @@ def process_labels(
 
     def write(scratch: Scratch) -> Path:
         results = propagate_labels(
-            clip, labels, featurizer=featurizer, settings=settings, frame=frame, journal=scratch.journal, seed=seed,
+            clip,
+            labels,
+            featurizer=featurizer,
+            settings=settings,
+            frame=frame,
+            journal=scratch.journal,
+            seed=seed,
             progress=lambda done, total: progress("labelling", done, total),
-        )  # fmt: skip
+        )
         masks = (result.labels for result in results)
         return _drawn(clip, masks, draw_labels, output, scratch) if output.suffix else _masks(clip, masks, output)
 
@@ -114,9 +121,15 @@ def process_keypoints(
 
         def kept() -> Iterator[Points]:
             for found in propagate_keypoints(
-                clip, points, featurizer=featurizer, settings=settings, frame=frame, journal=scratch.journal, seed=seed,
+                clip,
+                points,
+                featurizer=featurizer,
+                settings=settings,
+                frame=frame,
+                journal=scratch.journal,
+                seed=seed,
                 progress=lambda done, total: progress("labelling", done, total),
-            ):  # fmt: skip
+            ):
                 rows.append(found)
                 yield found
 

@@ -73,7 +73,7 @@ class Scratch:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def claim_folder(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
+def claim_folder(folder: Path, fingerprint: str, own: re.Pattern[str]) -> bool:
     """Take a folder for one job; what another job left in it is removed.
 
     Parameters
@@ -82,7 +82,7 @@ def claim_folder(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
         Made when it is not there.
     fingerprint : str
         Of the job.
-    ours : pattern
+    own : pattern
         Names of files that a job leaves, ``job.json`` and half-written ones included.
 
     Returns
@@ -101,7 +101,7 @@ def claim_folder(folder: Path, fingerprint: str, ours: re.Pattern[str]) -> bool:
     label = folder / _LABEL
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(not ours.fullmatch(path.name) or path.is_symlink() or not path.is_file() for path in folder.iterdir()):
+        if any(not own.fullmatch(path.name) or path.is_symlink() or not path.is_file() for path in folder.iterdir()):
             raise OutputError(f"{folder} holds other files: choose another folder for the journal.")
         label.unlink(missing_ok=True)  # first, so that nothing of another job is taken for this one's
         for path in folder.iterdir():

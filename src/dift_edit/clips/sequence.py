@@ -171,9 +171,15 @@ def track_sequence(
     layers = []
     for number, part in enumerate(plan):
         path = follow_trajectory(
-            clip, part.keyframes, finder, settings, store,
-            span=part.span, progress=tick, name=f"{number}-",
-        )  # fmt: skip
+            clip,
+            part.keyframes,
+            finder,
+            settings,
+            store,
+            span=part.span,
+            progress=tick,
+            name=f"{number}-",
+        )
         seen: dict[str, Any] = {"working_side": settings.working_side, "progress": tick}
         bends = find_bends(clip, part.source, part.quad, path, **seen) if settings.engine == "mesh" else None
         hidden = find_hidden(clip, part.source, part.quad, path, **seen) if settings.occlusion == "parts" else None
@@ -215,14 +221,27 @@ def render_sequence(
         reason = "" if opacity > 0 else _why_hidden(layer.path, index, track.settings)
         transform = layer.transform(frame)
         placement = Placement(
-            quad=transform(layer.edit.quad), transform=transform, confidence=float(layer.path.confidence[index]),
-            confidence_source="tracked", mirrored=False, reason=reason, engine="sequence",
-        )  # fmt: skip
+            quad=transform(layer.edit.quad),
+            transform=transform,
+            confidence=float(layer.path.confidence[index]),
+            confidence_source="tracked",
+            mirrored=False,
+            reason=reason,
+            engine="sequence",
+        )
         yield FrameTransfer(
-            status="applied" if opacity > 0 else "abstained", reason=reason, image=result, placement=placement,
-            settings=chosen, model=track.model, seconds=time.perf_counter() - begun,
-            frame=frame, opacity=opacity, anchor=layer.path.anchors[index], cut=frame in cuts,
-        )  # fmt: skip
+            status="applied" if opacity > 0 else "abstained",
+            reason=reason,
+            image=result,
+            placement=placement,
+            settings=chosen,
+            model=track.model,
+            seconds=time.perf_counter() - begun,
+            frame=frame,
+            opacity=opacity,
+            anchor=layer.path.anchors[index],
+            cut=frame in cuts,
+        )
 
 
 def _composed(

@@ -21,7 +21,9 @@ __all__ = ["ColorAdjust"]
 Floats = npt.NDArray[np.float32]
 
 _STRIP = 1 << 20
+"""Pixels adjusted at once (chosen)."""
 _LIMITS = {"exposure": (-10.0, 10.0), "contrast": (0.0, 10.0), "saturation": (0.0, 10.0), "hue": (-360.0, 360.0)}
+"""Stops, factors and degrees; beyond them nothing is left of an image (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,7 +22,9 @@ _LONGEST = 512
 _REACH = 0.04
 """Parts closer than twice this share of the longer side belong together, as the letters of a word do (chosen)."""
 _ANGLES = (0, 30, -30, 60, -60, 90)
+"""Degrees by which writing may be turned (chosen)."""
 _LEAST_LETTERS = 3
+"""Fewer parts in a row are no word (chosen)."""
 _TWO_TONES = 0.7
 """Share of the colours' variance that ink and ground explain in print; less in photographs (chosen)."""
 _SYMMETRIC = 0.75

@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 _LEAST_PEAK = 0.03
 """Change that an edit reaches somewhere, when noise cancels: eight of 255 steps are seen as a change (chosen)."""
 _REACH = 3
-"""Pixels from the edge of a change inwards that may be mixtures of paint and picture."""
+"""Pixels from the edge of a change inwards that may be mixtures of paint and picture (chosen)."""
 
 
 def opaque(image: Image) -> Floats:
@@ -29,7 +29,9 @@ def opaque(image: Image) -> Floats:
 
 
 _QUALITIES = (98, 95, 92, 90, 88, 85, 80, 75, 70, 60, 50, 40, 30)
+"""JPEG qualities that are tried as those of a re-save (chosen)."""
 _TILE, _TILES = 128, 3
+"""Pixels of a tile, and tiles along each side, in which they are tried (chosen)."""
 
 
 def saved_again(before: Floats, after: Floats) -> tuple[Floats, Floats]:

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _SEARCH = 240
-"""Longest side, in pixels, at which a patch to copy is looked for."""
+"""Longest side, in pixels, at which a patch to copy is looked for (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)

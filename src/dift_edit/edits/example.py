@@ -17,7 +17,8 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.blending import solve_poisson
 from dift_edit.types import DifferenceKind, ImageLike
 
@@ -29,6 +30,7 @@ Mask = npt.NDArray[np.bool_]
 DIFFERENCE_KINDS = get_args(DifferenceKind)
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 40_000
+"""Pairs of pixels from which a change of colour is fitted (chosen)."""
 
 
 class PaintLayer(Sticker):

@@ -20,7 +20,7 @@ from dift_edit.rendering.warp import warp_layer
 __all__ = ["Keypoints", "LabelLayer", "Polygon", "clip_polygon"]
 
 _STEP = 6.0
-"""Longest edge of a polygon, in source pixels, that a bent transform may keep straight."""
+"""Longest edge of a polygon, in source pixels, that a bent transform may keep straight (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)

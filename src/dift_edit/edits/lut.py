@@ -17,8 +17,11 @@ __all__ = ["CubeLut"]
 Floats = npt.NDArray[np.float32]
 
 _MAX_SIZE = 129
+"""Entries along an edge; the Adobe Cube LUT specification allows 256, tables in use have 17 to 65 (chosen)."""
 _LARGEST = 1e6
+"""Greatest number of a table (chosen)."""
 _LEAST_DOMAIN = 1e-6
+"""Least width of a domain (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)

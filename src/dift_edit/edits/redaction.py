@@ -26,9 +26,9 @@ Mask = npt.NDArray[np.bool_]
 
 REDACTION_MODES = ("blur", "pixelate", "fill")
 MAX_CELLS = 8
-"""More cells along the longer side than this can give a face away."""
+"""More cells along the longer side than this can give a face away (chosen)."""
 MIN_CELL = 8
-"""Pixels of the target along a cell's side, at least: smaller ones keep small print readable by eye."""
+"""Pixels of the target along a cell's side, at least: smaller ones keep small print readable by eye (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

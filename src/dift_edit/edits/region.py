@@ -18,7 +18,9 @@ __all__ = ["Region"]
 Floats = npt.NDArray[np.float32]
 
 _SUBROWS = 8
+"""Rows in each pixel at which a polygon's coverage is computed (chosen)."""
 _MAX_SIDE = 20_000
+"""Pixels: larger masks are refused, rather than a gigabyte taken (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from dift_edit.errors import EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import as_quad, box_quad, quad_matrix
-from dift_edit.imaging.files import load_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image, load_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing, composite
 from dift_edit.rendering.warp import premultiplied, warp_layer
 from dift_edit.types import ImageLike, QuadLike

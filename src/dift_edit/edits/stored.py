@@ -1,6 +1,6 @@
-"""Edits as plain data: a JSON recipe, with its images and tables in files beside it or inside.
+"""Edits as plain data: a JSON object, with its images and tables in files beside it or inside.
 
-A recipe is ``{"format": "dift-edit/edit", "version": 1, "type": …, …}``. Arrays in it are written as
+It is ``{"format": "dift-edit/edit", "version": 1, "type": …, …}``. Arrays in it are written as
 ``{"array": "png" | "npy", "data": base64}`` or, in a file, ``{…, "file": name, "sha256": digest}``.
 """
 
@@ -31,7 +31,8 @@ from dift_edit.edits.region import Region
 from dift_edit.edits.sticker import Sticker
 from dift_edit.errors import EditError
 from dift_edit.geometry.quad import as_quad
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 
 __all__ = ["FORMAT", "VERSION", "edit_from_dict", "edit_to_dict", "load_edit", "save_edit"]
@@ -88,8 +89,8 @@ def save_edit(edit: Edit, path: Path | str) -> Path:
             write_atomic(file, lambda stream: stream.write(data))
         return {"array": kind, "file": f"{folder.name}/{file.name}", "sha256": digest}
 
-    recipe = {"format": FORMAT, "version": VERSION, **_plain(edit.to_dict(), store)}
-    write_text(path, json.dumps(recipe, indent=1) + "\n")
+    stored = {"format": FORMAT, "version": VERSION, **_plain(edit.to_dict(), store)}
+    write_text(path, json.dumps(stored, indent=1) + "\n")
     return path
 
 
@@ -99,7 +100,7 @@ def load_edit(path: Path | str) -> Edit:
     Parameters
     ----------
     path : path
-        The JSON recipe; its files lie beside it.
+        The JSON file; its arrays lie beside it.
 
     Returns
     -------
@@ -108,24 +109,24 @@ def load_edit(path: Path | str) -> Edit:
     Raises
     ------
     EditError
-        If the file is missing, is no recipe, or a file beside it is missing or was changed.
+        If the file is missing, is no stored edit, or a file beside it is missing or was changed.
     """
     path = Path(path)
     try:
-        recipe = parse_json(path.read_text("utf-8"))
+        stored = parse_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise EditError(f"{path} does not exist: check the path of the edit.") from error
     except (OSError, ValueError) as error:
         raise EditError(f"{path} is not a JSON file that can be read: give one that save_edit wrote.") from error
-    return edit_from_dict(recipe, folder=path.parent, name=str(path))
+    return edit_from_dict(stored, folder=path.parent, name=str(path))
 
 
-def edit_from_dict(recipe: Any, *, folder: Path | None = None, name: str = "The recipe") -> Edit:
-    """The edit that a recipe describes.
+def edit_from_dict(stored: Any, *, folder: Path | None = None, name: str = "The edit") -> Edit:
+    """The edit that plain data describes.
 
     Parameters
     ----------
-    recipe : dict
+    stored : dict
         As `edit_to_dict` gives.
     folder : Path, optional
         Where its files are, if it refers to files; it may not refer to files outside.
@@ -135,18 +136,18 @@ def edit_from_dict(recipe: Any, *, folder: Path | None = None, name: str = "The 
     Raises
     ------
     EditError
-        If it is no recipe, of a newer version, or incomplete.
+        If it is no stored edit, of a newer version, or incomplete.
     """
-    if not isinstance(recipe, dict) or recipe.get("format") != FORMAT:
-        raise EditError(f"{name} is not a dift-edit recipe (its format must be {FORMAT!r}): give one that it wrote.")
-    if recipe.get("version") != VERSION:
-        raise EditError(f"{name} has version {recipe.get('version')!r}, but this program reads {VERSION}: update it.")
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        raise EditError(f"{name} is not a dift-edit edit (its format must be {FORMAT!r}): give one that it wrote.")
+    if stored.get("version") != VERSION:
+        raise EditError(f"{name} has version {stored.get('version')!r}, but this program reads {VERSION}: update it.")
     try:
-        return _built(recipe, folder)
+        return _built(stored, folder)
     except EditError as error:
         raise EditError(f"{name}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EditError(f"{name} is incomplete or has a wrong value ({error!r}): write the recipe again.") from error
+        raise EditError(f"{name} is incomplete or has a wrong value ({error!r}): write the edit again.") from error
 
 
 def _plain(value: Any, store: Callable[[str, bytes], Plain]) -> Any:
@@ -200,23 +201,23 @@ def _array(value: Any, folder: Path | None) -> Array:
             raise EditError(f"it refers to the file {value['file']}: load it with load_edit.")
         file = (folder / value["file"]).resolve()
         if not file.is_relative_to(folder.resolve()):
-            raise EditError(f"it refers to {value['file']} outside its folder: put the file beside the recipe.")
+            raise EditError(f"it refers to {value['file']} outside its folder: put the file beside the edit.")
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise EditError(f"its file {file} cannot be read: put it back beside the recipe.") from error
+            raise EditError(f"its file {file} cannot be read: put it back beside the edit.") from error
         if hashlib.sha256(data).hexdigest() != value.get("sha256"):
-            raise EditError(f"its file {file} was changed since the recipe was written: write the recipe again.")
+            raise EditError(f"its file {file} was changed since the edit was written: write the edit again.")
     else:
         try:
             data = base64.b64decode(value["data"], validate=True)
         except binascii.Error as error:
-            raise EditError("its array data is damaged: write the recipe again.") from error
+            raise EditError("its array data is damaged: write the edit again.") from error
     if value["array"] == "npy":
         return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
-        raise EditError("its picture data is damaged: write the recipe again.")
+        raise EditError("its picture data is damaged: write the edit again.")
     found: Array = np.asarray(array)
     return found if found.ndim == 2 else np.ascontiguousarray(found[..., [2, 1, 0, 3][: found.shape[2]]])
 
@@ -228,10 +229,10 @@ def _region(value: Plain, folder: Path | None) -> Region:
     quad = as_quad(value["quad"], "The quad of the region")
     weight = weight.astype(np.float32) / np.float32(full)
     if weight.ndim != 2 or not np.isfinite(weight).all() or weight.min(initial=0) < 0 or weight.max(initial=0) > 1:
-        raise EditError("the mask of its region must be (h, w) numbers from 0 to 1: write the recipe again.")
+        raise EditError("the mask of its region must be (h, w) numbers from 0 to 1: write the edit again.")
     everywhere = bool(value["everywhere"])
     if not everywhere and not _lies_in(weight, (int(x), int(y)), quad):
-        raise EditError("the mask of its region does not lie where its quad does: write the recipe again.")
+        raise EditError("the mask of its region does not lie where its quad does: write the edit again.")
     return Region(weight, (int(x), int(y)), quad, everywhere)
 
 
@@ -250,16 +251,16 @@ def _lut(value: Plain, folder: Path | None) -> CubeLut:
     return CubeLut(_array(value["table"], folder).astype(np.float32), (tuple(low), tuple(high)), value.get("title", ""))
 
 
-def _built(recipe: Plain, folder: Path | None) -> Edit:
-    kind = recipe.get("type")
+def _built(stored: Plain, folder: Path | None) -> Edit:
+    kind = stored.get("type")
     if kind not in _BUILDERS:
         raise EditError(f"the type {kind!r} is not known: use one of {', '.join(_BUILDERS)}.")
-    return _BUILDERS[kind](recipe, folder)
+    return _BUILDERS[kind](stored, folder)
 
 
-def _build_adjust(recipe: Plain, folder: Path | None) -> Edit:
-    given = {item.name: recipe[item.name] for item in fields(ColorAdjust) if item.name in recipe}
-    given["region"] = _region(recipe["region"], folder)
+def _build_adjust(stored: Plain, folder: Path | None) -> Edit:
+    given = {item.name: stored[item.name] for item in fields(ColorAdjust) if item.name in stored}
+    given["region"] = _region(stored["region"], folder)
     if "matrix" in given:
         given["matrix"] = np.asarray(given["matrix"], dtype=np.float64)
     if "lut" in given:
@@ -267,27 +268,27 @@ def _build_adjust(recipe: Plain, folder: Path | None) -> Edit:
     return ColorAdjust(**given)
 
 
-def _build_redaction(recipe: Plain, folder: Path | None) -> Edit:
-    given = {item.name: recipe[item.name] for item in fields(Redaction) if item.name in recipe}
-    return Redaction(**{**given, "region": _region(recipe["region"], folder)})
+def _build_redaction(stored: Plain, folder: Path | None) -> Edit:
+    given = {item.name: stored[item.name] for item in fields(Redaction) if item.name in stored}
+    return Redaction(**{**given, "region": _region(stored["region"], folder)})
 
 
-def _build_layers(recipe: Plain, folder: Path | None) -> Edit:
-    settings = [None if given is None else Compositing(**given) for given in recipe["settings"]]
-    return Layers([_built(part, folder) for part in recipe["edits"]], settings)
+def _build_layers(stored: Plain, folder: Path | None) -> Edit:
+    settings = [None if given is None else Compositing(**given) for given in stored["settings"]]
+    return Layers([_built(part, folder) for part in stored["edits"]], settings)
 
 
-def _build_labels(recipe: Plain, folder: Path | None) -> Edit:
-    label_map = recipe.get("label_map")
-    return LabelLayer.from_plain(recipe, None if label_map is None else _array(label_map, folder))
+def _build_labels(stored: Plain, folder: Path | None) -> Edit:
+    label_map = stored.get("label_map")
+    return LabelLayer.from_plain(stored, None if label_map is None else _array(label_map, folder))
 
 
 _BUILDERS: dict[str, Callable[[Plain, Path | None], Edit]] = {
-    "sticker": lambda recipe, folder: Sticker(as_image(_array(recipe["image"], folder)), recipe["quad"]),
-    "paint": lambda recipe, folder: PaintLayer(as_image(_array(recipe["image"], folder))),
+    "sticker": lambda stored, folder: Sticker(as_image(_array(stored["image"], folder)), stored["quad"]),
+    "paint": lambda stored, folder: PaintLayer(as_image(_array(stored["image"], folder))),
     "adjust": _build_adjust,
     "redaction": _build_redaction,
-    "erase": lambda recipe, folder: Erase(_region(recipe["region"], folder)),
+    "erase": lambda stored, folder: Erase(_region(stored["region"], folder)),
     "labels": _build_labels,
     "layers": _build_layers,
 }

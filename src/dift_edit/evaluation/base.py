@@ -13,7 +13,8 @@ from dift_edit.errors import DatasetError
 from dift_edit.evaluation.options import BenchmarkOptions
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.coords import Points, to_grid
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.matching.points import MatchSettings, match_points
 from dift_edit.matching.search import FullResolutionSearch
 
@@ -96,6 +97,7 @@ class Item:
 
 
 _SEARCHES = 16
+"""Prepared searches that are kept in memory (chosen)."""
 
 
 class Maps:

@@ -11,7 +11,7 @@ from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Pre
 from dift_edit.evaluation.metrics import corner_error, homography_accuracy, matching_accuracy
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.coords import Points
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.matching.points import MatchSettings, match_mutual
 
 __all__ = ["HPATCHES", "HPatchesBenchmark", "load_keypoints"]
@@ -22,6 +22,7 @@ HPATCHES = Dataset(
     layout="{i,v}_NAME/{1..6}.ppm and H_1_{2..6}; or NAME/img{1..6}.png and H1to{2..6}p",
 )
 THRESHOLDS = (1, 3, 5)
+"""Pixels of corner error, as in SuperPoint's evaluation (DeTone et al., 2018)."""
 TOO_LARGE = frozenset(
     ("i_contruction", "i_crownnight", "i_dc", "i_pencils", "i_whitebuilding")
     + ("v_artisans", "v_astronautis", "v_talent")

@@ -26,6 +26,7 @@ from dift_edit.imaging.image import Image
 __all__ = ["ALPHAS", "KeypointBenchmark", "TransferBenchmark"]
 
 ALPHAS = (0.05, 0.1, 0.15)
+"""Shares of the box at which PCK is given, as in Hyperpixel Flow (Min et al., ICCV 2019)."""
 
 
 class _OnPairs:

@@ -10,8 +10,8 @@ from PIL import ImageDraw
 
 from dift_edit.evaluation.segmentation import boundary, region_similarity
 from dift_edit.geometry.coords import Points, rescale_points
-from dift_edit.imaging.files import load_image
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image, load_image
+from dift_edit.imaging.image import Image
 from dift_edit.viz.draw import contact_sheet, draw_matches
 from dift_edit.viz.primitives import at_scale, distinct_colors, painted
 
@@ -19,7 +19,9 @@ __all__ = ["mask_strip", "matches_with_truth"]
 
 Labels = npt.NDArray[np.uint8]
 _FRAMES = 6
+"""Frames on a strip (chosen)."""
 _HEIGHT = 360
+"""Pixels of each (chosen)."""
 
 
 def mask_strip(

@@ -1,6 +1,7 @@
 """Predict, then score: predictions are kept, so that a run can be resumed and scored again."""
 
 import json
+import logging
 import math
 import re
 import shutil
@@ -28,9 +29,11 @@ from dift_edit.evaluation.keypoints import KeypointBenchmark, TransferBenchmark
 from dift_edit.evaluation.tss import TssBenchmark
 from dift_edit.evaluation.videos import DavisBenchmark, JhmdbBenchmark
 from dift_edit.features.base import Featurizer
-from dift_edit.imaging.files import save_image
+from dift_edit.imaging.writing import save_image
 
 __all__ = ["BENCHMARKS", "Report", "load_benchmark", "load_report", "run_benchmark"]
+
+_log = logging.getLogger(__name__)
 
 Maker = Callable[[Path, BenchmarkOptions, int], Benchmark]
 
@@ -176,6 +179,28 @@ def run_benchmark(
     ------
     DatasetError
         If files are missing, or the folder holds predictions made with other settings.
+
+    Examples
+    --------
+    >>> import json
+    >>> from pathlib import Path
+    >>> import dift_edit as de
+    >>> from dift_edit.evaluation import run_benchmark
+    >>> from dift_edit.samples import FOLDER
+    >>> # One pair in the layout of SPair-71k: two parts of one photograph, 100 pixels apart.
+    >>> photo = de.load_image(FOLDER / "cat.jpg")
+    >>> pictures, pairs = Path("SPair-71k/JPEGImages/cat"), Path("SPair-71k/PairAnnotation/test")
+    >>> pictures.mkdir(parents=True), pairs.mkdir(parents=True)
+    (None, None)
+    >>> written = photo.crop((0, 0, 800, 600)).save(pictures / "a.jpg")
+    >>> written = photo.crop((100, 0, 900, 600)).save(pictures / "b.jpg")
+    >>> pair = {"src_imname": "a.jpg", "trg_imname": "b.jpg", "category": "cat"}
+    >>> pair |= {"src_kps": [[400, 300], [500, 200]], "trg_kps": [[300, 300], [400, 200]]}
+    >>> pair |= {"src_bndbox": [200, 100, 700, 500], "trg_bndbox": [100, 100, 600, 500]}
+    >>> length = (pairs / "000000-a-b:cat.json").write_text(json.dumps(pair))
+    >>> report = run_benchmark("spair", "SPair-71k", de.load_featurizer("lite"), folder="predictions")
+    >>> report.headline, report.value
+    ('PCK@0.1 per image', 100.0)
     """
     options = options or BenchmarkOptions()
     benchmark = load_benchmark(name, root, options, seed)
@@ -193,6 +218,8 @@ def run_benchmark(
     store = Predictions(Path(folder), settings, restart=restart)
     maps = Maps(featurizer, seed=seed)
     todo = [item for item in items if item.key not in store.done]
+    if len(todo) < len(items):
+        _log.info("%d of %d items of %s were predicted before.", len(items) - len(todo), len(items), name)
     start = time.perf_counter()
     for item in progress(todo):
         store.add(item.key, benchmark.predict(item, maps, store.folder))

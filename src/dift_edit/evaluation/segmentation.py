@@ -19,7 +19,7 @@ from dift_edit.types import MaskLike
 __all__ = ["Statistics", "boundary", "contour_accuracy", "mean_jf", "region_similarity", "statistics"]
 
 Mask = npt.NDArray[np.bool_]
-_TOLERANCE = 0.008  # of the picture's diagonal
+_TOLERANCE = 0.008  # of the picture's diagonal, as DAVIS has it (Perazzi et al., CVPR 2016)
 
 
 def _masks(predicted: MaskLike, truth: MaskLike) -> tuple[Mask, Mask]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Prediction, Score, mean
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 
 __all__ = ["TSS", "TssBenchmark", "read_flow"]
 
@@ -19,6 +19,7 @@ TSS = Dataset(
 )
 SUBSETS = ("FG3DCar", "JODS", "PASCAL")
 _UNKNOWN = 1e9
+"""Flow of pixels without a truth, in Middlebury's ``.flo`` format (Baker et al., 2011)."""
 
 
 def read_flow(path: Path) -> npt.NDArray[np.float32]:

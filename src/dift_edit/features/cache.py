@@ -21,7 +21,7 @@ import torch
 from dift_edit.atomic_files import write_atomic
 from dift_edit.errors import ModelError, OutputError
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.settings import fingerprint
 from dift_edit.types import ImageLike
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import ModelError
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.settings import fingerprint
 from dift_edit.types import ImageLike
 

@@ -9,7 +9,8 @@ import torch
 
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
 from dift_edit.features.execution import Runtime
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.settings import Settings, fingerprint
 from dift_edit.types import ImageLike
 

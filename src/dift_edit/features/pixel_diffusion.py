@@ -17,7 +17,8 @@ from dift_edit.features.hooks import mean_outputs, run_until
 from dift_edit.features.network import NetworkFeaturizer
 from dift_edit.features.sizing import network_size
 from dift_edit.features.weights import load_diffusers_part, weights_digest
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.settings import Settings, option
 from dift_edit.types import ImageLike
 

@@ -18,7 +18,8 @@ from dift_edit.features.network import NetworkFeaturizer
 from dift_edit.features.prompts import PromptEmbedding, encode_prompt
 from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.weights import load_diffusers_part, load_state_file, weights_digest
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.settings import Settings, fingerprint, option
 from dift_edit.types import ImageLike
 

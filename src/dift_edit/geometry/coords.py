@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from dift_edit.errors import GeometryError
 from dift_edit.types import PointLike, PointsLike
 
-__all__ = ["Points", "as_points", "inside", "rescale_points", "to_grid"]
+__all__ = ["Points", "as_points", "bilinear_rows", "inside", "rescale_points", "to_grid"]
 
 Points = npt.NDArray[np.float64]
 Size = tuple[int, int]
@@ -112,3 +113,37 @@ def inside(points: PointsLike, size: Sequence[int]) -> npt.NDArray[np.bool_]:
     array = as_points(points)
     covered = (array >= -0.5) & (array <= np.asarray(size) - 0.5)
     return np.logical_and(covered[:, 0], covered[:, 1])
+
+
+def bilinear_rows(table: torch.Tensor, points: Points, size: Size, cells: Size) -> torch.Tensor:
+    """Rows of a table over an image's cells, bilinear between the cells.
+
+    Parameters
+    ----------
+    table : torch.Tensor
+        (h·w, D) float, one row per cell.
+    points : ndarray
+        (N, 2) pixels of the image; beyond the outer cells' centres the outer cells count.
+    size : (W, H)
+        The image's size in pixels.
+    cells : (w, h)
+        Its number of cells.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, D), of the table's type and on its device.
+    """
+    at = np.clip(rescale_points(points, size, cells), 0, np.array(cells) - 1.0)
+    low = np.minimum(at.astype(np.int64), np.maximum(np.array(cells) - 2, 0))
+    high = np.minimum(low + 1, np.array(cells) - 1)
+    share = at - low
+    (x0, y0), (x1, y1), (u, v) = low.T, high.T, share.T
+    index = np.stack([y0, y0, y1, y1], 1) * cells[0] + np.stack([x0, x1, x0, x1], 1)
+    weights = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], 1)
+    return F.embedding_bag(
+        torch.from_numpy(index).to(table.device),
+        table.contiguous(),
+        per_sample_weights=torch.from_numpy(weights).to(table),
+        mode="sum",
+    )

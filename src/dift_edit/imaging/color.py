@@ -1,9 +1,13 @@
 """Colour: linear light, Lab, and what makes an edit look as if it belonged to a target.
 
-All estimates are robust (medians) and bounded, because a correction that is too strong looks worse than none.
+The conversions are kornia's. All estimates are robust (medians) and bounded, because a correction that is too strong
+looks worse than none.
 """
 
+from collections.abc import Callable
+
 import cv2
+import kornia.color
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,31 +27,25 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 
-_DELTA = 6 / 29
-_TO_XYZ = torch.tensor(
-    [(0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041)]
-) / torch.tensor([[0.95047], [1.0], [1.08883]])
-"""Linear sRGB to CIE XYZ, relative to the white point D65."""
 MAX_EXPOSURE, MAX_TINT = 1.0, 0.4
 """Largest corrections, in stops: of the brightness, and of one channel against the mean of all."""
 
 
 def srgb_to_linear(values: Floats) -> Floats:
-    """SRGB values in [0, 1] to linear light (IEC 61966-2-1)."""
-    return _linear(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))).numpy()
+    """SRGB (…, 3) in [0, 1] to linear light (IEC 61966-2-1)."""
+    return _converted(values, kornia.color.rgb_to_linear_rgb)
 
 
 def linear_to_srgb(values: Floats) -> Floats:
-    """Linear light in [0, 1] to sRGB values (IEC 61966-2-1)."""
-    return _curved(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))).numpy()
+    """Linear light (…, 3) in [0, 1] to sRGB (IEC 61966-2-1)."""
+    return _converted(values, kornia.color.linear_rgb_to_rgb)
 
 
-def _linear(values: torch.Tensor) -> torch.Tensor:
-    return torch.where(values <= 0.04045, values / 12.92, ((values.clamp(min=0) + 0.055) / 1.055) ** 2.4)
-
-
-def _curved(values: torch.Tensor) -> torch.Tensor:
-    return torch.where(values <= 0.0031308, values * 12.92, 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+def _converted(values: Floats, conversion: Callable[[torch.Tensor], torch.Tensor]) -> Floats:
+    """A conversion of kornia, which takes (3, H, W), on values (…, 3)."""
+    colours = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    converted = conversion(colours.reshape(-1, 3).T[..., None])
+    return np.ascontiguousarray(converted[..., 0].T.reshape(colours.shape).numpy())
 
 
 def luminance(linear: Floats) -> Floats:
@@ -57,19 +55,12 @@ def luminance(linear: Floats) -> Floats:
 
 def srgb_to_lab(values: Floats) -> Floats:
     """SRGB (…, 3) in [0, 1] to CIE L*a*b* (D65): L in [0, 100]."""
-    xyz = _linear(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))) @ _TO_XYZ.T
-    f = torch.where(xyz > _DELTA**3, xyz.clamp(min=1e-9) ** (1 / 3), xyz / (3 * _DELTA**2) + 4 / 29)
-    x, y, z = f.unbind(-1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-1).numpy()
+    return _converted(values, kornia.color.rgb_to_lab)
 
 
 def lab_to_srgb(lab: Floats) -> Floats:
-    """CIE L*a*b* (…, 3) to sRGB, cut to [0, 1]."""
-    light, a, b = torch.from_numpy(np.ascontiguousarray(lab, dtype=np.float32)).unbind(-1)
-    y = (light + 16) / 116
-    f = torch.stack([y + a / 500, y, y - b / 200], dim=-1)
-    xyz = torch.where(f > _DELTA, f**3, 3 * _DELTA**2 * (f - 4 / 29))
-    return _curved((xyz @ torch.linalg.inv(_TO_XYZ).T).clamp(0, 1)).numpy()
+    """CIE L*a*b* (…, 3) to sRGB, cut to [0, 1]; colours of negative Z, which no light has, get Z = 0."""
+    return _converted(lab, kornia.color.lab_to_rgb)
 
 
 def illumination_gain(before: Floats, after: Floats, strength: float = 1.0) -> Floats:

@@ -1,4 +1,4 @@
-"""Reading and writing pictures: every turn, profile and depth in; the same format and metadata out."""
+"""Reading images: every turn, profile and depth of a file, and whatever else a caller may have."""
 
 import contextlib
 import io
@@ -10,35 +10,18 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 import PIL.Image
+import torch
 from PIL import ImageCms, JpegImagePlugin
 
-from dift_edit.atomic_files import write_atomic
-from dift_edit.errors import ImageError, OutputError, first_line
-from dift_edit.imaging.image import FileInfo, Image, Pixels, as_image
+from dift_edit.errors import ImageError, first_line
+from dift_edit.imaging.image import FileInfo, Image, Pixels, from_array
+from dift_edit.types import ImageLike
 
-__all__ = ["DEFAULT_MAX_PIXELS", "OUTPUT_FORMATS", "from_pil", "load_image", "save_image"]
+__all__ = ["DEFAULT_MAX_PIXELS", "as_image", "from_pil", "load_image"]
 
 DEFAULT_MAX_PIXELS = 200_000_000
 """Larger pictures are refused unless the caller raises the limit (decompression bombs)."""
 
-OUTPUT_FORMATS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP",
-    ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF", ".avif": "AVIF",
-}  # fmt: skip
-_NO_ALPHA = {"JPEG", "BMP"}
-_METADATA = {
-    "JPEG": {"exif", "icc_profile", "xmp", "dpi", "qtables", "subsampling"},
-    "PNG": {"exif", "icc_profile", "dpi"},
-    "WEBP": {"exif", "icc_profile", "xmp"},
-    "TIFF": {"exif", "icc_profile", "dpi"},
-    "AVIF": {"exif", "icc_profile", "xmp"},
-}
-_QUALITY: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-    "TIFF": {"compression": "tiff_deflate"},
-}
-_IFDS = (0x8769, 0x8825, 0xA005)
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
@@ -99,6 +82,37 @@ def load_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
         raise ImageError(f"{path} needs more memory than there is: shrink it, or lower --max-pixels.") from error
     except Exception as error:  # whatever a decoder may meet in a damaged file
         raise ImageError(f"{path} is damaged or incomplete ({first_line(error)}): replace the file.") from error
+
+
+def as_image(image: ImageLike) -> Image:
+    """Whatever a caller may have, as an `Image`.
+
+    Parameters
+    ----------
+    image : Image, path, PIL.Image.Image, ndarray or torch.Tensor
+        Arrays are (H, W) or (H, W, 1 | 3 | 4), uint8, uint16 or float in [0, 1]; tensors are (C, H, W).
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read or is not an image.
+    """
+    if isinstance(image, Image):
+        return image
+    if isinstance(image, str | os.PathLike):
+        return load_image(image)
+    if isinstance(image, PIL.Image.Image):
+        return from_pil(image)
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.is_floating_point() else image).numpy()
+        if image.ndim == 3:
+            image = image.transpose(1, 2, 0)
+    return from_array(np.asarray(image))
 
 
 _PILLOW_LIMIT = threading.Lock()
@@ -187,7 +201,7 @@ def from_pil(picture: PIL.Image.Image, *, path: Path | None = None, deep: Pixels
             else:
                 converted = np.array(srgb)[..., :3]
     array = _turn(array, orientation)
-    base = as_image(array)
+    base = from_array(array)
     native = None
     if converted is not None:
         converted = _turn(converted, orientation)
@@ -266,122 +280,3 @@ def _is_srgb(profile: bytes | None) -> bool:
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
     found = _to_srgb(PIL.Image.fromarray(cube), profile, "RGB")
     return found is not None and int(np.abs(np.asarray(found).astype(int) - cube).max()) <= 1
-
-
-def save_image(image: Image, path: Path | str) -> Path:
-    """Write an image under its final name only when it is whole.
-
-    The format follows from the name's ending. Metadata of the file the image came from (EXIF, colour profile,
-    JPEG tables) is kept as far as the format has a place for it; pixels that were not edited keep their original
-    values, also in a wide-gamut profile. A profile that cannot be converted to is left out: then all is in sRGB. A TIFF
-    with an Exif or GPS part is not compressed, because libtiff cannot write these.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    path : path
-        Where to write; an ending that cannot be written becomes ``.png``.
-
-    Returns
-    -------
-    Path
-        The path that was written.
-
-    Raises
-    ------
-    OutputError
-        If the image cannot be encoded or the file not be written.
-    """
-    path = Path(path)
-    try:
-        return _save(image, path)
-    except OutputError:
-        raise
-    except MemoryError as error:
-        raise OutputError(f"{path} needs more memory to be written than there is: use a smaller picture.") from error
-    except Exception as error:  # whatever an encoder may find in a picture or its metadata
-        raise OutputError(
-            f"{path} cannot be written ({type(error).__name__}: {first_line(error)}): use a .png name."
-        ) from error
-
-
-def _save(image: Image, path: Path) -> Path:
-    format_ = OUTPUT_FORMATS.get(path.suffix.lower())
-    if format_ is None:
-        path, format_ = path.with_name(path.name + ".png"), "PNG"
-    metadata = dict(image.file.metadata) if image.file else {}
-    pixels = image.pixels
-    alpha = None if format_ in _NO_ALPHA else image.alpha
-    if format_ in _NO_ALPHA and image.alpha is not None:
-        pixels = _over_white(image)
-    profile = metadata.get("icc_profile") if "icc_profile" in _METADATA.get(format_, set()) else None
-    if profile and image.file and image.file.native is not None:
-        native = _to_native(image, pixels, profile)
-        if native is None:
-            metadata.pop("icc_profile")
-        pixels = pixels if native is None else native
-    if pixels.dtype == np.uint16 and format_ in ("PNG", "TIFF"):
-        data = _encode_16_bit(pixels, alpha, ".png" if format_ == "PNG" else ".tiff", profile)
-        write_atomic(path, lambda file: file.write(data))
-        return path
-    options = {**_QUALITY.get(format_, {}), **{k: v for k, v in metadata.items() if k in _METADATA.get(format_, set())}}
-    if "qtables" in options:
-        options.pop("quality", None)
-    if format_ == "TIFF" and _has_parts(options.get("exif")):
-        options["compression"] = "raw"
-    picture = Image(pixels, alpha).to_pil()
-    write_atomic(path, lambda file: picture.save(file, format_, **options))
-    return path
-
-
-def _has_parts(exif: bytes | None) -> bool:
-    """Whether there are IFDs beside the first, which Pillow's own TIFF writer can write, but not libtiff."""
-    if not exif:
-        return False
-    found = PIL.Image.Exif()
-    found.load(exif)
-    return any(part in found for part in _IFDS)
-
-
-def _over_white(image: Image) -> Pixels:
-    assert image.alpha is not None
-    opacity = image.alpha[..., None].astype(np.float32) / image.full_scale
-    mixed = image.pixels * opacity + image.full_scale * (1 - opacity)
-    return (mixed if image.full_scale == 1 else np.round(mixed)).astype(image.pixels.dtype)
-
-
-def _to_native(image: Image, pixels: Pixels, profile: bytes) -> Pixels | None:
-    """Unedited pixels as they were, edited ones converted to the file's own profile; None if it cannot be inverted."""
-    assert image.file is not None and image.file.native is not None and image.file.converted is not None
-    if pixels.shape != image.file.native.shape or pixels.dtype != np.uint8:
-        return pixels
-    changed = (pixels != image.file.converted).any(axis=2)
-    if image.written is not None:
-        changed |= image.written  # colours outside sRGB may equal the edit's own after conversion
-    try:
-        converted = ImageCms.profileToProfile(
-            PIL.Image.fromarray(pixels), ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-    return np.where(changed[..., None], np.asarray(converted), image.file.native)
-
-
-def _encode_16_bit(pixels: Pixels, alpha: Pixels | None, suffix: str, profile: bytes | None) -> bytes:
-    order = pixels[..., ::-1] if alpha is None else np.concatenate([pixels[..., ::-1], alpha[..., None]], axis=2)
-    done, encoded = cv2.imencode(suffix, np.ascontiguousarray(order))
-    if not done:
-        raise OutputError("The 16-bit picture cannot be encoded: save it as an 8-bit PNG.")
-    data = encoded.tobytes()
-    return _insert_png_profile(data, profile) if profile and suffix == ".png" else data
-
-
-def _insert_png_profile(data: bytes, profile: bytes) -> bytes:
-    """Put an iCCP chunk behind the header (PNG specification, 11.3.2.3)."""
-    import struct
-    import zlib
-
-    body = b"ICC profile\0\0" + zlib.compress(profile)
-    chunk = struct.pack(">I", len(body)) + b"iCCP" + body + struct.pack(">I", zlib.crc32(b"iCCP" + body))
-    return data[:33] + chunk + data[33:]

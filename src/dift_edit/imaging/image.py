@@ -3,7 +3,6 @@
 import hashlib
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,9 +15,9 @@ import PIL.Image
 import torch
 
 from dift_edit.errors import ImageError
-from dift_edit.types import ImageLike
+from dift_edit.imaging.writing import save_image
 
-__all__ = ["FileInfo", "Image", "Pixels", "as_image", "image_digest"]
+__all__ = ["FileInfo", "Image", "Pixels", "from_array", "image_digest"]
 
 Pixels = npt.NDArray[Any]
 """(H, W, C) uint8, uint16 or float32 in [0, 1]."""
@@ -213,9 +212,7 @@ class Image:
         return replace(self, pixels=pixels, alpha=alpha, written=written)
 
     def save(self, path: Path | str) -> Path:
-        """Write it: see `dift_edit.imaging.files.save_image`."""
-        from dift_edit.imaging.files import save_image
-
+        """Write it: see `dift_edit.imaging.writing.save_image`."""
         return save_image(self, path)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Pixels:
@@ -254,13 +251,13 @@ def image_digest(image: Image) -> str:
     return digest.hexdigest()
 
 
-def as_image(image: ImageLike) -> Image:
-    """Whatever a caller may have, as an `Image`.
+def from_array(array: Pixels) -> Image:
+    """An array of pixels as an `Image`.
 
     Parameters
     ----------
-    image : Image, path, PIL.Image.Image, ndarray or torch.Tensor
-        Arrays are (H, W) or (H, W, 1 | 3 | 4), uint8, uint16 or float in [0, 1]; tensors are (C, H, W).
+    array : ndarray
+        (H, W) or (H, W, 1 | 3 | 4), bool, uint8, uint16 or float in [0, 1].
 
     Returns
     -------
@@ -269,27 +266,8 @@ def as_image(image: ImageLike) -> Image:
     Raises
     ------
     ImageError
-        If it cannot be read or is not an image.
+        If it is not an image.
     """
-    if isinstance(image, Image):
-        return image
-    if isinstance(image, str | os.PathLike):
-        from dift_edit.imaging.files import load_image
-
-        return load_image(image)
-    if isinstance(image, PIL.Image.Image):
-        from dift_edit.imaging.files import from_pil
-
-        return from_pil(image)
-    if isinstance(image, torch.Tensor):
-        image = image.detach().cpu()
-        image = (image.float() if image.is_floating_point() else image).numpy()
-        if image.ndim == 3:
-            image = image.transpose(1, 2, 0)
-    return _from_array(np.asarray(image))
-
-
-def _from_array(array: Pixels) -> Image:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):

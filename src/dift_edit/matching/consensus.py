@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.features.base import FeatureMap
-from dift_edit.geometry.coords import Points, rescale_points
+from dift_edit.geometry.coords import Points, bilinear_rows, rescale_points
 from dift_edit.matching.search import BUDGET
 
 __all__ = ["Consensus", "consensus"]
@@ -65,13 +65,9 @@ class Consensus:
     def rows(self, points: Points) -> torch.Tensor:
         """(N, H, W) scores of points of the source (pixels), bilinear between its cells."""
         height, width = self.scores.shape[:2]
-        cells = np.clip(rescale_points(points, self.source_size, (width, height)), 0, (width - 1, height - 1))
-        low = np.minimum(cells.astype(np.int64), np.maximum(np.array((width, height)) - 2, 0))
-        high = np.minimum(low + 1, (width - 1, height - 1))
-        share = torch.from_numpy((cells - low).astype(np.float32)).to(self.scores.device)[:, :, None, None]
-        top = torch.lerp(self.scores[low[:, 1], low[:, 0]], self.scores[low[:, 1], high[:, 0]], share[:, 0])
-        bottom = torch.lerp(self.scores[high[:, 1], low[:, 0]], self.scores[high[:, 1], high[:, 0]], share[:, 0])
-        return torch.lerp(top, bottom, share[:, 1])
+        table = self.scores.flatten(2).flatten(0, 1)
+        rows = bilinear_rows(table, points, self.source_size, (width, height))
+        return rows.reshape(-1, *self.scores.shape[2:])
 
     def match(self, points: Points) -> tuple[Array, Array]:
         """Matches of points.

@@ -2,10 +2,10 @@
 
 Similarity of features says little: some things look alike everywhere. What tells right placements from wrong ones is
 whether other poses explain the votes as well, whether the way back leads to where it began, whether the whole object
-agrees with its part, and by how much the place stands out from any other. A logistic model maps these signs to a
-probability: one for each embedded network, and one of the signs that do not depend on the network for all others, whose
-results are not calibrated. The coefficients and how well they do on kinds that they were not fitted to are in
-``confidence.json``, which `benchmarks/calibrate_confidence.py` writes.
+agrees with its part, and by how much the place stands out from any other. A logistic model maps these features to a
+probability: one for each embedded network, and one of the features that do not depend on the network for all others,
+whose results are not calibrated. The coefficients and how well they do on kinds that they were not fitted to are in
+``confidence.json`` (the features as "signs"), which `benchmarks/calibrate_confidence.py` writes.
 """
 
 import json
@@ -20,7 +20,7 @@ from dift_edit.geometry.quad import quad_extent, quad_iou
 from dift_edit.placement.similarities import Poses
 from dift_edit.placement.votes import Evidence
 
-__all__ = ["MODEL_FREE", "Signs", "against", "calibrated", "probability"]
+__all__ = ["MODEL_FREE", "ConfidenceFeatures", "against", "calibrated", "probability"]
 
 WORDS = {
     "overlap": "other places fit as well",
@@ -37,13 +37,13 @@ WORDS = {
     "source_size": "the edit is small",
     "entropy": "the votes are spread",
 }
-"""What is said where a sign speaks against a placement."""
+"""What is said where a feature speaks against a placement."""
 NOTICEABLE = -0.3
-"""Log-odds from which on a sign is named."""
+"""Log-odds from which on a feature is named."""
 
 
 @dataclass(frozen=True)
-class Signs:
+class ConfidenceFeatures:
     """What speaks for a placement.
 
     Attributes
@@ -91,8 +91,8 @@ class Signs:
     whole_score: float
 
     @classmethod
-    def of(cls, evidence: Evidence, near: Poses, wide: Poses, back: Poses | None) -> "Signs":
-        """The signs from an edit's votes, the poses of its surroundings and of the whole object, and those back.
+    def of(cls, evidence: Evidence, near: Poses, wide: Poses, back: Poses | None) -> "ConfidenceFeatures":
+        """The features from an edit's votes, the poses of its surroundings and of the whole object, and those back.
 
         `back` are poses of the placed edit in the source; None when there is no way back.
         """
@@ -117,16 +117,16 @@ class Signs:
         )  # fmt: skip
 
 
-MODEL_FREE = tuple(item.name for item in fields(Signs) if item.name not in ("entropy", "whole_score"))
-"""Signs that are ratios and overlaps: they mean the same whatever the network."""
+MODEL_FREE = tuple(item.name for item in fields(ConfidenceFeatures) if item.name not in ("entropy", "whole_score"))
+"""Features that are ratios and overlaps: they mean the same whatever the network."""
 
 
-def probability(signs: Signs, fingerprint: str = "") -> float:
+def probability(features: ConfidenceFeatures, fingerprint: str = "") -> float:
     """The estimated probability that the placed quad overlaps the right one by half.
 
     Parameters
     ----------
-    signs : Signs
+    features : ConfidenceFeatures
         What speaks for the placement.
     fingerprint : str
         Of the featurizer.
@@ -134,9 +134,9 @@ def probability(signs: Signs, fingerprint: str = "") -> float:
     Returns
     -------
     float
-        0 to 1. Calibrated where `calibrated` says so, else from the signs that do not depend on the model.
+        0 to 1. Calibrated where `calibrated` says so, else from the features that do not depend on the model.
     """
-    return float(1 / (1 + np.exp(-sum(_shares(signs, fingerprint).values()))))
+    return float(1 / (1 + np.exp(-sum(_shares(features, fingerprint).values()))))
 
 
 def calibrated(fingerprint: str) -> bool:
@@ -144,12 +144,12 @@ def calibrated(fingerprint: str) -> bool:
     return fingerprint in _models()
 
 
-def against(signs: Signs, fingerprint: str = "", count: int = 2) -> list[str]:
+def against(features: ConfidenceFeatures, fingerprint: str = "", count: int = 2) -> list[str]:
     """What speaks most against a placement, in words.
 
     Parameters
     ----------
-    signs : Signs
+    features : ConfidenceFeatures
         What the confidence was made from.
     fingerprint : str
         Of the featurizer.
@@ -159,9 +159,9 @@ def against(signs: Signs, fingerprint: str = "", count: int = 2) -> list[str]:
     Returns
     -------
     list of str
-        Worst first; signs that count for more than against are left out.
+        Worst first; features that count for more than against are left out.
     """
-    shares = _shares(signs, fingerprint)
+    shares = _shares(features, fingerprint)
     said: dict[str, float] = {}
     for name, words in WORDS.items():
         said[words] = said.get(words, 0.0) + shares.get(name, 0.0)
@@ -169,10 +169,10 @@ def against(signs: Signs, fingerprint: str = "", count: int = 2) -> list[str]:
     return [words for words in worst[:count] if said[words] < NOTICEABLE]
 
 
-def _shares(signs: Signs, fingerprint: str) -> dict[str, float]:
-    """What each sign adds to the log-odds, against the mean placement; "" is the bias."""
+def _shares(features: ConfidenceFeatures, fingerprint: str) -> dict[str, float]:
+    """What each feature adds to the log-odds, against the mean placement; "" is the bias."""
     model = _models().get(fingerprint) or _models()[""]
-    values = asdict(signs)
+    values = asdict(features)
     shares = {
         name: float(item["weight"] * (values[name] - item["mean"]) / item["scale"])
         for name, item in model["signs"].items()

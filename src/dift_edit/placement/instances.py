@@ -8,7 +8,7 @@ import numpy as np
 from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.quad import check_quad, quad_iou
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.placement.placement import Placement, locate, locate_features
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
@@ -56,11 +56,18 @@ def locate_best_view(
     picture = as_image(target)
     placements = [
         locate(
-            source, quad, picture, featurizer=featurizer, engine=engine, mirror=mirror, seed=seed,
-            target_mask=target_mask, surface=surface,
+            source,
+            quad,
+            picture,
+            featurizer=featurizer,
+            engine=engine,
+            mirror=mirror,
+            seed=seed,
+            target_mask=target_mask,
+            surface=surface,
         )
         for source, quad in views
-    ]  # fmt: skip
+    ]
     best = max(range(len(views)), key=lambda k: (not placements[k].reason, placements[k].confidence))
     return best, placements[best]
 
@@ -120,9 +127,18 @@ def locate_instances(
     found: list[Placement] = []
     while len(found) < count and free.any():
         placement = locate_features(
-            near, corners, far, lambda: featurizer(mirrored, seed=seed), engine=engine, mirror=mirror, seed=seed,
-            pins=pins, source_mask=source_mask, target_mask=free, pictures=(first, second) if surface else None,
-        )  # fmt: skip
+            near,
+            corners,
+            far,
+            lambda: featurizer(mirrored, seed=seed),
+            engine=engine,
+            mirror=mirror,
+            seed=seed,
+            pins=pins,
+            source_mask=source_mask,
+            target_mask=free,
+            pictures=(first, second) if surface else None,
+        )
         taken = any(quad_iou(placement.quad, other.quad) > 0.3 for other in found)
         if placement.reason or placement.confidence < min_confidence or taken:
             break

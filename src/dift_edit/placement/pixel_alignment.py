@@ -6,6 +6,7 @@ over. Where the two flows agree and the textures look alike, the flow is right t
 individual is shown they hardly ever do, so the share of the texture that is found again tells the two cases apart.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,7 @@ from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.texture import local_moments
 
 __all__ = ["Alignment", "align", "grey_patch"]
 
@@ -199,9 +201,7 @@ def _even(patch: Grey, width: float) -> Grey:
 def _likeness(first: Grey, second: npt.NDArray[np.generic], width: float) -> tuple[Field, Field]:
     """Local normalised correlation, and the local standard deviation of the first."""
     a, b = first.astype(np.float32), second.astype(np.float32)
-    mean_a, mean_b = _mean(a, width), _mean(b, width)
-    var_a, var_b = _mean(a * a, width) - mean_a**2, _mean(b * b, width) - mean_b**2
-    common = _mean(a * b, width) - mean_a * mean_b
+    common, var_a, var_b = local_moments(a, b, _window(width), cv2.BORDER_REFLECT)
     likeness: Field = common / np.sqrt(np.maximum(var_a, 1) * np.maximum(var_b, 1))
     texture: Field = np.sqrt(np.maximum(var_a, 0))
     return likeness, texture
@@ -214,7 +214,12 @@ def _smooth(shift: Field, trusted: Mask, width: float) -> Field:
     return smooth
 
 
+def _window(width: float) -> int:
+    """Side of the box whose average has a Gaussian's standard deviation."""
+    return 2 * round(width * math.sqrt(3)) + 1
+
+
 def _mean(values: Field, width: float) -> Field:
     """A box average with a Gaussian's standard deviation."""
-    edge = 2 * round(width * np.sqrt(3)) + 1
+    edge = _window(width)
     return np.asarray(cv2.blur(values, (edge, edge), borderType=cv2.BORDER_REFLECT), dtype=np.float32)

@@ -15,8 +15,9 @@ from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import Points, as_points, inside
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.quad import check_quad, quad_extent, quad_iou
-from dift_edit.imaging.image import Image, as_image
-from dift_edit.placement.confidence import Signs, calibrated, probability
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
+from dift_edit.placement.confidence import ConfidenceFeatures, calibrated, probability
 from dift_edit.placement.same_surface import Surface, match_surface
 from dift_edit.placement.similarities import Poses, others_like_best, sample_poses
 from dift_edit.placement.votes import SCREEN_CELLS, Affinity, Evidence, Mask, gather_evidence
@@ -59,7 +60,7 @@ PIN_SLACK = 0.1
 
 ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "none"]
 """Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": that
-model's signs that mean the same for all networks, where the network's own were not fitted; "surface": the very same
+model's features that mean the same for all networks, where the network's own were not fitted; "surface": the very same
 surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "none": no
 placement was found. Only "fitted" is calibrated."""
 
@@ -90,7 +91,7 @@ class Placement:
         Places in the target that look like the object, this one among them.
     matches : Correspondences or None
         The weighted pairs that the transform was fitted to.
-    signs : Signs or None
+    confidence_features : ConfidenceFeatures or None
         What the confidence was made from; None where the very same surface was recognised.
     """
 
@@ -104,7 +105,7 @@ class Placement:
     on_surface: bool = False
     instances: int = 1
     matches: Correspondences | None = field(default=None, repr=False)
-    signs: Signs | None = field(default=None, repr=False)
+    confidence_features: ConfidenceFeatures | None = field(default=None, repr=False)
 
     @property
     def matrix(self) -> Matrix | None:
@@ -450,20 +451,20 @@ class _View:
             return None
 
     @cached_property
-    def signs(self) -> Signs:
+    def confidence_features(self) -> ConfidenceFeatures:
         """What speaks for the place: that it is one of the right ones, where the object is there more than once."""
         if not len(self.others):
-            return Signs.of(self.evidence, self.near, self.whole, self.back)
+            return ConfidenceFeatures.of(self.evidence, self.near, self.whole, self.back)
         wide = self.wide.nearest(self.similarity(self.wide.quad).mean(0), self.others)
         whole, near = (
             sample_poses(votes, seed=self.seed, about=self.about) for votes in (wide, wide.within())
         )  # fmt: skip
-        return Signs.of(wide.within(), near, whole, self.back)
+        return ConfidenceFeatures.of(wide.within(), near, whole, self.back)
 
     @property
     def probability(self) -> float:
         """That the place is right; the odds of one that was found with a turned source are lowered."""
-        found = probability(self.signs, self.source.fingerprint)
+        found = probability(self.confidence_features, self.source.fingerprint)
         if not self.about:
             return found
         return TURN_ODDS * found / (1 - found + TURN_ODDS * found)
@@ -478,7 +479,7 @@ class _View:
 
 def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> Placement:
     pins, size = view.pins, view.target.image_size
-    signs: Signs | None = None
+    confidence_features: ConfidenceFeatures | None = None
     source: ConfidenceSource
     reason = "" if surface is None or pins is None else _against_surface(surface, pins, quad)
     if surface is not None and not reason:
@@ -486,7 +487,7 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
         pairs, confidence, source = surface.pairs, ON_SURFACE, "surface"
     else:
         surface = None
-        signs = view.signs
+        confidence_features = view.confidence_features
         pairs = guided_pairs(view.evidence, view.similarity)
         used, transform = _on_features(view, pairs, quad, engine)
         confidence = view.probability * quad_iou(transform(quad), view.similarity(quad))
@@ -502,8 +503,8 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
         reason = "the place lies outside the image"
     return Placement(
         quad=placed, transform=transform, confidence=float(np.clip(confidence, 0, 1)), confidence_source=source,
-        mirrored=False, reason=reason, engine=used, on_surface=surface is not None, matches=pairs, signs=signs,
-        instances=1 + len(view.others),
+        mirrored=False, reason=reason, engine=used, on_surface=surface is not None, matches=pairs,
+        confidence_features=confidence_features, instances=1 + len(view.others),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences
 from dift_edit.geometry.quad import quad_folds, signed_area
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.texture import ratio_matches
 from dift_edit.placement.pixel_alignment import align, to_grey
 from dift_edit.placement.votes import Mask, masked
 
@@ -27,7 +28,6 @@ SHARE = 0.25
 """Of the edit's texture that has to be found again. Where another individual is shown it is below 0.1."""
 _SOURCE_SIDE, _TARGET_SIDE = 480, 720
 _RING = 0.3
-_RATIO = 0.8
 _LEAST = 12
 _MANY = 25
 """Keypoints inside the edit that are believed without an aligned texture."""
@@ -135,11 +135,9 @@ def _agreeing_keypoints(
     second = None if first is None else _keypoints(target.pixels, target.full_scale, _TARGET_SIDE)
     if first is None or second is None:
         return None
-    nearest = cv2.BFMatcher(cv2.NORM_L2).knnMatch(first[1], second[1], k=2)
-    good = [(m[0].queryIdx, m[0].trainIdx) for m in nearest if len(m) == 2 and m[0].distance < _RATIO * m[1].distance]
-    if len(good) < _LEAST:
+    index = ratio_matches(first[1], second[1])
+    if len(index) < _LEAST:
         return None
-    index = np.array(good)
     p, q = first[0][index[:, 0]], second[0][index[:, 1]]
     return _agreement(p, q, quad.min(0), quad.max(0), 0.015 * min(target.size))
 

@@ -54,7 +54,7 @@ _DRAWN_SCALE, _DRAWN_TURN = 0.5, 0.4
 """Standard deviations of a single vote's log-scale and rotation; narrower than the prior (chosen)."""
 _STEP, _SPIN = 0.06, 0.2
 """Width of the first round: shift in short sides of the target, log-scale and rotation (chosen)."""
-ALIKE_AT_FIRST, ALIKE, ALIKE_NEAR = 0.45, 0.6, 0.7
+ALIKE_AT_FIRST, ALIKE, ALIKE_NEAR = 0.4, 0.5, 0.7
 """Share of the best support from which on another place is improved, and counts as another instance: by the whole
 object, and by the edit's surroundings (chosen)."""
 APART = 1.5

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
-from dift_edit.geometry.coords import Points, inside, rescale_points, to_grid
+from dift_edit.geometry.coords import Points, bilinear_rows, inside, to_grid
 from dift_edit.geometry.quad import quad_extent
 
 __all__ = ["Affinity", "Evidence", "foreground", "gather_evidence", "grid_points", "masked"]
@@ -210,7 +210,7 @@ class Affinity:
 
         On the CPU, whatever the device of the features.
         """
-        rows = _rows(self.table, points, size, self.source_cells)
+        rows = bilinear_rows(self.table, points, size, self.source_cells)
         width, height = self.target_cells
         return torch.softmax(2 * rows - torch.logsumexp(self.table, 0), 1).reshape(-1, height, width).cpu()
 
@@ -376,23 +376,6 @@ def _points(quad: Points, size: tuple[int, int]) -> tuple[Points, Array]:
         np.full(len(fine), (longer / ACROSS) ** 2), np.full(len(wide), (max(size) / ACROSS_PICTURE) ** 2),
     ])  # fmt: skip
     return np.concatenate([fine, wide]), areas
-
-
-def _rows(table: torch.Tensor, points: Points, size: tuple[int, int], cells: tuple[int, int]) -> torch.Tensor:
-    """Rows of a table over the source's cells (h·w, …) at points, bilinear between cells."""
-    at = np.clip(rescale_points(points, size, cells), 0, np.array(cells) - 1.0)
-    low = np.minimum(at.astype(np.int64), np.maximum(np.array(cells) - 2, 0))
-    high = np.minimum(low + 1, np.array(cells) - 1)
-    share = at - low
-    (x0, y0), (x1, y1), (u, v) = low.T, high.T, share.T
-    index = np.stack([y0, y0, y1, y1], 1) * cells[0] + np.stack([x0, x1, x0, x1], 1)
-    weights = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], 1)
-    return F.embedding_bag(
-        torch.from_numpy(index).to(table.device),
-        table.contiguous(),
-        per_sample_weights=torch.from_numpy(weights).to(table),
-        mode="sum",
-    )
 
 
 def _mask_cells(mask: Mask, shape: tuple[int, ...]) -> torch.Tensor:

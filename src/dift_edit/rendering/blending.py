@@ -15,8 +15,9 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _DIRECT = 20_000
-"""Up to this many unknowns the equations are solved directly; larger systems start from one of half the size."""
+"""Unknowns up to which the equations are solved directly; larger systems start from one of half the size (chosen)."""
 _SWEEPS = 24
+"""Relaxation steps on each level of such a pyramid (chosen)."""
 
 
 def extend_colors(premultiplied: Floats) -> Floats:

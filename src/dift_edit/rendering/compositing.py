@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float32]
 ARTWORKS = get_args(Artwork)
 BLENDS = get_args(Blend)
 _STRIP = 1 << 20
-"""Pixels blended at once."""
+"""Pixels blended at once (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)

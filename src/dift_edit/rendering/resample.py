@@ -21,10 +21,11 @@ Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in whole pixels, half open."""
 
 _STRIP = 1 << 20
-"""Target pixels computed at once."""
+"""Target pixels computed at once (chosen)."""
 _DENSE = 1 << 19
-"""More target pixels than this get their positions from a coarser lattice, for transforms that are no matrix."""
+"""More target pixels than this get positions from a coarser lattice, for transforms that are no matrix (chosen)."""
 _PAD = 2
+"""Transparent pixels on each side: bicubic sampling (Keys, 1981) reaches two pixels."""
 
 
 Item = TypeVar("Item")

@@ -260,10 +260,17 @@ def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: R
         matrix = _corners_matrix(made.pins)
         transform: Transform = MatrixTransform(matrix)
         row = replace(
-            row, reason="placed by hand", confidence=1.0, confidence_source="pins", engine="pins", on_surface=False,
-            mesh=None, matrix=matrix.tolist(),
-            quad=np.round(transform(remake.edit.quad), 6).tolist(), mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
-        )  # fmt: skip
+            row,
+            reason="placed by hand",
+            confidence=1.0,
+            confidence_source="pins",
+            engine="pins",
+            on_surface=False,
+            mesh=None,
+            matrix=matrix.tolist(),
+            quad=np.round(transform(remake.edit.quad), 6).tolist(),
+            mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
+        )
     else:
         placement = remake.locate(image, made.pins)
         transform = placement.transform
@@ -282,9 +289,14 @@ def _put_on(
     if row.output not in (None, name):
         folder.remove(str(row.output))
     return replace(
-        row, status="applied", output=name, size=list(image.size), output_sha256=output_sha256, target_sha256=sha256,
+        row,
+        status="applied",
+        output=name,
+        size=list(image.size),
+        output_sha256=output_sha256,
+        target_sha256=sha256,
         artwork=artwork_on(remake.edit, transform, remake.compositing),
-    )  # fmt: skip
+    )
 
 
 def _corners_matrix(pins: Any) -> Matrix:

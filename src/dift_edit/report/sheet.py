@@ -4,7 +4,8 @@ import io
 
 import PIL.Image
 
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.report.previews import preview_name
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.manifest import Row

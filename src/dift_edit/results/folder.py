@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from dift_edit.atomic_files import file_sha256, read_regular, write_atomic
 from dift_edit.errors import OutputError
-from dift_edit.imaging.files import OUTPUT_FORMATS, save_image
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import OUTPUT_FORMATS, save_image
 from dift_edit.targets.storage import filesystem, local_path
 
 __all__ = ["OutputFolder", "is_exposed", "open_existing", "open_output", "unredacted_folder"]

@@ -22,7 +22,7 @@ from dift_edit.results.names import is_output_name
 __all__ = ["Journal"]
 
 SYNC_SECONDS = 0.5
-"""How much of a run a power cut may cost; a killed process costs nothing."""
+"""How much of a run a power cut may cost; a killed process costs nothing (chosen)."""
 
 
 class Journal:

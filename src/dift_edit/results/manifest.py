@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Row", "edit_lattice", "manifest_jsonl", "manifest_parquet"]
 
 _LINES = 7
+"""Points along each side of the mesh that a row keeps of a bent placement (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,7 @@ def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _LARGEST = 1e300
+"""Of a number read from a row: its sums and small multiples are finite, too (chosen)."""
 _FITS: dict[str, Callable[[Any], bool]] = {
     "status": lambda value: _is_text(value) and value in ("applied", "abstained", "failed"),
     "output": _or_none(is_output_name),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import PurePosixPath
 
-from dift_edit.imaging.files import OUTPUT_FORMATS
+from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.targets.collect import Target
 
 __all__ = ["RESERVED_FOLDERS", "is_output_name", "name_outputs", "safe_name"]
@@ -28,7 +28,9 @@ _UNSAFE = '\\<>:"|?*\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)
 """Names of devices on Windows, with any ending."""
 _LONGEST_PART = 200
+"""Bytes of a file's or folder's name, of the 255 that file systems allow: endings are added (chosen)."""
 _LONGEST_NAME = 800
+"""Bytes of a name with its folders, of the 1,024 that macOS and object stores allow a path or key (chosen)."""
 
 
 def safe_name(name: str) -> str:

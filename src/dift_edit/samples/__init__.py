@@ -50,7 +50,8 @@ def copy_samples(folder: Path | str) -> Path:
 
     from dift_edit.errors import OutputError
     from dift_edit.geometry.base import MatrixTransform
-    from dift_edit.imaging.files import load_image, save_image
+    from dift_edit.imaging.files import load_image
+    from dift_edit.imaging.writing import save_image
 
     known, folder = samples(), Path(folder)
     source, sticker = known["source"]["file"], known["sticker"]["file"]

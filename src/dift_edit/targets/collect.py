@@ -8,15 +8,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from dift_edit.errors import DiftEditError
-from dift_edit.imaging.files import OUTPUT_FORMATS
+from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.targets.lists import read_target_list
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
 __all__ = ["Target", "Targets", "collect_targets", "row_path", "with_settled_ids"]
 
 IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
-    ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".dib", ".ico", ".psd", ".apng", ".mpo",
-}  # fmt: skip
+    ".heic",
+    ".heif",
+    ".jp2",
+    ".j2k",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".tga",
+    ".dib",
+    ".ico",
+    ".psd",
+    ".apng",
+    ".mpo",
+}
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF")
 
 
@@ -202,9 +215,11 @@ class _Collector:
             self._glob(text)
         else:
             self._file(
-                os.path.normpath(text), output or os.path.basename(text),
-                os.path.basename(os.path.dirname(os.path.abspath(text))), id=id,
-            )  # fmt: skip
+                os.path.normpath(text),
+                output or os.path.basename(text),
+                os.path.basename(os.path.dirname(os.path.abspath(text))),
+                id=id,
+            )
 
     def _glob(self, pattern: str) -> None:
         found = sorted(glob.glob(pattern, recursive=True))
@@ -227,9 +242,10 @@ class _Collector:
 
         for here, folders, files in os.walk(folder, onerror=unreadable):
             folders[:] = sorted(
-                name for name in folders
+                name
+                for name in folders
                 if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) not in self._leave_out
-            )  # fmt: skip
+            )
             for name in sorted(files):
                 if not name.startswith("."):
                     yield os.path.relpath(os.path.join(here, name), folder)

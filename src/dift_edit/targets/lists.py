@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from dift_edit.atomic_files import parse_json
-from dift_edit.errors import DiftEditError, MissingDependencyError
+from dift_edit.errors import DiftEditError, MissingDependencyError, first_line
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
 __all__ = ["read_target_list"]
@@ -58,7 +58,7 @@ def read_target_list(path: str) -> Iterator[dict[str, Any]]:
             lines = [os.fsdecode(line.rstrip(b"\r")) for line in data.split(separator)]
             rows = [{"path": line} for line in lines if line.strip() and not line.startswith("#")]
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or first_line(error)
         raise DiftEditError(f"The list of targets {path} cannot be read ({reason}): check it.") from error
     except (ValueError, csv.Error) as error:
         raise DiftEditError(f"The list of targets {path} is damaged ({error}): write it anew.") from error
@@ -92,4 +92,4 @@ def _parquet_rows(data: bytes) -> list[dict[str, Any]]:
     try:
         return list(pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist())
     except pyarrow.ArrowException as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+        raise ValueError(first_line(error)) from error

@@ -10,7 +10,8 @@ from PIL import ImageDraw
 
 from dift_edit.errors import EditError
 from dift_edit.geometry.coords import as_points, rescale_points
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 from dift_edit.types import ImageLike, PointLike, PointsLike, QuadLike
 from dift_edit.viz.primitives import (
     COLOR_MAPS,

@@ -9,7 +9,7 @@ import PIL.Image
 from PIL import ImageColor, ImageDraw, ImageFont
 
 from dift_edit.geometry.coords import Points
-from dift_edit.imaging.image import as_image
+from dift_edit.imaging.files import as_image
 from dift_edit.types import ImageLike
 
 __all__ = [

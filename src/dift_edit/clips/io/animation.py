@@ -13,7 +13,8 @@ from PIL import GifImagePlugin
 from dift_edit.atomic_files import file_sha256
 from dift_edit.clips.io.base import Clip, check_range, unfinished
 from dift_edit.errors import ImageError, OutputError
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 
 __all__ = ["AnimationClip", "AnimationWriter"]
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from dift_edit.errors import ImageError
-from dift_edit.imaging.image import Image, as_image
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
 
 __all__ = ["Clip", "ClipWriter", "ListClip", "check_range", "check_size", "iterate_reversed", "unfinished"]
 
 DEFAULT_FPS = 25.0
+"""Of clips that name no rate (chosen: the rate of PAL)."""
 
 
 @runtime_checkable

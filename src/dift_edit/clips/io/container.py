@@ -17,6 +17,7 @@ from dift_edit.imaging.image import Image
 
 __all__ = ["VIDEO_ENCODERS", "VideoClip", "VideoWriter"]
 
+# The encoders' own scales of quality (crf) and speed; visually lossless for most content (chosen).
 _MP4: tuple[str, dict[str, str]] = ("libx264", {"crf": "17", "preset": "medium"})
 _WEBM: tuple[str, dict[str, str]] = ("libvpx-vp9", {"crf": "22", "b": "0", "cpu-used": "4", "row-mt": "1"})
 VIDEO_ENCODERS = {

@@ -9,8 +9,9 @@ from pathlib import Path
 from dift_edit.atomic_files import write_atomic
 from dift_edit.clips.io.base import DEFAULT_FPS, Clip, check_range, check_size
 from dift_edit.errors import ImageError, OutputError
-from dift_edit.imaging.files import OUTPUT_FORMATS, load_image, save_image
+from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import OUTPUT_FORMATS, save_image
 
 __all__ = ["FolderClip", "FolderWriter"]
 

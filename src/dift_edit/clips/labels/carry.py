@@ -100,9 +100,13 @@ def propagate_labels(
         If the labels do not have the frame's size or are no integers, or the frames' sizes differ.
     """
     settings = override(
-        settings or PropagationSettings(), temperature=temperature, top_k=top_k, last_frames=last_frames,
-        radius=radius, protocol=protocol,
-    )  # fmt: skip
+        settings or PropagationSettings(),
+        temperature=temperature,
+        top_k=top_k,
+        last_frames=last_frames,
+        radius=radius,
+        protocol=protocol,
+    )
     given, classes = check_labels(labels)
 
     def begin(features: FeatureMap) -> torch.Tensor:
@@ -170,9 +174,13 @@ def propagate_keypoints(
         If points are not finite, or the frames' sizes differ.
     """
     settings = override(
-        settings or PropagationSettings(), temperature=temperature, top_k=top_k, last_frames=last_frames,
-        radius=radius, protocol=protocol,
-    )  # fmt: skip
+        settings or PropagationSettings(),
+        temperature=temperature,
+        top_k=top_k,
+        last_frames=last_frames,
+        radius=radius,
+        protocol=protocol,
+    )
     given = as_points(points)
     if not sigma > 0 or peak_cells < 1:
         raise GeometryError("Keypoints need a sigma above 0 and at least one peak cell.")

@@ -16,7 +16,9 @@ from dift_edit.imaging.image import Image
 __all__ = ["draw_labels", "read_mask", "write_mask"]
 
 _VOID = 255
+"""Not annotated, as in PASCAL VOC."""
 _MOST_LEVELS = 64
+"""An image with more grey levels is a photograph, not a mask (chosen)."""
 
 
 def read_mask(path: Path, *, binary: bool = False) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from dift_edit.settings import Settings, option
 __all__ = ["LabelPropagator", "PropagationSettings"]
 
 _TILE = 16
-"""Side in cells of the tiles in which affinities are computed."""
+"""Side in cells of the tiles in which affinities are computed (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from dift_edit.clips.tracking.pose import PoseFit, fit_pose
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import apply_homography, quad_folds, quad_matrix, quad_side
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.texture import local_moments, ratio_matches
 
 __all__ = [
     "Grey",
@@ -29,6 +30,7 @@ __all__ = [
 
 Grey = npt.NDArray[np.uint8]
 
+# Numbers without a source are chosen.
 _RING = 1.5  # points are taken from the quad grown by this factor
 _MOST_POINTS = 160
 _RETURN = 0.5  # pixels; flow forth and back must agree to this
@@ -326,11 +328,8 @@ def correlation(
     a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], window: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Zero-mean normalised correlation in a window round every pixel, and the variance of `a` there."""
-    size = (window, window)
-    mean_a, mean_b = cv2.blur(a, size), cv2.blur(b, size)
-    variance_a = np.maximum(cv2.blur(a * a, size) - mean_a**2, 0)
-    variance_b = np.maximum(cv2.blur(b * b, size) - mean_b**2, 0)
-    common = cv2.blur(a * b, size) - mean_a * mean_b
+    common, variance_a, variance_b = local_moments(a, b, window)
+    variance_a, variance_b = np.maximum(variance_a, 0), np.maximum(variance_b, 0)
     return common / np.sqrt((variance_a + 4) * (variance_b + 4)), variance_a
 
 
@@ -391,12 +390,11 @@ def _by_local_features(template: Template, picture: Grey) -> Points | None:
     if descriptors is None or template.descriptors is None or len(descriptors) < 2:
         return None
     known, wanted = template.descriptors
-    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(wanted, descriptors, k=2)
-    kept = [first for first, second in pairs if first.distance < 0.8 * second.distance]
+    kept = ratio_matches(wanted, descriptors)
     if len(kept) < 5:
         return None
-    source = known[[match.queryIdx for match in kept]]
-    target = np.array([keypoints[match.trainIdx].pt for match in kept], dtype=np.float64)
+    source = known[kept[:, 0]]
+    target = np.array([keypoints[index].pt for index in kept[:, 1]], dtype=np.float64)
     side = quad_side(template.corners)
     matrix, chosen = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=max(0.05 * side, 2.5))
     if matrix is None or chosen.sum() < 5:

@@ -34,6 +34,7 @@ __all__ = ["Bends", "find_bends", "smooth_offsets"]
 
 Floats = npt.NDArray[np.float64]
 
+# Numbers without a source are chosen.
 _SEEN = ("key", "keyframe")  # what rests on anything else has changed its look
 _MOST_POINTS, _LEAST_POINTS = 300, 12
 _STIFFNESS = np.logspace(-2, 5, 15)

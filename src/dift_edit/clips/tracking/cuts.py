@@ -11,6 +11,7 @@ from dift_edit.imaging.image import Image
 
 __all__ = ["CutDetector", "thumbnail"]
 
+# Chosen: the size at which frames are compared, the bins of red and green chromaticity, and when a change is a cut.
 _SIZE = (48, 27)
 _BINS = (12, 8)
 _LEAST = 0.28  # a smaller change is never a cut

@@ -28,6 +28,7 @@ from dift_edit.types import Mirror
 
 __all__ = ["FeatureFinder", "Finder", "Found", "returning_share"]
 
+# Numbers without a source are chosen.
 _ACROSS = 10  # points across the patch that are led back
 _NEAR = 0.35  # of the patch's side: what comes back so near, or within one cell more, has returned
 _LEAST_INSIDE = 0.3  # of the points must lie in the frame

@@ -25,6 +25,7 @@ __all__ = ["Hidden", "find_hidden"]
 
 Map = npt.NDArray[np.float32]
 
+# Numbers without a source are chosen.
 _WINDOW = 13  # pixels of the straightened patch, for the correlation
 _UNLIKE, _LIKE = 0.15, 0.65  # correlations of what is surely hidden, and surely seen
 _SAME, _OTHER = 10.0, 38.0  # grey levels, after the light is taken out

@@ -18,7 +18,7 @@ __all__ = ["Keyframes", "Part", "plan_clip"]
 
 Keyframes = int | Mapping[int, QuadLike | None]
 
-_LEAST_SIDE = 0.09  # of the frame's short side: smaller edits are followed with what is round them
+_LEAST_SIDE = 0.09  # of the frame's short side: smaller edits are followed with what is round them (chosen)
 
 
 @dataclass(frozen=True, eq=False)

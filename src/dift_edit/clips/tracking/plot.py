@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 __all__ = ["confidence_plot"]
 
+# Pixels of the plot and its margins (chosen).
 _WIDTH, _HEIGHT = 960, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 30, 34
 

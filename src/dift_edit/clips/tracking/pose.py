@@ -17,6 +17,7 @@ __all__ = ["PoseFit", "fit_pose", "similarity_basis"]
 
 Floats = npt.NDArray[np.float64]
 
+# Numbers without a source are chosen.
 _LEAST_POINTS = 6
 _OUTLIER = 3.0  # pixels; agreement with the robust similarity that starts a fit
 _SHEAR, _TAPER = 0.03, 0.015  # of the quad's side: how far one step may change shape beyond a similarity

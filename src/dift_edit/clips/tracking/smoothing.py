@@ -27,9 +27,9 @@ __all__ = ["Observations", "smooth"]
 Floats = npt.NDArray[np.float64]
 
 _BAND = 23  # second differences couple frames at a distance of two: 2 · 8 + 7
-_STIFFNESS = np.logspace(-2, 6, 17)  # tried, relative to the observations' precision
-_WINDOW, _OVERLAP = 800, 80  # frames solved at once, so that memory does not grow with the clip
-_ROUNDS = 3
+_STIFFNESS = np.logspace(-2, 6, 17)  # tried, relative to the observations' precision (chosen)
+_WINDOW, _OVERLAP = 800, 80  # frames solved at once, so that memory does not grow with the clip (chosen)
+_ROUNDS = 3  # over the three kinds of stiffness in turn (chosen)
 _STIFFER = 5.0  # than most likely; measured: less error and less jitter on all kinds of drawn clips
 
 

@@ -11,6 +11,7 @@ from dift_edit.imaging.image import Image
 
 __all__ = ["Straightener"]
 
+# Numbers without a source are chosen.
 _ROOM = 0.3  # of the quad, on each side, is looked at too
 _MOST_PIXELS, _LEAST_PIXELS = 240, 176  # longest side of the straightened patch
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from dift_edit.errors import OutputError
 
 __all__ = ["TrackStore"]
 
-_EVERY = 20  # frames between two checkpoints
+_log = logging.getLogger(__name__)
+
+_EVERY = 20  # frames between two checkpoints (chosen)
 _OURS = re.compile(r"job\.json|\d+-\d+-(on|back)\.(jsonl|npz)|\.dift-edit-\w+\.tmp")
 
 
@@ -96,6 +99,8 @@ class TrackStore:
             if len(text) > length:
                 with open_regular(lines, "r+b") as file:
                     file.truncate(length)
+            if text and not known:
+                _log.info("%s has no checkpoint that can be read: its frames are followed again.", lines)
             if not known:
                 state.unlink(missing_ok=True)
         except NotRegularError as error:

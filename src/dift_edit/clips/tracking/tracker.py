@@ -22,6 +22,7 @@ from dift_edit.imaging.image import Image
 
 __all__ = ["Observation", "Tracker"]
 
+# Numbers without a source are chosen.
 _CONFIRMED = 0.6  # share of the patch that must look right to call it found
 _TRUSTED = 0.5  # confidence of features that is enough without a look that fits
 _COLORS, _OTHER = 0.45, 0.25  # shared colours of a place that may be the patch, and of one that is something else

@@ -23,7 +23,7 @@ __all__ = ["Keyframe", "Trajectory", "follow_trajectory"]
 
 Floats = npt.NDArray[np.float64]
 
-_EXACT = 1e6  # pixels⁻²: a keyframe is where it was put
+_EXACT = 1e6  # pixels⁻²: a keyframe is where it was put (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +85,16 @@ class _Frames:
     def empty(cls, count: int) -> "_Frames":
         square = (count, 8, 8)
         return cls(
-            np.zeros((count, 8)), np.zeros(square), np.zeros((count, 8)), np.zeros(square), np.zeros(count),
-            np.zeros(count), ["none"] * count, np.zeros(count, bool), np.zeros(count, bool),
-        )  # fmt: skip
+            np.zeros((count, 8)),
+            np.zeros(square),
+            np.zeros((count, 8)),
+            np.zeros(square),
+            np.zeros(count),
+            np.zeros(count),
+            ["none"] * count,
+            np.zeros(count, bool),
+            np.zeros(count, bool),
+        )
 
 
 def follow_trajectory(
@@ -137,9 +144,12 @@ def follow_trajectory(
             if total <= 0:
                 continue
             tracker = Tracker(
-                image, keyframe.corners, find,
-                working_side=settings.working_side, feature_stride=settings.feature_stride,
-            )  # fmt: skip
+                image,
+                keyframe.corners,
+                find,
+                working_side=settings.working_side,
+                feature_stride=settings.feature_stride,
+            )
             label = f"{name}{keyframe.frame}-{'on' if forward else 'back'}"
             source = _reader(clip, keyframe.frame, total, forward=forward)
             other = after if forward else before
@@ -218,9 +228,15 @@ def _finish(
         if opacity[index] > 0 and (quad_folds(quad) or share_inside(quad, size) == 0):
             opacity[index] = 0
     return Trajectory(
-        start=start, corners=quads, raw=raw.reshape(-1, 4, 2), opacity=opacity, confidence=frames.confidence,
-        seen=frames.seen, anchors=frames.anchors, cuts=frames.cuts,
-    )  # fmt: skip
+        start=start,
+        corners=quads,
+        raw=raw.reshape(-1, 4, 2),
+        opacity=opacity,
+        confidence=frames.confidence,
+        seen=frames.seen,
+        anchors=frames.anchors,
+        cuts=frames.cuts,
+    )
 
 
 def _smoothed(frames: _Frames, breaks: npt.NDArray[np.bool_]) -> Floats:
