@@ -89,7 +89,8 @@ def propagate(
     >>> featurizer = de.load_featurizer("lite")
     >>> sticker = de.Sticker(FOLDER / "glasses.png", at=(122, 104, 620, 478))
     >>> targets = [FOLDER / "kitten.jpg", FOLDER / "coffee.jpg"]
-    >>> for result in de.propagate(FOLDER / "cat.jpg", sticker, targets, featurizer=featurizer, mirror="never"):
+    >>> results = de.propagate(FOLDER / "cat.jpg", sticker, targets, featurizer=featurizer, min_confidence=0.7)
+    >>> for result in results:
     ...     print(result.status)
     applied
     abstained
