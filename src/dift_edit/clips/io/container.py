@@ -18,7 +18,8 @@ from dift_edit.imaging.image import Image
 __all__ = ["VIDEO_ENCODERS", "VideoClip", "VideoWriter"]
 
 # The encoders' own scales of quality (crf) and speed; visually lossless for most content (chosen).
-_MP4: tuple[str, dict[str, str]] = ("libx264", {"crf": "17", "preset": "medium"})
+# Without mbtree: with it, x264's AVX-512 code gives other bytes from run to run, and a resumed job must give the same.
+_MP4: tuple[str, dict[str, str]] = ("libx264", {"crf": "17", "preset": "medium", "mbtree": "0"})
 _WEBM: tuple[str, dict[str, str]] = ("libvpx-vp9", {"crf": "22", "b": "0", "cpu-used": "4", "row-mt": "1"})
 VIDEO_ENCODERS = {
     ".mp4": ("mp4", *_MP4), ".m4v": ("mp4", *_MP4), ".mov": ("mov", *_MP4), ".mkv": ("matroska", *_MP4),
