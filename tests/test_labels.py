@@ -46,11 +46,10 @@ def test_clipping_gives_the_area_inside(scale, degrees, x, y):
     cut = clip_polygon(outline, (80, 70))
     region = Region.polygon(outline)
     left, top = region.origin
-    canvas = np.zeros((400, 400))
-    canvas[top + 150 : top + 150 + region.weight.shape[0], left + 150 : left + 150 + region.weight.shape[1]] = (
-        region.weight
-    )
-    inside = canvas[150:220, 150:230].sum()
+    canvas, edge = np.zeros((700, 700)), 300  # room for the farthest outline
+    height, width = region.weight.shape
+    canvas[top + edge : top + edge + height, left + edge : left + edge + width] = region.weight
+    inside = canvas[edge : edge + 70, edge : edge + 80].sum()
     assert abs((area(cut) if len(cut) else 0) - inside) < 0.02 * inside + 2
     if len(cut):
         assert cut.min() >= -0.5001 and (cut <= np.array([79.5001, 69.5001])).all()
