@@ -10,14 +10,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from dift_edit.errors import MissingDependencyError, ModelError, first_line
 from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
 from dift_edit.features.network import NetworkFeaturizer
 from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.vit import IMAGENET
-from dift_edit.features.weights import quiet_transformers, weights_digest
+from dift_edit.features.weights import load_transformers_model, weights_digest
 from dift_edit.imaging.image import Image
 from dift_edit.settings import Settings, option
 
@@ -117,18 +116,9 @@ class ConvNextFeaturizer(NetworkFeaturizer[ConvNextSettings]):
         MissingDependencyError
             If transformers is not installed.
         """
-        try:
-            from transformers import DINOv3ConvNextModel
-        except ImportError as error:
-            raise MissingDependencyError("transformers", "transformers", "A ConvNeXt") from error
         folder = Path(folder)
         settings, runtime = cls._options(settings, runtime, options)
-        try:
-            with quiet_transformers():
-                network = DINOv3ConvNextModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        except Exception as error:  # each library underneath has errors of its own
-            reason = first_line(error)
-            raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
+        network = load_transformers_model("DINOv3ConvNextModel", folder, "A ConvNeXt")
         return cls(
             network,
             settings,

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from dift_edit.atomic_files import parse_object
-from dift_edit.errors import MissingDependencyError, ModelError, SettingsError, first_line
+from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
 from dift_edit.features.network import NetworkFeaturizer
 from dift_edit.features.sizing import SIZE_MODES, network_size
-from dift_edit.features.weights import quiet_transformers, weights_digest
+from dift_edit.features.weights import load_transformers_model, weights_digest
 from dift_edit.imaging.image import Image
 from dift_edit.settings import Settings, option
 
@@ -144,23 +144,12 @@ class VisionTransformerFeaturizer(NetworkFeaturizer[VisionTransformerSettings]):
         MissingDependencyError
             If transformers is not installed.
         """
-        try:
-            import transformers
-        except ImportError as error:
-            raise MissingDependencyError("transformers", "transformers", "A vision transformer") from error
         folder = Path(folder)
         settings, runtime = cls._options(settings, runtime, options)
         kind = _read(folder / "config.json").get("model_type")
         if kind not in VIT_TYPES:
             raise ModelError(f"{folder} holds a model of type {kind!r}: use one of {', '.join(VIT_TYPES)}.")
-        try:
-            with quiet_transformers():
-                network = getattr(transformers, VIT_TYPES[kind]).from_pretrained(
-                    folder, local_files_only=True, dtype=torch.float32
-                )
-        except Exception as error:  # each library underneath has errors of its own
-            reason = first_line(error)
-            raise ModelError(f"The model in {folder} cannot be loaded ({reason}): restore its files.") from error
+        network = load_transformers_model(VIT_TYPES[kind], folder, "A vision transformer")
         given = _read(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").is_file() else {}
         usual = OPENAI if kind.startswith("clip") else IMAGENET
         return cls(

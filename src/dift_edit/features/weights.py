@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dift_edit.atomic_files import file_sha256, write_atomic, write_text
-from dift_edit.errors import ModelError, first_line
+from dift_edit.errors import MissingDependencyError, ModelError, first_line
 from dift_edit.settings import fingerprint
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "damaged_weights",
     "load_diffusers_part",
     "load_state_file",
+    "load_transformers_model",
     "quantized",
     "quiet_transformers",
     "read_weights",
@@ -277,6 +278,42 @@ def load_state_file(network: torch.nn.Module, file: Path) -> str:
             "this model."
         ) from error
     return _digest(file)
+
+
+def load_transformers_model(kind: str, folder: Path, purpose: str) -> Any:
+    """A model of transformers from a folder on the disk, in float32.
+
+    Parameters
+    ----------
+    kind : str
+        Name of its class.
+    folder : Path
+        Holds ``config.json`` and the weights.
+    purpose : str
+        What needs transformers, as a sentence begins: "A vision transformer".
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+
+    Raises
+    ------
+    ModelError
+        If the folder holds no such model.
+    MissingDependencyError
+        If transformers is not installed.
+    """
+    try:
+        import transformers
+
+        loader = getattr(transformers, kind)
+    except (ImportError, AttributeError) as error:
+        raise MissingDependencyError("transformers", "transformers", purpose) from error
+    try:
+        with quiet_transformers():
+            return loader.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except Exception as error:  # each library underneath has errors of its own
+        raise ModelError(f"The model in {folder} cannot be loaded ({first_line(error)}): restore its files.") from error
 
 
 @contextlib.contextmanager
