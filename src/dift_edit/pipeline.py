@@ -188,7 +188,7 @@ def transfer(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
             placement.confidence, placement.confidence_source, placement.mirrored,
         )  # fmt: skip
-        reason = abstain_reason(placement, settings.min_confidence)
+        reason = abstain_reason(placement, settings.min_confidence, featurizer.fingerprint)
         image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
     except Exception as error:  # noqa: BLE001 - what is wrong with the caller's input was raised before
         _log.debug("%s failed", name or "target", exc_info=True)
@@ -222,7 +222,7 @@ def failure(error: Exception, name: str) -> str:
     return f"{name} could not be handled ({type(error).__name__}: {first})."
 
 
-def abstain_reason(placement: Placement, min_confidence: float) -> str:
+def abstain_reason(placement: Placement, min_confidence: float, fingerprint: str = "") -> str:
     """Why a placement is not trusted, in words; empty when it is.
 
     Parameters
@@ -231,6 +231,8 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
         What was found.
     min_confidence : float
         The least confidence that is trusted, 0 to 1.
+    fingerprint : str
+        Of the featurizer: what speaks against a placement is weighed as in its confidence.
 
     Returns
     -------
@@ -239,7 +241,8 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
     if placement.reason:
         return placement.reason
     if placement.confidence < min_confidence:
-        found = [] if placement.confidence_features is None else against(placement.confidence_features)
+        features = placement.confidence_features
+        found = [] if features is None else against(features, fingerprint)
         why = f": {' and '.join(found)}" if found else ""
         return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""
