@@ -288,7 +288,7 @@ def locate_features(
     mask = None if target_mask is None else _check_mask(target_mask, target.image_size, "target")
 
     @cache
-    def view(flip: bool, quarters: int = 0) -> _View:
+    def view(flip: bool, quarters: int) -> _View:
         seen = mirrored_target() if flip and mirrored_target is not None else target
         check_comparable(source, seen)
         known = turned_source(quarters) if quarters and turned_source is not None else source
@@ -304,7 +304,7 @@ def locate_features(
 
     def quarter_turns(flip: bool) -> int:
         """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
-        upright = view(flip)
+        upright = view(flip, 0)
         if turned_source is None or pinned is not None or upright.probability >= SURE:
             return 0
         scores = [
@@ -324,15 +324,15 @@ def locate_features(
             return None
         picture = pictures[1].mirrored() if flip else pictures[1]
         return match_surface(
-            pictures[0], corners, picture, view(flip).similarity,
-            keypoints=not flip, source_mask=near, target_mask=view(flip).region,
+            pictures[0], corners, picture, view(flip, 0).similarity,
+            keypoints=not flip, source_mask=near, target_mask=view(flip, 0).region,
         )  # fmt: skip
 
     try:
         flip = mirror == "always"
         found = surface(flip)
         if mirror == "auto" and found is None and mirrored_target is not None:
-            plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
+            plain, turned = (float(view(side, 0).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
         quarters = 0
