@@ -97,17 +97,17 @@ class ConfidenceFeatures:
         `back` are poses of the placed edit in the source; None when there is no way back.
         """
         index, overlap = near.expected
-        placed = near.transform(index)(near.quad)
+        placed = near.placement(near.quad)
         back_overlap = round_trip = back_contrast = 0.0
         if back is not None:
-            way, back_overlap = back.expected
-            round_trip = quad_iou(back.transform(way)(placed), near.quad)
+            back_overlap = back.expected[1]
+            round_trip = quad_iou(back.placement(placed), near.quad)
             back_contrast = back.contrast
         extent = quad_extent(placed)
         a = complex(near.a[index])
         return cls(
             overlap=overlap, back=back_overlap, round_trip=round_trip,
-            whole=quad_iou(wide.transform(wide.expected[0])(wide.quad), placed),
+            whole=quad_iou(wide.placement(wide.quad), placed),
             contrast=near.contrast, whole_contrast=wide.contrast, back_contrast=back_contrast,
             scale=float(abs(np.log(abs(a) / evidence.expected_scale))),
             turn=float(abs(np.angle(a * np.exp(-1j * near.about)))),

@@ -434,7 +434,7 @@ class _View:
     @cached_property
     def similarity(self) -> MatrixTransform:
         """Where the features place the edit."""
-        return self.near.transform(self.near.expected[0])
+        return self.near.placement
 
     @cached_property
     def back(self) -> Poses | None:
