@@ -21,6 +21,7 @@ from dift_edit.job.toml_values import (
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.folder import unredacted_folder
 from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.targets.hints import HINT_COLUMNS
 from dift_edit.targets.storage import is_url
 from dift_edit.types import DifferenceKind
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["EditFile", "Job", "load_job", "save_job"]
 
 VERSION = 1
+_PATHS = ("path", "mask")
 DIFFERENCE_KINDS = get_args(DifferenceKind)
 """What an edited source may be taken for, see `dift_edit.edits.edit_from_difference`."""
 
@@ -74,6 +76,8 @@ class Job:
         Files, folders, patterns, URLs.
     lists : tuple of str
         Files that name targets, see `dift_edit.targets.collect.collect_targets`.
+    entries : tuple of dict
+        Targets with what is known of each: ``path`` and columns of a list, see `dift_edit.targets.hints.Hints`.
     output : str
         Folder or URL for the results.
     model, device : str
@@ -99,6 +103,7 @@ class Job:
     quad: tuple[tuple[float, float], ...] | None = None
     targets: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    entries: tuple[dict[str, Any], ...] = ()
     output: str
     model: str = "mini"
     device: str = "cpu"
@@ -160,6 +165,13 @@ class Job:
             edits=tuple(replace(each, file=change(each.file)) for each in self.edits),
             targets=tuple(map(change, self.targets)),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
+            entries=tuple(
+                {
+                    key: change(value) if key in _PATHS and isinstance(value, str) else value
+                    for key, value in each.items()
+                }
+                for each in self.entries
+            ),
             output=change(self.output),
         )
 
@@ -210,7 +222,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
     check_keys(edit, {"sticker", "edited", "edited_as", "files", "layers", "at", "quad"}, "[edit]")
-    check_keys(targets, {"paths", "lists"}, "[targets]")
+    check_keys(targets, {"paths", "lists", "each"}, "[targets]")
     check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
         if not isinstance(data.get(name), str):
@@ -230,6 +242,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         quad=corners_of(edit.get("quad")),
         targets=texts_of(targets, "paths"),
         lists=texts_of(targets, "lists"),
+        entries=_entries(targets),
         model=text_of(model, "name") or "mini",
         device=text_of(model, "device") or "cpu",
         model_settings=settings,
@@ -237,6 +250,18 @@ def _job_from(data: dict[str, Any]) -> Job:
         compositing=settings_of(Compositing, table_of(data, "compositing"), "[compositing]"),
         batch=settings_of(BatchSettings, table_of(data, "batch"), "[batch]"),
     )
+
+
+def _entries(targets: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The tables of ``[[targets.each]]``."""
+    entries = targets.get("each", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DiftEditError("each must be tables, each under its own [[targets.each]].")
+    for entry in entries:
+        check_keys(entry, {"path", "id", "output", "skip", *HINT_COLUMNS}, "[[targets.each]]")
+        if text_of(entry, "path") is None:
+            raise DiftEditError('[[targets.each]] must have  path = "…".')
+    return tuple(entries)
 
 
 def _edit_files(edit: dict[str, Any]) -> tuple[EditFile, ...]:
@@ -313,6 +338,8 @@ def format_job(job: Job) -> str:
             blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
             lines += ["", "[[edit.layers]]", f"file = {toml_value(layer.file)}"]
             lines += [f"{key} = {toml_value(value)}" for key, value in blending.items()]
+        for entry in job.entries if name == "targets" else ():
+            lines += ["", "[[targets.each]]", *(f"{key} = {toml_value(value)}" for key, value in entry.items())]
     return "\n".join(lines) + "\n"
 
 
