@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dift_edit.errors import DiftEditError
+from dift_edit.imaging.heif import is_heif
 from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.targets.hints import Hints
 from dift_edit.targets.lists import read_target_list, target_entry
@@ -17,8 +18,6 @@ from dift_edit.targets.storage import filesystem, is_url, local_path
 __all__ = ["Target", "Targets", "collect_targets", "row_path", "with_settled_ids"]
 
 IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
-    ".heic",
-    ".heif",
     ".jp2",
     ".j2k",
     ".ppm",
@@ -341,4 +340,5 @@ def _not_an_image(path: str) -> str | None:
             head = file.read(12)
     except OSError:
         head = b""
-    return None if head.startswith(_MAGIC) and (head[:4] != b"RIFF" or head[8:] == b"WEBP") else "it is not an image"
+    known = head.startswith(_MAGIC) and (head[:4] != b"RIFF" or head[8:] == b"WEBP")
+    return None if known or is_heif(head) or head[4:] in (b"ftypavif", b"ftypavis") else "it is not an image"
