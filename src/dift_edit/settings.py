@@ -25,6 +25,7 @@ __all__ = [
     "option",
     "override",
     "settings_from_arguments",
+    "value_of",
 ]
 
 ENGINES = get_args(Engine)
@@ -172,6 +173,34 @@ class BatchSettings(Settings):
     max_pixels: int = option(200_000_000, "refuse targets with more pixels", limits=(1, None))
 
 
+def value_of(settings: type, name: str, text: str) -> Any:
+    """A field's value from a text, as its flag takes it; true or false for a switch.
+
+    Raises
+    ------
+    SettingsError
+        If it is of another kind, not one of its choices or out of its range.
+    """
+    item = next(item for item in fields(settings) if item.name == name)
+    kind, words = _kind(item, get_type_hints(settings)[name]), item.metadata.get("words", ())
+    try:
+        value = _SWITCH[text.strip().lower()] if kind is bool else text if text in words else kind(text)
+    except (ValueError, KeyError) as error:
+        wanted = "true or false" if kind is bool else f"a value of the kind {kind.__name__}"
+        raise SettingsError(f"The setting {name} is {text!r}: use {wanted}.") from error
+    return getattr(settings(**{name: value}), name)
+
+
+_SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _kind(item: Field[Any], hint: Any) -> type:
+    """What a field's values are made from text by."""
+    choices = choices_of(item)
+    found: type = type(choices[0]) if choices else next((p for p in get_args(hint) if p is not type(None)), hint)
+    return found
+
+
 def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -> None:
     """Add one flag for each field of a settings dataclass, with the field's default, choices and help."""
     hints = get_type_hints(settings)
@@ -179,9 +208,8 @@ def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -
         if "help" not in item.metadata or item.default is MISSING:
             continue
         options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: %(default)s)"}
-        kind, choices = hints[item.name], choices_of(item)
-        several = get_origin(kind) is tuple
-        kind = type(choices[0]) if choices else next((part for part in get_args(kind) if part is not type(None)), kind)
+        choices, several = choices_of(item), get_origin(hints[item.name]) is tuple
+        kind = _kind(item, hints[item.name])
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif several:

@@ -1,13 +1,14 @@
 """A job: what is put on many targets, and how it is done. The command line, the library and the plugin share it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from dift_edit.atomic_files import parse_toml, write_text
 from dift_edit.errors import DiftEditError, EditError
+from dift_edit.job.defaults import TABLES, Default, user_defaults
 from dift_edit.job.toml_values import (
     check_keys,
     corners_of,
@@ -176,13 +177,16 @@ class Job:
         )
 
 
-def load_job(path: Path | str) -> Job:
+def load_job(path: Path | str, defaults: Mapping[str, Default] | None = None) -> Job:
     """Read a recipe file.
 
     Parameters
     ----------
     path : path
         A TOML file; its relative paths are relative to its folder.
+    defaults : mapping, optional
+        What holds where the recipe says nothing, see `dift_edit.job.defaults.user_defaults`; the built-in defaults by
+        default.
 
     Returns
     -------
@@ -207,7 +211,9 @@ def load_job(path: Path | str) -> Job:
         return text if is_url(text) or os.path.isabs(text) else os.path.normpath(folder / text)
 
     try:
-        return _job_from(data).moved(here)
+        job = _job_from(data)
+        given = {f"{table}.{key}" for table in ("model", *TABLES) for key in data.get(table, {})}
+        return with_defaults(job, defaults or {}, given).moved(here)
     except DiftEditError as error:
         raise DiftEditError(f"The recipe {path} cannot be used: {error}") from error
 
@@ -250,6 +256,30 @@ def _job_from(data: dict[str, Any]) -> Job:
         compositing=settings_of(Compositing, table_of(data, "compositing"), "[compositing]"),
         batch=settings_of(BatchSettings, table_of(data, "batch"), "[batch]"),
     )
+
+
+def with_defaults(job: Job, defaults: Mapping[str, Default], given: Set[str]) -> Job:
+    """The job with defaults of one's own for what was not given.
+
+    Parameters
+    ----------
+    job : Job
+        With built-in defaults.
+    defaults : mapping
+        Of `dift_edit.job.defaults.user_defaults`.
+    given : set of str
+        "table.key" of what stays.
+    """
+    changes: dict[str, Any] = {}
+    for name, default in defaults.items():
+        if f"{default.table}.{default.key}" in given:
+            continue
+        if default.table == "model":
+            changes[name] = default.value
+        else:
+            settings = changes.get(default.table, getattr(job, default.table))
+            changes[default.table] = replace(settings, **{default.key: default.value})
+    return replace(job, **changes)
 
 
 def _entries(targets: dict[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -312,28 +342,27 @@ def save_job(job: Job, path: Path | str) -> None:
 
 def format_job(job: Job) -> str:
     """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
-    own = any(each.compositing for each in job.edits)
-    files = None if own or not job.edits else [each.file for each in job.edits]
+    layered = any(each.compositing for each in job.edits)
+    files = None if layered or not job.edits else [each.file for each in job.edits]
     edit: dict[str, Any] = {
         "sticker": job.sticker, "edited": job.edited,
         "edited_as": None if job.edited_as == "auto" else job.edited_as,
         "files": files, "at": job.at, "quad": job.quad,
     }  # fmt: skip
+    own = {f"{each.table}.{each.key}" for each in user_defaults().values()}
     tables = {
         "edit": edit,
         "targets": {"paths": job.targets or None, "lists": job.lists or None},
         "model": {"name": job.model, "device": job.device},
         "model.settings": job.model_settings,
-        "transfer": _changed(job.transfer),
-        "compositing": _changed(job.compositing),
-        "batch": _changed(job.batch),
+        **{table: _changed(getattr(job, table), table, own) for table in TABLES},
     }
     lines = [f"version = {VERSION}", f"source = {toml_value(job.source)}", f"output = {toml_value(job.output)}"]
     for name, table in tables.items():
         pairs = [f"{key} = {toml_value(value)}" for key, value in table.items() if value is not None]
         if pairs:
             lines += ["", f"[{name}]", *pairs]
-        for layer in job.edits if own and name == "edit" else ():
+        for layer in job.edits if layered and name == "edit" else ():
             # all of them, also those at their defaults: a layer without any is blended as the job says
             blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
             lines += ["", "[[edit.layers]]", f"file = {toml_value(layer.file)}"]
@@ -343,11 +372,12 @@ def format_job(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _changed(settings: Any) -> dict[str, Any]:
+def _changed(settings: Any, table: str, own: Set[str]) -> dict[str, Any]:
+    """Values beside the built-in defaults, and those that a default of one's own would change."""
     return {
         item.name: getattr(settings, item.name)
         for item in fields(settings)
-        if getattr(settings, item.name) != item.default
+        if getattr(settings, item.name) != item.default or f"{table}.{item.name}" in own
     }
 
 
