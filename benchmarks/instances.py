@@ -9,15 +9,19 @@ the width) found, false ones, greatest share of two placements, processor second
 """
 
 import argparse
+import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
-from instance_scenes import KINDS, draw_scene, draw_source
 
 from dift_edit.features.registry import load_featurizer
 from dift_edit.geometry.quad import quad_iou
 from dift_edit.placement.instances import locate_instances, quads_overlap
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from instance_scenes import KINDS, draw_scene, draw_source
 
 
 def main() -> None:
@@ -55,8 +59,8 @@ def main() -> None:
                                 (best[small] >= 0.3).sum() if count else 0, false])  # fmt: skip
                 totals[kind] += row
                 print(
-                    f"{kind:8} {count:2} {row[1]:5.0f} {row[2]:5.0f} {row[4]:3.0f}/{row[3]:<3.0f} {false:5} {share:5.2f} "
-                    f"{spent:6.1f}  {[round(each.confidence, 2) for each in found]}",
+                    f"{kind:8} {count:2} {row[1]:5.0f} {row[2]:5.0f} {row[4]:3.0f}/{row[3]:<3.0f} {false:5} "
+                    f"{share:5.2f} {spent:6.1f}  {[round(each.confidence, 2) for each in found]}",
                     flush=True,
                 )
     for kind, total in [*totals.items(), ("all", sum(totals.values(), np.zeros(6)))]:

@@ -237,14 +237,18 @@ def _located(
     chosen: dict[str, Any] = {"engine": settings.engine, "mirror": settings.mirror, "seed": settings.seed}
     if settings.instances == 1 and not hides_content(edit):
         return [locate(source, edit.quad, target, featurizer=featurizer, **chosen, **hints)]
-    count = settings.instances if settings.instances != "all" and not hides_content(edit) else MOST_INSTANCES
+    count, least = settings.instances, settings.min_confidence
+    if count == "all" or hides_content(edit):
+        count = MOST_INSTANCES
+    if settings.instances == 1:  # what nobody asked for is named only where it is likely
+        least = max(least, TransferSettings.min_confidence)
     return find_instances(
         source,
         edit.quad,
         target,
         featurizer=featurizer,
         count=count,
-        min_confidence=settings.min_confidence,
+        min_confidence=least,
         **chosen,
         **hints,
     )
