@@ -49,11 +49,9 @@ def table(scene, rows, kind):
                 for row in rows
             )
     else:
-        pyarrow = pytest.importorskip("pyarrow")
-        import pyarrow.parquet
-
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
         columns = {key: [row.get(key) for row in rows] for key in sorted({key for row in rows for key in row})}
-        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        parquet.write_table(pyarrow.table(columns), path)
     return str(path)
 
 
@@ -174,7 +172,7 @@ def test_wrong_entries_of_a_recipe_are_named(scene, each):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner),
+    st.lists,
     max_leaves=9,
 )
 
