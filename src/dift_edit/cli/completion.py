@@ -18,7 +18,7 @@ _FILES = ("SOURCE", "TARGET", "PNG", "EDITED", "JSON[,NAME=VALUE…]", "OUT", "L
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shell."""
-    parser.add_argument("shell", choices=SHELLS, help="for which shell; where its script goes is in docs/commands.md")
+    parser.add_argument("shell", choices=SHELLS, help="for which shell; where its script goes is in docs/defaults.md")
 
 
 def run(args: argparse.Namespace) -> int:
