@@ -30,9 +30,6 @@ TURN_SIGMA, LOG_SCALE_SIGMA = 0.6, 0.7
 PRIOR = 0.01
 """Score that a pose loses at one (half a squared) standard deviation of the prior on rotation and scale (chosen;
 ablation in docs/transfer_quality.md)."""
-GROWTH = 0.3
-"""Power of the scale that the support is multiplied with (chosen; ablation as above): blurred votes favour
-maps that draw the points together."""
 LARGEST = 3.0
 """Factor round the expected scale, either way (chosen)."""
 STRETCH = 0.3
@@ -265,7 +262,7 @@ class _Search:
         """Support with the prior on the pose."""
         grow = np.log(np.abs(a) / self.evidence.expected_scale)
         prior = (np.angle(a * self.upright) / TURN_SIGMA) ** 2 + (grow / LOG_SCALE_SIGMA) ** 2
-        score: Array = self.evidence.score(_matrices(a, b)) * np.exp(GROWTH * grow) - PRIOR * prior / 2
+        score: Array = self.evidence.score(_matrices(a, b)) - PRIOR * prior / 2
         return score
 
     def hypotheses(self, rng: np.random.Generator, seed: int) -> tuple[Complex, Complex]:
