@@ -107,7 +107,7 @@ def place(
     done = transfer(image, made, picture, featurizer=store.featurizer(model), **options)
     placement = done.placement
     yield {
-        "status": done.status, "reason": done.reason, "seconds": done.seconds,
+        "status": done.status, "reason": done.reason or done.warning, "seconds": done.seconds,
         "confidence": 0.0 if placement is None else float(placement.confidence),
         "quad": None if placement is None else _points(placement.quad),
         "mirrored": placement is not None and bool(placement.mirrored),

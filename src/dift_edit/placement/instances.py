@@ -285,11 +285,14 @@ class _Search:
         self.features = featurizer(source, seed=seed)
         check_hints(source.size, source_mask=source_mask)
         self.source_mask = None if source_mask is None else check_mask(source_mask, source.size, "source")
-        whole = np.ones((target.size[1], target.size[0]), dtype=bool)
-        self.free: Mask = whole if target_mask is None else check_mask(target_mask, target.size, "target")
+        everywhere = np.ones((target.size[1], target.size[0]), dtype=bool)
+        self.free: Mask = everywhere if target_mask is None else check_mask(target_mask, target.size, "target")
+        self.whole: Box = (0, 0, *target.size)
+        self.maps: dict[bool, FeatureMap] = {}
         self.min_confidence = min_confidence
         self.options = options
         self.found: list[Placement] = []
+        self.vain: list[Points] = []
         self.best_score = 0.0
 
     def parts(self) -> Iterator[_Part]:
@@ -297,12 +300,12 @@ class _Search:
         width, height = self.target.size
         across, down = max(2, round(_PART * width)), max(2, round(_PART * height))
         corners = [(0, 0), (width - across, 0), (0, height - down), (width - across, height - down)]
-        for box in ((0, 0, width, height), *((x, y, x + across, y + down) for x, y in corners)):
-            yield _Part(box, self.features, self.featurizer(self.target.crop(box), seed=self.seed))
+        for box in (self.whole, *((x, y, x + across, y + down) for x, y in corners)):
+            yield _Part(box, self.features, self._map(box))
 
     def place_first(self, pins: PinsLike | None) -> Placement:
         """What `locate` finds, or the same seen more closely where that is surer."""
-        first = self._place((0, 0, *self.target.size), self.free, pins)
+        first = self._place(self.whole, self.free, pins)
         if pins is None and not first.on_surface and first.confidence > 0:
             closer = self._look_closer(_upright(first.quad, self.quad))
             first = max(first, closer, key=lambda placement: (not placement.reason, placement.confidence))
@@ -311,15 +314,16 @@ class _Search:
 
     def explore(self, part: _Part, count: int) -> None:
         """Look at the likely places of a part until nothing more is found."""
-        vain: list[Points] = []
-        while len(vain) < _FUTILE and len(self.found) < count:
-            likely = self._likeliest(part, vain)
+        futile = 0
+        while futile < _FUTILE and len(self.found) < count:
+            likely = self._likeliest(part)
             if likely is None:
                 return
             if not self._keep(self._look_closer(likely)):
-                vain.append(likely(self.quad))
+                self.vain.append(likely(self.quad))
+                futile += 1
 
-    def _likeliest(self, part: _Part, vain: list[Points]) -> MatrixTransform | None:
+    def _likeliest(self, part: _Part) -> MatrixTransform | None:
         """The similarity of most support that puts the edit away from what was found and from what was no instance."""
         left, top, right, bottom = part.box
         try:
@@ -334,7 +338,8 @@ class _Search:
             poses = sample_poses(evidence, seed=self.seed)
         except GeometryError:  # nothing is left of the part
             return None
-        quads = [placement.quad - part.corner for placement in self.found] + [quad - part.corner for quad in vain]
+        taken = [*(placement.quad for placement in self.found), *self.vain]
+        quads = [quad - part.corner for quad in taken]
         index = _best_apart(poses, quads)
         if index is None or poses.tried is None:
             return None
@@ -360,26 +365,38 @@ class _Search:
     def _place(self, box: Box, free: Mask, pins: PinsLike | None) -> Placement:
         """Place the edit in a cut of the target, in the target's pixels."""
         left, top, right, bottom = box
-        cut = self.target if (right - left, bottom - top) == self.target.size else self.target.crop(box)
+        whole = box == self.whole
         options = {name: value for name, value in self.options.items() if name != "surface"}
         placement = locate_features(
             self.features,
             self.quad,
-            self.featurizer(cut, seed=self.seed),
-            lambda: self.featurizer(cut.mirrored(), seed=self.seed),
-            turned_source=None
-            if cut is not self.target
-            else lambda quarters: turned_features(
-                self.featurizer, self.source, self.features, quarters, seed=self.seed
-            ),
+            self._map(box),
+            lambda: self._map(box, mirrored=True),
+            turned_source=self._turned if whole else None,
             seed=self.seed,
             pins=pins,
             source_mask=self.source_mask,
             target_mask=free[top:bottom, left:right],
-            pictures=(self.source, cut) if self.options["surface"] else None,
+            pictures=(self.source, self._cut(box)) if self.options["surface"] else None,
             **options,
         )
-        return placement if cut is self.target else _moved(placement, left, top)
+        return placement if whole else _moved(placement, left, top)
+
+    def _cut(self, box: Box) -> Image:
+        return self.target if box == self.whole else self.target.crop(box)
+
+    def _map(self, box: Box, *, mirrored: bool = False) -> FeatureMap:
+        """Features of a cut of the target; those of the whole target are kept."""
+        if box == self.whole and mirrored in self.maps:
+            return self.maps[mirrored]
+        cut = self._cut(box)
+        features = self.featurizer(cut.mirrored() if mirrored else cut, seed=self.seed)
+        if box == self.whole:
+            self.maps[mirrored] = features
+        return features
+
+    def _turned(self, quarters: int) -> FeatureMap:
+        return turned_features(self.featurizer, self.source, self.features, quarters, seed=self.seed)
 
     def _keep(self, placement: Placement) -> bool:
         """Take a placement in, and its place out of the target, if it is an instance of its own."""
