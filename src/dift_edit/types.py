@@ -19,6 +19,7 @@ __all__ = [
     "Engine",
     "FramesLike",
     "ImageLike",
+    "Instances",
     "MaskLike",
     "Mirror",
     "PinsLike",
@@ -55,6 +56,9 @@ Engine: TypeAlias = Literal["auto", "similarity", "affine", "homography", "mesh"
 
 Mirror: TypeAlias = Literal["auto", "never", "always"]
 """Whether the target may show the object mirrored."""
+
+Instances: TypeAlias = int | Literal["all"]
+"""On how many instances of the object in a target the edit is put."""
 
 Status: TypeAlias = Literal["applied", "abstained", "failed"]
 """Result of one target."""

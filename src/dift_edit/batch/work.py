@@ -133,6 +133,9 @@ class Worker:
 
     def read(self, item: Item) -> None:
         """Decode the target."""
+        if item.target.hints.problem:
+            item.failure = item.target.hints.problem
+            return
         with item.timed("read"):
             try:
                 item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
@@ -146,11 +149,20 @@ class Worker:
         waited, computed = self.featurizer.spent
         with item.timed("placement"):
             try:
-                work = self.work
+                work, hints = self.work, item.target.hints
                 item.result = transfer(
-                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
+                    work.source,
+                    work.edit,
+                    item.image,
+                    featurizer=self.featurizer,
+                    settings=work.settings,
+                    mirror=hints.mirror,
+                    min_confidence=hints.min_confidence,
                     compositing=work.compositing,
-                )  # fmt: skip
+                    pins=hints.pins,
+                    target_mask=hints.region(item.image.size, max_pixels=work.max_pixels),
+                    target_quad=hints.quad,
+                )
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
@@ -191,12 +203,18 @@ class Worker:
             seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),
+            hints=target.hints.digest,
             job=work.job,
         )
         if result is None:
             return row
-        row = replace(row, status=result.status, reason=result.reason, artwork=result.artwork)
-        return row if result.placement is None else row.with_placement(result.placement, work.edit.quad)
+        row = replace(row, status=result.status, reason=result.reason, warning=result.warning, artwork=result.artwork)
+        if result.placement is None:
+            return row
+        row = row.with_placement(result.placement, work.edit.quad)
+        if work.settings.instances == 1 and not result.missed:
+            return row
+        return row.with_placements(result.placements, result.missed, work.edit.quad)
 
 
 def lost_row(work: Work, target: Target, attempts: int) -> Row:
@@ -210,6 +228,7 @@ def lost_row(work: Work, target: Target, attempts: int) -> Row:
         engine=work.settings.engine,
         seed=work.settings.seed,
         target_sha256=input_sha256(target.path),
+        hints=target.hints.digest,
         job=work.job,
     )
 

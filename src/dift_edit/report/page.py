@@ -34,9 +34,9 @@ _SHOWN = (
     "review",
     "note",
     "pins",
+    "warning",
     "suggested",
     "earlier",
-    "places",
     "marks",
 )
 """Fields of a row that the page knows, as far as rows have them; assets/store.js says what it does with them."""
@@ -123,6 +123,7 @@ def _of_source(job: dict[str, Any], folder: OutputFolder | None) -> dict[str, An
 def _shown(row: Row, folder: OutputFolder | None) -> dict[str, Any]:
     plain = row.to_dict()
     shown = {name: plain[name] for name in _SHOWN if name in plain}
+    shown["placements"] = [{key: each[key] for key in ("quad", "confidence", "status")} for each in row.placements]
     names = {
         "before": preview_name(row.id, "before") if row.size else None,
         "after": after_name(row, hides_content=folder is not None and folder.hides_content),

@@ -3,7 +3,7 @@ const FILTERS = {
   open: ["To review", isOpen],
   accepted: ["Accepted", (row) => decision(row) === "accepted"],
   rejected: ["Rejected", (row) => decision(row) === "rejected"],
-  corrected: ["Corrected", (row) => made(row).pins.length > 0],
+  corrected: ["Corrected", (row) => made(row).pins.length > 0 || made(row).instances.length > 0],
   applied: ["Applied", (row) => row.status === "applied"],
   abstained: ["Abstained", (row) => row.status === "abstained"],
   failed: ["Failed", (row) => row.status === "failed"],
@@ -16,6 +16,8 @@ const view = {
   filter: rows.some(isOpen) ? "open" : "all", layout: "list", size: 190, shown: [], current: 0,
   selected: new Set(), anchor: 0, outline: { applied: false, other: true }, mend: "",
 };
+/* The outline is there from the start where the result does not say enough */
+function outlineKind(row) { return row?.after && !instancesOf(row).length ? "applied" : "other"; }
 const narrow = matchMedia("(max-width: 760px)");
 function current() { return view.shown[view.current]; }
 function isDetailOpen() { return document.body.classList.contains("open") || (view.layout === "list" && !narrow.matches); }
@@ -185,7 +187,7 @@ function makeTile(row, place) {
   const title = make("div", "title", row.name);
   const state = make("div", "sub");
   state.append(make("span", `dot ${row.status}`), make("span", "", row.confidence === null ? row.status : `${row.status} · ${percent(row.confidence)}`));
-  const why = row.suggested || (row.status === "applied" ? "" : row.reason);
+  const why = row.suggested || row.warning || (row.status === "applied" ? "" : row.reason);
   if (why) state.append(make("span", "why", ` · ${why}`));
   const meter = make("div", `meter ${row.status}`);
   const fill = make("i");
@@ -206,12 +208,12 @@ function makeTile(row, place) {
 function dress(tile, row, place) {
   const kept = made(row);
   const selected = view.selected.has(row.id);
-  const state = `${selected} ${place === view.current} ${kept.decision} ${kept.note !== ""} ${JSON.stringify(kept.pins)}`;
+  const state = `${selected} ${place === view.current} ${kept.decision} ${kept.note !== ""} ${JSON.stringify(kept.pins)} ${kept.instances}`;
   if (tile.state === state) return;
   tile.state = state;
   tile.element.setAttribute("aria-selected", String(selected));
   tile.element.classList.toggle("current", place === view.current);
-  const corrected = kept.pins.length > 0;
+  const corrected = kept.pins.length > 0 || kept.instances.length > 0;
   tile.mark.className = `mark ${kept.decision || (corrected ? "corrected" : "")}`;
   tile.mark.replaceChildren();
   if (kept.note) tile.mark.append(icon("note"));
@@ -290,7 +292,7 @@ function decide(what) {
   const word = what || "cleared";
   const to = !bulk && decision(some[0]) === what ? "" : what;
   const label = bulk ? `${count(some.length, "target")} ${word}` : `${some[0].name} ${to || "no longer decided"}`;
-  const values = what ? { decision: to } : (row) => ({ decision: "", pins: row.pins });
+  const values = what ? { decision: to } : (row) => ({ decision: "", pins: row.pins, instances: [] });
   const changed = change(some, values, label);
   if (bulk) view.selected.clear();
   if (!bulk && to && view.current < view.shown.length - 1) go(view.current + 1);

@@ -1,7 +1,7 @@
 /* What the buttons and keys do */
-function look() { $("outline").setAttribute("aria-pressed", String(view.outline[current()?.after ? "applied" : "other"])); }
+function look() { $("outline").setAttribute("aria-pressed", String(view.outline[outlineKind(current())])); }
 function toggleOutline() {
-  const kind = current()?.after ? "applied" : "other";
+  const kind = outlineKind(current());
   view.outline[kind] = !view.outline[kind];
   draw();
 }
@@ -146,6 +146,7 @@ const KEYS = {
   g: () => setLayout(view.layout === "grid" ? "list" : "grid"), Enter: enter,
   o: toggleOutline, c: closer, b: () => peek(true), m: () => setMend(view.mend === "box" ? "" : "box"), p: () => setMend(view.mend === "pins" ? "" : "pins"),
   n: () => { if (!isDetailOpen()) openDetail(); $("note").focus(); }, "/": () => $("search").focus(), e: save, "?": () => $("keys").showModal(),
+  ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((digit) => [digit, () => toggleInstance(digit - 1)])),
   Home: () => go(0), End: () => go(view.shown.length - 1), PageDown: () => page(1), PageUp: () => page(-1),
 };
 const BOX_KEYS = { "+": () => growBox(1), "=": () => growBox(1), "-": () => growBox(-1), ",": () => turnBox(-1), ".": () => turnBox(1), "<": () => turnBox(-10), ">": () => turnBox(10), f: flip };

@@ -28,6 +28,7 @@ function drawDetail() {
   for (const id of ["mend", "pin"]) $(id).hidden = !row || !row.picture || !row.size || !meta.quad || (id === "pin" && !canPin());
   $("open").hidden = !row?.link;
   $("suggested").hidden = !row?.suggested;
+  for (const id of ["warning", "instances"]) $(id).hidden = true;
   document.body.classList.toggle("mending", Boolean(view.mend));
   document.body.classList.toggle("pinning", view.mend === "pins");
   $("place-tools").hidden = !view.mend;
@@ -51,6 +52,9 @@ function drawDetail() {
   $("name").title = row.target;
   $("badge").className = `badge ${row.status}`;
   $("badge").textContent = row.confidence === null ? row.status : `${row.status} ${percent(row.confidence)}`;
+  drawInstances(row);
+  $("warning").hidden = !row.warning;
+  $("warning").textContent = row.warning || "";
   $("suggested-text").textContent = row.suggested ? `Correcting this one helps most: ${row.suggested}` : "";
   $("nothing").hidden = Boolean(row.picture);
   $("nothing").textContent = row.picture ? "" : row.reason || "There is no picture.";
@@ -69,6 +73,32 @@ function drawDetail() {
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value)
     .flatMap(([key, value]) => [make("dt", "", key), make("dd", "", value)]));
+}
+
+/* A button for each instance says whether the edit is on it */
+function drawInstances(row) {
+  const all = instancesOf(row);
+  $("instances").hidden = !all.length || Boolean(view.mend);
+  $("instances").replaceChildren(...all.map((place, i) => {
+    const button = make("button");
+    button.type = "button";
+    const on = isOn(row, i);
+    button.setAttribute("aria-pressed", String(on));
+    button.setAttribute("aria-label", `Instance ${i + 1}, ${percent(place.confidence ?? 0)}, ${on ? "with" : "without"} the edit`);
+    button.append(icon(on ? "check" : "cross"), make("span", "", `${i + 1} · ${percent(place.confidence ?? 0)}`));
+    button.addEventListener("click", () => toggleInstance(i));
+    return button;
+  }));
+  if (all.length) $("instances").prepend(make("span", "", `${all.length} instances`));
+}
+function toggleInstance(i) {
+  const row = current();
+  if (!row || !instancesOf(row)[i]) return;
+  const chosen = instancesOf(row).map((_, k) => made(row).instances[k] || "");
+  chosen[i] = isOn(row, i) ? "rejected" : "accepted";
+  if ((chosen[i] === "accepted") === (row.placements[i].status === "applied")) chosen[i] = "";  // as it is
+  change([row], { instances: chosen.some(Boolean) ? chosen : [] }, `${row.name}: instance ${i + 1} ${isOn(row, i) ? "off" : "on"}`);
+  document.activeElement === document.body && $("detail").focus({ preventScroll: true });
 }
 
 /* What moves while something is dragged */
@@ -144,7 +174,7 @@ function cut() {
   $("line").classList.toggle("resting", share === 0);
 }
 function drawOverlay(row, quad) {
-  const wanted = view.outline[row.after ? "applied" : "other"] || Boolean(view.mend);
+  const wanted = view.outline[outlineKind(row)] || Boolean(view.mend);
   const seen = Boolean(row.picture && row.size && (wanted || row.marks || row.earlier));
   $("overlay").toggleAttribute("hidden", !seen);
   if (!seen) return;
@@ -159,9 +189,10 @@ function drawOverlay(row, quad) {
   $("mesh").setAttribute("d", outlined && lattice ? lines(lattice) : "");
   const further = [];
   if (row.earlier?.quad) further.push(drawn("polygon", { class: "earlier", points: text(row.earlier.quad) }));
-  for (const place of wanted ? row.places || [] : []) {
-    further.push(drawn("polygon", { class: "instance", points: text(place.quad) }), label(place.quad[0], place.label, unit));
-  }
+  (wanted && view.mend !== "box" ? instancesOf(row) : []).forEach(({ quad: corners }, i) => {
+    if (i && corners) further.push(drawn("polygon", { class: isOn(row, i) ? "instance" : "instance off", points: text(corners) }));
+    if (corners) further.push(label(corners[0], String(i + 1), unit));
+  });
   for (const mark of row.marks || []) {
     const [point] = mark.points;
     const doubt = mark.confidence != null && mark.confidence < 0.5 ? " doubt" : "";

@@ -5,12 +5,14 @@
    note, pins; before, after, link (addresses of previews and result). It may also have:
    suggested  why correcting it helps most: such rows come first
    earlier    {quad, confidence}: where the edit lay before, drawn beside the new place
-   places     [{quad, label}]: further instances of the object
+   placements [{quad, confidence, status}]: all instances of the object, its own first; each is decided on its own
+   warning    what is wrong with a result that was made
    marks      [{name, points, closed, confidence}]: annotations; one point is a landmark, more are a line */
 const { meta, rows } = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const KEY = `dift-edit review ${meta.job}`;
-const NONE = Object.freeze({ decision: "", note: "", pins: Object.freeze([]) });
+const NONE = Object.freeze({ decision: "", note: "", pins: Object.freeze([]), instances: Object.freeze([]) });
+const CHOICES = ["", "accepted", "rejected"];
 const CORNERS = 4;
 const byId = new Map();
 rows.forEach((row, index) => {
@@ -20,12 +22,21 @@ rows.forEach((row, index) => {
   byId.set(row.id, row);
 });
 const applied = new Map(rows.filter((row) => row.review || row.note || row.pins.length)
-  .map((row) => [row.id, { decision: row.review, note: row.note, pins: row.pins }]));
+  .map((row) => [row.id, { ...NONE, decision: row.review, note: row.note, pins: row.pins }]));
 const decisions = new Map(applied);
 
 function made(row) { return decisions.get(row.id) || NONE; }
 function decision(row) { return made(row).decision; }
-function same(a, b) { return a.decision === b.decision && a.note === b.note && JSON.stringify(a.pins) === JSON.stringify(b.pins); }
+function same(a, b) {
+  return a.decision === b.decision && a.note === b.note && JSON.stringify(a.pins) === JSON.stringify(b.pins) && String(a.instances) === String(b.instances);
+}
+function isEmpty(kept) { return !kept.decision && !kept.note && !kept.pins.length && !kept.instances.length; }
+function instancesOf(row) { return row.placements?.length > 1 ? row.placements : []; }
+/* Whether the edit is, or will be, on one of the instances */
+function isOn(row, i) {
+  const chosen = made(row).instances[i];
+  return chosen ? chosen === "accepted" : row.placements[i].status === "applied";
+}
 /* Moved or pinned, and not put on again since */
 function isCorrected(row) { return made(row).pins.length > 0 && JSON.stringify(made(row).pins) !== JSON.stringify(row.pins); }
 function isPlaced(row) { return made(row).pins.length === CORNERS; }
@@ -36,10 +47,11 @@ function isOpen(row) { return canJudge(row) && !decision(row) && !made(row).pins
 function isPoint(value) { return Array.isArray(value) && value.length === 2 && value.every(Number.isFinite); }
 function isPin(value) { return Array.isArray(value) && value.length === 2 && value.every(isPoint); }
 function checked(given) {
-  const { decision = "", note = "", pins = [] } = given;
-  if (!["", "accepted", "rejected"].includes(decision) || typeof note !== "string") throw new Error("no decision");
+  const { decision = "", note = "", pins = [], instances = [] } = given;
+  if (!CHOICES.includes(decision) || typeof note !== "string") throw new Error("no decision");
   if (!Array.isArray(pins) || pins.length > CORNERS || !pins.every(isPin)) throw new Error("no pins");
-  return { decision, note, pins };
+  if (!Array.isArray(instances) || !instances.every((each) => CHOICES.includes(each))) throw new Error("no instances");
+  return { decision, note, pins, instances };
 }
 
 /* Kept in the browser, soon after each change and when the page goes */
@@ -107,10 +119,9 @@ function step(from, to, which, word) {
 
 /* The file */
 function exported() {
-  const list = [...decisions].filter(([, kept]) => kept.decision || kept.note || kept.pins.length);
-  const known = list.filter(([id]) => byId.has(id));
-  const back = [...decisions].filter(([id, kept]) => same(kept, NONE) && applied.has(id));  // taken back
-  return { format: "dift-edit review", version: 1, job: meta.job, decisions: [...known, ...back].map(([id, kept]) => ({ id, ...kept })) };
+  const list = [...decisions].filter(([id, kept]) => byId.has(id) && (!isEmpty(kept) || applied.has(id)));  // or taken back
+  const plain = list.map(([id, { instances, ...kept }]) => (instances.length ? { id, ...kept, instances } : { id, ...kept }));
+  return { format: "dift-edit review", version: 1, job: meta.job, decisions: plain };
 }
 function save() {
   const data = exported();
