@@ -543,12 +543,14 @@ def test_the_cutout_shows_the_edit_and_nothing_of_what_is_hidden(tmp_path, kind)
         assert (tmp_path.parent / f"{tmp_path.name}-unredacted" / SOURCE_BEFORE).exists()
 
 
-def test_what_rows_may_also_have_is_shown(out, page):
+def test_what_rows_may_also_have_is_shown(out, page, tmp_path):
     """A suggestion, the earlier place, further instances, annotations."""
     more = {
         "suggested": "typical of 7 others <b>",
         "earlier": {"quad": [[1, 1], [9, 1], [9, 9], [1, 9]], "confidence": 0.4},
-        "places": [{"quad": [[20, 1], [29, 1], [29, 9], [20, 9]], "label": "2"}],
+        "placements": [{"quad": [[20, 1], [29, 1], [29, 9], [20, 9]], "confidence": 0.7, "status": status}
+                       for status in ("applied", "abstained")],
+        "warning": "1 more instance is not hidden",
         "marks": [{"name": "eye", "points": [[5, 6]], "closed": False, "confidence": 0.2},
                   {"name": "wing", "points": [[5, 6], [9, 6], [7, 9]], "closed": True, "confidence": 0.9}],
     }  # fmt: skip
@@ -561,15 +563,18 @@ def test_what_rows_may_also_have_is_shown(out, page):
     opened(page, out)
     assert page.locator("#name").inner_text() == surest["target"].rsplit("/", 1)[-1]  # first of all
     assert "7 others <b>" in page.locator("#suggested").inner_text() and page.locator(".row .star").count() == 1
-    assert [page.locator(f"#further {kind}").count() for kind in (".earlier", "circle.doubt", "polygon.mark-line")] == [
-        1,
-        1,
-        1,
-    ]
-    assert page.locator("#further .instance").count() == 0 and "40" in page.locator("#facts").inner_text()
-    page.keyboard.press("o")
-    assert page.locator("#further .instance").count() == 1
-    assert page.locator("#further text").all_inner_texts() == ["2", "eye", "wing"]
+    kinds = (".earlier", "circle.doubt", "polygon.mark-line", ".instance.off")
+    assert [page.locator(f"#further {kind}").count() for kind in kinds] == [1, 1, 1, 1]
+    assert page.locator("#further text").all_text_contents() == ["1", "2", "eye", "wing"]
+    assert "40" in page.locator("#facts").inner_text() and page.locator("#warning").is_visible()
+    page.keyboard.press("2")
+    page.locator("#instances button").nth(0).click()
+    assert page.locator("#further .instance.off").count() == 0
+    (made,) = saved(page, tmp_path / "d.json")["decisions"]
+    assert made["instances"] == ["rejected", "accepted"]
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    assert saved(page, tmp_path / "e.json")["decisions"] == []
 
 
 def decisions(folder, **made):
