@@ -25,7 +25,7 @@ from dift_edit.imaging.files import as_image, load_image
 from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
 from dift_edit.rendering.compositing import Compositing
-from dift_edit.report.previews import remove_previews, write_source_preview
+from dift_edit.report.previews import remove_previews, write_source_previews
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
@@ -240,7 +240,7 @@ class _Run:
         ids = [target.id for target in self.targets]
         self.summary.rows = [Row.from_dict(self.journal.rows[key]) for key in ids]
         if self.batch.report:
-            write_source_preview(self.folder, self.work.source, self.work.edit, self.work.preview_size)
+            write_source_previews(self.folder, self.work.source, self.work.edit, self.work.preview_size)
             write_review(self.folder, self.journal)
         self.summary.seconds = time.perf_counter() - start
         self.on_event("summary", summary=self.summary)
@@ -274,7 +274,8 @@ class _Run:
             self._taken = {name for key, name in names.items() if key not in journal.plan and self.folder.exists(name)}
             self._forget()
         quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
-        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad, "redaction": hides_content(self.work.edit)})
+        about = {"quad": quad, "source_size": list(self.work.source.size), "redaction": hides_content(self.work.edit)}
+        journal.set_job({**job, "fingerprint": self.work.job, **about})
         journal.set_plan(names)
         todo = []
         for target in self.targets:
