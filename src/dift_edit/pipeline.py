@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from dift_edit.imaging.image import Image
 from dift_edit.imaging.writing import save_image
 from dift_edit.placement.confidence import against
 from dift_edit.placement.placement import Placement, check_hints, locate
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings, override
@@ -114,6 +116,7 @@ def transfer(
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
     surface: bool = True,
+    views: Sequence[View] = (),
 ) -> Transfer:
     """Carry an edit from one image to another.
 
@@ -135,6 +138,8 @@ def transfer(
         Fields of `TransferSettings`; each takes precedence over `settings`.
     pins, source_mask, target_mask, surface : optional
         Hints about this pair of images, see `locate`.
+    views : sequence of View
+        Further images that carry the edit, see `locate`.
 
     Returns
     -------
@@ -183,6 +188,7 @@ def transfer(
             source_mask=source_mask,
             target_mask=target_mask,
             surface=surface,
+            views=views,
         )
         _log.debug(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,

@@ -19,6 +19,7 @@ __all__ = [
     "Engine",
     "FramesLike",
     "ImageLike",
+    "Learn",
     "MaskLike",
     "Mirror",
     "PinsLike",
@@ -55,6 +56,9 @@ Engine: TypeAlias = Literal["auto", "similarity", "affine", "homography", "mesh"
 
 Mirror: TypeAlias = Literal["auto", "never", "always"]
 """Whether the target may show the object mirrored."""
+
+Learn: TypeAlias = Literal["off", "auto"]
+"""Whether results of a set serve as further views of the edit."""
 
 Status: TypeAlias = Literal["applied", "abstained", "failed"]
 """Result of one target."""

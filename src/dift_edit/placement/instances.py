@@ -1,75 +1,15 @@
-"""Several views of one edit, and several instances of the object in one target."""
-
-from collections.abc import Sequence
+"""Several instances of the object in one target."""
 
 import cv2
 import numpy as np
 
-from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.quad import check_quad, quad_iou
 from dift_edit.imaging.files import as_image
-from dift_edit.placement.placement import Placement, locate, locate_features
+from dift_edit.placement.placement import Placement, locate_features
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
-__all__ = ["locate_best_view", "locate_instances"]
-
-
-def locate_best_view(
-    views: Sequence[tuple[ImageLike, QuadLike]],
-    target: ImageLike,
-    *,
-    featurizer: Featurizer,
-    engine: Engine = "auto",
-    mirror: Mirror = "auto",
-    seed: int = 0,
-    target_mask: MaskLike | None = None,
-    surface: bool = True,
-) -> tuple[int, Placement]:
-    """Place an edit that was made on several images of the object, by the view that fits the target best.
-
-    Parameters
-    ----------
-    views : sequence of (image, quad)
-        The images, each with the (4, 2) corners of the edit on it.
-    target : Image, path or array
-        The image that gets the edit.
-    featurizer : Featurizer
-        Gives the features; one that caches saves work here.
-    engine, mirror, seed, target_mask, surface
-        See `locate`.
-
-    Returns
-    -------
-    int
-        Which view.
-    Placement
-        That view's placement, the most confident one.
-
-    Raises
-    ------
-    EditError
-        If there is no view.
-    """
-    if not views:
-        raise EditError("There is no view of the edit: give at least one picture with the edit's quad.")
-    picture = as_image(target)
-    placements = [
-        locate(
-            source,
-            quad,
-            picture,
-            featurizer=featurizer,
-            engine=engine,
-            mirror=mirror,
-            seed=seed,
-            target_mask=target_mask,
-            surface=surface,
-        )
-        for source, quad in views
-    ]
-    best = max(range(len(views)), key=lambda k: (not placements[k].reason, placements[k].confidence))
-    return best, placements[best]
+__all__ = ["locate_instances"]
 
 
 def locate_instances(

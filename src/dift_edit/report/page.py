@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dift_edit.report.previews import after_name, preview_name
+from dift_edit.report.suggestions import suggest
 from dift_edit.results.folder import PREVIEWS, OutputFolder
 from dift_edit.results.manifest import Row
 
@@ -88,7 +89,17 @@ def page_html(
         "redaction": bool(job.get("redaction")),
         "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
-    data = _embedded({"meta": meta, "rows": [_shown(row, folder) for row in rows]})
+    suggested = suggest(rows)
+    meta["learn"] = f"{command} --learn"
+    shown = [
+        {
+            **_shown(row, folder),
+            "suggested": suggested.get(row.id, ""),
+            "earlier": None if row.decided else row.earlier,
+        }
+        for row in rows
+    ]
+    data = _embedded({"meta": meta, "rows": shown})
     style, script = _asset("page.css"), _asset("page.js")
     parts = {
         "@STYLE_HASH@": _csp_hash(style),
