@@ -19,6 +19,7 @@ __all__ = [
     "Engine",
     "FramesLike",
     "ImageLike",
+    "Instances",
     "Learn",
     "MaskLike",
     "Mirror",
@@ -59,6 +60,9 @@ Mirror: TypeAlias = Literal["auto", "never", "always"]
 
 Learn: TypeAlias = Literal["off", "auto"]
 """Whether results of a set serve as further views of the edit."""
+
+Instances: TypeAlias = int | Literal["all"]
+"""On how many instances of the object in a target the edit is put."""
 
 Status: TypeAlias = Literal["applied", "abstained", "failed"]
 """Result of one target."""

@@ -68,7 +68,7 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    targets = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
+    targets = collect_targets(job.targets, lists=job.lists, entries=job.entries, leave_out=job.not_targets())
     devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
     return run_batch(
         source,
@@ -350,7 +350,7 @@ class _Run:
         for target in self.targets:
             earlier = journal.rows.get(target.id)
             row = earlier and Row.from_dict({**earlier, "target": target.path})
-            if row and still_valid(row, self.folder, retry_failed=self.batch.retry_failed):
+            if row and still_valid(row, target, self.folder, retry_failed=self.batch.retry_failed):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))
@@ -389,6 +389,8 @@ class _Run:
         """
         rows = {target.id: Row.from_dict(self.journal.rows[target.id]) for target in self.targets}
         again = [row for row in rows.values() if row.status != "failed" and not row.decided]
+        if anew:  # what a list or recipe says about a target alone is not known any more
+            again = [row for row in again if not row.hints]
         again = [row for row in again if (anew or not row.views) and (row.confidence or 0) < SURE]
         places = known_places(rows.values()) if again else []
         if not places:

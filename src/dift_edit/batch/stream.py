@@ -25,7 +25,7 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import LEARN, SURE, TransferSettings, override
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
-from dift_edit.types import Engine, ImageLike, Learn, MaskLike, Mirror, PinsLike
+from dift_edit.types import Engine, ImageLike, Instances, Learn, MaskLike, Mirror, PinsLike
 
 __all__ = ["propagate"]
 
@@ -43,6 +43,7 @@ def propagate(
     engine: Engine | None = None,
     mirror: Mirror | None = None,
     min_confidence: float | None = None,
+    instances: Instances | None = None,
     seed: int | None = None,
     pins: PinsLike | None = None,
     source_mask: MaskLike | None = None,
@@ -69,10 +70,10 @@ def propagate(
     featurizer : Featurizer
         Gives features; those of the source are computed once.
     settings : TransferSettings, optional
-        Engine, mirror test, least confidence, seed.
+        Engine, mirror test, least confidence, number of instances, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, seed : optional
+    engine, mirror, min_confidence, instances, seed : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
     pins, source_mask, target_mask, surface : optional
         Hints that hold for every target, see `locate`.
@@ -109,7 +110,12 @@ def propagate(
     source = as_image(source)
     check_edit(edit, source.size)
     settings = override(
-        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed
+        settings or TransferSettings(),
+        engine=engine,
+        mirror=mirror,
+        min_confidence=min_confidence,
+        instances=instances,
+        seed=seed,
     )
     check_hints(source.size, pins=pins, source_mask=source_mask)
     if learn not in LEARN:

@@ -172,6 +172,9 @@ class Worker:
 
     def read(self, item: Item) -> None:
         """Decode the target."""
+        if item.target.hints.problem:
+            item.failure = item.target.hints.problem
+            return
         with item.timed("read"):
             try:
                 item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
@@ -186,11 +189,21 @@ class Worker:
         self.featurizer.take_first()
         with item.timed("placement"):
             try:
-                work = self.work
+                work, hints = self.work, item.target.hints
                 item.result = transfer(
-                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
-                    compositing=work.compositing, views=work.views,
-                )  # fmt: skip
+                    work.source,
+                    work.edit,
+                    item.image,
+                    featurizer=self.featurizer,
+                    settings=work.settings,
+                    mirror=hints.mirror,
+                    min_confidence=hints.min_confidence,
+                    compositing=work.compositing,
+                    pins=hints.pins,
+                    target_mask=hints.region(item.image.size, max_pixels=work.max_pixels),
+                    target_quad=hints.quad,
+                    views=work.views,
+                )
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
         first = self.featurizer.take_first()
@@ -226,11 +239,11 @@ class Worker:
 
     def _improves(self, item: Item) -> bool:
         """Whether a target that was placed again lies better than before."""
-        found, taught = None if item.result is None else item.result.placement, self.work.taught
-        if found is None or taught is None:
+        result, taught = item.result, self.work.taught
+        if taught is None or result is None or result.placement is None:
             return False
-        earlier, least = taught.confidences[item.target.id], self.work.settings.min_confidence
-        return improves(found, earlier, least, decided=taught.decided)
+        earlier, least = taught.confidences[item.target.id], result.settings.min_confidence
+        return improves(result.placement, earlier, least, decided=taught.decided)
 
     def _row(self, item: Item) -> Row:
         target, work, result = item.target, self.work, item.result
@@ -244,14 +257,20 @@ class Worker:
             seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),
+            hints=target.hints.digest,
             job=work.job,
             views=list(work.taught.views) if work.taught else [],
             look=item.look,
         )
         if result is None:
             return row
-        row = replace(row, status=result.status, reason=result.reason, artwork=result.artwork)
-        return row if result.placement is None else row.with_placement(result.placement, work.edit.quad)
+        row = replace(row, status=result.status, reason=result.reason, warning=result.warning, artwork=result.artwork)
+        if result.placement is None:
+            return row
+        row = row.with_placement(result.placement, work.edit.quad)
+        if work.settings.instances == 1 and not result.missed:
+            return row
+        return row.with_placements(result.placements, result.missed, work.edit.quad)
 
 
 def lost_row(work: Work, target: Target, attempts: int) -> Row:
@@ -265,6 +284,7 @@ def lost_row(work: Work, target: Target, attempts: int) -> Row:
         engine=work.settings.engine,
         seed=work.settings.seed,
         target_sha256=input_sha256(target.path),
+        hints=target.hints.digest,
         job=work.job,
     )
 
