@@ -312,7 +312,8 @@ class Editor:
             found = content[0]["status"] if kind == "result" else "failed"
             if found == "applied" or (found == "abstained" and before.status == "abstained"):
                 improved.append(key)
-                words = f"improved by {len(teachers)} decided pictures (before: {before.confidence:.0%})"
+                by = "1 decided picture" if len(teachers) == 1 else f"{len(teachers)} decided pictures"
+                words = f"improved by {by} (before: {before.confidence:.0%})"
                 reason = "; ".join(filter(None, (content[0]["reason"], words)))
                 self._take(key, {**content[0], "reason": reason}, number, self._made_with)
             return True
