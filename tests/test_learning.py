@@ -143,7 +143,13 @@ def test_a_wrong_place_teaches_nothing_unless_a_person_decided(scene, tiny):
 
 
 def row(name, **more):
-    values = {"status": "applied", "confidence": 0.95, "quad": [list(corner) for corner in SOURCE_PLACE], **more}
+    values = {
+        "status": "applied",
+        "size": [48, 40],
+        "confidence": 0.95,
+        "quad": [list(corner) for corner in SOURCE_PLACE],
+        **more,
+    }
     return Row(id=name, target=name, **values)
 
 

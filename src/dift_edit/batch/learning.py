@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from dift_edit.errors import EditError
 from dift_edit.features.base import Featurizer
-from dift_edit.geometry.quad import quad_iou
+from dift_edit.geometry.quad import check_quad, quad_iou
 from dift_edit.placement.placement import Placement, locate_features
 from dift_edit.placement.views import SeenView, View
 from dift_edit.results.manifest import Row
 from dift_edit.settings import SURE
+from dift_edit.types import QuadLike
 
-__all__ = ["MOST_VIEWS", "KnownPlace", "choose_views", "improves", "known_places"]
+__all__ = ["MOST_VIEWS", "KnownPlace", "choose_views", "improves", "is_usable", "known_places"]
 
 MOST_VIEWS = 5
 """Views that a target is placed again with, at most (chosen; as above)."""
@@ -48,13 +50,24 @@ def known_places(rows: Iterable[Row]) -> list[KnownPlace]:
     """
     found = []
     for row in rows:
-        if row.status != "applied" or row.quad is None or row.review == "rejected":
+        if row.status != "applied" or row.quad is None or row.size is None or row.review == "rejected":
             continue
-        decided, confidence = row.decided, float(row.confidence or 0)
-        if decided or (confidence >= SURE and not row.reason and not row.views):
+        confidence, size = float(row.confidence or 0), (row.size[0], row.size[1])
+        sure = confidence >= SURE and not row.reason and not row.views
+        if (row.decided or sure) and is_usable(row.quad, size):
             quad = tuple(tuple(corner) for corner in row.quad)
-            found.append(KnownPlace(id=row.id, quad=quad, weight=1.0 if decided else confidence, decided=decided))
+            weight = 1.0 if row.decided else confidence
+            found.append(KnownPlace(id=row.id, quad=quad, weight=weight, decided=row.decided))
     return sorted(found, key=lambda place: (not place.decided, -place.weight, place.id))
+
+
+def is_usable(quad: QuadLike, size: tuple[int, int]) -> bool:
+    """Whether a quad can be the edit's place on a view of a size: a bent placement's corners may fold."""
+    try:
+        check_quad(quad, size)
+    except EditError:
+        return False
+    return True
 
 
 def improves(placement: Placement, earlier: float, least: float, *, decided: bool = False) -> bool:

@@ -9,7 +9,7 @@ from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from dift_edit.batch.learning import KnownPlace, choose_views, improves
+from dift_edit.batch.learning import KnownPlace, choose_views, improves, is_usable
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, worker_threads
 from dift_edit.edits.base import Edit, check_edit
@@ -152,11 +152,13 @@ def _taught(
         places, again = [], []
         for number, result in enumerate(results):
             found = result.placement
-            if found is not None and found.confidence >= SURE and not found.reason:
+            if found is None or result.image is None:
+                continue
+            if found.confidence < SURE:
+                again.append(number)
+            elif not found.reason and is_usable(found.quad, result.image.size):
                 quad = tuple(map(tuple, found.quad.tolist()))
                 places.append(KnownPlace(id=f"{number:012}", quad=quad, weight=found.confidence))
-            elif found is not None:
-                again.append(number)
         places.sort(key=lambda place: (-place.weight, place.id))
 
         @cache
