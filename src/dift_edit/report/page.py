@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dift_edit.report.previews import CUTOUT, SOURCE, SOURCE_BEFORE, after_name, cutout_box, preview_name
+from dift_edit.report.suggestions import suggest
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.manifest import Row, is_array
 
@@ -89,7 +90,16 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, folder: Out
         "redaction": bool(job.get("redaction")),
         "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
-    data = _embedded({"meta": meta, "rows": [_shown(row, folder) for row in rows]})
+    suggested = suggest(rows)
+    shown = [
+        {
+            **_shown(row, folder),
+            "suggested": suggested.get(row.id, ""),
+            "earlier": None if row.decided else row.earlier,
+        }
+        for row in rows
+    ]
+    data = _embedded({"meta": meta, "rows": shown})
     style, script = _asset("page.css"), "".join(map(_asset, _SCRIPTS))
     parts = {
         "@STYLE_HASH@": _csp_hash(style),
