@@ -2,13 +2,13 @@
 
 Points are (x, y) in pixels of the image as displayed, with pixel centres at whole numbers, as everywhere
 (`dift_edit.geometry.coords`): the pixel in the top-left corner covers [-0.5, 0.5] × [-0.5, 0.5], and an image of W × H
-pixels the area from -0.5 to W - 0.5 and H - 0.5. Each format is converted to and from this frame by its reader and writer.
+pixels the area from -0.5 to W - 0.5 and H - 0.5. Readers and writers convert each format from and to this frame.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -338,6 +338,8 @@ class Category:
     mirrored : tuple of int
         For each keypoint the one that it becomes in a mirror, counted from 0. When left out, it is found from names
         such as left_eye and right_eye, or eyeL and eyeR (`mirror_pairs`).
+    id : int or None
+        Its number in a format that counts them (COCO, YOLO).
     parent : str
         Name of a more general category (COCO's ``supercategory``).
 
@@ -351,6 +353,7 @@ class Category:
     keypoints: Sequence[str] = ()
     skeleton: Sequence[tuple[int, int]] = ()
     mirrored: Sequence[int] = ()
+    id: int | None = None
     parent: str = ""
 
     def __post_init__(self) -> None:
@@ -375,6 +378,7 @@ class Annotations:
     Attributes
     ----------
     images : tuple of AnnotatedImage
+        Objects that have keypoints get all that their category names, in its order; those that they lack are missing.
     categories : tuple of Category
         In the order of the file; each object's category is one of them. Those that are left out are added at the end.
 
@@ -404,8 +408,13 @@ class Annotations:
             if unknown := [name for name in found.get(category.name, ()) if name not in category.keypoints]:
                 raise AnnotationError(f"The category {category.name!r} has no keypoint {unknown[0]!r}: add its name.")
         added = [Category(name=name, keypoints=tuple(names)) for name, names in found.items() if name not in known]
-        object.__setattr__(self, "images", images)
         object.__setattr__(self, "categories", (*self.categories, *added))
+        object.__setattr__(self, "images", tuple(self._with_all_keypoints(image) for image in images))
+
+    def _with_all_keypoints(self, image: AnnotatedImage) -> AnnotatedImage:
+        names = {category.name: category.keypoints for category in self.categories}
+        objects = [_in_order(thing, names[thing.category]) for thing in image.objects]
+        return replace(image, objects=objects) if objects != list(image.objects) else image
 
     def category(self, name: str) -> Category:
         """The category of that name."""
@@ -423,6 +432,13 @@ class Annotations:
                 f"{len(found)} of the {len(self.images)} annotated images are called {path}: give the path of one."
             )
         return found[0]
+
+
+def _in_order(thing: AnnotatedObject, names: Sequence[str]) -> AnnotatedObject:
+    if not thing.keypoints or [keypoint.name for keypoint in thing.keypoints] == list(names):
+        return thing
+    there = {keypoint.name: keypoint for keypoint in thing.keypoints}
+    return replace(thing, keypoints=[there.get(name) or Keypoint(name, 0, 0, "missing") for name in names])
 
 
 def mirror_pairs(names: Sequence[str]) -> list[int]:
