@@ -28,7 +28,7 @@ LEVELS = [
     {"_version", "errors", "types"},
     {"atomic_files", "settings"},
     {"geometry", "imaging"},
-    {"features", "targets", "viz"},
+    {"annotations", "features", "targets", "viz"},
     {"matching", "rendering", "results"},
     {"edits", "placement"},
     {"job", "pipeline"},
