@@ -31,6 +31,7 @@ LEVELS = [
     {"annotations", "features", "targets", "viz"},
     {"matching", "rendering", "results"},
     {"edits", "placement"},
+    {"landmarks"},
     {"job", "pipeline"},
     {"clips", "report", "samples"},
     {"batch", "evaluation"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dift_edit.annotations.model import AnnotatedImage
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on
 from dift_edit.errors import DiftEditError, OutputError, first_line
@@ -51,6 +52,8 @@ class Transfer:
         Path of the target, as it was given; empty for one that came from memory.
     artwork : {"", "kept", "flipped", "partly kept"}
         How a sticker was put on a mirrored target: see `Compositing.artwork`. Empty where nothing is mirrored.
+    annotated : AnnotatedImage or None
+        What `annotate` carried, which `image` shows; None for edits.
     """
 
     status: Status
@@ -62,6 +65,7 @@ class Transfer:
     seconds: float = 0.0
     target: str = ""
     artwork: str = ""
+    annotated: AnnotatedImage | None = None
 
     def save(self, folder: Path | str) -> Path:
         """Write the result into a folder, under the target's name.

@@ -23,7 +23,7 @@ from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike
 
-__all__ = ["propagate"]
+__all__ = ["propagate", "stream"]
 
 Inputs: TypeAlias = str | os.PathLike[str] | Image | Iterable[ImageLike]
 
@@ -106,10 +106,10 @@ def propagate(
         transfer, source, edit, featurizer=once, settings=settings, compositing=compositing,
         pins=pins, source_mask=source_mask, target_mask=target_mask, surface=surface,
     )  # fmt: skip
-    return _stream(run, targets, partial(Transfer, status="failed", settings=settings, model=once.model))
+    return stream(run, targets, partial(Transfer, status="failed", settings=settings, model=once.model))
 
 
-def _stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
+def stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
     """Works in chunks, one target per thread, and only while the caller waits for a result.
 
     OpenCV and the BLAS have one number of threads for the whole process. Nothing may be computed while the caller has

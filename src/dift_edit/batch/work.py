@@ -1,11 +1,13 @@
 """One target from its file to its row: read, transfer, write. The same in every runner, to the bit."""
 
 import errno
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
+from dift_edit.batch.annotated import annotate_target, annotated_to_bytes
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.base import Edit
@@ -13,6 +15,7 @@ from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
+from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer, failure, transfer
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
@@ -122,6 +125,7 @@ class Worker:
         self.work = work
         featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
         self.featurizer = SharedFeaturizer(featurizer, work.source.digest)
+        self._carrier = LabelCarrier(work.edit, self.featurizer) if isinstance(work.edit, SourceLabels) else None
         self.output: OutputFolder = open_output(work.output, hides_content=hides_content(work.edit))
 
     def process(self, target: Target, name: str) -> Outcome:
@@ -146,16 +150,21 @@ class Worker:
         waited, computed = self.featurizer.spent
         with item.timed("placement"):
             try:
-                work = self.work
-                item.result = transfer(
-                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
-                    compositing=work.compositing,
-                )  # fmt: skip
+                item.result = self._transfer(item.image)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
         item.times["features"] = computed
         item.times["placement"] -= waited + computed
+
+    def _transfer(self, image: Image) -> Transfer:
+        work = self.work
+        if self._carrier is not None:
+            return annotate_target(self._carrier, image)
+        return transfer(
+            work.source, work.edit, image, featurizer=self.featurizer, settings=work.settings,
+            compositing=work.compositing,
+        )  # fmt: skip
 
     def write(self, item: Item) -> Outcome:
         """Encode the result and the previews, and make the row."""
@@ -165,7 +174,7 @@ class Worker:
             try:
                 result = item.result
                 if result is not None and result.status == "applied" and result.image is not None:
-                    sha256 = self.output.save_image(result.image, item.name)
+                    sha256 = self._save(result, result.image, item.name)
                     row = replace(row, output=item.name, output_sha256=sha256)
                 if item.image is not None and self.work.preview_size:
                     after = result.image if result and result.status == "applied" else None
@@ -178,6 +187,13 @@ class Worker:
                 row = replace(row, status="failed", reason=reason, output=None, output_sha256=None)
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
+
+    def _save(self, result: Transfer, image: Image, name: str) -> str:
+        if result.annotated is None:
+            return self.output.save_image(image, name)
+        data = annotated_to_bytes(result.annotated)
+        self.output.write(name, data)
+        return hashlib.sha256(data).hexdigest()
 
     def _row(self, item: Item) -> Row:
         target, work, result = item.target, self.work, item.result

@@ -43,7 +43,9 @@ class View:
             edges = tuple(max(1, round(edge / shrink)) for edge in picture.size)
             ratio = np.array(edges) / np.array(picture.size)
             pixels = cv2.resize(pixels, edges, interpolation=cv2.INTER_AREA)
-            matrix = np.array([[ratio[0], 0, ratio[0] / 2 - 0.5], [0, ratio[1], ratio[1] / 2 - 0.5], [0, 0, 1]]) @ matrix
+            matrix = (
+                np.array([[ratio[0], 0, ratio[0] / 2 - 0.5], [0, ratio[1], ratio[1] / 2 - 0.5], [0, 0, 1]]) @ matrix
+            )
         seen = cv2.warpAffine(
             pixels, matrix[:2], size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
         )
@@ -54,10 +56,10 @@ class View:
         return inside(self.to_picture(points), self.picture_size)
 
 
-def view_box(points: Points) -> tuple[MatrixTransform, tuple[int, int]]:
+def view_box(points: Points, margin: float = MARGIN) -> tuple[MatrixTransform, tuple[int, int]]:
     """View pixels → picture pixels, and the size of the view, for landmarks (N, 2) of a picture."""
     low, high = points.min(0), points.max(0)
-    room = MARGIN * max(float((high - low).max()), 1.0)
+    room = margin * max(float((high - low).max()), 1.0)
     low, high = low - room, high + room
     scale = float((high - low).max()) / LONG_SIDE
     width, height = (max(16, round(float(edge) / scale)) for edge in high - low)

@@ -1,14 +1,22 @@
 """Where single points may lie in a view of the target, and what that says together with a prediction."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
-from dift_edit.geometry.coords import Points, rescale_points
+from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.coords import Points
 
-__all__ = ["Votes", "Weighed"]
+__all__ = ["TiledVotes", "Voted", "Votes", "Weighed"]
+
+ACROSS = 160
+"""Cells along a view's longer side to which votes are interpolated (chosen): about 1 % of the extent."""
 
 Array = npt.NDArray[np.float64]
 
@@ -32,6 +40,13 @@ class Weighed:
     gain: Array
 
 
+class Voted(Protocol):
+    """Votes of points, however they are kept."""
+
+    def near(self, places: Points, variance: Array) -> Weighed:
+        """Weigh the votes with normal distributions round (N, 2) places with (N,) variances, in view pixels."""
+
+
 @dataclass(frozen=True, eq=False)
 class Votes:
     """Votes of points for the cells of a view.
@@ -49,17 +64,31 @@ class Votes:
 
     @classmethod
     def of(cls, votes: torch.Tensor, size: tuple[int, int]) -> "Votes":
-        """From (N, h, w) votes of `dift_edit.placement.votes`."""
-        return cls(votes.numpy().astype(np.float32), size)
+        """From (N, h, w) votes of `dift_edit.placement.votes`: their logarithms are interpolated to `ACROSS` cells."""
+        height, width = votes.shape[1:]
+        times = max(1, math.ceil(ACROSS / max(width, height)))
+        log = votes.clamp_min(1e-9).log()[:, None]
+        finer = F.interpolate(log, scale_factor=times, mode="bicubic", align_corners=False)[:, 0].flatten(1)
+        share = torch.softmax(finer, 1).reshape(len(votes), times * height, times * width)
+        return cls(share.numpy(), size)
+
+    def _axes(self) -> tuple[Array, Array]:
+        """(w,) and (h,) the middles of the cells in view pixels."""
+        height, width = self.share.shape[1:]
+        scale = np.array(self.size) / (width, height)
+        return (np.arange(width) + 0.5) * scale[0] - 0.5, (np.arange(height) + 0.5) * scale[1] - 0.5
+
+    def mean_distance(self, places: Points, most: float) -> Array:
+        """(N,) mean distance of the votes from (N, 2) places, in view pixels; farther ones count as `most`."""
+        x, y = self._axes()
+        square = (x[None, None] - places[:, 0, None, None]) ** 2 + (y[None, :, None] - places[:, 1, None, None]) ** 2
+        mean: Array = (self.share * np.minimum(np.sqrt(square), most)).sum((1, 2))
+        return mean
 
     def near(self, places: Points, variance: Array) -> Weighed:
-        """Weigh the votes with normal distributions round (N, 2) places with (N,) variances, in view pixels."""
-        count, height, width = self.share.shape
-        cells = rescale_points(
-            np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2), (width, height), self.size
-        )
-        x, y = cells[:width, 0], cells[::width, 1]
-        side = (x[1] - x[0], y[1] - y[0]) if min(width, height) > 1 else (1.0, 1.0)
+        """See `Voted`."""
+        (x, y), (height, width) = self._axes(), self.share.shape[1:]
+        cell = self.size[0] * self.size[1] / (width * height)
         across, down = (
             np.exp(-((axis - places[:, k, None]) ** 2) / (2 * variance[:, None])) for k, axis in enumerate((x, y))
         )
@@ -69,4 +98,26 @@ class Votes:
         mean = np.stack([columns @ x, rows @ y], 1)
         spread = (columns * (x - mean[:, :1]) ** 2).sum(1) + (rows * (y - mean[:, 1:]) ** 2).sum(1)
         chance = np.maximum(across.sum(1) * down.sum(1), 1.0) / (width * height)
-        return Weighed(mean, spread / 2 + side[0] * side[1] / 12, np.log(total / chance))
+        return Weighed(mean, spread / 2 + cell / 12, np.log(total / chance))
+
+
+@dataclass(frozen=True, eq=False)
+class TiledVotes:
+    """Votes of points for places in parts of a view that were looked at enlarged.
+
+    Attributes
+    ----------
+    parts : sequence of (index, Votes, MatrixTransform)
+        Which points vote in a part, their votes, and the part's pixels → view pixels.
+    """
+
+    parts: Sequence[tuple[npt.NDArray[np.int64], Votes, MatrixTransform]]
+
+    def near(self, places: Points, variance: Array) -> Weighed:
+        """See `Voted`."""
+        mean, spread, gain = np.empty_like(places), np.empty_like(variance), np.empty_like(variance)
+        for index, votes, to_view in self.parts:
+            area = abs(float(np.linalg.det(to_view.matrix[:2, :2])))
+            seen = votes.near(to_view.inverse()(places[index]), variance[index] / area)
+            mean[index], spread[index], gain[index] = to_view(seen.mean), seen.variance * area, seen.gain
+        return Weighed(mean, spread, gain)

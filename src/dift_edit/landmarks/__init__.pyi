@@ -1,0 +1,7 @@
+from .annotate import AnnotateSettings as AnnotateSettings
+from .annotate import LabelCarrier as LabelCarrier
+from .annotate import SourceLabels as SourceLabels
+from .matcher import LandmarkMatcher as LandmarkMatcher
+from .matcher import Landmarks as Landmarks
+
+__all__ = ["AnnotateSettings", "LabelCarrier", "LandmarkMatcher", "Landmarks", "SourceLabels"]
