@@ -1,14 +1,14 @@
 """How exactly landmarks are found, on annotated pairs of many kinds; and the fit of their confidence.
 
     python benchmarks/landmarks.py ../shared/data/keypoints --cache features
-    python benchmarks/landmarks.py ../shared/data/keypoints --cache features --pairs 12 --skip 25 --samples samples.jsonl
+    python benchmarks/landmarks.py ../shared/data/keypoints --cache features --skip 25 --samples samples.jsonl
     python benchmarks/landmarks.py --fit samples.jsonl
 
 A folder with ``pairs.jsonl`` is a set, any other is searched for sets. Of each so many pairs that are not mirrored are
 drawn by the seed. Three ways in one run: plain nearest neighbours (``match_points(consensus=0)``), `match_points`, and
-the landmark engine. For each set: median error in % of the longer side of the box of the target's keypoints, PCK at 0.02,
-0.05 and 0.1 of it, and for the engine how well its confidence tells the landmarks within 0.05 from the others (area under
-the ROC curve; mean confidence and share that is right).
+the landmark engine. For each set: median error in % of the longer side of the box of the target's keypoints, and PCK at
+0.02, 0.05 and 0.1 of it; for the engine also how well its confidence tells the landmarks within 0.05 from the others
+(area under the ROC curve; mean confidence and share that is right).
 
 ``--samples`` keeps what the confidence is made from, so that ``--fit`` can fit it to the samples of all sets and judge
 it on each set by a fit to the others; what it finds goes to ``src/dift_edit/landmarks/confidence.json``. Use pairs for

@@ -129,8 +129,8 @@ def annotate_batch(
     targets : Targets, path, or iterable of path
         See `collect_targets`; the sources among them are left out.
     output : path
-        A local folder: gets a file for each target, the review page, and at the end one file (or, for YOLO, LabelMe
-        and napari, one folder) with all annotations.
+        A local folder: gets a file for each target, the review page, and at the end one file (for YOLO, LabelMe and
+        napari one folder) with all annotations.
     featurizer : Featurizer or ModelSpec
         Gives the features.
     settings : AnnotateSettings, optional
@@ -162,8 +162,8 @@ def annotate_batch(
     kept = [t for t in targets if (path := local_path(t.path)) is None or os.path.realpath(path) not in own]
     named = Targets([replace(target, name=f"targets/{target.name}.json") for target in kept], targets.skipped)
     summary = run_batch(
-        labels.images[0], labels, named, output, featurizer=featurizer, settings=placement_settings(settings), batch=batch,
-        on_event=on_event,
+        labels.images[0], labels, named, output, featurizer=featurizer, settings=placement_settings(settings),
+        batch=batch, on_event=on_event,
     )  # fmt: skip
     folder = open_output(str(output))
     images = [_annotated(folder, row) for row in summary.rows if row.status != "failed"]

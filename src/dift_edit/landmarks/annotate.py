@@ -1,13 +1,13 @@
 """The annotations of one or several sources on a target."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Annotations
+from dift_edit.annotations.model import AnnotatedObject, Annotations
 from dift_edit.errors import AnnotationError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.base import Transform

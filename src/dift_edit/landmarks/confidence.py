@@ -57,6 +57,7 @@ def landmark_signs(
     source: FeatureMap,
     target: FeatureMap,
     points: Points,
+    *,
     coarse: Settled,
     fine: Settled,
     back: Votes,

@@ -34,8 +34,8 @@ WIDE, SIDE = 0.5, 448
 CANDIDATES = 2
 """Of the turned sources that are looked at closely (chosen)."""
 TURNED, GROWN, LOOKS = 0.2, 1.2, 2
-"""By how much, in radians and as a factor, a look may correct the frame before one more look follows, and how many there
-are at most (chosen)."""
+"""By how much, in radians and as a factor, a look may correct the frame before one more look follows; and how many
+looks there are at most (chosen)."""
 
 
 class TargetMaps:

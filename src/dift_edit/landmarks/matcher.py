@@ -185,8 +185,9 @@ class LandmarkMatcher:
         back = Votes.of(affinity.reversed().votes(fine.points, size), size)
         about_all = object_signs(placement, frame, coarse, fine, self.extent)
         signs = landmark_signs(
-            self._search.view_map, frame.features, self.nodes, coarse, fine, back, self.extent, about_all
-        )
+            self._search.view_map, frame.features, self.nodes, coarse=coarse, fine=fine, back=back,
+            extent=self.extent, about_all=about_all,
+        )  # fmt: skip
         fingerprint = self.featurizer.fingerprint
         transform = self._deformation(frame, fine)
         sure = object_probability(about_all, fingerprint)
