@@ -1,3 +1,7 @@
+from .files import ANNOTATION_FORMATS as ANNOTATION_FORMATS
+from .files import annotation_format as annotation_format
+from .files import read_annotations as read_annotations
+from .files import write_annotations as write_annotations
 from .model import AnnotatedImage as AnnotatedImage
 from .model import AnnotatedObject as AnnotatedObject
 from .model import Annotations as Annotations
@@ -8,6 +12,7 @@ from .model import ObjectMask as ObjectMask
 from .model import Outline as Outline
 
 __all__ = [
+    "ANNOTATION_FORMATS",
     "AnnotatedImage",
     "AnnotatedObject",
     "Annotations",
@@ -16,4 +21,7 @@ __all__ = [
     "Keypoint",
     "ObjectMask",
     "Outline",
+    "annotation_format",
+    "read_annotations",
+    "write_annotations",
 ]
