@@ -36,6 +36,8 @@ _SHARED = 0.1
 """Share of the smaller of two quads from which on they are not two instances (chosen)."""
 _FUTILE = 2
 """Places of a part that are looked at in vain before the part is given up (chosen)."""
+_ROUND_TRIP = 0.5
+"""Overlap with the edit that the way back from an instance after the first has to reach (the IoU of a right place)."""
 _LEAST_SCORE = 0.45
 """Support that a place is looked at with, in supports of the best place of the target (chosen)."""
 _NEAR = 0.75
@@ -319,7 +321,8 @@ class _Search:
             likely = self._likeliest(part)
             if likely is None:
                 return
-            if not self._keep(self._look_closer(likely)):
+            placement = self._look_closer(likely)
+            if not _leads_back(placement) or not self._keep(placement):
                 self.vain.append(likely(self.quad))
                 futile += 1
 
@@ -409,6 +412,12 @@ class _Search:
         cv2.fillConvexPoly(covered, np.round(placement.quad).astype(np.int32), 1)
         self.free = self.free & (covered == 0)
         return True
+
+
+def _leads_back(placement: Placement) -> bool:
+    """Whether the placed edit, looked for in the source, is found where it came from."""
+    features = placement.confidence_features
+    return features is None or features.round_trip >= _ROUND_TRIP
 
 
 def _best_apart(poses: Poses, quads: list[Points]) -> int | None:
