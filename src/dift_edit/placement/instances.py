@@ -1,4 +1,4 @@
-"""Several views of one edit, and several instances of the object in one target."""
+"""Several instances of the object in one target."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,15 +18,15 @@ from dift_edit.placement.placement import (
     Placement,
     check_hints,
     check_mask,
-    locate,
     locate_features,
     turned_features,
 )
 from dift_edit.placement.similarities import Poses, sample_poses
+from dift_edit.placement.views import View
 from dift_edit.placement.votes import Affinity, Mask, gather_evidence
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
-__all__ = ["MOST_INSTANCES", "locate_best_view", "locate_instances", "quads_overlap"]
+__all__ = ["MOST_INSTANCES", "locate_instances", "quads_overlap"]
 
 MOST_INSTANCES = 50
 """Instances that are looked for where all are wanted (chosen)."""
@@ -46,63 +46,6 @@ _WHOLE = 0.7
 """Share of the target from which on the surroundings of a place are the target itself (chosen)."""
 
 Box = tuple[int, int, int, int]
-
-
-def locate_best_view(
-    views: Sequence[tuple[ImageLike, QuadLike]],
-    target: ImageLike,
-    *,
-    featurizer: Featurizer,
-    engine: Engine = "auto",
-    mirror: Mirror = "auto",
-    seed: int = 0,
-    target_mask: MaskLike | None = None,
-    surface: bool = True,
-) -> tuple[int, Placement]:
-    """Place an edit that was made on several images of the object, by the view that fits the target best.
-
-    Parameters
-    ----------
-    views : sequence of (image, quad)
-        The images, each with the (4, 2) corners of the edit on it.
-    target : Image, path or array
-        The image that gets the edit.
-    featurizer : Featurizer
-        Gives the features; one that caches saves work here.
-    engine, mirror, seed, target_mask, surface
-        See `locate`.
-
-    Returns
-    -------
-    int
-        Which view.
-    Placement
-        That view's placement, the most confident one.
-
-    Raises
-    ------
-    EditError
-        If there is no view.
-    """
-    if not views:
-        raise EditError("There is no view of the edit: give at least one picture with the edit's quad.")
-    picture = as_image(target)
-    placements = [
-        locate(
-            source,
-            quad,
-            picture,
-            featurizer=featurizer,
-            engine=engine,
-            mirror=mirror,
-            seed=seed,
-            target_mask=target_mask,
-            surface=surface,
-        )
-        for source, quad in views
-    ]
-    best = max(range(len(views)), key=lambda k: (not placements[k].reason, placements[k].confidence))
-    return best, placements[best]
 
 
 def locate_instances(
@@ -207,6 +150,7 @@ def find_instances(
     source_mask: MaskLike | None,
     target_mask: MaskLike | None,
     surface: bool,
+    views: Sequence[View] = (),
 ) -> list[Placement]:
     """As `locate_instances`; where none is trusted, the one that `locate` finds all the same, to say why.
 
@@ -216,6 +160,8 @@ def find_instances(
         The two images.
     quad, featurizer, count, min_confidence, engine, mirror, seed, pins, source_mask, target_mask, surface
         See `locate_instances`.
+    views : sequence of View
+        See `locate`.
 
     Returns
     -------
@@ -233,7 +179,12 @@ def find_instances(
         source_mask=source_mask,
         target_mask=target_mask,
         min_confidence=min_confidence,
-        options={"engine": engine, "mirror": mirror, "surface": surface},
+        options={
+            "engine": engine,
+            "mirror": mirror,
+            "surface": surface,
+            "views": [view.facing(quad).seen(featurizer, seed=seed) for view in views],
+        },
     )
     first = search.place_first(pins)
     for part in search.parts():
