@@ -37,7 +37,7 @@ _SHARED = 0.1
 _FUTILE = 2
 """Places of a part that are looked at in vain before the part is given up (chosen)."""
 _ROUND_TRIP = 0.5
-"""Overlap with the edit that the way back from an instance after the first has to reach (the IoU of a right place)."""
+"""Overlap with the edit that the way back from an instance has to reach (the IoU of a right place)."""
 _LEAST_SCORE = 0.45
 """Support that a place is looked at with, in supports of the best place of the target (chosen)."""
 _APART = 0.45
@@ -102,8 +102,9 @@ def locate_instances(
     Returns
     -------
     list of Placement
-        The one that `locate` finds first, the others by falling confidence; empty when none is trusted. No two share
-        more than a tenth of the smaller one. Each has as `instances` the length of the list.
+        The one that `locate` finds first, the others by falling confidence; empty when none is trusted. The way back
+        from each leads to the edit, and no two share more than a tenth of the smaller one. Each has as `instances` the
+        length of the list.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def locate_instances(
         target_mask=target_mask,
         surface=surface,
     )
-    return [placement for placement in found if not placement.reason and placement.confidence >= min_confidence]
+    return [placement for placement in found if _is_trusted(placement, min_confidence)]
 
 
 def find_instances(
@@ -279,8 +280,7 @@ class _Search:
             likely = self._likeliest(part)
             if likely is None:
                 return
-            placement = self._look_closer(likely)
-            if not _leads_back(placement) or not self._keep(placement):
+            if not self._keep(self._look_closer(likely)):
                 self.vain.append(likely(self.quad))
                 futile += 1
 
@@ -360,7 +360,7 @@ class _Search:
 
     def _keep(self, placement: Placement) -> bool:
         """Take a placement in, and its place out of the target, if it is an instance of its own."""
-        if placement.reason or placement.confidence < self.min_confidence:
+        if not _is_trusted(placement, self.min_confidence):
             return False
         if any(quads_overlap(placement.quad, other.quad) > _SHARED for other in self.found):
             return False
@@ -371,10 +371,11 @@ class _Search:
         return True
 
 
-def _leads_back(placement: Placement) -> bool:
-    """Whether the placed edit, looked for in the source, is found where it came from."""
+def _is_trusted(placement: Placement, min_confidence: float) -> bool:
+    """Whether a placement is sure, and the placed edit, looked for in the source, is found where it came from."""
     features = placement.confidence_features
-    return features is None or features.round_trip >= _ROUND_TRIP
+    leads_back = features is None or features.round_trip >= _ROUND_TRIP
+    return not placement.reason and placement.confidence >= min_confidence and leads_back
 
 
 def _best_apart(poses: Poses, found: list[Points], vain: list[Points]) -> int | None:
