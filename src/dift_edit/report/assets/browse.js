@@ -300,7 +300,9 @@ function decide(what) {
   const finished = to && !rows.some(isOpen);
   const also = left ? ` ${count(left, "target")} without a placement left as ${left === 1 ? "it is" : "they are"}.` : "";
   say(`${changed ? label : "Nothing changed"}.${also}${finished ? " Everything is reviewed." : ""}`,
-    finished ? { label: "Save decisions", run: save, seconds: 12 } : changed ? { label: "Undo", run: undo } : null);
+    finished ? { label: "Save decisions", run: () => save(), seconds: 12 }
+      : changed && to && offersLesson() ? { label: "Improve the others", run: () => save(meta.learn), seconds: 12 }
+        : changed ? { label: "Undo", run: undo } : null);
 }
 function setLayout(layout) {
   view.layout = layout;

@@ -117,13 +117,20 @@ function step(from, to, which, word) {
   say(`${word}: ${taken.label}`);
 }
 
+/* What was accepted or corrected since can teach the rest, where `meta.learn` is the command for it */
+const LESSON = 3;
+function offersLesson() {
+  const fresh = [...decisions].filter(([id, kept]) => !same(kept, applied.get(id) || NONE) && (kept.decision === "accepted" || kept.pins.length));
+  return Boolean(meta.learn) && fresh.length > 0 && fresh.length % LESSON === 0 && rows.some(isOpen);
+}
+
 /* The file */
 function exported() {
   const list = [...decisions].filter(([id, kept]) => byId.has(id) && (!isEmpty(kept) || applied.has(id)));  // or taken back
   const plain = list.map(([id, { instances, ...kept }]) => (instances.length ? { id, ...kept, instances } : { id, ...kept }));
   return { format: "dift-edit review", version: 1, job: meta.job, decisions: plain };
 }
-function save() {
+function save(command = meta.command) {
   const data = exported();
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([JSON.stringify(data, null, 1)], { type: "application/json" }));
@@ -132,8 +139,8 @@ function save() {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   steps.unsaved = false;
   draw();
-  say(`${count(data.decisions.length, "decision")} saved. Now run  ${meta.command}`, {
-    label: "Copy command", run: () => navigator.clipboard?.writeText(meta.command), seconds: 15,
+  say(`${count(data.decisions.length, "decision")} saved. Now run  ${command}`, {
+    label: "Copy command", run: () => navigator.clipboard?.writeText(command), seconds: 15,
   });
 }
 function restore(text) {
