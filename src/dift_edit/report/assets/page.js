@@ -3,12 +3,12 @@ function look() { $("outline").setAttribute("aria-pressed", String(view.outline[
 function toggleOutline() {
   const kind = outlineKind(current());
   view.outline[kind] = !view.outline[kind];
-  draw();
+  drawNow();
 }
 function closer() {
   view.closer = !view.closer;
   $("closer").setAttribute("aria-pressed", String(view.closer));
-  draw();
+  drawNow();
 }
 function peek(on) {
   view.peek = on;

@@ -97,7 +97,7 @@ function change(chosen, values, label, part = "") {
   steps.undone = [];
   steps.unsaved = true;
   keep();
-  draw();
+  if (part) draw(); else drawNow();
   return true;
 }
 function endPart() { if (steps.done.length) steps.done.at(-1).part = ""; }
@@ -113,7 +113,8 @@ function step(from, to, which, word) {
   keep();
   const [first] = taken[which].keys();
   const place = view.shown.indexOf(byId.get(first));
-  if (place >= 0) go(place); else draw();
+  if (place >= 0) go(place);
+  drawNow();
   say(`${word}: ${taken.label}`);
 }
 
@@ -138,7 +139,7 @@ function save(command = meta.command) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   steps.unsaved = false;
-  draw();
+  drawCounts();
   say(`${count(data.decisions.length, "decision")} saved. Now run  ${command}`, {
     label: "Copy command", run: () => navigator.clipboard?.writeText(command), seconds: 15,
   });
@@ -170,10 +171,14 @@ function drawn(tag, attributes = {}) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return element;
 }
+const icons = new Map();
 function icon(name) {
-  const picture = drawn("svg", { class: "icon", "aria-hidden": "true" });
-  picture.append(drawn("use", { href: `#i-${name}` }));
-  return picture;
+  if (!icons.has(name)) {
+    const picture = drawn("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" });
+    picture.append(...$(`i-${name}`).cloneNode(true).children);
+    icons.set(name, picture);
+  }
+  return icons.get(name).cloneNode(true);
 }
 function say(text, action) {
   $("toast-text").textContent = text;
