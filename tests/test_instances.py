@@ -47,7 +47,7 @@ def test_large_and_small_instances_are_found(three, found):
     assert len(found) == 3
     for quad in three.quads:
         assert max(quad_iou(placement.quad, quad) for placement in found) > 0.5
-    assert max(three.sizes) > 2.5 * min(three.sizes)
+    assert max(three.sizes) > 1.7 * min(three.sizes)
 
 
 def test_instances_do_not_overlap_and_say_how_many_they_are(found):

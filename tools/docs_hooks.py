@@ -14,6 +14,7 @@ GUIDES = {
     "edits.md": ("Guides", "Kinds of edits"),
     "batch.md": ("Guides", "Many photos and clusters"),
     "review.md": ("Guides", "Reviewing results"),
+    "learning.md": ("Guides", "Learning from the set"),
     "sequences.md": ("Guides", "Videos and sequences"),
     "evaluation.md": ("Guides", "Evaluation"),
     "how-it-works.md": ("How it works", "The whole way"),

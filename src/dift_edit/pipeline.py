@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from dift_edit.placement.by_hand import place_by_hand
 from dift_edit.placement.confidence import against
 from dift_edit.placement.instances import MOST_INSTANCES, find_instances
 from dift_edit.placement.placement import Placement, check_hints, locate
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings, override
@@ -128,6 +130,7 @@ def transfer(
     target_mask: MaskLike | None = None,
     target_quad: QuadLike | None = None,
     surface: bool = True,
+    views: Sequence[View] = (),
 ) -> Transfer:
     """Carry an edit from one image to another.
 
@@ -151,6 +154,8 @@ def transfer(
         Hints about this pair of images, see `locate`.
     target_quad : array_like, optional
         (4, 2) where the edit lies in the target, placed by hand: then nothing is looked for.
+    views : sequence of View
+        Further images that carry the edit, see `locate`.
 
     Returns
     -------
@@ -192,7 +197,13 @@ def transfer(
     made = partial(Transfer, settings=settings, model=featurizer.model, target=name)
     try:
         picture = as_image(target)
-        hints = {"pins": pins, "source_mask": source_mask, "target_mask": target_mask, "surface": surface}
+        hints = {
+            "pins": pins,
+            "source_mask": source_mask,
+            "target_mask": target_mask,
+            "surface": surface,
+            "views": views,
+        }
         if target_quad is not None:
             found = [place_by_hand(edit.quad, target_quad)]
         else:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dift_edit.report.previews import CUTOUT, SOURCE, SOURCE_BEFORE, after_name, cutout_box, preview_name
+from dift_edit.report.suggestions import suggest
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.manifest import Row, is_array
 
@@ -89,7 +90,16 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, folder: Out
         "redaction": bool(job.get("redaction")),
         "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
-    data = _embedded({"meta": meta, "rows": [_shown(row, folder) for row in rows]})
+    suggested = suggest(rows)
+    shown = [
+        {
+            **_shown(row, folder),
+            "suggested": suggested.get(row.id, ""),
+            "earlier": None if row.decided else row.earlier,
+        }
+        for row in rows
+    ]
+    data = _embedded({"meta": meta, "rows": shown})
     style, script = _asset("page.css"), "".join(map(_asset, _SCRIPTS))
     parts = {
         "@STYLE_HASH@": _csp_hash(style),
@@ -113,11 +123,11 @@ def _of_source(job: dict[str, Any], folder: OutputFolder | None) -> dict[str, An
         for key, name in names.items()
     }
     quad, size = job.get("quad"), job.get("source_size")
-    if not is_array(quad, 4, 2):
-        quad = None
-    if quad is None or not is_array(size, 2) or min(size) < 1:
-        size = None
-    return {**there, "quad": quad, "source_size": size, "box": size and cutout_box(quad, size)}
+    if quad is None or not is_array(quad, 4, 2):
+        return {**there, "quad": None, "source_size": None, "box": None}
+    if size is None or not is_array(size, 2) or min(size) < 1:
+        return {**there, "quad": quad, "source_size": None, "box": None}
+    return {**there, "quad": quad, "source_size": size, "box": cutout_box(quad, size)}
 
 
 def _shown(row: Row, folder: OutputFolder | None) -> dict[str, Any]:

@@ -82,6 +82,13 @@ class Row:
         What a reviewer decided ("accepted", "rejected" or nothing) and wrote.
     pins : list
         Pairs [[x, y] in the source, [x, y] in the target] that a reviewer gave.
+    views : list of str
+        Ids of the targets whose results were tried as further views of the edit; the placement stayed as it was where
+        they gave none of more confidence.
+    earlier : dict or None
+        ``quad`` and ``confidence`` before the target was placed again with further views.
+    look : str
+        What the target looks like, see `dift_edit.results.looks`; the journal has it, and the manifest does not.
     """
 
     id: str
@@ -113,6 +120,9 @@ class Row:
     review: str = ""
     note: str = ""
     pins: list[list[list[float]]] = field(default_factory=list)
+    views: list[str] = field(default_factory=list)
+    earlier: dict[str, Any] | None = None
+    look: str = ""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Row":
@@ -128,6 +138,11 @@ class Row:
         if wrong or not given.keys() >= {"id", "target", "status"}:
             raise ValueError(f"a row has no fitting value of {wrong[0] if wrong else 'id, target or status'!r}")
         return cls(**given)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a person accepted, rejected or corrected the result, or placed it by hand."""
+        return bool(self.review) or bool(self.pins) or self.engine == "pins"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -232,6 +247,12 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "target_sha256": _or_none(_is_text),
     "output_sha256": _or_none(_is_text),
     "review": lambda value: _is_text(value) and value in ("", "accepted", "rejected"),
+    "views": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "earlier": _or_none(
+        lambda value: (
+            isinstance(value, dict) and is_array(value.get("quad"), 4, 2) and _is_number(value.get("confidence"))
+        )
+    ),
     "pins": lambda value: isinstance(value, list) and len(value) <= 4 and is_array(value, len(value), 2, 2),
 }
 """Field of `Row` → whether a value can be its own; the others are texts."""
@@ -248,7 +269,13 @@ def _plain(points: Any) -> Any:
 
 def manifest_jsonl(rows: Iterable[Row]) -> bytes:
     """One JSON object per line, in ASCII; names that are not UTF-8 survive as lone surrogates, as Python has them."""
-    return b"".join(json.dumps(row.to_dict(), allow_nan=False).encode() + b"\n" for row in rows)
+    return b"".join(json.dumps(_written(row), allow_nan=False).encode() + b"\n" for row in rows)
+
+
+def _written(row: Row) -> dict[str, Any]:
+    values = row.to_dict()
+    del values["look"]
+    return values
 
 
 def manifest_parquet(rows: Iterable[Row]) -> bytes:
@@ -272,10 +299,11 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "instances": pyarrow.int64(),
         "seed": pyarrow.int64(),
     }
-    plain = [row.to_dict() for row in rows]
+    plain = [_written(row) for row in rows]
     columns = {
         item.name: pyarrow.array([_cell(row[item.name]) for row in plain], kinds.get(item.name, pyarrow.string()))
         for item in fields(Row)
+        if item.name != "look"
     }
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
