@@ -94,20 +94,28 @@ def place(
     model: dict[str, str],
     settings: dict[str, Any],
     pins: list[tuple[tuple[float, float], tuple[float, float]]],
+    views: list[tuple[str, Any]] | None = None,
     show: bool = True,
 ) -> Iterator[Any]:
-    """Find the edit's place in one target and, with `show`, put it there."""
-    from dift_edit.pipeline import transfer
+    """Find the edit's place in one target and, with `show`, put it there.
 
-    image, _, picture = store.need(source, edit["picture"], target)
+    `views` are further pictures that carry the edit: (key, quad).
+    """
+    from dift_edit.pipeline import transfer
+    from dift_edit.placement import View
+
+    quads = [quad for _, quad in views or ()]
+    image, _, picture, *pictures = store.need(source, edit["picture"], target, *(key for key, _ in views or ()))
     made = store.edit(edit, image)
     options = dict(settings)
     if pins:
         options["pins"] = pins
+    if views:
+        options["views"] = [View(image=seen, quad=quad) for seen, quad in zip(pictures, quads, strict=True)]
     done = transfer(image, made, picture, featurizer=store.featurizer(model), **options)
     placement = done.placement
     yield {
-        "status": done.status, "reason": done.reason, "seconds": done.seconds,
+        "status": done.status, "reason": done.reason or done.warning, "seconds": done.seconds,
         "confidence": 0.0 if placement is None else float(placement.confidence),
         "quad": None if placement is None else _points(placement.quad),
         "mirrored": placement is not None and bool(placement.mirrored),

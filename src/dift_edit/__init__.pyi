@@ -32,6 +32,7 @@ from .matching import match_points as match_points
 from .pipeline import Transfer as Transfer
 from .pipeline import transfer as transfer
 from .placement import Placement as Placement
+from .placement import View as View
 from .placement import locate as locate
 from .rendering import Compositing as Compositing
 from .settings import BatchSettings as BatchSettings
@@ -53,6 +54,7 @@ __all__ = [
     "Sticker",
     "Transfer",
     "TransferSettings",
+    "View",
     "__version__",
     "as_image",
     "clips",

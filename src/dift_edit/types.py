@@ -19,6 +19,8 @@ __all__ = [
     "Engine",
     "FramesLike",
     "ImageLike",
+    "Instances",
+    "Learn",
     "MaskLike",
     "Mirror",
     "PinsLike",
@@ -55,6 +57,12 @@ Engine: TypeAlias = Literal["auto", "similarity", "affine", "homography", "mesh"
 
 Mirror: TypeAlias = Literal["auto", "never", "always"]
 """Whether the target may show the object mirrored."""
+
+Learn: TypeAlias = Literal["off", "auto"]
+"""Whether results of a set serve as further views of the edit."""
+
+Instances: TypeAlias = int | Literal["all"]
+"""On how many instances of the object in a target the edit is put."""
 
 Status: TypeAlias = Literal["applied", "abstained", "failed"]
 """Result of one target."""

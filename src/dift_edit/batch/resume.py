@@ -5,19 +5,21 @@ import os
 from dift_edit.errors import OutputError
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.manifest import Row
-from dift_edit.targets.collect import Targets
+from dift_edit.targets.collect import Target, Targets
 from dift_edit.targets.storage import input_sha256, is_url, local_path
 
 __all__ = ["check_free", "still_valid"]
 
 
-def still_valid(row: Row, folder: OutputFolder, *, retry_failed: bool) -> bool:
-    """Whether a row of an earlier run needs no work: its target and its output have the digests that it names.
+def still_valid(row: Row, target: Target, folder: OutputFolder, *, retry_failed: bool) -> bool:
+    """Whether a row of an earlier run needs no work: its target, its hints and its output are those that it names.
 
     Parameters
     ----------
     row : Row
         What the journal says.
+    target : Target
+        What it is now.
     folder : OutputFolder
         Where its output lies.
     retry_failed : bool
@@ -28,6 +30,8 @@ def still_valid(row: Row, folder: OutputFolder, *, retry_failed: bool) -> bool:
     bool
     """
     if row.status == "failed" and retry_failed:
+        return False
+    if row.hints != target.hints.digest:
         return False
     if not is_url(row.target) and input_sha256(row.target) != row.target_sha256:
         return False

@@ -6,23 +6,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
+from dift_edit.batch.learning import improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
+from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer, failure, transfer
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
 from dift_edit.results.folder import OutputFolder, open_output
+from dift_edit.results.looks import look_of
 from dift_edit.results.manifest import Row
-from dift_edit.settings import TransferSettings
+from dift_edit.settings import TransferSettings, fingerprint
 from dift_edit.targets.collect import Target
 from dift_edit.targets.storage import input_sha256, read_image
 
-__all__ = ["Item", "Outcome", "Work", "Worker", "lost_row"]
+__all__ = ["Item", "Outcome", "Taught", "Work", "Worker", "lost_row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """Targets that are placed again, with results of the set as further views.
+
+    Attributes
+    ----------
+    views : tuple of str
+        Ids of the targets that serve as views, for the rows.
+    confidences : dict
+        Id of each target that is placed again → the confidence of its earlier placement.
+    decided : bool
+        Whether a person decided some of the views.
+    """
+
+    views: tuple[str, ...]
+    confidences: dict[str, float]
+    decided: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +64,10 @@ class Work:
         How the edit is placed.
     compositing : Compositing or None
         How it is blended.
+    views : tuple of View
+        Further images that carry the edit.
+    taught : Taught or None
+        What the set's own results teach, where targets are placed again.
     output : str
         The output folder or URL.
     job : str
@@ -58,11 +85,18 @@ class Work:
     model: ModelSpec | Featurizer
     settings: TransferSettings
     compositing: Compositing | None = None
+    views: tuple[View, ...] = ()
+    taught: Taught | None = None
     output: str
     job: str = ""
     max_pixels: int
     preview_size: int = 640
     threads: int = 1
+
+    @property
+    def key(self) -> str:
+        """Of what a worker keeps for it."""
+        return f"{self.job}-{fingerprint(self.taught)}" if self.taught else self.job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +111,14 @@ class Outcome:
         Stage → seconds: read, features, placement, write.
     stop : str
         Why the whole run must end (the disk is full); then the row does not count.
+    kept : bool
+        Whether the earlier result holds: then nothing was written, and the row only says what was tried.
     """
 
     row: Row
     times: dict[str, float] = field(default_factory=dict)
     stop: str = ""
+    kept: bool = False
 
 
 @dataclass
@@ -94,6 +131,7 @@ class Item:
     sha256: str | None = None
     result: Transfer | None = None
     failure: str = ""
+    look: str = ""
     times: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -121,7 +159,8 @@ class Worker:
         set_arithmetic_threads(work.threads)
         self.work = work
         featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
-        self.featurizer = SharedFeaturizer(featurizer, work.source.digest)
+        views = [as_image(view.image).digest for view in work.views]
+        self.featurizer = SharedFeaturizer(featurizer, work.source.digest, *views)
         self.output: OutputFolder = open_output(work.output, hides_content=hides_content(work.edit))
 
     def process(self, target: Target, name: str) -> Outcome:
@@ -133,6 +172,9 @@ class Worker:
 
     def read(self, item: Item) -> None:
         """Decode the target."""
+        if item.target.hints.problem:
+            item.failure = item.target.hints.problem
+            return
         with item.timed("read"):
             try:
                 item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
@@ -144,15 +186,29 @@ class Worker:
         if item.image is None:
             return
         waited, computed = self.featurizer.spent
+        self.featurizer.take_first()
         with item.timed("placement"):
             try:
-                work = self.work
+                work, hints = self.work, item.target.hints
                 item.result = transfer(
-                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
+                    work.source,
+                    work.edit,
+                    item.image,
+                    featurizer=self.featurizer,
+                    settings=work.settings,
+                    mirror=hints.mirror,
+                    min_confidence=hints.min_confidence,
                     compositing=work.compositing,
-                )  # fmt: skip
+                    pins=hints.pins,
+                    target_mask=hints.region(item.image.size, max_pixels=work.max_pixels),
+                    target_quad=hints.quad,
+                    views=work.views,
+                )
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
+        first = self.featurizer.take_first()
+        if item.result is not None and item.result.placement is not None and first is not None:
+            item.look = look_of(first, self.featurizer(self.work.source, seed=self.work.settings.seed))
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
         item.times["features"] = computed
         item.times["placement"] -= waited + computed
@@ -160,6 +216,8 @@ class Worker:
     def write(self, item: Item) -> Outcome:
         """Encode the result and the previews, and make the row."""
         row = self._row(item)
+        if self.work.taught and not self._improves(item):
+            return Outcome(row=row, times=item.times, kept=True)
         stop = ""
         with item.timed("write"):
             try:
@@ -179,6 +237,14 @@ class Worker:
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
 
+    def _improves(self, item: Item) -> bool:
+        """Whether a target that was placed again lies better than before."""
+        result, taught = item.result, self.work.taught
+        if taught is None or result is None or result.placement is None:
+            return False
+        earlier, least = taught.confidences[item.target.id], result.settings.min_confidence
+        return improves(result.placement, earlier, least, decided=taught.decided)
+
     def _row(self, item: Item) -> Row:
         target, work, result = item.target, self.work, item.result
         row = Row(
@@ -191,12 +257,20 @@ class Worker:
             seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),
+            hints=target.hints.digest,
             job=work.job,
+            views=list(work.taught.views) if work.taught else [],
+            look=item.look,
         )
         if result is None:
             return row
-        row = replace(row, status=result.status, reason=result.reason, artwork=result.artwork)
-        return row if result.placement is None else row.with_placement(result.placement, work.edit.quad)
+        row = replace(row, status=result.status, reason=result.reason, warning=result.warning, artwork=result.artwork)
+        if result.placement is None:
+            return row
+        row = row.with_placement(result.placement, work.edit.quad)
+        if work.settings.instances == 1 and not result.missed:
+            return row
+        return row.with_placements(result.placements, result.missed, work.edit.quad)
 
 
 def lost_row(work: Work, target: Target, attempts: int) -> Row:
@@ -210,6 +284,7 @@ def lost_row(work: Work, target: Target, attempts: int) -> Row:
         engine=work.settings.engine,
         seed=work.settings.seed,
         target_sha256=input_sha256(target.path),
+        hints=target.hints.digest,
         job=work.job,
     )
 

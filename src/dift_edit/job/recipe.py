@@ -1,13 +1,15 @@
 """A job: what is put on many targets, and how it is done. The command line, the library and the plugin share it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from dift_edit.atomic_files import parse_toml, write_text
 from dift_edit.errors import DiftEditError, EditError
+from dift_edit.geometry.quad import box_quad
+from dift_edit.job.defaults import TABLES, Default, user_defaults
 from dift_edit.job.toml_values import (
     check_keys,
     corners_of,
@@ -21,16 +23,19 @@ from dift_edit.job.toml_values import (
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.folder import unredacted_folder
 from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.targets.hints import HINT_COLUMNS
 from dift_edit.targets.storage import is_url
 from dift_edit.types import DifferenceKind
 
 if TYPE_CHECKING:
     from dift_edit.edits.base import Edit
     from dift_edit.imaging.image import Image
+    from dift_edit.placement.views import View
 
-__all__ = ["EditFile", "Job", "load_job", "save_job"]
+__all__ = ["EditFile", "Job", "ViewFile", "load_job", "save_job"]
 
 VERSION = 1
+_PATHS = ("path", "mask")
 DIFFERENCE_KINDS = get_args(DifferenceKind)
 """What an edited source may be taken for, see `dift_edit.edits.edit_from_difference`."""
 
@@ -49,6 +54,44 @@ class EditFile:
 
     file: str
     compositing: Compositing | None = None
+
+
+@dataclass(frozen=True)
+class ViewFile:
+    """A further image that carries the edit, as a file of a job.
+
+    Attributes
+    ----------
+    image : str
+        The image, without the edit.
+    at : tuple (x, y, w, h) or None
+        Where the edit lies on it, in its pixels.
+    quad : tuple of four (x, y) or None
+        The same as four corners: top left, top right, bottom right, bottom left of the edit; clockwise the other way
+        round where the image shows the object mirrored.
+
+    Raises
+    ------
+    EditError
+        If it has no place, or two.
+    """
+
+    image: str
+    at: tuple[float, ...] | None = None
+    quad: tuple[tuple[float, float], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.at is None) == (self.quad is None):
+            raise EditError(f"The view {self.image} must have one place of the edit: give at or quad.")
+
+    def load(self) -> "View":
+        """The view."""
+        from dift_edit.placement.views import View
+
+        if self.quad is not None:
+            return View(image=self.image, quad=self.quad)
+        x, y, width, height = self.at or ()
+        return View(image=self.image, quad=box_quad((x, y, x + width, y + height)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +113,14 @@ class Job:
         Where the sticker lies in the source.
     quad : tuple of four (x, y) or None
         The same as four corners: top left, top right, bottom right, bottom left.
+    views : tuple of ViewFile
+        Further images that carry the edit.
     targets : tuple of str
         Files, folders, patterns, URLs.
     lists : tuple of str
         Files that name targets, see `dift_edit.targets.collect.collect_targets`.
+    entries : tuple of dict
+        Targets with what is known of each: ``path`` and columns of a list, see `dift_edit.targets.hints.Hints`.
     output : str
         Folder or URL for the results.
     model, device : str
@@ -97,8 +144,10 @@ class Job:
     edits: tuple[EditFile, ...] = ()
     at: tuple[float, ...] | None = None
     quad: tuple[tuple[float, float], ...] | None = None
+    views: tuple[ViewFile, ...] = ()
     targets: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    entries: tuple[dict[str, Any], ...] = ()
     output: str
     model: str = "mini"
     device: str = "cpu"
@@ -147,7 +196,8 @@ class Job:
 
     def not_targets(self) -> list[str | Path]:
         """Files and folders of the job that are no targets, also where a folder of targets contains them."""
-        named = (self.output, unredacted_folder(self.output), self.edited, self.sticker)
+        views = (view.image for view in self.views)
+        named = (self.output, unredacted_folder(self.output), self.edited, self.sticker, *views)
         return [path for path in named if path]
 
     def moved(self, change: Callable[[str], str]) -> "Job":
@@ -158,19 +208,30 @@ class Job:
             sticker=self.sticker and change(self.sticker),
             edited=self.edited and change(self.edited),
             edits=tuple(replace(each, file=change(each.file)) for each in self.edits),
+            views=tuple(replace(each, image=change(each.image)) for each in self.views),
             targets=tuple(map(change, self.targets)),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
+            entries=tuple(
+                {
+                    key: change(value) if key in _PATHS and isinstance(value, str) else value
+                    for key, value in each.items()
+                }
+                for each in self.entries
+            ),
             output=change(self.output),
         )
 
 
-def load_job(path: Path | str) -> Job:
+def load_job(path: Path | str, defaults: Mapping[str, Default] | None = None) -> Job:
     """Read a recipe file.
 
     Parameters
     ----------
     path : path
         A TOML file; its relative paths are relative to its folder.
+    defaults : mapping, optional
+        What holds where the recipe says nothing, see `dift_edit.job.defaults.user_defaults`; the built-in defaults by
+        default.
 
     Returns
     -------
@@ -195,7 +256,9 @@ def load_job(path: Path | str) -> Job:
         return text if is_url(text) or os.path.isabs(text) else os.path.normpath(folder / text)
 
     try:
-        return _job_from(data).moved(here)
+        job = _job_from(data)
+        given = {f"{table}.{key}" for table in ("model", *TABLES) for key in data.get(table, {})}
+        return with_defaults(job, defaults or {}, given).moved(here)
     except DiftEditError as error:
         raise DiftEditError(f"The recipe {path} cannot be used: {error}") from error
 
@@ -203,14 +266,14 @@ def load_job(path: Path | str) -> Job:
 def _job_from(data: dict[str, Any]) -> Job:
     check_keys(
         data,
-        {"version", "source", "output", "edit", "targets", "model", "transfer", "compositing", "batch"},
+        {"version", "source", "output", "edit", "targets", "model", "transfer", "compositing", "batch", "views"},
         "the recipe",
     )
     if data.get("version", VERSION) != VERSION:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
     check_keys(edit, {"sticker", "edited", "edited_as", "files", "layers", "at", "quad"}, "[edit]")
-    check_keys(targets, {"paths", "lists"}, "[targets]")
+    check_keys(targets, {"paths", "lists", "each"}, "[targets]")
     check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
         if not isinstance(data.get(name), str):
@@ -228,8 +291,10 @@ def _job_from(data: dict[str, Any]) -> Job:
         edits=_edit_files(edit),
         at=numbers_of(edit.get("at"), 4, "at"),
         quad=corners_of(edit.get("quad")),
+        views=_views(data.get("views", [])),
         targets=texts_of(targets, "paths"),
         lists=texts_of(targets, "lists"),
+        entries=_entries(targets),
         model=text_of(model, "name") or "mini",
         device=text_of(model, "device") or "cpu",
         model_settings=settings,
@@ -237,6 +302,42 @@ def _job_from(data: dict[str, Any]) -> Job:
         compositing=settings_of(Compositing, table_of(data, "compositing"), "[compositing]"),
         batch=settings_of(BatchSettings, table_of(data, "batch"), "[batch]"),
     )
+
+
+def with_defaults(job: Job, defaults: Mapping[str, Default], given: Set[str]) -> Job:
+    """The job with defaults of one's own for what was not given.
+
+    Parameters
+    ----------
+    job : Job
+        With built-in defaults.
+    defaults : mapping
+        Of `dift_edit.job.defaults.user_defaults`.
+    given : set of str
+        "table.key" of what stays.
+    """
+    changes: dict[str, Any] = {}
+    for name, default in defaults.items():
+        if f"{default.table}.{default.key}" in given:
+            continue
+        if default.table == "model":
+            changes[name] = default.value
+        else:
+            settings = changes.get(default.table, getattr(job, default.table))
+            changes[default.table] = replace(settings, **{default.key: default.value})
+    return replace(job, **changes)
+
+
+def _entries(targets: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The tables of ``[[targets.each]]``."""
+    entries = targets.get("each", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DiftEditError("each must be tables, each under its own [[targets.each]].")
+    for entry in entries:
+        check_keys(entry, {"path", "id", "output", "skip", *HINT_COLUMNS}, "[[targets.each]]")
+        if text_of(entry, "path") is None:
+            raise DiftEditError('[[targets.each]] must have  path = "…".')
+    return tuple(entries)
 
 
 def _edit_files(edit: dict[str, Any]) -> tuple[EditFile, ...]:
@@ -254,6 +355,20 @@ def _edit_files(edit: dict[str, Any]) -> tuple[EditFile, ...]:
         blending = {key: value for key, value in layer.items() if key != "file"}
         made.append(EditFile(file, settings_of(Compositing, blending, "[[edit.layers]]") if blending else None))
     return tuple(made) or tuple(map(EditFile, texts_of(edit, "files")))
+
+
+def _views(tables: Any) -> tuple[ViewFile, ...]:
+    """The further views of ``[[views]]``."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise DiftEditError("views must be tables, each under its own [[views]].")
+    made = []
+    for table in tables:
+        check_keys(table, {"image", "at", "quad"}, "[[views]]")
+        image = text_of(table, "image")
+        if image is None:
+            raise DiftEditError('[[views]] must have  image = "…".')
+        made.append(ViewFile(image, numbers_of(table.get("at"), 4, "at"), corners_of(table.get("quad"))))
+    return tuple(made)
 
 
 def save_job(job: Job, path: Path | str) -> None:
@@ -287,40 +402,45 @@ def save_job(job: Job, path: Path | str) -> None:
 
 def format_job(job: Job) -> str:
     """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
-    own = any(each.compositing for each in job.edits)
-    files = None if own or not job.edits else [each.file for each in job.edits]
+    layered = any(each.compositing for each in job.edits)
+    files = None if layered or not job.edits else [each.file for each in job.edits]
     edit: dict[str, Any] = {
         "sticker": job.sticker, "edited": job.edited,
         "edited_as": None if job.edited_as == "auto" else job.edited_as,
         "files": files, "at": job.at, "quad": job.quad,
     }  # fmt: skip
+    own = {f"{each.table}.{each.key}" for each in user_defaults().values()}
     tables = {
         "edit": edit,
         "targets": {"paths": job.targets or None, "lists": job.lists or None},
         "model": {"name": job.model, "device": job.device},
         "model.settings": job.model_settings,
-        "transfer": _changed(job.transfer),
-        "compositing": _changed(job.compositing),
-        "batch": _changed(job.batch),
+        **{table: _changed(getattr(job, table), table, own) for table in TABLES},
     }
     lines = [f"version = {VERSION}", f"source = {toml_value(job.source)}", f"output = {toml_value(job.output)}"]
     for name, table in tables.items():
         pairs = [f"{key} = {toml_value(value)}" for key, value in table.items() if value is not None]
         if pairs:
             lines += ["", f"[{name}]", *pairs]
-        for layer in job.edits if own and name == "edit" else ():
+        for layer in job.edits if layered and name == "edit" else ():
             # all of them, also those at their defaults: a layer without any is blended as the job says
             blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
             lines += ["", "[[edit.layers]]", f"file = {toml_value(layer.file)}"]
             lines += [f"{key} = {toml_value(value)}" for key, value in blending.items()]
+        for entry in job.entries if name == "targets" else ():
+            lines += ["", "[[targets.each]]", *(f"{key} = {toml_value(value)}" for key, value in entry.items())]
+    for view in job.views:
+        place = ("at", view.at) if view.at is not None else ("quad", view.quad)
+        lines += ["", "[[views]]", f"image = {toml_value(view.image)}", f"{place[0]} = {toml_value(place[1])}"]
     return "\n".join(lines) + "\n"
 
 
-def _changed(settings: Any) -> dict[str, Any]:
+def _changed(settings: Any, table: str, own: Set[str]) -> dict[str, Any]:
+    """Values beside the built-in defaults, and those that a default of one's own would change."""
     return {
         item.name: getattr(settings, item.name)
         for item in fields(settings)
-        if getattr(settings, item.name) != item.default
+        if getattr(settings, item.name) != item.default or f"{table}.{item.name}" in own
     }
 
 

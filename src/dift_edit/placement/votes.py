@@ -14,6 +14,7 @@ Discriminatively Trained Part-Based Models, PAMI 2010 (parts displaced from thei
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
+from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points, bilinear_rows, inside, to_grid
 from dift_edit.geometry.quad import quad_extent
 
@@ -42,6 +44,8 @@ TOLERANCE_GROWTH = 0.07
 """What is added to it per distance from the edit (chosen; ablation as above)."""
 REACH = 0.4
 """Distance from the edit, in units of its size, at which a point weighs 1/e (chosen; ablation as above)."""
+WIDE = 2.0
+"""The same where the whole object is judged: for the mirror test and the confidence (chosen)."""
 RING = 0.5
 """Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
@@ -74,6 +78,8 @@ class Evidence:
         (N, H, W) blurred votes; 1 is a vote for a single cell, at that cell.
     source_size, target_size : (W, H)
         Of the pictures in pixels.
+    expected_scale : float
+        Scale at which both pictures would show the object equally large; of several views the geometric mean.
     """
 
     quad: Points
@@ -85,6 +91,7 @@ class Evidence:
     field: torch.Tensor
     source_size: tuple[int, int]
     target_size: tuple[int, int]
+    expected_scale: float
 
     @property
     def extent(self) -> float:
@@ -99,11 +106,6 @@ class Evidence:
         votes = self.votes[torch.from_numpy(own)].flatten(1)
         spread = -(votes * votes.clamp_min(1e-12).log()).sum(1).numpy() / math.log(max(votes.shape[1], 2))
         return float(spread @ self.mass[own] / self.mass[own].sum())
-
-    @property
-    def expected_scale(self) -> float:
-        """Scale at which both pictures would show the object equally large."""
-        return min(self.target_size) / min(self.source_size)
 
     def support(self, matrices: Array) -> torch.Tensor:
         """How strongly each point's vote supports affine maps.
@@ -148,10 +150,45 @@ class Evidence:
         reach = REACH if reach is None else reach
         weights = self.mass * np.exp(-self.distance / (reach * self.extent))
         keep = np.flatnonzero(weights > 1e-4 * weights.max())
-        return Evidence(
-            self.quad, self.points[keep], self.mass[keep], weights[keep] / weights[keep].sum(), self.distance[keep],
-            self.votes[keep], self.field[keep], self.source_size, self.target_size,
+        return replace(
+            self, points=self.points[keep], mass=self.mass[keep], weights=weights[keep] / weights[keep].sum(),
+            distance=self.distance[keep], votes=self.votes[keep], field=self.field[keep],
         )  # fmt: skip
+
+    def moved(self, to: MatrixTransform, quad: Points, weight: float) -> "Evidence":
+        """The evidence of a further view in the frame of the source.
+
+        Parameters
+        ----------
+        to : MatrixTransform
+            Affine, from this picture's pixels to those of the source.
+        quad : ndarray
+            (4, 2) the edit's corners in source pixels.
+        weight : float
+            Of the view; the source weighs 1.
+        """
+        grow = math.sqrt(abs(np.linalg.det(to.matrix[:2, :2])))
+        return replace(
+            self, quad=quad, points=to(self.points), mass=self.mass * weight * grow**2, distance=self.distance * grow,
+            expected_scale=self.expected_scale / grow,
+        )  # fmt: skip
+
+    def joined(self, others: "Sequence[Evidence]", reach: float) -> "Evidence":
+        """The votes of several views of the edit, added up; the others are `moved` to the frame of this one."""
+        parts = [self, *others]
+        scales, shares = zip(
+            *((part.expected_scale, part.mass[part.distance == 0].sum() + 1e-9) for part in parts), strict=True
+        )
+        whole = replace(
+            self,
+            points=np.concatenate([part.points for part in parts]),
+            mass=np.concatenate([part.mass for part in parts]),
+            distance=np.concatenate([part.distance for part in parts]),
+            votes=torch.cat([part.votes for part in parts]),
+            field=torch.cat([part.field for part in parts]),
+            expected_scale=math.exp(np.average(np.log(scales), weights=shares)),
+        )
+        return whole.within(reach)
 
     def nearest(self, place: Points, others: Points) -> "Evidence":
         """The votes for the cells that are nearer to one place in the target than to others.
@@ -194,9 +231,11 @@ class Affinity:
     target_cells: tuple[int, int]
 
     @classmethod
-    def of(cls, source: FeatureMap, target: FeatureMap, cells: int = MAX_CELLS) -> "Affinity":
-        """Of two pictures; maps of more cells are averaged down."""
-        near, far = _coarse(source, cells), _coarse(target, cells)
+    def of(
+        cls, source: FeatureMap, target: FeatureMap, cells: int = MAX_CELLS, source_cells: int | None = None
+    ) -> "Affinity":
+        """Of two pictures; maps of more cells are averaged down, that of the source also to another number."""
+        near, far = _coarse(source, source_cells or cells), _coarse(target, cells)
         near = near.to(far.device)
         table = (near.flatten(1) / TEMPERATURE).T @ far.flatten(1)
         return cls(table, (near.shape[2], near.shape[1]), (far.shape[2], far.shape[1]))
@@ -224,6 +263,7 @@ def gather_evidence(
     target_mask: Mask | None = None,
     reach: float = REACH,
     affinity: Affinity | None = None,
+    every: int = 1,
 ) -> Evidence:
     """Collect the votes for an edit.
 
@@ -239,6 +279,8 @@ def gather_evidence(
         How far points outside the edit count, see `REACH`.
     affinity : Affinity, optional
         Of the two pictures, if it is known already.
+    every : int
+        Only each so manieth point is taken, and stands for the others.
 
     Returns
     -------
@@ -252,6 +294,7 @@ def gather_evidence(
         If the target mask leaves nothing.
     """
     points, share = _points(quad, source.image_size)
+    points, share = points[::every], share[::every] * every
     low, high = quad.min(0), quad.max(0)
     extent = float(np.sqrt(np.prod(high - low)))
     distance = np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0), axis=1)
@@ -272,7 +315,8 @@ def gather_evidence(
             raise GeometryError("The target mask leaves no place for the edit: enlarge it.")
         votes = votes / left.clamp_min(1e-6)
     field = _blurred(votes, _tolerances(votes, distance, min(source.image_size)))
-    return Evidence(quad, points, mass, weights, distance, votes, field, source.image_size, target.image_size)
+    scale = min(target.image_size) / min(source.image_size)
+    return Evidence(quad, points, mass, weights, distance, votes, field, source.image_size, target.image_size, scale)
 
 
 def grid_points(quad: Points, size: tuple[int, int], *, ring: float, across: int) -> Points:
