@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dift_edit.annotations.model import AnnotatedImage
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, OutputError, first_line
@@ -62,6 +63,8 @@ class Transfer:
         Path of the target, as it was given; empty for one that came from memory.
     artwork : {"", "kept", "flipped", "partly kept"}
         How a sticker was put on a mirrored target: see `Compositing.artwork`. Empty where nothing is mirrored.
+    annotated : AnnotatedImage or None
+        What `annotate` carried, which `image` shows; None for edits.
     """
 
     status: Status
@@ -76,6 +79,7 @@ class Transfer:
     seconds: float = 0.0
     target: str = ""
     artwork: str = ""
+    annotated: AnnotatedImage | None = None
 
     def save(self, folder: Path | str) -> Path:
         """Write the result into a folder, under the target's name.
