@@ -5,7 +5,7 @@
 
 Each drawn picture shows one kind of object (tests/instance_scenes.py) in several colours and turns, small and large
 ones together. With --photos four photographs of different individuals (PF-WILLOW: ``*.png`` with ``*.mat``) are put
-together, the largest three times as large as the smallest; the truth is the box moved by the similarity of the
+together, the largest nearly three times as large as the smallest; the truth is the box moved by the similarity of the
 annotated points. An instance is found where a placement has an IoU of at least 0.5 with its truth, roughly from 0.3; a
 false one has less than 0.1 with all. Columns: instances, found, roughly found, small ones (below 0.2 of the width)
 roughly found, false ones, greatest share of two placements, processor seconds, confidences.
