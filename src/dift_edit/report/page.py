@@ -36,8 +36,6 @@ _SHOWN = (
     "note",
     "pins",
     "warning",
-    "suggested",
-    "earlier",
     "marks",
 )
 """Fields of a row that the page knows, as far as rows have them; assets/store.js says what it does with them."""
@@ -91,6 +89,7 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, folder: Out
         "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
     suggested = suggest(rows)
+    meta["learn"] = f"{command} --learn" if suggested else ""
     shown = [
         {
             **_shown(row, folder),
@@ -123,11 +122,11 @@ def _of_source(job: dict[str, Any], folder: OutputFolder | None) -> dict[str, An
         for key, name in names.items()
     }
     quad, size = job.get("quad"), job.get("source_size")
-    if not is_array(quad, 4, 2):
-        quad = None
-    if quad is None or not is_array(size, 2) or min(size) < 1:
-        size = None
-    return {**there, "quad": quad, "source_size": size, "box": size and cutout_box(quad, size)}
+    if quad is None or not is_array(quad, 4, 2):
+        return {**there, "quad": None, "source_size": None, "box": None}
+    if size is None or not is_array(size, 2) or min(size) < 1:
+        return {**there, "quad": quad, "source_size": None, "box": None}
+    return {**there, "quad": quad, "source_size": size, "box": cutout_box(quad, size)}
 
 
 def _shown(row: Row, folder: OutputFolder | None) -> dict[str, Any]:
