@@ -219,7 +219,8 @@ def learn_from_review(
     edit = job.load_edit(source)
     earlier = {key: Row.from_dict(row) for key, row in journal.rows.items()}
     targets = Targets([
-        Target(key, row_path(row.target, key, str(folder)), journal.plan[key]) for key, row in earlier.items()
+        Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key])
+        for key, row in earlier.items()
     ])  # fmt: skip
     runner = _runner(job.batch, ())
     with contextlib.ExitStack() as stack:
