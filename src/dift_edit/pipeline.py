@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dift_edit.annotations.model import AnnotatedImage
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, OutputError, first_line
@@ -62,6 +63,8 @@ class Transfer:
         Path of the target, as it was given; empty for one that came from memory.
     artwork : {"", "kept", "flipped", "partly kept"}
         How a sticker was put on a mirrored target: see `Compositing.artwork`. Empty where nothing is mirrored.
+    annotated : AnnotatedImage or None
+        What `annotate` carried, which `image` shows; None for edits.
     """
 
     status: Status
@@ -76,6 +79,7 @@ class Transfer:
     seconds: float = 0.0
     target: str = ""
     artwork: str = ""
+    annotated: AnnotatedImage | None = None
 
     def save(self, folder: Path | str) -> Path:
         """Write the result into a folder, under the target's name.
@@ -213,7 +217,7 @@ def transfer(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
             placement.confidence, placement.confidence_source, placement.mirrored,
         )  # fmt: skip
-        reason = abstain_reason(placement, settings.min_confidence)
+        reason = abstain_reason(placement, settings.min_confidence, featurizer.fingerprint)
         count = len(found) if settings.instances == "all" else settings.instances
         used, missed = ((), ()) if reason else (tuple(found[:count]), tuple(found[count:]))
         image = picture
@@ -288,7 +292,7 @@ def failure(error: Exception, name: str) -> str:
     return f"{name} could not be handled ({type(error).__name__}: {first})."
 
 
-def abstain_reason(placement: Placement, min_confidence: float) -> str:
+def abstain_reason(placement: Placement, min_confidence: float, fingerprint: str = "") -> str:
     """Why a placement is not trusted, in words; empty when it is.
 
     Parameters
@@ -297,6 +301,8 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
         What was found.
     min_confidence : float
         The least confidence that is trusted, 0 to 1.
+    fingerprint : str
+        Of the featurizer: what speaks against a placement is weighed as in its confidence.
 
     Returns
     -------
@@ -305,7 +311,8 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
     if placement.reason:
         return placement.reason
     if placement.confidence < min_confidence:
-        found = [] if placement.confidence_features is None else against(placement.confidence_features)
+        features = placement.confidence_features
+        found = [] if features is None else against(features, fingerprint)
         why = f": {' and '.join(found)}" if found else ""
         return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""

@@ -27,7 +27,7 @@ from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
 from dift_edit.types import Engine, ImageLike, Instances, Learn, MaskLike, Mirror, PinsLike
 
-__all__ = ["propagate"]
+__all__ = ["propagate", "stream"]
 
 Inputs: TypeAlias = str | os.PathLike[str] | Image | Iterable[ImageLike]
 
@@ -133,7 +133,7 @@ def propagate(
     failed = partial(Transfer, status="failed", settings=settings, model=featurizer.model)
     if learn == "auto":
         return _taught(run_with, featurizer, edit, views, targets, failed)
-    return _stream(run_with(featurizer, views), targets, failed)
+    return stream(run_with(featurizer, views), targets, failed)
 
 
 def _taught(
@@ -148,7 +148,7 @@ def _taught(
     inputs = list(_waiting(targets))
     with TemporaryDirectory(prefix="dift-edit-features-") as folder:
         keeping = CachedFeaturizer(featurizer, FeatureCache(folder))
-        results = list(_stream(run_with(keeping, views), inputs, failed))
+        results = list(stream(run_with(keeping, views), inputs, failed))
         places, again = [], []
         for number, result in enumerate(results):
             found = result.placement
@@ -170,7 +170,7 @@ def _taught(
             chosen = choose_views(places, look, featurizer=keeping, seed=seed) if again else []
         if chosen:
             taught = run_with(keeping, (*views, *map(look, chosen)))
-            for number, result in zip(again, _stream(taught, [inputs[k] for k in again], failed), strict=True):
+            for number, result in zip(again, stream(taught, [inputs[k] for k in again], failed), strict=True):
                 before, after = results[number].placement, result.placement
                 if (
                     before is not None
@@ -181,7 +181,7 @@ def _taught(
     yield from results
 
 
-def _stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
+def stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
     """Works in chunks, one target per thread, and only while the caller waits for a result.
 
     OpenCV and the BLAS have one number of threads for the whole process. Nothing may be computed while the caller has

@@ -1,11 +1,13 @@
 """One target from its file to its row: read, transfer, write. The same in every runner, to the bit."""
 
 import errno
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
+from dift_edit.batch.annotated import annotate_target, annotated_to_bytes
 from dift_edit.batch.learning import improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.threads import set_arithmetic_threads
@@ -15,6 +17,7 @@ from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
+from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer, failure, transfer
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
@@ -24,6 +27,7 @@ from dift_edit.results.looks import look_of
 from dift_edit.results.manifest import Row
 from dift_edit.settings import TransferSettings, fingerprint
 from dift_edit.targets.collect import Target
+from dift_edit.targets.hints import Hints
 from dift_edit.targets.storage import input_sha256, read_image
 
 __all__ = ["Item", "Outcome", "Taught", "Work", "Worker", "lost_row"]
@@ -161,6 +165,7 @@ class Worker:
         featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
         views = [as_image(view.image).digest for view in work.views]
         self.featurizer = SharedFeaturizer(featurizer, work.source.digest, *views)
+        self._carrier = LabelCarrier(work.edit, self.featurizer) if isinstance(work.edit, SourceLabels) else None
         self.output: OutputFolder = open_output(work.output, hides_content=hides_content(work.edit))
 
     def process(self, target: Target, name: str) -> Outcome:
@@ -189,21 +194,7 @@ class Worker:
         self.featurizer.take_first()
         with item.timed("placement"):
             try:
-                work, hints = self.work, item.target.hints
-                item.result = transfer(
-                    work.source,
-                    work.edit,
-                    item.image,
-                    featurizer=self.featurizer,
-                    settings=work.settings,
-                    mirror=hints.mirror,
-                    min_confidence=hints.min_confidence,
-                    compositing=work.compositing,
-                    pins=hints.pins,
-                    target_mask=hints.region(item.image.size, max_pixels=work.max_pixels),
-                    target_quad=hints.quad,
-                    views=work.views,
-                )
+                item.result = self._transfer(item.image, item.target.hints)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
         first = self.featurizer.take_first()
@@ -223,7 +214,7 @@ class Worker:
             try:
                 result = item.result
                 if result is not None and result.status == "applied" and result.image is not None:
-                    sha256 = self.output.save_image(result.image, item.name)
+                    sha256 = self._save(result, result.image, item.name)
                     row = replace(row, output=item.name, output_sha256=sha256)
                 if item.image is not None and self.work.preview_size:
                     after = result.image if result and result.status == "applied" else None
@@ -236,6 +227,32 @@ class Worker:
                 row = replace(row, status="failed", reason=reason, output=None, output_sha256=None)
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
+
+    def _transfer(self, image: Image, hints: Hints) -> Transfer:
+        work = self.work
+        if self._carrier is not None:
+            return annotate_target(self._carrier, image)
+        return transfer(
+            work.source,
+            work.edit,
+            image,
+            featurizer=self.featurizer,
+            settings=work.settings,
+            mirror=hints.mirror,
+            min_confidence=hints.min_confidence,
+            compositing=work.compositing,
+            pins=hints.pins,
+            target_mask=hints.region(image.size, max_pixels=work.max_pixels),
+            target_quad=hints.quad,
+            views=work.views,
+        )
+
+    def _save(self, result: Transfer, image: Image, name: str) -> str:
+        if result.annotated is None:
+            return self.output.save_image(image, name)
+        data = annotated_to_bytes(result.annotated)
+        self.output.write(name, data)
+        return hashlib.sha256(data).hexdigest()
 
     def _improves(self, item: Item) -> bool:
         """Whether a target that was placed again lies better than before."""

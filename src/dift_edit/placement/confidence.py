@@ -63,8 +63,7 @@ class WayBack:
         """`back`, `round_trip` and `back_contrast` of `ConfidenceFeatures` for the quad placed in the target."""
         if self.poses is None:
             return 0.0, 0.0, 0.0
-        way, overlap = self.poses.expected
-        return overlap, quad_iou(self.poses.transform(way)(placed), self.quad), self.poses.contrast
+        return self.poses.expected[1], quad_iou(self.poses.placement(placed), self.quad), self.poses.contrast
 
 
 @dataclass(frozen=True)
@@ -123,13 +122,13 @@ class ConfidenceFeatures:
         may show what only one of them shows.
         """
         index, overlap = near.expected
-        placed = near.transform(index)(near.quad)
+        placed = near.placement(near.quad)
         back_overlap, round_trip, back_contrast = np.max([way.measures(placed) for way in back], axis=0).tolist()
         extent = quad_extent(placed)
         a = complex(near.a[index])
         return cls(
             overlap=overlap, back=back_overlap, round_trip=round_trip,
-            whole=quad_iou(wide.transform(wide.expected[0])(wide.quad), placed),
+            whole=quad_iou(wide.placement(wide.quad), placed),
             contrast=near.contrast, whole_contrast=wide.contrast, back_contrast=back_contrast,
             scale=float(abs(np.log(abs(a) / evidence.expected_scale))),
             turn=float(abs(np.angle(a * np.exp(-1j * near.about)))),

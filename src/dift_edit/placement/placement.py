@@ -310,7 +310,7 @@ def locate_features(
     mask = None if target_mask is None else check_mask(target_mask, target.image_size, "target")
 
     @cache
-    def view(flip: bool, quarters: int = 0) -> _View:
+    def view(flip: bool, quarters: int) -> _View:
         seen = mirrored_target() if flip and mirrored_target is not None else target
         check_comparable(source, seen)
         known = turned_source(quarters) if quarters and turned_source is not None else source
@@ -330,7 +330,7 @@ def locate_features(
 
     def quarter_turns(flip: bool) -> int:
         """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
-        upright = view(flip)
+        upright = view(flip, 0)
         if turned_source is None or pinned is not None or upright.probability >= SURE:
             return 0
         scores = [
@@ -349,7 +349,7 @@ def locate_features(
         if pictures is None or engine == "notebook":
             return None
         picture = pictures[1].mirrored() if flip else pictures[1]
-        similarity, region = view(flip).similarity, view(flip).region
+        similarity, region = view(flip, 0).similarity, view(flip, 0).region
         found = match_surface(
             pictures[0], corners, picture, similarity, keypoints=not flip, source_mask=near, target_mask=region
         )
@@ -368,7 +368,7 @@ def locate_features(
         flip = mirror == "always"
         found = surface(flip)
         if mirror == "auto" and found is None and mirrored_target is not None:
-            plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
+            plain, turned = (float(view(side, 0).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
         quarters = 0
@@ -487,7 +487,7 @@ class _View:
     @cached_property
     def similarity(self) -> MatrixTransform:
         """Where the features place the edit."""
-        return self.near.transform(self.near.expected[0])
+        return self.near.placement
 
     @cached_property
     def back(self) -> list[WayBack]:

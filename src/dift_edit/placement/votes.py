@@ -40,6 +40,14 @@ TEMPERATURE = 0.04
 """Of both softmaxes over cosine similarities (chosen; ablation in docs/transfer_quality.md)."""
 TOLERANCE = 0.06
 """Standard deviation of a part's displacement, in short sides of the target (chosen; ablation as above)."""
+TOLERANCE_POWER = 0.5
+"""Power of the scale, over the expected one, that it is multiplied with (measured on thirteen kinds of objects, see
+docs/transfer_quality.md): with 0 displacements are compared in the target, which favours maps that draw the points
+together, with 1 in the source, which favours the opposite."""
+BLUR_SCALES = (1 / math.e, 1 / math.sqrt(math.e), 1.0, math.sqrt(math.e), math.e)
+"""Scales, over the expected one, that the votes are blurred for; between them the support is interpolated (chosen)."""
+EXPECTED = BLUR_SCALES.index(1.0)
+"""Which of these is the expected scale."""
 TOLERANCE_GROWTH = 0.07
 """What is added to it per distance from the edit (chosen; ablation as above)."""
 REACH = 0.4
@@ -75,7 +83,8 @@ class Evidence:
     votes : torch.Tensor
         (N, H, W) each with sum 1; none where the target is masked.
     field : torch.Tensor
-        (N, H, W) blurred votes; 1 is a vote for a single cell, at that cell.
+        (N, S, H, W) votes blurred for each of `BLUR_SCALES`; 1 is a vote for a single cell, at that cell and the
+        expected scale.
     source_size, target_size : (W, H)
         Of the pictures in pixels.
     expected_scale : float
@@ -125,9 +134,13 @@ class Evidence:
         maps[:, :, 2:] += scale / 2 - 1
         points = np.column_stack([self.points, np.ones(len(self.points))])
         grid = torch.from_numpy((points @ maps.reshape(-1, 3).T).astype(np.float32)).view(len(points), -1, 2)
-        found = F.grid_sample(self.field[:, None], grid[:, None], align_corners=False, padding_mode="border")[:, 0, 0]
+        grown = np.sqrt(np.abs(np.linalg.det(np.asarray(matrices)[:, :, :2]))) / self.expected_scale
+        level = np.interp(np.log(np.maximum(grown, 1e-9)), np.log(BLUR_SCALES), np.arange(len(BLUR_SCALES)))
+        depth = torch.from_numpy(((2 * level + 1) / len(BLUR_SCALES) - 1).astype(np.float32))
+        grid = torch.cat([grid, depth[None, :, None].expand(len(points), -1, 1)], -1)
+        found = F.grid_sample(self.field[:, None], grid[:, None, None], align_corners=False, padding_mode="border")
         within = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
-        return torch.minimum(found, torch.where(within, torch.inf, self._mean))
+        return torch.minimum(found[:, 0, 0, 0], torch.where(within, torch.inf, self._mean))
 
     @property
     def chance(self) -> float:
@@ -136,8 +149,8 @@ class Evidence:
 
     @cached_property
     def _mean(self) -> torch.Tensor:
-        """(N, 1) of the field."""
-        return self.field.flatten(1).mean(1)[:, None]
+        """(N, 1) of the field at the expected scale."""
+        return self.field[:, EXPECTED].flatten(1).mean(1)[:, None]
 
     def score(self, matrices: Array) -> Array:
         """(K,) weighted mean support of affine maps (K, 2, 3), 0 to about 1."""
@@ -210,8 +223,7 @@ class Evidence:
         held = (np.linalg.norm(cells[:, :, None] - others, axis=-1) > own[:, :, None]).all(-1)
         votes = self.votes * torch.from_numpy(held).to(self.votes)
         votes = votes / votes.sum((1, 2), keepdim=True).clamp_min(1e-6)
-        field = _blurred(votes, _tolerances(votes, self.distance, min(self.source_size)))
-        return replace(self, votes=votes, field=field)
+        return replace(self, votes=votes, field=_field(votes, self.distance, min(self.source_size)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +326,7 @@ def gather_evidence(
         if not left.sum() > 0:
             raise GeometryError("The target mask leaves no place for the edit: enlarge it.")
         votes = votes / left.clamp_min(1e-6)
-    field = _blurred(votes, _tolerances(votes, distance, min(source.image_size)))
+    field = _field(votes, distance, min(source.image_size))
     scale = min(target.image_size) / min(source.image_size)
     return Evidence(quad, points, mass, weights, distance, votes, field, source.image_size, target.image_size, scale)
 
@@ -429,10 +441,15 @@ def _mask_cells(mask: Mask, shape: tuple[int, ...]) -> torch.Tensor:
     ]
 
 
-def _tolerances(votes: torch.Tensor, distance: Array, short_side: int) -> Array:
-    """(N,) cells by which parts at a distance from the edit, in source pixels, are displaced."""
-    tolerances: Array = min(votes.shape[-2:]) * (TOLERANCE + TOLERANCE_GROWTH * distance / short_side)
-    return tolerances
+def _field(votes: torch.Tensor, distance: Array, short_side: int) -> torch.Tensor:
+    """(N, S, H, W) votes blurred by as much as parts at a distance from the edit, in source pixels, are displaced.
+
+    A constant makes the mean the same at all scales: wider blurs collect more votes by chance.
+    """
+    tolerances = min(votes.shape[-2:]) * (TOLERANCE + TOLERANCE_GROWTH * distance / short_side)
+    field = torch.stack([_blurred(votes, tolerances * scale**TOLERANCE_POWER) for scale in BLUR_SCALES], 1)
+    mean = field.mean((2, 3), keepdim=True)
+    return field + (mean[:, EXPECTED : EXPECTED + 1] - mean)
 
 
 def _blurred(votes: torch.Tensor, sigma: Array) -> torch.Tensor:

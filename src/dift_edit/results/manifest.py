@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dift_edit.geometry.coords import Points
     from dift_edit.placement.placement import Placement
 
-__all__ = ["PLACED", "Row", "edit_lattice", "manifest_jsonl", "manifest_parquet"]
+__all__ = ["PLACED", "Row", "edit_lattice", "is_array", "manifest_jsonl", "manifest_parquet"]
 
 _LINES = 7
 """Points along each side of the mesh that a row keeps of a bent placement (chosen)."""
@@ -207,10 +207,11 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
-def _is_array(value: Any, *shape: int) -> bool:
+def is_array(value: Any, *shape: int) -> bool:
+    """Whether JSON holds nested lists of this shape with finite numbers."""
     if not shape:
         return _is_number(value)
-    return isinstance(value, list) and len(value) == shape[0] and all(_is_array(each, *shape[1:]) for each in value)
+    return isinstance(value, list) and len(value) == shape[0] and all(is_array(each, *shape[1:]) for each in value)
 
 
 def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -232,9 +233,9 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "output": _or_none(is_output_name),
     "confidence": _or_none(_is_number),
     "confidence_source": _or_none(_is_text),
-    "quad": _or_none(lambda value: _is_array(value, 4, 2)),
-    "matrix": _or_none(lambda value: _is_array(value, 3, 3)),
-    "mesh": _or_none(lambda value: _is_array(value, _LINES, _LINES, 2)),
+    "quad": _or_none(lambda value: is_array(value, 4, 2)),
+    "matrix": _or_none(lambda value: is_array(value, 3, 3)),
+    "mesh": _or_none(lambda value: is_array(value, _LINES, _LINES, 2)),
     "mirrored": lambda value: isinstance(value, bool),
     "on_surface": lambda value: isinstance(value, bool),
     "model": lambda value: isinstance(value, dict) and all(map(_is_text, (*value, *value.values()))),
@@ -242,17 +243,17 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "placements": lambda value: isinstance(value, list) and all(map(_is_placement, value)),
     "seed": _is_whole,
     "seconds": _is_number,
-    "size": _or_none(lambda value: _is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
+    "size": _or_none(lambda value: is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
     "target_sha256": _or_none(_is_text),
     "output_sha256": _or_none(_is_text),
     "review": lambda value: _is_text(value) and value in ("", "accepted", "rejected"),
     "views": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "earlier": _or_none(
         lambda value: (
-            isinstance(value, dict) and _is_array(value.get("quad"), 4, 2) and _is_number(value.get("confidence"))
+            isinstance(value, dict) and is_array(value.get("quad"), 4, 2) and _is_number(value.get("confidence"))
         )
     ),
-    "pins": lambda value: isinstance(value, list) and len(value) <= 4 and _is_array(value, len(value), 2, 2),
+    "pins": lambda value: isinstance(value, list) and len(value) <= 4 and is_array(value, len(value), 2, 2),
 }
 """Field of `Row` → whether a value can be its own; the others are texts."""
 
