@@ -10,17 +10,18 @@ from pathlib import Path
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on
 from dift_edit.errors import DiftEditError, OutputError, first_line
-from dift_edit.features.base import Featurizer, ModelInfo
+from dift_edit.features.base import Featurizer, ModelInfo, NoFeaturizer
 from dift_edit.features.execution import is_out_of_memory
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.imaging.writing import save_image
 from dift_edit.placement.confidence import against
+from dift_edit.placement.fixed import fixed_placement
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings, override
-from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, Status
+from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, MaskLike, Mirror, PinsLike, Status
 
 __all__ = ["Transfer", "abstain_reason", "failure", "transfer"]
 
@@ -103,13 +104,17 @@ def transfer(
     edit: Edit,
     target: ImageLike,
     *,
-    featurizer: Featurizer,
+    featurizer: Featurizer | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     engine: Engine | None = None,
     mirror: Mirror | None = None,
     min_confidence: float | None = None,
     seed: int | None = None,
+    anchor: Anchor | None = None,
+    anchor_size: AnchorSize | None = None,
+    anchor_margin: float | None = None,
+    placement: Placement | None = None,
     pins: PinsLike | None = None,
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
@@ -125,14 +130,16 @@ def transfer(
         What to carry; its points are in the source's pixels.
     target : Image, path or array
         The image that gets the edit.
-    featurizer : Featurizer
-        Gives the features.
+    featurizer : Featurizer, optional
+        Gives the features; without one the engine must be "fixed", or the placement known.
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, seed : optional
+    engine, mirror, min_confidence, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
+    placement : Placement, optional
+        Where the edit lies, if that is known: then nothing is searched.
     pins, source_mask, target_mask, surface : optional
         Hints about this pair of images, see `locate`.
 
@@ -162,8 +169,10 @@ def transfer(
     source = as_image(source)
     check_edit(edit, source.size)
     settings = override(
-        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed
-    )
+        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed,
+        anchor=anchor, anchor_size=anchor_size, anchor_margin=anchor_margin,
+    )  # fmt: skip
+    featurizer = featurizer or NoFeaturizer()
     check_hints(source.size, pins=pins, source_mask=source_mask)
     name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
     if isinstance(target, Image) and target.file:
@@ -171,19 +180,13 @@ def transfer(
     made = partial(Transfer, settings=settings, model=featurizer.model, target=name)
     try:
         picture = as_image(target)
-        placement = locate(
-            source,
-            edit.quad,
-            picture,
-            featurizer=featurizer,
-            engine=settings.engine,
-            mirror=settings.mirror,
-            seed=settings.seed,
-            pins=pins,
-            source_mask=source_mask,
-            target_mask=target_mask,
-            surface=surface,
-        )
+        if placement is None and settings.engine == "fixed":
+            placement = fixed_placement(edit.quad, source.size, picture.size, settings)
+        elif placement is None:
+            placement = locate(
+                source, edit.quad, picture, featurizer=featurizer, engine=settings.engine, mirror=settings.mirror,
+                seed=settings.seed, pins=pins, source_mask=source_mask, target_mask=target_mask, surface=surface,
+            )  # fmt: skip
         _log.debug(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
             placement.confidence, placement.confidence_source, placement.mirrored,

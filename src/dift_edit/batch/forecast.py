@@ -106,8 +106,7 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
             compositing=job.compositing,
             output=f"{folder}/out",
             model=ModelSpec.of_job(job),
-            max_pixels=job.batch.max_pixels,
-            preview_size=job.batch.preview_size if job.batch.report else 0,
+            batch=job.batch,
         )
         worker = Worker(work)
         worker.featurizer(source, seed=job.transfer.seed)

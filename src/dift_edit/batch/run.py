@@ -26,6 +26,7 @@ from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import remove_previews, write_source_preview
+from dift_edit.report.side_files import remove_files
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
@@ -86,7 +87,7 @@ def run_batch(
     targets: Targets | Paths,
     output: str | Path,
     *,
-    featurizer: Featurizer | ModelSpec,
+    featurizer: Featurizer | ModelSpec | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     batch: BatchSettings | None = None,
@@ -106,8 +107,9 @@ def run_batch(
         See `collect_targets`.
     output : path or URL
         Where results go.
-    featurizer : Featurizer or ModelSpec
-        Gives the features. With several processes a `ModelSpec` avoids sending the weights.
+    featurizer : Featurizer or ModelSpec, optional
+        Gives the features. With several processes a `ModelSpec` avoids sending the weights. Without one the engine must
+        be "fixed", or the targets those of `placed_targets`.
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, seed.
     compositing : Compositing, optional
@@ -155,6 +157,7 @@ def run_batch(
     if not len(targets):
         raise DiftEditError("There is no target: name image files, or folders or patterns that contain some.")
     source = as_image(source)
+    featurizer = featurizer or ModelSpec(name="none")
     with arithmetic_threads():
         loaded = featurizer.load() if isinstance(featurizer, ModelSpec) else featurizer
         job = describe(source, edit, loaded, settings, compositing)
@@ -162,8 +165,7 @@ def run_batch(
         work = Work(
             source=Image(source.pixels, source.alpha), edit=edit, settings=settings,
             model=loaded if runner is run_in_one_process else featurizer,
-            compositing=compositing, output=_absolute(output), job=digest_of(job), max_pixels=batch.max_pixels,
-            preview_size=batch.preview_size if batch.report else 0,
+            compositing=compositing, output=_absolute(output), job=digest_of(job), batch=batch,
         )  # fmt: skip
         del loaded  # each process loads its own
         folder = open_output(str(output), hides_content=hides_content(edit))
@@ -280,7 +282,7 @@ class _Run:
         for target in self.targets:
             earlier = journal.rows.get(target.id)
             row = earlier and Row.from_dict({**earlier, "target": target.path})
-            if row and still_valid(row, self.folder, retry_failed=self.batch.retry_failed):
+            if row and still_valid(row, self.folder, self.batch):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))
@@ -292,6 +294,7 @@ class _Run:
             row = Row.from_dict(values)
             if row.output and self.folder.keeps(row.output):
                 self.folder.remove(row.output)
+            remove_files(self.folder, set(row.files))
             remove_previews(self.folder, replace(row, status="failed", size=None))
         self.journal.clear()
 
@@ -306,6 +309,8 @@ class _Run:
             for name in names:
                 if name and self.folder.keeps(name):
                     self.folder.remove(name)
+            if old:
+                remove_files(self.folder, set(Row.from_dict(old).files) - set(row.files))
             if old or row.output is None:
                 remove_previews(self.folder, row if self.work.preview_size else replace(row, size=None))
         except OutputError as error:

@@ -12,7 +12,7 @@ from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, worker_threads
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError
-from dift_edit.features.base import Featurizer
+from dift_edit.features.base import Featurizer, NoFeaturizer
 from dift_edit.imaging.files import DEFAULT_MAX_PIXELS, as_image
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer, failure, transfer
@@ -21,7 +21,7 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings, override
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
-from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike
+from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, MaskLike, Mirror, PinsLike
 
 __all__ = ["propagate"]
 
@@ -33,13 +33,16 @@ def propagate(
     edit: Edit,
     targets: str | os.PathLike[str] | Image | Iterable[ImageLike],
     *,
-    featurizer: Featurizer,
+    featurizer: Featurizer | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     engine: Engine | None = None,
     mirror: Mirror | None = None,
     min_confidence: float | None = None,
     seed: int | None = None,
+    anchor: Anchor | None = None,
+    anchor_size: AnchorSize | None = None,
+    anchor_margin: float | None = None,
     pins: PinsLike | None = None,
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
@@ -60,13 +63,13 @@ def propagate(
         The edit.
     targets : path, Image, or iterable of paths, Images or arrays
         Paths may be files, folders and patterns, see `collect_targets`; an iterable is consumed as needed.
-    featurizer : Featurizer
-        Gives features; those of the source are computed once.
+    featurizer : Featurizer, optional
+        Gives features; those of the source are computed once. Without one the engine must be "fixed".
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, seed : optional
+    engine, mirror, min_confidence, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
     pins, source_mask, target_mask, surface : optional
         Hints that hold for every target, see `locate`.
@@ -98,10 +101,11 @@ def propagate(
     source = as_image(source)
     check_edit(edit, source.size)
     settings = override(
-        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed
-    )
+        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed,
+        anchor=anchor, anchor_size=anchor_size, anchor_margin=anchor_margin,
+    )  # fmt: skip
     check_hints(source.size, pins=pins, source_mask=source_mask)
-    once = SharedFeaturizer(featurizer, source.digest)
+    once = SharedFeaturizer(featurizer or NoFeaturizer(), source.digest)
     run = partial(
         transfer, source, edit, featurizer=once, settings=settings, compositing=compositing,
         pins=pins, source_mask=source_mask, target_mask=target_mask, surface=surface,

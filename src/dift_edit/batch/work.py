@@ -16,9 +16,10 @@ from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer, failure, transfer
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
+from dift_edit.report.side_files import save_result
 from dift_edit.results.folder import OutputFolder, open_output
 from dift_edit.results.manifest import Row
-from dift_edit.settings import TransferSettings
+from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets.collect import Target
 from dift_edit.targets.storage import input_sha256, read_image
 
@@ -45,10 +46,8 @@ class Work:
         The output folder or URL.
     job : str
         Fingerprint of all of this, for the rows.
-    max_pixels : int
-        Refuse larger targets.
-    preview_size : int
-        Longest side of the review page's images in pixels; 0 makes none.
+    batch : BatchSettings
+        What is written, and the largest targets.
     threads : int
         Arithmetic threads per process.
     """
@@ -60,9 +59,13 @@ class Work:
     compositing: Compositing | None = None
     output: str
     job: str = ""
-    max_pixels: int
-    preview_size: int = 640
+    batch: BatchSettings = field(default_factory=BatchSettings)
     threads: int = 1
+
+    @property
+    def preview_size(self) -> int:
+        """Longest side of the review page's images in pixels; 0 makes none."""
+        return self.batch.preview_size if self.batch.report else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +138,7 @@ class Worker:
         """Decode the target."""
         with item.timed("read"):
             try:
-                item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
+                item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.batch.max_pixels)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
 
@@ -164,18 +167,22 @@ class Worker:
         with item.timed("write"):
             try:
                 result = item.result
-                if result is not None and result.status == "applied" and result.image is not None:
-                    sha256 = self.output.save_image(result.image, item.name)
-                    row = replace(row, output=item.name, output_sha256=sha256)
+                if result is not None and result.status == "applied":
+                    assert result.image is not None and result.placement is not None and item.image is not None
+                    work = self.work
+                    row = save_result(
+                        self.output, row, item.name, result.image, target=item.image, edit=work.edit,
+                        transform=result.placement.transform, source=work.source, compositing=work.compositing,
+                        batch=work.batch,
+                    )  # fmt: skip
                 if item.image is not None and self.work.preview_size:
                     after = result.image if result and result.status == "applied" else None
                     write_previews(self.output, item.target.id, item.image, after, self.work.preview_size)
             except OutputError as error:
-                row = replace(row, status="failed", reason=str(error), output=None, output_sha256=None)
+                row = replace(self._row(item), status="failed", reason=str(error))
                 stop = str(error) if _ends_the_run(error) else ""
             except Exception as error:  # noqa: BLE001 - such as no memory for encoding
-                reason = failure(error, item.target.path)
-                row = replace(row, status="failed", reason=reason, output=None, output_sha256=None)
+                row = replace(self._row(item), status="failed", reason=failure(error, item.target.path))
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
 

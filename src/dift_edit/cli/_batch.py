@@ -126,7 +126,8 @@ class Teller:
         if row.status == "failed":
             self._say(f"failed  {shown(row.reason)}")
         elif self._bar is None and not self._quiet:
-            rest = f"→ {shown(row.output)}" if row.output else f"({row.reason})"
+            result = row.output or next(iter(row.files), None)
+            rest = f"→ {shown(result)}" if result else f"({row.reason})"
             self._say(f"[{self._done}/{total}] {row.status:9} {row.confidence:4.2f}  {shown(row.target)} {rest}")
 
     def _note(self, text: str) -> None:

@@ -83,6 +83,5 @@ def _remake(folder: Any) -> Any:
         edit=edit,
         compositing=job.compositing,
         locate=search,
-        max_pixels=job.batch.max_pixels,
-        preview_size=job.batch.preview_size,
+        batch=job.batch,
     )

@@ -10,6 +10,7 @@ from dift_edit.edits.layers import Layers
 from dift_edit.edits.lut import CubeLut
 from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
+from dift_edit.edits.stack import layered
 from dift_edit.edits.sticker import Sticker
 from dift_edit.edits.stored import edit_from_dict, edit_to_dict, load_edit, save_edit
 from dift_edit.geometry.quad import as_quad
@@ -34,6 +35,7 @@ __all__ = [
     "edit_to_dict",
     "labels_from_coco",
     "labels_to_coco",
+    "layered",
     "load_edit",
     "read_napari_csv",
     "save_edit",

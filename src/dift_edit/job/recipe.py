@@ -74,6 +74,9 @@ class Job:
         Files, folders, patterns, URLs.
     lists : tuple of str
         Files that name targets, see `dift_edit.targets.collect.collect_targets`.
+    placements : str or None
+        Output folder of an earlier run on the same source: its placements are used, and nothing is searched. Of its
+        targets those in `targets` are done, all where there are none.
     output : str
         Folder or URL for the results.
     model, device : str
@@ -99,6 +102,7 @@ class Job:
     quad: tuple[tuple[float, float], ...] | None = None
     targets: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    placements: str | None = None
     output: str
     model: str = "mini"
     device: str = "cpu"
@@ -124,6 +128,11 @@ class Job:
             raise EditError("Only a sticker needs a place: --at and --quad go with --sticker.")
         if self.at is not None and self.quad is not None:
             raise EditError("A sticker has one place: give at or quad (--at, --quad), not both.")
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a network has to find the places of the edit."""
+        return self.transfer.engine != "fixed" and self.placements is None
 
     def load_edit(self, source: "Image") -> "Edit":
         """The edit, several as layers, checked against the loaded source.
@@ -159,6 +168,7 @@ class Job:
             edited=self.edited and change(self.edited),
             edits=tuple(replace(each, file=change(each.file)) for each in self.edits),
             targets=tuple(map(change, self.targets)),
+            placements=self.placements and change(self.placements),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
             output=change(self.output),
         )
@@ -210,7 +220,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
     check_keys(edit, {"sticker", "edited", "edited_as", "files", "layers", "at", "quad"}, "[edit]")
-    check_keys(targets, {"paths", "lists"}, "[targets]")
+    check_keys(targets, {"paths", "lists", "placements"}, "[targets]")
     check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
         if not isinstance(data.get(name), str):
@@ -230,6 +240,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         quad=corners_of(edit.get("quad")),
         targets=texts_of(targets, "paths"),
         lists=texts_of(targets, "lists"),
+        placements=text_of(targets, "placements"),
         model=text_of(model, "name") or "mini",
         device=text_of(model, "device") or "cpu",
         model_settings=settings,
@@ -296,7 +307,7 @@ def format_job(job: Job) -> str:
     }  # fmt: skip
     tables = {
         "edit": edit,
-        "targets": {"paths": job.targets or None, "lists": job.lists or None},
+        "targets": {"paths": job.targets or None, "lists": job.lists or None, "placements": job.placements},
         "model": {"name": job.model, "device": job.device},
         "model.settings": job.model_settings,
         "transfer": _changed(job.transfer),

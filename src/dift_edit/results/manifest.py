@@ -11,7 +11,7 @@ import numpy as np
 from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
 from dift_edit.geometry.quad import quad_lattice
-from dift_edit.results.names import is_output_name
+from dift_edit.results.names import is_output_name, is_side_name
 from dift_edit.types import QuadLike, Status
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Row:
     id, target : str
         Stable name (the path from the output folder, unless a list gave one), and the path or URL as it was given.
     output : str or None
-        Name of the result relative to the output folder; None unless applied.
+        Name of the result relative to the output folder; None unless applied, and with ``--no-flattened``.
     status : {"applied", "abstained", "failed"}
     reason : str
         Why it was not applied, in words; or what speaks against a placement.
@@ -74,6 +74,17 @@ class Row:
         What a reviewer decided ("accepted", "rejected" or nothing) and wrote.
     pins : list
         Pairs [[x, y] in the source, [x, y] in the target] that a reviewer gave.
+    files : dict
+        Names of the result's layers and masks relative to the output folder → SHA-256 of their bytes.
+    baked : str
+        What the format of the layers cannot keep apart, in words; empty where there is nothing.
+    untouched : dict
+        With ``--verify``, how the output compares with the target outside the edit (`dift_edit.imaging.Untouched`):
+        ``reach`` (share of the pixels that the edit may set), ``unit`` ("pixels", or "blocks" of a lossy format),
+        ``compared``, ``changed`` (numbers of units), ``largest`` (difference in 255ths), ``tables_kept`` (of JPEG: the
+        quantisation tables and subsampling; else None).
+    placed_by : str
+        Fingerprint of the run that the placement comes from, where an earlier one found it (``dift-edit render``).
     """
 
     id: str
@@ -102,6 +113,10 @@ class Row:
     review: str = ""
     note: str = ""
     pins: list[list[list[float]]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    baked: str = ""
+    untouched: dict[str, Any] = field(default_factory=dict)
+    placed_by: str = ""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Row":
@@ -161,6 +176,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool) or _is_text(value) or _is_number(value)
+
+
 def _is_array(value: Any, *shape: int) -> bool:
     if not shape:
         return _is_number(value)
@@ -190,6 +209,8 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "size": _or_none(lambda value: _is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
     "target_sha256": _or_none(_is_text),
     "output_sha256": _or_none(_is_text),
+    "files": lambda value: isinstance(value, dict) and all(map(is_side_name, value)) and all(map(_is_text, value.values())),
+    "untouched": lambda value: isinstance(value, dict) and all(map(_is_plain, value.values())),
     "review": lambda value: _is_text(value) and value in ("", "accepted", "rejected"),
     "pins": lambda value: isinstance(value, list) and len(value) <= 4 and _is_array(value, len(value), 2, 2),
 }
