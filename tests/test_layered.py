@@ -8,13 +8,13 @@ import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layered_files import ora_flattened, png_flattened, psd_flattened, psd_records
 
 from dift_edit.edits import ColorAdjust, Erase, LabelLayer, Layers, Polygon, Redaction, Region, Sticker, layered
 from dift_edit.errors import OutputError
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
+from layered_files import ora_flattened, png_flattened, psd_flattened, psd_layers
 
 SHIFT = MatrixTransform(np.array([[0.9, -0.2, 12], [0.2, 0.9, -3], [0, 0, 1]]))
 KINDS = ("psd", "ora", "png")
@@ -93,9 +93,9 @@ def test_the_bottom_layer_is_the_target_to_the_bit(kind, tmp_path):
     target = noise()
     files = layered(edits()["both"], target, SHIFT).encoded(kind)
     if kind == "psd":
-        picture = PIL.Image.open(io.BytesIO(files[".psd"]))
-        picture.seek(1)
-    elif kind == "ora":
+        assert np.array_equal(psd_layers(files[".psd"])[0]["values"][..., :3], target.pixels)
+        return
+    if kind == "ora":
         with zipfile.ZipFile(io.BytesIO(files[".ora"])) as archive:
             picture = PIL.Image.open(io.BytesIO(archive.read("data/layer0.png")))
     else:
@@ -120,7 +120,7 @@ def test_what_is_baked_is_said():
     assert made.notes("psd") == ["1 recolour: colour change baked, not exact where the target is transparent"]
     half = layered(sticker(), noise(), SHIFT, compositing=Compositing(opacity=0.5))
     assert half.notes("psd") == [] and half.notes("png") == ["1 sticker: opacity baked"]
-    assert psd_records(half.encoded("psd")[".psd"])[1]["opacity"] == pytest.approx(0.5, abs=1 / 255)
+    assert psd_layers(half.encoded("psd")[".psd"])[1]["opacity"] == pytest.approx(0.5, abs=1 / 255)
     assert ora_flattened(half.encoded("ora")[".ora"])[2][0]["opacity"] == "0.5"
     laplacian = layered(sticker(), noise(), SHIFT, compositing=Compositing(blend="laplacian", opacity=0.5))
     assert laplacian.notes("ora") == ["1 sticker: laplacian blend and opacity baked"]

@@ -45,7 +45,10 @@ def _has_all(row: Row, batch: BatchSettings) -> bool:
     names = [name.removeprefix(REJECTED) for name in row.files]
     return (
         (row.output is not None or not batch.flattened)
-        and (batch.layers is None or any(name.startswith("layers/") and name.endswith(f".{batch.layers}") for name in names))
+        and (
+            batch.layers is None
+            or any(name.startswith("layers/") and name.endswith(f".{batch.layers}") for name in names)
+        )
         and (not batch.masks or any(name.startswith("masks/") for name in names))
         and (not batch.verify or bool(row.untouched))
     )

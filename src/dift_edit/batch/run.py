@@ -12,6 +12,7 @@ import numpy as np
 from dift_edit.batch.finish import journal_path, write_manifest, write_review
 from dift_edit.batch.identity import describe
 from dift_edit.batch.model import ModelSpec
+from dift_edit.batch.placed import placed_by, placed_targets
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
 from dift_edit.batch.summary import OnEvent, Summary
@@ -64,7 +65,10 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    targets = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
+    if job.placements is not None:
+        targets = placed_targets(job.placements, source, only=job.targets)
+    else:
+        targets = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
     devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
     return run_batch(
         source,
@@ -161,6 +165,8 @@ def run_batch(
     with arithmetic_threads():
         loaded = featurizer.load() if isinstance(featurizer, ModelSpec) else featurizer
         job = describe(source, edit, loaded, settings, compositing)
+        if targets.placed_by:
+            job["placements"] = targets.placed_by
         runner = _runner(batch, devices)
         work = Work(
             source=Image(source.pixels, source.alpha), edit=edit, settings=settings,
@@ -282,7 +288,7 @@ class _Run:
         for target in self.targets:
             earlier = journal.rows.get(target.id)
             row = earlier and Row.from_dict({**earlier, "target": target.path})
-            if row and still_valid(row, self.folder, self.batch):
+            if row and row.placed_by == placed_by(target) and still_valid(row, self.folder, self.batch):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))

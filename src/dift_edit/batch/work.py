@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
+from dift_edit.batch.placed import known_placement, placed_by
 from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
@@ -152,7 +153,7 @@ class Worker:
                 work = self.work
                 item.result = transfer(
                     work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
-                    compositing=work.compositing,
+                    compositing=work.compositing, placement=known_placement(item.target, item.sha256, work.edit),
                 )  # fmt: skip
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
@@ -194,7 +195,8 @@ class Worker:
             status="failed",
             reason=item.failure,
             engine=work.settings.engine,
-            model=asdict(self.featurizer.model),
+            model=(target.placed or {}).get("model") or asdict(self.featurizer.model),
+            placed_by=placed_by(target),
             seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),

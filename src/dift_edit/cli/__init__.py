@@ -21,6 +21,7 @@ COMMANDS = {
     "propagate": "dift_edit.cli.propagate",
     "sequence": "dift_edit.cli.sequence",
     "run": "dift_edit.cli.run",
+    "render": "dift_edit.cli.render",
     "report": "dift_edit.cli.report",
     "apply-review": "dift_edit.cli.apply_review",
     "match": "dift_edit.cli.match",
@@ -31,7 +32,7 @@ COMMANDS = {
     "search": "dift_edit.cli.search",
 }
 """Command → module."""
-_RESUMED = ("demo", "propagate", "sequence", "run")
+_RESUMED = ("demo", "propagate", "sequence", "run", "render")
 _GO_ON = "What is done is kept: run the same command again to go on."
 
 

@@ -95,7 +95,9 @@ def _difference(target: Image, output: Image) -> npt.NDArray[np.float32]:
     found = _largest(target.pixels, output.pixels) if before is None or after is None else _largest(before, after)
     if target.alpha is not None or output.alpha is not None:
         full = [
-            np.full(image.pixels.shape[:2], image.full_scale, image.pixels.dtype) if image.alpha is None else image.alpha
+            np.full(image.pixels.shape[:2], image.full_scale, image.pixels.dtype)
+            if image.alpha is None
+            else image.alpha
             for image in (target, output)
         ]
         found = np.maximum(found, _largest(full[0][..., None], full[1][..., None]))
@@ -112,7 +114,7 @@ def _largest(before: Pixels, after: Pixels) -> npt.NDArray[np.float32]:
 
 
 def _touched(reach: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The pixels that a lossy format may change with the edit: whole units of 16 × 16, and what is smoothed with them."""
+    """The pixels that a lossy format may change with the edit: units of 16 × 16, and what is smoothed with them."""
     unit = 2 * _BLOCK
     whole = _blocks(reach, np.logical_or, unit)
     grown = np.repeat(np.repeat(whole, unit, axis=0), unit, axis=1)[: reach.shape[0], : reach.shape[1]]

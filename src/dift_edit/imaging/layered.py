@@ -211,7 +211,9 @@ def _encode_psd(made: LayeredImage) -> dict[str, bytes]:
     flat = np.asarray(made.flat)
     if flat.dtype == np.float32:
         flat = np.rint(np.clip(flat, 0, 1) * 65535).astype(np.uint16)
-    planes = [np.ascontiguousarray(plane).astype(">u2" if deep else np.uint8).tobytes() for plane in np.moveaxis(flat, 2, 0)]
+    planes = [
+        np.ascontiguousarray(plane).astype(">u2" if deep else np.uint8).tobytes() for plane in np.moveaxis(flat, 2, 0)
+    ]
     # The writer below `PSDImage.save`, which would composite the layers itself to make the merged image.
     record = document._record
     record.image_data.set_data(planes, record.header)
@@ -229,7 +231,9 @@ def _eight_bits(image: Image) -> Image:
     if image.pixels.dtype == np.uint8:
         return _bare(image)
     array: Pixels = np.asarray(image.to_pil())
-    return Image(np.ascontiguousarray(array[..., :3]), None if array.shape[2] == 3 else np.ascontiguousarray(array[..., 3]))
+    return Image(
+        np.ascontiguousarray(array[..., :3]), None if array.shape[2] == 3 else np.ascontiguousarray(array[..., 3])
+    )
 
 
 _ENCODERS: dict[str, Callable[[LayeredImage], dict[str, bytes]]] = {

@@ -59,7 +59,9 @@ def fixed_placement(
         if settings.anchor_size == "pixels":
             shift = np.floor(shift)  # by whole pixels nothing is resampled
     # Pixel centres are whole numbers, so the outer corner lies at -0.5.
-    matrix = np.array([(scale[0], 0, shift[0] + (scale[0] - 1) / 2), (0, scale[1], shift[1] + (scale[1] - 1) / 2), (0, 0, 1)])
+    matrix = np.array(
+        [(scale[0], 0, shift[0] + (scale[0] - 1) / 2), (0, scale[1], shift[1] + (scale[1] - 1) / 2), (0, 0, 1)]
+    )
     transform = MatrixTransform(matrix)
     placed = transform(corners)
     reason = "" if inside(placed.mean(axis=0), target_size).all() else "the place lies outside the image"

@@ -14,14 +14,12 @@ from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
 from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
 from dift_edit.geometry.coords import as_points
-from dift_edit.geometry.estimate import Correspondences, fit_affine
-from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.geometry.quad import as_quad, quad_matrix
 from dift_edit.report.previews import preview_name, write_previews
 from dift_edit.report.side_files import move_files, remove_files, save_result
 from dift_edit.results.folder import REJECTED, OutputFolder
 from dift_edit.results.journal import Journal
-from dift_edit.results.manifest import Row, edit_lattice
+from dift_edit.results.manifest import Row
 from dift_edit.settings import BatchSettings
 from dift_edit.targets.collect import row_path
 from dift_edit.targets.storage import read_image
@@ -235,13 +233,8 @@ def _applied_as_shown(folder: OutputFolder, row: Row, name: str, remake: Remake)
     image, sha256 = _read(folder, row, remake)
     if sha256 != row.target_sha256:
         raise EditError(f"{row.target} was changed after its placement was found: run the job again")
-    if row.matrix is not None:
-        transform: Transform = MatrixTransform(np.asarray(row.matrix, dtype=np.float64))
-    elif row.mesh is not None:
-        lattice = edit_lattice(remake.edit.quad)
-        outside = fit_affine(Correspondences(lattice, np.reshape(row.mesh, (-1, 2)), np.ones(len(lattice))))
-        transform = PiecewiseAffine(lattice, np.reshape(row.mesh, (-1, 2)), triangulate(lattice), outside)
-    else:
+    transform = row.transform(remake.edit.quad)
+    if transform is None:
         raise EditError(f"The row of {row.target} holds no placement: run the job again")
     return _put_on(folder, row, name, remake, (image, sha256), transform)
 

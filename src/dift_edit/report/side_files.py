@@ -79,7 +79,9 @@ def save_result(
 
 def _contents(made: LayeredImage, name: str, batch: BatchSettings) -> dict[str, bytes]:
     """Name → bytes of a result's layers and masks."""
-    files = {f"layers/{name}{ending}": data for ending, data in made.encoded(batch.layers).items()} if batch.layers else {}
+    files = (
+        {f"layers/{name}{ending}": data for ending, data in made.encoded(batch.layers).items()} if batch.layers else {}
+    )
     if batch.masks:
         files |= {f"masks/{name}/{key.replace(' ', '-')}.png": encoded_mask(mask) for key, mask in made.masks.items()}
     return files

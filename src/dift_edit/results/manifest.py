@@ -10,6 +10,9 @@ import numpy as np
 
 from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
+from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.geometry.estimate import Correspondences, fit_affine
+from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.geometry.quad import quad_lattice
 from dift_edit.results.names import is_output_name, is_side_name
 from dift_edit.types import QuadLike, Status
@@ -137,6 +140,27 @@ class Row:
         """Plain data for JSON."""
         return asdict(self)
 
+    def transform(self, quad: QuadLike) -> Transform | None:
+        """Source pixels to target pixels, as the row holds them.
+
+        Parameters
+        ----------
+        quad : array_like
+            (4, 2) corners, in source pixels, of the edit that was placed.
+
+        Returns
+        -------
+        Transform or None
+            A matrix, or a mesh with a smooth continuation outside the edit; None where the row has no placement.
+        """
+        if self.matrix is not None:
+            return MatrixTransform(np.asarray(self.matrix, dtype=np.float64))
+        if self.mesh is None:
+            return None
+        lattice, placed = edit_lattice(quad), np.reshape(self.mesh, (-1, 2))
+        outside = fit_affine(Correspondences(lattice, placed, np.ones(len(lattice))))
+        return PiecewiseAffine(lattice, placed, triangulate(lattice), outside)
+
     def with_placement(self, placement: "Placement", quad: QuadLike) -> "Row":
         """The row with a placement's quad, matrix or mesh, confidence, mirroring and engine, rounded.
 
@@ -209,7 +233,9 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "size": _or_none(lambda value: _is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
     "target_sha256": _or_none(_is_text),
     "output_sha256": _or_none(_is_text),
-    "files": lambda value: isinstance(value, dict) and all(map(is_side_name, value)) and all(map(_is_text, value.values())),
+    "files": lambda value: (
+        isinstance(value, dict) and all(map(is_side_name, value)) and all(map(_is_text, value.values()))
+    ),
     "untouched": lambda value: isinstance(value, dict) and all(map(_is_plain, value.values())),
     "review": lambda value: _is_text(value) and value in ("", "accepted", "rejected"),
     "pins": lambda value: isinstance(value, list) and len(value) <= 4 and _is_array(value, len(value), 2, 2),

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from dift_edit.errors import DiftEditError
 from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.targets.lists import read_target_list
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
-__all__ = ["Target", "Targets", "collect_targets", "row_path", "with_settled_ids"]
+__all__ = ["Target", "Targets", "collect_targets", "row_path", "settled_id", "with_settled_ids"]
 
 IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
     ".heic",
@@ -47,12 +48,15 @@ class Target:
         Relative path that the result takes, as far as it is free and harmless.
     group : str
         Name of the folder that `name` is relative to; tells equal names apart.
+    placed : dict or None
+        The row of an earlier run that found the edit's place in this target.
     """
 
     id: str
     path: str
     name: str
     group: str = ""
+    placed: dict[str, Any] | None = None
 
 
 @dataclass
@@ -65,10 +69,13 @@ class Targets:
         In a stable order, no file twice.
     skipped : list of (path, reason)
         Files that are not images, and folders that cannot be read.
+    placed_by : str
+        Fingerprint of the run that found the places, where an earlier one did.
     """
 
     targets: list[Target] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    placed_by: str = ""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -139,9 +146,9 @@ def with_settled_ids(targets: Targets, output: str | Path) -> Targets:
     """
     found: dict[str, Target] = {}
     for target in targets:
-        settled = replace(target, id=_settled(target.path, output)) if target.id == target.path else target
+        settled = replace(target, id=settled_id(target.path, output)) if target.id == target.path else target
         found.setdefault(settled.id, settled)
-    return Targets(list(found.values()), targets.skipped)
+    return replace(targets, targets=list(found.values()))
 
 
 def row_path(target: str, id: str, output: str | Path) -> str:
@@ -166,7 +173,8 @@ def row_path(target: str, id: str, output: str | Path) -> str:
     return there if os.path.exists(there) else target
 
 
-def _settled(path: str, output: str | Path) -> str:
+def settled_id(path: str, output: str | Path) -> str:
+    """The id of a target at a path, see `with_settled_ids`."""
     local, folder = local_path(path), local_path(str(output))
     if local is None:
         return path
