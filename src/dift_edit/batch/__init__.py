@@ -1,8 +1,9 @@
 """Sets of photos: `propagate` in memory, `run_batch` and `run_job` on files."""
 
 from dift_edit.batch.model import ModelSpec
+from dift_edit.batch.placed import placed_targets
 from dift_edit.batch.run import run_batch, run_job
 from dift_edit.batch.stream import propagate
 from dift_edit.batch.summary import Summary
 
-__all__ = ["ModelSpec", "Summary", "propagate", "run_batch", "run_job"]
+__all__ = ["ModelSpec", "Summary", "placed_targets", "propagate", "run_batch", "run_job"]

@@ -147,6 +147,8 @@ class Teller:
             total = sum(summary.times.values()) or 1.0
             line += "; time: " + ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in summary.times.items())
         self._say(line)
+        for line in verified_lines(summary):
+            self._say(line)
         for line in unredacted_lines(summary.unredacted, len(summary.rows)):
             self._say(line)
         if summary.unredacted_folder:
@@ -172,6 +174,8 @@ class JsonTeller(Teller):
                 "times": done.times,
                 "output": done.output,
                 "exit_status": done.exit_status,
+                "verified": len(done.verified),
+                "differing": [row.target for row in done.differing],
                 "unredacted": [row.target for row in done.unredacted],
                 "unredacted_folder": done.unredacted_folder,
             }
@@ -191,6 +195,22 @@ def unredacted_lines(exposed: list[Any], total: int) -> list[str]:
     lines += [f"  NOT redacted: {shown(row.target)} ({shown(row.reason)})" for row in exposed[:_MOST_SKIPPED]]
     if len(exposed) > _MOST_SKIPPED:
         lines.append(f"  … and {len(exposed) - _MOST_SKIPPED} more, see manifest.jsonl")
+    return lines
+
+
+def verified_lines(summary: Any) -> list[str]:
+    """What the comparison of outputs and targets says; nothing where there was none."""
+    if not summary.verified:
+        return []
+    count, wrong = len(summary.verified), summary.differing
+    lossy = [row.untouched for row in summary.verified if row.untouched["unit"] == "blocks"]
+    lines = [f"{len(wrong)} of {count} outputs differ from their targets outside the edit" + (":" if wrong else "")]
+    lines += [f"  {shown(row.target)}: {row.untouched['changed']} pixels" for row in wrong[:_MOST_SKIPPED]]
+    compared = sum(each["compared"] for each in lossy)
+    if compared:
+        share = sum(each["changed"] for each in lossy) / compared
+        largest = max(each["largest"] for each in lossy)
+        lines.append(f"  lossy formats: encoding again changed {share:.2%} of the blocks, by {largest:.0f}/255 at most")
     return lines
 
 
