@@ -95,6 +95,34 @@ def test_a_second_run_adds_what_is_missing_and_does_no_more(scene, capsys):
     assert not any(name.startswith("layers/") for name in files_of(scene / "out"))
 
 
+def test_what_a_killed_run_left_does_not_stay(scene):
+    """Layers and masks whose row was never written, of a target that is not the same any more."""
+    for name in ("layers/photo0000.png.psd", "layers/photo0000.png/1-sticker.png", "masks/photo0000.png/1-sticker.png"):
+        (scene / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (scene / "out" / name).write_bytes(b"of another run")
+    (scene / "photos" / "photo0000.png").write_bytes(b"no picture")
+    assert propagate(scene) == 1
+    assert not any(name.startswith(("layers/", "masks/")) for name in files_of(scene / "out"))
+
+
+def test_odd_targets_get_layers_or_a_sentence(scene):
+    photos = scene / "photos"
+    picture(3).convert("CMYK").save(photos / "cmyk.jpg", quality=90)
+    PIL.Image.fromarray(np.asarray(picture(3).convert("L"), np.uint16) * 257).save(photos / "deep.png")
+    PIL.Image.fromarray(np.full((30, 30_001, 3), 90, np.uint8)).save(photos / "wide.png")
+    picture(3).convert("P").save(photos / "palette.gif")
+    (photos / "cut.psd").write_bytes((photos / "photo.jpg").read_bytes()[:100])
+    assert propagate(scene, "--layers", "psd", "--masks", "--verify") == 1
+    rows = {row["target"].rpartition("/")[2]: row for row in rows_of(scene / "out")}
+    failed = {name for name, row in rows.items() if row["status"] == "failed"}
+    assert failed == {"wide.png", "cut.psd"}
+    assert "a PSD holds 30,000 a side: use ora or png" in rows["wide.png"]["reason"]
+    assert not (scene / "out" / "wide.png").exists() and rows["wide.png"]["files"] == {}
+    assert rows["cmyk.jpg"]["untouched"]["tables_kept"] is False
+    assert rows["deep.png"]["untouched"]["changed"] == 0
+    assert rows["palette.gif"]["untouched"]["unit"] == "blocks"
+
+
 def decide(scene, **decisions):
     """Apply decisions on the first row."""
     folder = scene / "out"

@@ -27,7 +27,7 @@ from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import remove_previews, write_source_preview
-from dift_edit.report.side_files import remove_files
+from dift_edit.report.side_files import possible_files, remove_files
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
@@ -315,8 +315,10 @@ class _Run:
             for name in names:
                 if name and self.folder.keeps(name):
                     self.folder.remove(name)
-            if old:
-                remove_files(self.folder, set(Row.from_dict(old).files) - set(row.files))
+            if old or row.output is None:
+                known = Row.from_dict(old).files if old else {}
+                possible = possible_files(self.work.edit, self.journal.plan[row.id])
+                remove_files(self.folder, {*known, *possible} - row.files.keys())
             if old or row.output is None:
                 remove_previews(self.folder, row if self.work.preview_size else replace(row, size=None))
         except OutputError as error:

@@ -18,7 +18,7 @@ from dift_edit.imaging.layered import Layer, LayeredImage
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.rendering.warp import Warped
 
-__all__ = ["layered"]
+__all__ = ["layered", "part_names"]
 
 Mask = npt.NDArray[np.uint8]
 
@@ -72,13 +72,13 @@ def layered(
     Nothing that a redaction hides is in any layer: the bottom one is the target after its last redaction, and what was
     put on before that is part of it.
     """
-    parts = _parts(edit, compositing or Compositing())
+    parts, names = _parts(edit, compositing or Compositing()), part_names(edit)
     hidden = max((number for number, (part, _) in enumerate(parts, 1) if isinstance(part, Redaction)), default=0)
     base = below = target
     reach = np.zeros(target.pixels.shape[:2], bool)
     layers, masks = [], {}
     for number, (part, settings) in enumerate(parts, 1):
-        name = f"{number} {_KINDS.get(type(part), 'sticker' if isinstance(part, Sticker) else 'edit')}"
+        name = names[number - 1]
         tracked = replace(below, written=np.zeros_like(reach))
         above, written = _put_on(part, tracked, transform, source, settings)
         over = part.layer_on(below, transform, source, settings) if isinstance(part, Sticker) else None
@@ -100,6 +100,15 @@ def layered(
         if number == hidden:
             base = below
     return LayeredImage(base=base, layers=tuple(layers), masks=masks, flat=below, reach=reach)
+
+
+def part_names(edit: Edit) -> list[str]:
+    """Names of an edit's layers and masks: "1 sticker", "2 recolour"…."""
+    kinds = [
+        _KINDS.get(type(part), "sticker" if isinstance(part, Sticker) else "edit")
+        for part, _ in _parts(edit, Compositing())
+    ]
+    return [f"{number} {kind}" for number, kind in enumerate(kinds, 1)]
 
 
 def _put_on(

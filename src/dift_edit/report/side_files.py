@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 
 from dift_edit.edits.base import Edit
-from dift_edit.edits.stack import layered
+from dift_edit.edits.stack import layered, part_names
 from dift_edit.geometry.base import Transform
 from dift_edit.imaging.compare import compare_outside
 from dift_edit.imaging.image import Image
@@ -15,7 +15,7 @@ from dift_edit.results.manifest import Row
 from dift_edit.settings import BatchSettings
 from dift_edit.targets.storage import read_image
 
-__all__ = ["move_files", "remove_files", "save_result"]
+__all__ = ["move_files", "possible_files", "remove_files", "save_result"]
 
 
 def save_result(
@@ -85,6 +85,13 @@ def _contents(made: LayeredImage, name: str, batch: BatchSettings) -> dict[str, 
     if batch.masks:
         files |= {f"masks/{name}/{key.replace(' ', '-')}.png": encoded_mask(mask) for key, mask in made.masks.items()}
     return files
+
+
+def possible_files(edit: Edit, name: str) -> set[str]:
+    """Every layer and mask that a run may have written beside a result, whatever it says of it."""
+    parts = [part.replace(" ", "-") for part in part_names(edit)]
+    layers = {f"layers/{name}{ending}" for ending in (".psd", ".ora", "/0-target.png")}
+    return layers | {f"{folder}/{name}/{part}.png" for folder in ("layers", "masks") for part in parts}
 
 
 def move_files(folder: OutputFolder, row: Row, *, rejected: bool) -> Row:
