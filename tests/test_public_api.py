@@ -42,7 +42,7 @@ LEVELS = [
 
 HEAVY = {
     "torch", "numpy", "scipy", "cv2", "PIL", "kornia", "diffusers", "transformers", "napari", "qtpy", "ray",
-    "distributed", "dask", "pyarrow", "av",
+    "distributed", "dask", "pyarrow", "av", "onnx", "onnxruntime",
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ GUIDES = {
     "performance.md": ("Measured", "Speed and memory"),
     "performance-features.md": ("Measured", "Speed of extraction"),
     "commands.md": ("Reference", "Commands"),
+    "defaults.md": ("Guides", "Defaults of your own"),
     "api.md": ("Reference", "Python"),
     "security.md": ("Reference", "Security"),
     "extending.md": ("Reference", "Extending"),

@@ -3,27 +3,42 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dift_edit.edits.base import Edit, check_edit
-from dift_edit.edits.layers import artwork_on
+from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, OutputError, first_line
 from dift_edit.features.base import Featurizer, ModelInfo, NoFeaturizer
 from dift_edit.features.execution import is_out_of_memory
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.imaging.writing import save_image
+from dift_edit.placement.by_hand import place_by_hand
 from dift_edit.placement.confidence import against
 from dift_edit.placement.fixed import fixed_placement
+from dift_edit.placement.instances import MOST_INSTANCES, find_instances
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings, override
-from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, MaskLike, Mirror, PinsLike, Status
+from dift_edit.types import (
+    Anchor,
+    AnchorSize,
+    Engine,
+    ImageLike,
+    Instances,
+    MaskLike,
+    Mirror,
+    PinsLike,
+    QuadLike,
+    Status,
+)
 
-__all__ = ["Transfer", "abstain_reason", "failure", "transfer"]
+__all__ = ["Transfer", "abstain_reason", "failure", "instances_warning", "transfer"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +56,13 @@ class Transfer:
     image : Image or None
         The target with the edit, or as it was when abstained; None when failed.
     placement : Placement or None
-        Where the edit lies, also for an abstained target; None when failed.
+        Where the edit lies, also for an abstained target; None when failed. The first of `placements`.
+    placements : tuple of Placement
+        Every instance of the object that the edit was put on, see `TransferSettings.instances`.
+    missed : tuple of Placement
+        Instances that were found, but are beyond the number that was asked for.
+    warning : str
+        What is wrong with an edit that was applied, in words: a redaction that leaves instances to be seen.
     settings : TransferSettings
         How it was made.
     model : ModelInfo
@@ -58,6 +79,9 @@ class Transfer:
     reason: str = ""
     image: Image | None = None
     placement: Placement | None = None
+    placements: tuple[Placement, ...] = ()
+    missed: tuple[Placement, ...] = ()
+    warning: str = ""
     settings: TransferSettings
     model: ModelInfo
     seconds: float = 0.0
@@ -110,14 +134,16 @@ def transfer(
     engine: Engine | None = None,
     mirror: Mirror | None = None,
     min_confidence: float | None = None,
+    instances: Instances | None = None,
     seed: int | None = None,
     anchor: Anchor | None = None,
     anchor_size: AnchorSize | None = None,
     anchor_margin: float | None = None,
-    placement: Placement | None = None,
+    placements: Sequence[Placement] = (),
     pins: PinsLike | None = None,
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
+    target_quad: QuadLike | None = None,
     surface: bool = True,
 ) -> Transfer:
     """Carry an edit from one image to another.
@@ -133,15 +159,17 @@ def transfer(
     featurizer : Featurizer, optional
         Gives the features; without one the engine must be "fixed", or the placement known.
     settings : TransferSettings, optional
-        Engine, mirror test, least confidence, seed.
+        Engine, mirror test, least confidence, number of instances, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, seed, anchor, anchor_size, anchor_margin : optional
+    engine, mirror, min_confidence, instances, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
-    placement : Placement, optional
-        Where the edit lies, if that is known: then nothing is searched.
+    placements : sequence of Placement
+        Where the edit lies, one for each instance, if that is known: then nothing is looked for.
     pins, source_mask, target_mask, surface : optional
         Hints about this pair of images, see `locate`.
+    target_quad : array_like, optional
+        (4, 2) where the edit lies in the target, placed by hand: then nothing is looked for.
 
     Returns
     -------
@@ -169,9 +197,16 @@ def transfer(
     source = as_image(source)
     check_edit(edit, source.size)
     settings = override(
-        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed,
-        anchor=anchor, anchor_size=anchor_size, anchor_margin=anchor_margin,
-    )  # fmt: skip
+        settings or TransferSettings(),
+        engine=engine,
+        mirror=mirror,
+        min_confidence=min_confidence,
+        instances=instances,
+        seed=seed,
+        anchor=anchor,
+        anchor_size=anchor_size,
+        anchor_margin=anchor_margin,
+    )
     featurizer = featurizer or NoFeaturizer()
     check_hints(source.size, pins=pins, source_mask=source_mask)
     name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
@@ -180,26 +215,74 @@ def transfer(
     made = partial(Transfer, settings=settings, model=featurizer.model, target=name)
     try:
         picture = as_image(target)
-        if placement is None and settings.engine == "fixed":
-            placement = fixed_placement(edit.quad, source.size, picture.size, settings)
-        elif placement is None:
-            placement = locate(
-                source, edit.quad, picture, featurizer=featurizer, engine=settings.engine, mirror=settings.mirror,
-                seed=settings.seed, pins=pins, source_mask=source_mask, target_mask=target_mask, surface=surface,
-            )  # fmt: skip
+        hints = {"pins": pins, "source_mask": source_mask, "target_mask": target_mask, "surface": surface}
+        if placements:
+            found = list(placements)
+        elif target_quad is not None:
+            found = [place_by_hand(edit.quad, target_quad)]
+        elif settings.engine == "fixed":
+            found = [fixed_placement(edit.quad, source.size, picture.size, settings)]
+        else:
+            found = _located(source, edit, picture, featurizer, settings, hints)
+        placement = found[0]
         _log.debug(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
             placement.confidence, placement.confidence_source, placement.mirrored,
         )  # fmt: skip
         reason = abstain_reason(placement, settings.min_confidence)
-        image = picture if reason else edit.apply(picture, placement.transform, source=source, compositing=compositing)
+        count = len(found) if placements or settings.instances == "all" else settings.instances
+        used, missed = ((), ()) if reason else (tuple(found[:count]), tuple(found[count:]))
+        image = picture
+        for each in used:
+            image = edit.apply(image, each.transform, source=source, compositing=compositing)
     except Exception as error:  # noqa: BLE001 - what is wrong with the caller's input was raised before
         _log.debug("%s failed", name or "target", exc_info=True)
         return made(status="failed", reason=failure(error, name or "The target"), seconds=time.perf_counter() - start)
     status: Status = "abstained" if reason else "applied"
     seconds = time.perf_counter() - start
-    artwork = "" if reason else artwork_on(edit, placement.transform, compositing)
-    return made(status=status, reason=reason, image=image, placement=placement, seconds=seconds, artwork=artwork)
+    artworks = {artwork_on(edit, each.transform, compositing) for each in used} - {""}
+    return made(
+        status=status,
+        reason=reason,
+        image=image,
+        placement=placement,
+        placements=used,
+        missed=missed,
+        warning=instances_warning(edit, len(used), len(missed)),
+        seconds=seconds,
+        artwork=artworks.pop() if len(artworks) == 1 else "partly kept" * bool(artworks),
+    )
+
+
+def instances_warning(edit: Edit, used: int, missed: int) -> str:
+    """What is wrong with an edit on so many instances, while so many others are without it; empty where nothing is."""
+    if not missed or not hides_content(edit):
+        return ""
+    return f"only {used} of {used + missed} instances of the object are hidden: use  --instances all"
+
+
+def _located(
+    source: Image, edit: Edit, target: Image, featurizer: Featurizer, settings: TransferSettings, hints: dict[str, Any]
+) -> list[Placement]:
+    """Where the edit lies. A redaction looks for every instance, to say what it leaves to be seen."""
+    chosen: dict[str, Any] = {"engine": settings.engine, "mirror": settings.mirror, "seed": settings.seed}
+    if settings.instances == 1 and not hides_content(edit):
+        return [locate(source, edit.quad, target, featurizer=featurizer, **chosen, **hints)]
+    count, least = settings.instances, settings.min_confidence
+    if count == "all" or hides_content(edit):
+        count = MOST_INSTANCES
+    if settings.instances == 1:  # what nobody asked for is named only where it is likely
+        least = max(least, TransferSettings.min_confidence)
+    return find_instances(
+        source,
+        edit.quad,
+        target,
+        featurizer=featurizer,
+        count=count,
+        min_confidence=least,
+        **chosen,
+        **hints,
+    )
 
 
 def failure(error: Exception, name: str) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "Engine",
     "FramesLike",
     "ImageLike",
+    "Instances",
     "LayerFormat",
     "MaskLike",
     "Mirror",
@@ -67,6 +68,9 @@ AnchorSize: TypeAlias = Literal["relative", "pixels"]
 
 Mirror: TypeAlias = Literal["auto", "never", "always"]
 """Whether the target may show the object mirrored."""
+
+Instances: TypeAlias = int | Literal["all"]
+"""On how many instances of the object in a target the edit is put."""
 
 Status: TypeAlias = Literal["applied", "abstained", "failed"]
 """Result of one target."""

@@ -86,7 +86,11 @@ def _outcome(future: Any, work: Work, target: Target, killed: type[BaseException
 
 def _absolute(target: Target) -> Target:
     """A worker's current folder may be another one."""
-    return target if is_url(target.path) else replace(target, path=os.path.abspath(target.path))
+
+    def here(path: str) -> str:
+        return path if is_url(path) or not path else os.path.abspath(path)
+
+    return replace(target, path=here(target.path), hints=replace(target.hints, mask=here(target.hints.mask)))
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    found = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
+    found = collect_targets(job.targets, lists=job.lists, entries=job.entries, leave_out=job.not_targets())
     if not len(found):
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     with TemporaryDirectory(prefix="dift-edit-") as folder:

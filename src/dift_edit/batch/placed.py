@@ -2,23 +2,25 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from dift_edit.batch.finish import journal_path
 from dift_edit.edits.base import Edit
 from dift_edit.errors import DiftEditError, EditError
+from dift_edit.geometry.base import Transform
 from dift_edit.imaging.files import as_image
-from dift_edit.placement.placement import ConfidenceSource, Placement
+from dift_edit.placement.placement import Placement
 from dift_edit.results.folder import open_existing
 from dift_edit.results.journal import Journal
-from dift_edit.results.manifest import Row
+from dift_edit.results.manifest import PLACED, Row, placed_transform
 from dift_edit.settings import fingerprint
 from dift_edit.targets.collect import Target, Targets, row_path, settled_id
 from dift_edit.targets.storage import is_url
-from dift_edit.types import ImageLike, QuadLike
+from dift_edit.types import ImageLike
 
-__all__ = ["known_placement", "placed_by", "placed_targets", "placed_quad"]
+__all__ = ["Known", "known_placements", "placed_by", "placed_targets", "placed_quad"]
 
 
 def placed_quad(run: str | Path) -> list[list[float]]:
@@ -100,12 +102,20 @@ def placed_by(target: Target) -> str:
     row = target.placed
     if row is None:
         return ""
-    kept = ("status", "review", "matrix", "mesh", "edit_quad", "target_sha256")
+    kept = ("status", "review", "matrix", "mesh", "placements", "edit_quad", "target_sha256")
     return f"{row.get('job', '')}-{fingerprint({name: row.get(name) for name in kept})}"
 
 
-def known_placement(target: Target, sha256: str | None, edit: Edit) -> Placement | None:
-    """Where an earlier run found an edit's place.
+@dataclass(frozen=True)
+class Known:
+    """Where an earlier run found an edit's places in a target: those that it used, and those that it left alone."""
+
+    applied: list[Placement] = field(default_factory=list)
+    missed: list[Placement] = field(default_factory=list)
+
+
+def known_placements(target: Target, sha256: str | None, edit: Edit) -> Known:
+    """Where an earlier run found an edit's places.
 
     Parameters
     ----------
@@ -118,8 +128,9 @@ def known_placement(target: Target, sha256: str | None, edit: Edit) -> Placement
 
     Returns
     -------
-    Placement or None
-        None where no run did. It has a reason where that run abstained, or a reviewer rejected its result.
+    Known
+        Nothing where no run did. The first placement has a reason where that run abstained, or a reviewer rejected its
+        result.
 
     Raises
     ------
@@ -127,19 +138,26 @@ def known_placement(target: Target, sha256: str | None, edit: Edit) -> Placement
         If the target was changed since, or the run failed on it.
     """
     if target.placed is None:
-        return None
+        return Known()
     row = Row.from_dict(target.placed)
     if sha256 != row.target_sha256:
         raise EditError(f"{target.path} was changed after its placement was found: run the job that placed it again.")
-    quad: QuadLike = target.placed["edit_quad"]
-    transform = row.transform(quad)
-    if transform is None:
-        raise EditError(f"There is no placement of {target.path}: {row.reason or 'the run that placed it failed.'}")
+    quad = target.placed["edit_quad"]
     reason = "" if row.status == "applied" else row.reason or "the run that placed it abstained"
     if row.review == "rejected":
         reason = "its placement was rejected in the review"
-    source = cast(ConfidenceSource, row.confidence_source or "none")
+    found: dict[str, list[Placement]] = {"applied": [], "abstained": [], "rejected": []}
+    for each in row.placements or [{"status": "applied", **target.placed}]:
+        transform = placed_transform(each, quad)
+        if transform is None:
+            raise EditError(f"There is no placement of {target.path}: {row.reason or 'the run that placed it failed.'}")
+        found[each["status"]].append(_placement(each, transform, edit, reason, row.instances))
+    return Known(found["applied"], found["abstained"])
+
+
+def _placement(placed: dict[str, Any], transform: Transform, edit: Edit, reason: str, instances: int) -> Placement:
+    values = {name: placed[name] for name in PLACED if name not in ("quad", "matrix", "mesh")}
+    values["confidence"] = values["confidence"] or 0.0
     return Placement(
-        quad=transform(edit.quad), transform=transform, confidence=row.confidence or 0.0, confidence_source=source,
-        mirrored=row.mirrored, reason=reason, engine=row.engine, on_surface=row.on_surface, instances=row.instances,
+        quad=transform(edit.quad), transform=transform, reason=reason, instances=instances, **values
     )  # fmt: skip

@@ -6,20 +6,23 @@ from dift_edit.errors import OutputError
 from dift_edit.results.folder import REJECTED, OutputFolder
 from dift_edit.results.manifest import Row
 from dift_edit.settings import BatchSettings
-from dift_edit.targets.collect import Targets
+from dift_edit.targets.collect import Target, Targets
 from dift_edit.targets.storage import input_sha256, is_url, local_path
 
 __all__ = ["check_free", "still_valid"]
 
 
-def still_valid(row: Row, folder: OutputFolder, batch: BatchSettings) -> bool:
-    """Whether a row of an earlier run needs no work: its target and its files have the digests that it names, and it
-    has all the files that are wanted.
+def still_valid(row: Row, target: Target, folder: OutputFolder, batch: BatchSettings) -> bool:
+    """Whether a row of an earlier run needs no work.
+
+    Its target, its hints, its place and its files are those that it names, and it has all the files that are wanted.
 
     Parameters
     ----------
     row : Row
         What the journal says.
+    target : Target
+        What it is now.
     folder : OutputFolder
         Where its output lies.
     batch : BatchSettings
@@ -30,6 +33,8 @@ def still_valid(row: Row, folder: OutputFolder, batch: BatchSettings) -> bool:
     bool
     """
     if row.status == "failed" and batch.retry_failed:
+        return False
+    if row.hints != target.hints.digest:
         return False
     if not is_url(row.target) and input_sha256(row.target) != row.target_sha256:
         return False

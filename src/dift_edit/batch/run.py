@@ -65,10 +65,10 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    if job.placements is not None:
-        targets = placed_targets(job.placements, source, only=job.targets)
+    if job.placed is not None:
+        targets = placed_targets(job.placed, source, only=job.targets)
     else:
-        targets = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
+        targets = collect_targets(job.targets, lists=job.lists, entries=job.entries, leave_out=job.not_targets())
     devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
     return run_batch(
         source,
@@ -166,7 +166,7 @@ def run_batch(
         loaded = featurizer.load() if isinstance(featurizer, ModelSpec) else featurizer
         job = describe(source, edit, loaded, settings, compositing)
         if targets.placed_by:
-            job["placements"] = targets.placed_by
+            job["placed"] = targets.placed_by
         runner = _runner(batch, devices)
         work = Work(
             source=Image(source.pixels, source.alpha), edit=edit, settings=settings,
@@ -288,7 +288,7 @@ class _Run:
         for target in self.targets:
             earlier = journal.rows.get(target.id)
             row = earlier and Row.from_dict({**earlier, "target": target.path})
-            if row and row.placed_by == placed_by(target) and still_valid(row, self.folder, self.batch):
+            if row and row.placed_by == placed_by(target) and still_valid(row, target, self.folder, self.batch):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))

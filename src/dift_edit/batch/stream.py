@@ -21,7 +21,7 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings, override
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
-from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, MaskLike, Mirror, PinsLike
+from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, Instances, MaskLike, Mirror, PinsLike
 
 __all__ = ["propagate"]
 
@@ -39,6 +39,7 @@ def propagate(
     engine: Engine | None = None,
     mirror: Mirror | None = None,
     min_confidence: float | None = None,
+    instances: Instances | None = None,
     seed: int | None = None,
     anchor: Anchor | None = None,
     anchor_size: AnchorSize | None = None,
@@ -66,10 +67,10 @@ def propagate(
     featurizer : Featurizer, optional
         Gives features; those of the source are computed once. Without one the engine must be "fixed".
     settings : TransferSettings, optional
-        Engine, mirror test, least confidence, seed.
+        Engine, mirror test, least confidence, number of instances, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, seed, anchor, anchor_size, anchor_margin : optional
+    engine, mirror, min_confidence, instances, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
     pins, source_mask, target_mask, surface : optional
         Hints that hold for every target, see `locate`.
@@ -101,9 +102,16 @@ def propagate(
     source = as_image(source)
     check_edit(edit, source.size)
     settings = override(
-        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed,
-        anchor=anchor, anchor_size=anchor_size, anchor_margin=anchor_margin,
-    )  # fmt: skip
+        settings or TransferSettings(),
+        engine=engine,
+        mirror=mirror,
+        min_confidence=min_confidence,
+        instances=instances,
+        seed=seed,
+        anchor=anchor,
+        anchor_size=anchor_size,
+        anchor_margin=anchor_margin,
+    )
     check_hints(source.size, pins=pins, source_mask=source_mask)
     once = SharedFeaturizer(featurizer or NoFeaturizer(), source.digest)
     run = partial(

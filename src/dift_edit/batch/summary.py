@@ -75,6 +75,11 @@ class Summary:
         return [row for row in self.rows if row.status != "applied"] if self.redaction else []
 
     @property
+    def warned(self) -> list[Row]:
+        """Targets with a result that a redaction is not done with: other instances of the object are still seen."""
+        return [row for row in self.rows if row.warning]
+
+    @property
     def verified(self) -> list[Row]:
         """Rows whose output was compared with the target."""
         return [row for row in self.rows if row.untouched]
@@ -86,5 +91,5 @@ class Summary:
 
     @property
     def exit_status(self) -> int:
-        """0 when every target was handled; 1 when some failed, differ where they must not, or were not redacted."""
-        return 1 if self.counts["failed"] or self.unredacted or self.differing else 0
+        """0 when every target was handled; 1 when some failed, differ where they must not, or still show something."""
+        return 1 if self.counts["failed"] or self.unredacted or self.warned or self.differing else 0

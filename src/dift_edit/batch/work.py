@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
-from dift_edit.batch.placed import known_placement, placed_by
+from dift_edit.batch.placed import known_placements, placed_by
 from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.image import Image
-from dift_edit.pipeline import Transfer, failure, transfer
+from dift_edit.pipeline import Transfer, failure, instances_warning, transfer
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
 from dift_edit.report.side_files import save_result
@@ -137,6 +137,9 @@ class Worker:
 
     def read(self, item: Item) -> None:
         """Decode the target."""
+        if item.target.hints.problem:
+            item.failure = item.target.hints.problem
+            return
         with item.timed("read"):
             try:
                 item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.batch.max_pixels)
@@ -150,11 +153,25 @@ class Worker:
         waited, computed = self.featurizer.spent
         with item.timed("placement"):
             try:
-                work = self.work
+                work, hints = self.work, item.target.hints
+                known = known_placements(item.target, item.sha256, work.edit)
                 item.result = transfer(
-                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
-                    compositing=work.compositing, placement=known_placement(item.target, item.sha256, work.edit),
-                )  # fmt: skip
+                    work.source,
+                    work.edit,
+                    item.image,
+                    featurizer=self.featurizer,
+                    settings=work.settings,
+                    mirror=hints.mirror,
+                    min_confidence=hints.min_confidence,
+                    compositing=work.compositing,
+                    placements=known.applied,
+                    pins=hints.pins,
+                    target_mask=hints.region(item.image.size, max_pixels=work.batch.max_pixels),
+                    target_quad=hints.quad,
+                )
+                if known.missed:
+                    said = instances_warning(work.edit, len(item.result.placements), len(known.missed))
+                    item.result = replace(item.result, missed=tuple(known.missed), warning=said)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
@@ -169,12 +186,12 @@ class Worker:
             try:
                 result = item.result
                 if result is not None and result.status == "applied":
-                    assert result.image is not None and result.placement is not None and item.image is not None
+                    assert result.image is not None and item.image is not None
                     work = self.work
                     row = save_result(
                         self.output, row, item.name, result.image, target=item.image, edit=work.edit,
-                        transform=result.placement.transform, source=work.source, compositing=work.compositing,
-                        batch=work.batch,
+                        transforms=[each.transform for each in result.placements], source=work.source,
+                        compositing=work.compositing, batch=work.batch,
                     )  # fmt: skip
                 if item.image is not None and self.work.preview_size:
                     after = result.image if result and result.status == "applied" else None
@@ -200,12 +217,18 @@ class Worker:
             seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),
+            hints=target.hints.digest,
             job=work.job,
         )
         if result is None:
             return row
-        row = replace(row, status=result.status, reason=result.reason, artwork=result.artwork)
-        return row if result.placement is None else row.with_placement(result.placement, work.edit.quad)
+        row = replace(row, status=result.status, reason=result.reason, warning=result.warning, artwork=result.artwork)
+        if result.placement is None:
+            return row
+        row = row.with_placement(result.placement, work.edit.quad)
+        if work.settings.instances == 1 and len(result.placements) < 2 and not result.missed:
+            return row
+        return row.with_placements(result.placements, result.missed, work.edit.quad)
 
 
 def lost_row(work: Work, target: Target, attempts: int) -> Row:
@@ -219,6 +242,7 @@ def lost_row(work: Work, target: Target, attempts: int) -> Row:
         engine=work.settings.engine,
         seed=work.settings.seed,
         target_sha256=input_sha256(target.path),
+        hints=target.hints.digest,
         job=work.job,
     )
 

@@ -149,7 +149,7 @@ class Teller:
         self._say(line)
         for line in verified_lines(summary):
             self._say(line)
-        for line in unredacted_lines(summary.unredacted, len(summary.rows)):
+        for line in unredacted_lines(summary.unredacted, summary.warned, len(summary.rows)):
             self._say(line)
         if summary.unredacted_folder:
             self._say(unredacted_folder_line(summary.unredacted_folder))
@@ -177,6 +177,7 @@ class JsonTeller(Teller):
                 "verified": len(done.verified),
                 "differing": [row.target for row in done.differing],
                 "unredacted": [row.target for row in done.unredacted],
+                "warned": [row.target for row in done.warned],
                 "unredacted_folder": done.unredacted_folder,
             }
         print(json.dumps({"time": round(time.time(), 3), "event": event, **data}), file=sys.stderr, flush=True)
@@ -187,14 +188,22 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def unredacted_lines(exposed: list[Any], total: int) -> list[str]:
-    """What is said about rows that a redaction left as they were; nothing when there are none."""
-    if not exposed:
-        return []
-    lines = [f"WARNING: {len(exposed)} of {total} targets were NOT redacted, and have no result:"]
-    lines += [f"  NOT redacted: {shown(row.target)} ({shown(row.reason)})" for row in exposed[:_MOST_SKIPPED]]
-    if len(exposed) > _MOST_SKIPPED:
-        lines.append(f"  … and {len(exposed) - _MOST_SKIPPED} more, see manifest.jsonl")
+def unredacted_lines(exposed: list[Any], warned: list[Any], total: int) -> list[str]:
+    """What is said about rows that a redaction left as they were, or in part; nothing when there are none."""
+    lines = []
+    for rows, what, said in (
+        (
+            exposed,
+            "were NOT redacted, and have no result",
+            [f"NOT redacted: {row.target} ({row.reason})" for row in exposed],
+        ),
+        (warned, "are redacted only IN PART", [f"only in part: {row.target} ({row.warning})" for row in warned]),
+    ):
+        if rows:
+            lines.append(f"WARNING: {len(rows)} of {total} targets {what}:")
+            lines += [f"  {shown(line)}" for line in said[:_MOST_SKIPPED]]
+        if len(rows) > _MOST_SKIPPED:
+            lines.append(f"  … and {len(rows) - _MOST_SKIPPED} more, see manifest.jsonl")
     return lines
 
 

@@ -30,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
         folder.hides_content = bool(journal.job.get("redaction"))
         decisions = read_decisions(args.decisions, journal.job.get("fingerprint", ""))
         undone = {key for key, row in journal.rows.items() if row["status"] == "abstained"}
-        needed = any(made.pins or (made.decision == "accepted" and made.id in undone) for made in decisions)
+        needed = any(
+            made.pins or made.instances or (made.decision == "accepted" and made.id in undone) for made in decisions
+        )
         remake = _remake(folder) if needed else None
         for row, action in apply_decisions(folder, journal, decisions, remake):
             kind, _, reason = action.partition(": ")
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         write_review(folder, journal)
         rows = [Row.from_dict(row) for row in journal.rows.values()]
         exposed = [row for row in rows if row.status != "applied"] if journal.job.get("redaction") else []
-    for line in unredacted_lines(exposed, len(rows)):
+    for line in unredacted_lines(exposed, [row for row in rows if row.warning], len(rows)):
         print(line, file=sys.stderr)
     print(", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no decisions")
     return 1 if counts["not remade"] or counts["not applied"] else 0

@@ -91,7 +91,7 @@ def jobs_from(args: argparse.Namespace) -> list[Any]:
     common: dict[str, Any] = {
         "source": source,
         "edits": layers_from(args),
-        "placements": args.run_folder,
+        "placed": args.run_folder,
         "model": made.model if made else "mini",
         "device": made.device if made else "cpu",
         "model_settings": made.model_settings if made else {},

@@ -26,11 +26,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the jobs one after the other; the worst exit status is returned."""
     from dift_edit.batch import run_job
     from dift_edit.cli._batch import dry_run, run_told
+    from dift_edit.job.defaults import user_defaults
     from dift_edit.job.recipe import Job, load_job
 
     changes = {name: value for name in ("workers", "cluster") if (value := getattr(args, name)) is not None}
     changes |= {name: True for name in ("overwrite", "retry_failed") if getattr(args, name)}
-    jobs = [load_job(path) for path in args.jobs]  # all of them are read before the first one runs
+    defaults = user_defaults()
+    jobs = [load_job(path, defaults) for path in args.jobs]  # all of them are read before the first one runs
     models = [f"{job.model} {job.device} {sorted(job.model_settings.items())}" for job in jobs]
     shared = len(set(models)) < len(models)
 

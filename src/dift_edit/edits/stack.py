@@ -1,5 +1,6 @@
 """An edited target taken apart: the target below, each edit as a layer and as a mask."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +34,7 @@ _KINDS: dict[type, str] = {
 def layered(
     edit: Edit,
     target: Image,
-    transform: Transform,
+    transforms: Transform | Sequence[Transform],
     *,
     source: Image | None = None,
     compositing: Compositing | None = None,
@@ -43,11 +44,11 @@ def layered(
     Parameters
     ----------
     edit : Edit
-        The edit; `Layers` give one layer each.
+        The edit; `Layers` give one layer each, on each instance.
     target : Image
         The image that it goes to.
-    transform : Transform
-        Source pixels to target pixels, as of a `Placement`.
+    transforms : Transform, or sequence of Transform
+        Source pixels to target pixels, as of a `Placement`, one for each instance.
     source : Image, optional
         The image that the edit was made on.
     compositing : Compositing, optional
@@ -72,12 +73,14 @@ def layered(
     Nothing that a redaction hides is in any layer: the bottom one is the target after its last redaction, and what was
     put on before that is part of it.
     """
-    parts, names = _parts(edit, compositing or Compositing()), part_names(edit)
-    hidden = max((number for number, (part, _) in enumerate(parts, 1) if isinstance(part, Redaction)), default=0)
+    places = list(transforms) if isinstance(transforms, Sequence) else [transforms]
+    names = part_names(edit, len(places))
+    parts = [(part, own, each) for each in places for part, own in _parts(edit, compositing or Compositing())]
+    hidden = max((number for number, (part, *_) in enumerate(parts, 1) if isinstance(part, Redaction)), default=0)
     base = below = target
     reach = np.zeros(target.pixels.shape[:2], bool)
     layers, masks = [], {}
-    for number, (part, settings) in enumerate(parts, 1):
+    for number, (part, settings, transform) in enumerate(parts, 1):
         name = names[number - 1]
         tracked = replace(below, written=np.zeros_like(reach))
         above, written = _put_on(part, tracked, transform, source, settings)
@@ -102,13 +105,13 @@ def layered(
     return LayeredImage(base=base, layers=tuple(layers), masks=masks, flat=below, reach=reach)
 
 
-def part_names(edit: Edit) -> list[str]:
-    """Names of an edit's layers and masks: "1 sticker", "2 recolour"…."""
+def part_names(edit: Edit, instances: int = 1) -> list[str]:
+    """Names of the layers and masks of an edit on so many instances: "1 sticker", "2 recolour"…."""
     kinds = [
         _KINDS.get(type(part), "sticker" if isinstance(part, Sticker) else "edit")
         for part, _ in _parts(edit, Compositing())
     ]
-    return [f"{number} {kind}" for number, kind in enumerate(kinds, 1)]
+    return [f"{number} {kind}" for number, kind in enumerate(kinds * instances, 1)]
 
 
 def _put_on(

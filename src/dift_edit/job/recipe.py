@@ -1,13 +1,14 @@
 """A job: what is put on many targets, and how it is done. The command line, the library and the plugin share it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from dift_edit.atomic_files import parse_toml, write_text
 from dift_edit.errors import DiftEditError, EditError
+from dift_edit.job.defaults import TABLES, Default, user_defaults
 from dift_edit.job.toml_values import (
     check_keys,
     corners_of,
@@ -21,6 +22,7 @@ from dift_edit.job.toml_values import (
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.folder import unredacted_folder
 from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.targets.hints import HINT_COLUMNS
 from dift_edit.targets.storage import is_url
 from dift_edit.types import DifferenceKind
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["REGION_EDITS", "EditFile", "Job", "RegionEdit", "load_job", "save_job"]
 
 VERSION = 1
+_PATHS = ("path", "mask")
 DIFFERENCE_KINDS = get_args(DifferenceKind)
 """What an edited source may be taken for, see `dift_edit.edits.edit_from_difference`."""
 
@@ -111,7 +114,9 @@ class Job:
         Files, folders, patterns, URLs.
     lists : tuple of str
         Files that name targets, see `dift_edit.targets.collect.collect_targets`.
-    placements : str or None
+    entries : tuple of dict
+        Targets with what is known of each: ``path`` and columns of a list, see `dift_edit.targets.hints.Hints`.
+    placed : str or None
         Output folder of an earlier run on the same source: its placements are used, and nothing is searched. Of its
         targets those in `targets` are done, all where there are none.
     output : str
@@ -139,7 +144,8 @@ class Job:
     quad: tuple[tuple[float, float], ...] | None = None
     targets: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
-    placements: str | None = None
+    entries: tuple[dict[str, Any], ...] = ()
+    placed: str | None = None
     output: str
     model: str = "mini"
     device: str = "cpu"
@@ -170,7 +176,7 @@ class Job:
     @property
     def needs_model(self) -> bool:
         """Whether a network has to find the places of the edit."""
-        return self.transfer.engine != "fixed" and self.placements is None
+        return self.transfer.engine != "fixed" and self.placed is None
 
     def load_edit(self, source: "Image") -> "Edit":
         """The edit, several as layers, checked against the loaded source.
@@ -208,8 +214,15 @@ class Job:
             edited=self.edited and change(self.edited),
             edits=tuple(_moved(each, change) for each in self.edits),
             targets=tuple(map(change, self.targets)),
-            placements=self.placements and change(self.placements),
+            placed=self.placed and change(self.placed),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
+            entries=tuple(
+                {
+                    key: change(value) if key in _PATHS and isinstance(value, str) else value
+                    for key, value in each.items()
+                }
+                for each in self.entries
+            ),
             output=change(self.output),
         )
 
@@ -222,13 +235,16 @@ def _moved(layer: EditFile | RegionEdit, change: Callable[[str], str]) -> EditFi
     return layer if box_of(layer.region) else replace(layer, region=change(layer.region))
 
 
-def load_job(path: Path | str) -> Job:
+def load_job(path: Path | str, defaults: Mapping[str, Default] | None = None) -> Job:
     """Read a recipe file.
 
     Parameters
     ----------
     path : path
         A TOML file; its relative paths are relative to its folder.
+    defaults : mapping, optional
+        What holds where the recipe says nothing, see `dift_edit.job.defaults.user_defaults`; the built-in defaults by
+        default.
 
     Returns
     -------
@@ -253,7 +269,9 @@ def load_job(path: Path | str) -> Job:
         return text if is_url(text) or os.path.isabs(text) else os.path.normpath(folder / text)
 
     try:
-        return _job_from(data).moved(here)
+        job = _job_from(data)
+        given = {f"{table}.{key}" for table in ("model", *TABLES) for key in data.get(table, {})}
+        return with_defaults(job, defaults or {}, given).moved(here)
     except DiftEditError as error:
         raise DiftEditError(f"The recipe {path} cannot be used: {error}") from error
 
@@ -268,7 +286,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
     check_keys(edit, {"sticker", "edited", "edited_as", "files", "layers", "at", "quad"}, "[edit]")
-    check_keys(targets, {"paths", "lists", "placements"}, "[targets]")
+    check_keys(targets, {"paths", "lists", "each", "placed"}, "[targets]")
     check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
         if not isinstance(data.get(name), str):
@@ -288,7 +306,8 @@ def _job_from(data: dict[str, Any]) -> Job:
         quad=corners_of(edit.get("quad")),
         targets=texts_of(targets, "paths"),
         lists=texts_of(targets, "lists"),
-        placements=text_of(targets, "placements"),
+        entries=_entries(targets),
+        placed=text_of(targets, "placed"),
         model=text_of(model, "name") or "mini",
         device=text_of(model, "device") or "cpu",
         model_settings=settings,
@@ -296,6 +315,42 @@ def _job_from(data: dict[str, Any]) -> Job:
         compositing=settings_of(Compositing, table_of(data, "compositing"), "[compositing]"),
         batch=settings_of(BatchSettings, table_of(data, "batch"), "[batch]"),
     )
+
+
+def with_defaults(job: Job, defaults: Mapping[str, Default], given: Set[str]) -> Job:
+    """The job with defaults of one's own for what was not given.
+
+    Parameters
+    ----------
+    job : Job
+        With built-in defaults.
+    defaults : mapping
+        Of `dift_edit.job.defaults.user_defaults`.
+    given : set of str
+        "table.key" of what stays.
+    """
+    changes: dict[str, Any] = {}
+    for name, default in defaults.items():
+        if f"{default.table}.{default.key}" in given:
+            continue
+        if default.table == "model":
+            changes[name] = default.value
+        else:
+            settings = changes.get(default.table, getattr(job, default.table))
+            changes[default.table] = replace(settings, **{default.key: default.value})
+    return replace(job, **changes)
+
+
+def _entries(targets: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The tables of ``[[targets.each]]``."""
+    entries = targets.get("each", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DiftEditError("each must be tables, each under its own [[targets.each]].")
+    for entry in entries:
+        check_keys(entry, {"path", "id", "output", "skip", *HINT_COLUMNS}, "[[targets.each]]")
+        if text_of(entry, "path") is None:
+            raise DiftEditError('[[targets.each]] must have  path = "…".')
+    return tuple(entries)
 
 
 def _edit_files(edit: dict[str, Any]) -> tuple[EditFile | RegionEdit, ...]:
@@ -362,41 +417,43 @@ def save_job(job: Job, path: Path | str) -> None:
 def format_job(job: Job) -> str:
     """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
     plain = [each.file for each in job.edits if isinstance(each, EditFile) and each.compositing is None]
-    own = len(plain) < len(job.edits)
-    files = None if own or not job.edits else plain
+    layered = len(plain) < len(job.edits)
+    files = None if layered or not job.edits else plain
     edit: dict[str, Any] = {
         "sticker": job.sticker, "edited": job.edited,
         "edited_as": None if job.edited_as == "auto" else job.edited_as,
         "files": files, "at": job.at, "quad": job.quad,
     }  # fmt: skip
+    own = {f"{each.table}.{each.key}" for each in user_defaults().values()}
     tables = {
         "edit": edit,
-        "targets": {"paths": job.targets or None, "lists": job.lists or None, "placements": job.placements},
+        "targets": {"paths": job.targets or None, "lists": job.lists or None, "placed": job.placed},
         "model": {"name": job.model, "device": job.device},
         "model.settings": job.model_settings,
-        "transfer": _changed(job.transfer),
-        "compositing": _changed(job.compositing),
-        "batch": _changed(job.batch),
+        **{table: _changed(getattr(job, table), table, own) for table in TABLES},
     }
     lines = [f"version = {VERSION}", f"source = {toml_value(job.source)}", f"output = {toml_value(job.output)}"]
     for name, table in tables.items():
         pairs = [f"{key} = {toml_value(value)}" for key, value in table.items() if value is not None]
         if pairs:
             lines += ["", f"[{name}]", *pairs]
-        for layer in job.edits if own and name == "edit" else ():
+        for layer in job.edits if layered and name == "edit" else ():
             # all of them, also those at their defaults: a layer without any is blended as the job says
             blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
             given = {"file": layer.file} if isinstance(layer, EditFile) else {layer.kind: layer.region, **layer.values}
             lines += ["", "[[edit.layers]]"]
             lines += [f"{key} = {toml_value(value)}" for key, value in (given | blending).items()]
+        for entry in job.entries if name == "targets" else ():
+            lines += ["", "[[targets.each]]", *(f"{key} = {toml_value(value)}" for key, value in entry.items())]
     return "\n".join(lines) + "\n"
 
 
-def _changed(settings: Any) -> dict[str, Any]:
+def _changed(settings: Any, table: str, own: Set[str]) -> dict[str, Any]:
+    """Values beside the built-in defaults, and those that a default of one's own would change."""
     return {
         item.name: getattr(settings, item.name)
         for item in fields(settings)
-        if getattr(settings, item.name) != item.default
+        if getattr(settings, item.name) != item.default or f"{table}.{item.name}" in own
     }
 
 

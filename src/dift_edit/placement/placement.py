@@ -33,7 +33,7 @@ from dift_edit.placement.warp_models import (
 from dift_edit.settings import ENGINES, MIRRORS
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
-__all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features", "turned_features"]
+__all__ = ["ConfidenceSource", "Placement", "check_hints", "check_mask", "locate", "locate_features", "turned_features"]
 
 WIDE = 2.0
 """Reach of the evidence by which the whole object is judged: for the mirror test and the confidence (chosen)."""
@@ -136,13 +136,29 @@ def check_hints(
         If a pin or the source mask is unusable.
     """
     if source_mask is not None:
-        _check_mask(source_mask, source_size, "source")
+        check_mask(source_mask, source_size, "source")
         if not np.any(source_mask):
             raise EditError("The source mask leaves nothing of the source: enlarge it.")
     return _pins(pins)
 
 
-def _check_mask(mask: MaskLike, size: tuple[int, int], name: str) -> Mask:
+def check_mask(mask: MaskLike, size: tuple[int, int], name: str) -> Mask:
+    """A mask as an array (H, W) of bool.
+
+    Parameters
+    ----------
+    mask : array_like
+        (H, W).
+    size : (W, H)
+        Of its image in pixels.
+    name : {"source", "target"}
+        How an error names the image.
+
+    Raises
+    ------
+    EditError
+        If it has not the image's size.
+    """
     array = np.asarray(mask)
     if array.shape != (size[1], size[0]):
         raise EditError(
@@ -284,10 +300,10 @@ def locate_features(
         raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
     check_comparable(source, target)
     corners = as_points(quad)
-    near = None if source_mask is None else _check_mask(source_mask, source.image_size, "source")
+    near = None if source_mask is None else check_mask(source_mask, source.image_size, "source")
     width = target.image_size[0]
     pinned = check_hints(source.image_size, pins=pins, source_mask=source_mask)
-    mask = None if target_mask is None else _check_mask(target_mask, target.image_size, "target")
+    mask = None if target_mask is None else check_mask(target_mask, target.image_size, "target")
 
     @cache
     def view(flip: bool, quarters: int = 0) -> _View:

@@ -1,5 +1,6 @@
 """A target's result and what lies beside it: layers, masks, and the comparison with the target."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 
@@ -26,7 +27,7 @@ def save_result(
     *,
     target: Image,
     edit: Edit,
-    transform: Transform,
+    transforms: Sequence[Transform],
     source: Image | None,
     compositing: Compositing | None,
     batch: BatchSettings,
@@ -43,7 +44,7 @@ def save_result(
         Of the flattened result.
     result : Image
         The target with the edit.
-    target, edit, transform, source, compositing
+    target, edit, transforms, source, compositing
         What it was made of, see `dift_edit.edits.layered`.
     batch : BatchSettings
         Which files are wanted.
@@ -63,7 +64,7 @@ def save_result(
         row = replace(row, output=name, output_sha256=folder.save_image(result, name))
     if not (batch.layers or batch.masks or batch.verify):
         return row
-    made = layered(edit, target, transform, source=source, compositing=compositing)
+    made = layered(edit, target, transforms, source=source, compositing=compositing)
     contents = _contents(made, name, batch)
     for file, data in contents.items():
         folder.write(file, data)
@@ -89,7 +90,7 @@ def _contents(made: LayeredImage, name: str, batch: BatchSettings) -> dict[str, 
 
 def possible_files(edit: Edit, name: str) -> set[str]:
     """Every layer and mask that a run may have written beside a result, whatever it says of it."""
-    parts = [part.replace(" ", "-") for part in part_names(edit)]
+    parts = [part.replace(" ", "-") for part in part_names(edit)]  # of the first instance
     layers = {f"layers/{name}{ending}" for ending in (".psd", ".ora", "/0-target.png")}
     return layers | {f"{folder}/{name}/{part}.png" for folder in ("layers", "masks") for part in parts}
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dift_edit.geometry.coords import Points
     from dift_edit.placement.placement import Placement
 
-__all__ = ["Row", "edit_lattice", "manifest_jsonl", "manifest_parquet"]
+__all__ = ["PLACED", "Row", "edit_lattice", "manifest_jsonl", "manifest_parquet", "placed_transform"]
 
 _LINES = 7
 """Points along each side of the mesh that a row keeps of a bent placement (chosen)."""
@@ -55,7 +55,13 @@ class Row:
     artwork : {"", "kept", "flipped", "partly kept"}
         How a sticker was put on a mirrored target; empty where nothing is mirrored. See ``--artwork``.
     instances : int
-        Places in the target that look like the object; the edit is on one of them.
+        Places in the target that look like the object.
+    placements : list of dict
+        Each instance that was found, when more than one was looked for, the row's own first; empty otherwise. Each has
+        the keys of `PLACED`, and ``status``: "applied", "abstained" (found, but beyond the number that was asked for)
+        or "rejected" by a reviewer.
+    warning : str
+        What is wrong with a result that was made: a redaction that leaves instances of the object to be seen.
     engine : str
         What placed it.
     on_surface : bool
@@ -69,6 +75,8 @@ class Row:
         [W, H] of the target in pixels.
     target_sha256, output_sha256 : str or None
         Of the files' bytes.
+    hints : str
+        Digest of what a list or recipe said about this target alone; empty where it said nothing.
     job : str
         Fingerprint of source, edit, model and settings.
     version : str
@@ -103,6 +111,8 @@ class Row:
     mirrored: bool = False
     artwork: str = ""
     instances: int = 1
+    placements: list[dict[str, Any]] = field(default_factory=list)
+    warning: str = ""
     engine: str = ""
     on_surface: bool = False
     model: dict[str, str] = field(default_factory=dict)
@@ -111,6 +121,7 @@ class Row:
     size: list[int] | None = None
     target_sha256: str | None = None
     output_sha256: str | None = None
+    hints: str = ""
     job: str = ""
     version: str = __version__
     review: str = ""
@@ -140,27 +151,6 @@ class Row:
         """Plain data for JSON."""
         return asdict(self)
 
-    def transform(self, quad: QuadLike) -> Transform | None:
-        """Source pixels to target pixels, as the row holds them.
-
-        Parameters
-        ----------
-        quad : array_like
-            (4, 2) corners, in source pixels, of the edit that was placed.
-
-        Returns
-        -------
-        Transform or None
-            A matrix, or a mesh with a smooth continuation outside the edit; None where the row has no placement.
-        """
-        if self.matrix is not None:
-            return MatrixTransform(np.asarray(self.matrix, dtype=np.float64))
-        if self.mesh is None:
-            return None
-        lattice, placed = edit_lattice(quad), np.reshape(self.mesh, (-1, 2))
-        outside = fit_affine(Correspondences(lattice, placed, np.ones(len(lattice))))
-        return PiecewiseAffine(lattice, placed, triangulate(lattice), outside)
-
     def with_placement(self, placement: "Placement", quad: QuadLike) -> "Row":
         """The row with a placement's quad, matrix or mesh, confidence, mirroring and engine, rounded.
 
@@ -171,21 +161,41 @@ class Row:
         quad : array_like
             (4, 2) corners of the edit in source pixels.
         """
-        matrix, mesh = placement.matrix, None
-        if matrix is None:
-            mesh = _plain(placement.transform(edit_lattice(quad)).reshape(_LINES, _LINES, 2))
-        return replace(
-            self,
-            quad=_plain(placement.quad),
-            matrix=None if matrix is None else np.asarray(matrix, dtype=np.float64).tolist(),
-            mesh=mesh,
-            confidence=round(float(placement.confidence), 6),
-            confidence_source=str(placement.confidence_source),
-            mirrored=bool(placement.mirrored),
-            instances=int(placement.instances),
-            engine=str(placement.engine),
-            on_surface=bool(placement.on_surface),
-        )
+        return replace(self, instances=int(placement.instances), **_placed(placement, quad))
+
+    def with_placements(self, applied: Sequence["Placement"], missed: Sequence["Placement"], quad: QuadLike) -> "Row":
+        """The row with every instance that was found, as `placements`.
+
+        Parameters
+        ----------
+        applied, missed : sequence of Placement
+            With the edit, and without.
+        quad : array_like
+            (4, 2) corners of the edit in source pixels.
+        """
+        placements = [
+            {"status": status, **_placed(placement, quad)}
+            for status, group in (("applied", applied), ("abstained", missed))
+            for placement in group
+        ]
+        return replace(self, placements=placements)
+
+
+def _placed(placement: "Placement", quad: QuadLike) -> dict[str, Any]:
+    """A placement as plain data, rounded."""
+    matrix, mesh = placement.matrix, None
+    if matrix is None:
+        mesh = _plain(placement.transform(edit_lattice(quad)).reshape(_LINES, _LINES, 2))
+    return {
+        "quad": _plain(placement.quad),
+        "matrix": None if matrix is None else np.asarray(matrix, dtype=np.float64).tolist(),
+        "mesh": mesh,
+        "confidence": round(float(placement.confidence), 6),
+        "confidence_source": str(placement.confidence_source),
+        "mirrored": bool(placement.mirrored),
+        "engine": str(placement.engine),
+        "on_surface": bool(placement.on_surface),
+    }
 
 
 def _is_text(value: Any) -> bool:
@@ -214,6 +224,14 @@ def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or fits(value)
 
 
+def _is_placement(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("status") not in ("applied", "abstained", "rejected"):
+        return False
+    return value.keys() == {"status", *PLACED} and all(_FITS.get(name, _is_text)(value[name]) for name in PLACED)
+
+
+PLACED = ("quad", "matrix", "mesh", "confidence", "confidence_source", "mirrored", "engine", "on_surface")
+"""Fields of a row that say where the edit is put, and how sure that is."""
 _LARGEST = 1e300
 """Of a number read from a row: its sums and small multiples are finite, too (chosen)."""
 _FITS: dict[str, Callable[[Any], bool]] = {
@@ -228,6 +246,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "on_surface": lambda value: isinstance(value, bool),
     "model": lambda value: isinstance(value, dict) and all(map(_is_text, (*value, *value.values()))),
     "instances": _is_whole,
+    "placements": lambda value: isinstance(value, list) and all(map(_is_placement, value)),
     "seed": _is_whole,
     "seconds": _is_number,
     "size": _or_none(lambda value: _is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
@@ -246,6 +265,30 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 def edit_lattice(quad: QuadLike) -> "Points":
     """The (49, 2) source points of a row's mesh: over the edit's (4, 2) quad, row by row from its top left corner."""
     return quad_lattice(np.asarray(quad, dtype=np.float64), across=_LINES)
+
+
+def placed_transform(placed: Mapping[str, Any], quad: QuadLike) -> Transform | None:
+    """Source pixels to target pixels, as a row or one of its placements holds them.
+
+    Parameters
+    ----------
+    placed : mapping
+        With ``matrix`` and ``mesh``, as of `Row`.
+    quad : array_like
+        (4, 2) corners, in source pixels, of the edit that was placed.
+
+    Returns
+    -------
+    Transform or None
+        A matrix, or a mesh that goes on as an affine map outside the edit; None where there is no placement.
+    """
+    if placed["matrix"] is not None:
+        return MatrixTransform(np.asarray(placed["matrix"], dtype=np.float64))
+    if placed["mesh"] is None:
+        return None
+    lattice, mesh = edit_lattice(quad), np.reshape(placed["mesh"], (-1, 2))
+    outside = fit_affine(Correspondences(lattice, mesh, np.ones(len(lattice))))
+    return PiecewiseAffine(lattice, mesh, triangulate(lattice), outside)
 
 
 def _plain(points: Any) -> Any:
