@@ -115,6 +115,21 @@ def test_a_sticker_stays_exact_on_a_transparent_target(kind, tmp_path):
     assert np.abs((composited[..., :3] - seen[..., :3]) * weight).max() <= 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_instance_has_layers_and_a_redaction_of_any_hides_in_all(kind, tmp_path):
+    places = [SHIFT, MatrixTransform(np.array([[0.5, 0, 38], [0, 0.5, 30], [0, 0, 1]]))]
+    target = result = noise()
+    for place in places:
+        result = sticker().apply(result, place)
+    made = layered(sticker(), target, places)
+    assert [layer.name for layer in made.layers] == ["1 sticker", "2 sticker"] == list(made.masks)
+    composited, _ = flattened(made, kind, tmp_path)
+    assert np.array_equal(made.flat.pixels, result.pixels) and np.abs(composited - rgba(result)).max() <= 2
+    hidden = layered(Layers([sticker(), HIDING]), target, places)
+    assert hidden.layers == () and list(hidden.masks) == ["1 sticker", "2 redaction", "3 sticker", "4 redaction"]
+    assert np.array_equal(hidden.base.pixels, hidden.flat.pixels)
+
+
 def test_what_is_baked_is_said():
     made = layered(edits()["recolour"], noise(alpha=True), SHIFT)
     assert made.notes("psd") == ["1 recolour: colour change baked, not exact where the target is transparent"]

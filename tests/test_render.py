@@ -151,9 +151,36 @@ def test_what_abstained_or_was_rejected_is_not_rendered(placed, tmp_path):
     ]  # fmt: skip
 
 
+def test_each_instance_of_a_row_gets_the_design_but_a_rejected_one(placed, tmp_path, capsys):
+    from dift_edit.results.journal import Journal
+    from dift_edit.results.manifest import PLACED
+
+    scene = make_scene(tmp_path, 1)
+    quick = {"settings": TransferSettings(engine="fixed"), "batch": BatchSettings(report=False)}
+    de.run_batch(scene / "source.png", Sticker(scene / "sticker.png"), scene / "photos", scene / "placed", **quick)
+    shifts = {"applied": (0, 0), "rejected": (0, 11), "abstained": (-15, -10)}
+    matrices = {key: np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]]) for key, (x, y) in shifts.items()}
+    with Journal(scene / "placed" / ".dift-edit" / "journal.jsonl") as opened:
+        (row,) = opened.rows.values()
+        plain = {name: row[name] for name in PLACED}
+        each = [{**plain, "matrix": matrix.tolist(), "status": key} for key, matrix in matrices.items()]
+        opened.add({**row, "placements": [each[0], {**each[0], "matrix": matrices["abstained"].tolist()}, *each[1:]]})
+    command = ["render", f"{scene}/placed", "--source", f"{scene}/source.png", "--quiet"]
+    assert main([*command, "--sticker", f"{scene}/sticker.png", "--layers", "ora", "-o", f"{scene}/out"]) == 0
+    (row,) = rows_of(scene / "out")
+    assert [each["status"] for each in row["placements"]] == ["applied", "applied", "abstained"]
+    result = expected = load_image(scene / "photos" / "photo0000.png")
+    for key in ("applied", "abstained"):
+        expected = Sticker(scene / "sticker.png").apply(expected, MatrixTransform(matrices[key]))
+    assert not np.array_equal(result.pixels, expected.pixels)
+    assert np.array_equal(load_image(scene / "out" / "photo0000.png").pixels, expected.pixels)
+    assert main([*command, "--redact", "16,12,16,16", "-o", f"{scene}/hidden"]) == 1
+    assert rows_of(scene / "hidden")[0]["warning"].startswith("only 2 of 3 instances of the object are hidden")
+
+
 def test_a_bent_placement_is_rendered_from_its_mesh(placed, tmp_path):
     from dift_edit.results.journal import Journal
-    from dift_edit.results.manifest import edit_lattice
+    from dift_edit.results.manifest import edit_lattice, placed_transform
 
     scene = make_scene(tmp_path, 1)
     sticker = Sticker(scene / "sticker.png")
@@ -164,7 +191,7 @@ def test_a_bent_placement_is_rendered_from_its_mesh(placed, tmp_path):
     with Journal(scene / "placed" / ".dift-edit" / "journal.jsonl") as opened:
         (row,) = opened.rows.values()
         opened.add({**row, "matrix": None, "mesh": bent.reshape(7, 7, 2).tolist(), "engine": "mesh"})
-        transform = de.results.Row.from_dict(opened.rows[row["id"]]).transform(sticker.quad)
+        transform = placed_transform(opened.rows[row["id"]], sticker.quad)
     assert transform(lattice) == pytest.approx(bent)
     command = ["render", f"{scene}/placed", "--source", f"{scene}/source.png", "--sticker", f"{scene}/sticker.png"]
     assert main([*command, "-o", f"{scene}/out", "--quiet"]) == 0
