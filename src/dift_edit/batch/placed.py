@@ -11,16 +11,18 @@ from dift_edit.edits.base import Edit
 from dift_edit.errors import DiftEditError, EditError
 from dift_edit.geometry.base import Transform
 from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
+from dift_edit.job.recipe import Job
 from dift_edit.placement.placement import Placement
 from dift_edit.results.folder import open_existing
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import PLACED, Row, placed_transform
 from dift_edit.settings import fingerprint
-from dift_edit.targets.collect import Target, Targets, row_path, settled_id
+from dift_edit.targets.collect import Target, Targets, collect_targets, row_path, settled_id
 from dift_edit.targets.storage import is_url
 from dift_edit.types import ImageLike
 
-__all__ = ["Known", "known_placements", "placed_by", "placed_targets", "placed_quad"]
+__all__ = ["Known", "known_placements", "placed_by", "placed_quad", "placed_targets", "targets_of"]
 
 
 def placed_quad(run: str | Path) -> list[list[float]]:
@@ -73,6 +75,13 @@ def placed_targets(run: str | Path, source: ImageLike, *, only: Iterable[str | P
             placed = {**rows[key], "edit_quad": quad}
             found.append(Target(id=key if given else path, path=path, name=name, placed=placed))
     return Targets(_wanted(found, [os.fspath(path) for path in only], run), placed_by=str(job.get("fingerprint", "")))
+
+
+def targets_of(job: Job, source: Image) -> Targets:
+    """The targets of a recipe: those of an earlier run, or those that it names."""
+    if job.placed is not None:
+        return placed_targets(job.placed, source, only=job.targets)
+    return collect_targets(job.targets, lists=job.lists, entries=job.entries, leave_out=job.not_targets())
 
 
 def _quad_of(journal: Journal, run: str | Path) -> list[list[float]]:

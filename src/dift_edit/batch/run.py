@@ -12,7 +12,7 @@ import numpy as np
 from dift_edit.batch.finish import journal_path, write_manifest, write_review
 from dift_edit.batch.identity import describe
 from dift_edit.batch.model import ModelSpec
-from dift_edit.batch.placed import placed_by, placed_targets
+from dift_edit.batch.placed import placed_by, targets_of
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
 from dift_edit.batch.summary import OnEvent, Summary
@@ -65,10 +65,7 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    if job.placed is not None:
-        targets = placed_targets(job.placed, source, only=job.targets)
-    else:
-        targets = collect_targets(job.targets, lists=job.lists, entries=job.entries, leave_out=job.not_targets())
+    targets = targets_of(job, source)
     devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
     return run_batch(
         source,

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -65,7 +66,7 @@ def _remake(folder: Any) -> Any:
         job = load_job(path)
     source = load_image(job.source)
     edit = job.load_edit(source)
-    featurizer = cache(ModelSpec.of_job(job).load)  # when it is needed, once
+    featurizer = cache(ModelSpec.of_job(replace(job, placed=None)).load)  # when it is needed, once
     transfer = job.transfer
 
     def search(image: Any, pins: Any) -> Placement:
