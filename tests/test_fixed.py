@@ -42,7 +42,7 @@ def test_relative_to_width_and_height():
         ("bottom-left", "relative", 5, (20, 300, 180, 380)),
         ("right", "pixels", -1, (350, 160, 390, 180)),
         ("bottom", "pixels", 0, (250, 380, 290, 400)),
-        ("center", "relative", -1, (200, 40, 360, 120)),
+        ("center", "relative", -1, (400, 40, 560, 120)),
     ],
 )
 def test_at_a_corner_or_edge(anchor, size, margin, expected):

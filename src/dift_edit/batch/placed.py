@@ -156,7 +156,7 @@ def known_placements(target: Target, sha256: str | None, edit: Edit) -> Known:
     if row.review == "rejected":
         reason = "its placement was rejected in the review"
     found: dict[str, list[Placement]] = {"applied": [], "abstained": [], "rejected": []}
-    for each in row.placements or [{"status": "applied", **target.placed}]:
+    for each in row.placements or [{**target.placed, "status": "applied"}]:
         transform = placed_transform(each, quad)
         if transform is None:
             raise EditError(f"There is no placement of {target.path}: {row.reason or 'the run that placed it failed.'}")

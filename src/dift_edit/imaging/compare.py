@@ -1,7 +1,7 @@
 """What an output has in common with its target where the edit does not reach."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -122,7 +122,7 @@ def _touched(reach: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return np.asarray(cv2.dilate(grown.astype(np.uint8), kernel)) > 0
 
 
-def _blocks(values: npt.NDArray[np.generic], reduce: np.ufunc, side: int = _BLOCK) -> npt.NDArray[np.generic]:
+def _blocks(values: npt.NDArray[Any], reduce: np.ufunc, side: int = _BLOCK) -> npt.NDArray[Any]:
     """One value for each block of the image."""
     rows, columns = (np.arange(0, length, side) for length in values.shape)
     return np.asarray(reduce.reduceat(reduce.reduceat(values, rows, axis=0), columns, axis=1))
