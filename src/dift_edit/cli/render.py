@@ -80,7 +80,7 @@ def jobs_from(args: argparse.Namespace) -> list[Any]:
 
     recipe = Path(args.run_folder) / "job.toml"
     made = load_job(recipe) if recipe.is_file() else None
-    source = args.source or (made and made.source)
+    source: str | None = args.source or (made.source if made else None)
     if source is None:
         raise SettingsError(f"{recipe} does not exist, so the source is not known: give it (--source).")
     if os.path.realpath(args.output) == os.path.realpath(args.run_folder):
