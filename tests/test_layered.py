@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dift_edit.edits import ColorAdjust, Erase, LabelLayer, Layers, Polygon, Redaction, Region, Sticker, layered
-from dift_edit.errors import OutputError
+from dift_edit.errors import ImageError, OutputError
 from dift_edit.geometry.base import MatrixTransform
+from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
+from dift_edit.targets import collect_targets
 from layered_files import ora_flattened, png_flattened, psd_flattened, psd_layers
 
 SHIFT = MatrixTransform(np.array([[0.9, -0.2, 12], [0.2, 0.9, -3], [0, 0, 1]]))
@@ -227,3 +229,22 @@ def test_any_place_gives_layers_that_composite_to_the_result(x, y, turn, scale, 
     composited, merged = psd_flattened(made.encoded("psd")[".psd"])
     assert np.abs(composited - merged).max() <= 2
     assert np.array_equal(merged, rgba(sticker().apply(target, transform, compositing=settings)))
+
+
+def test_layered_files_as_targets_are_read_whole_or_refused_in_a_sentence(tmp_path):
+    """A PSD is read as its merged image; cut ones, 16 bits and OpenRaster, which Pillow does not read, are refused."""
+    made = layered(sticker(), noise(), SHIFT)
+    whole = made.encoded("psd")[".psd"]
+    path = tmp_path / "target.psd"
+    path.write_bytes(whole)
+    assert np.array_equal(load_image(path).pixels, made.flat.pixels)
+    deep = layered(sticker(), noise(dtype=np.uint16), SHIFT).encoded("psd")[".psd"]
+    for data in [*(whole[:length] for length in (1, 4, 25, 26, 30, 60, 400, len(whole) // 2, len(whole) - 200)), deep]:
+        path.write_bytes(data)
+        with pytest.raises(ImageError, match=r"target\.psd is (damaged|not a picture)"):
+            load_image(path)
+    ora = tmp_path / "target.ora"
+    ora.write_bytes(made.encoded("ora")[".ora"])
+    assert collect_targets([ora]).skipped == [(str(ora), "it is not an image")]
+    with pytest.raises(ImageError, match="not a picture in a format that can be read"):
+        load_image(ora)
