@@ -165,7 +165,8 @@ def transfer(
     engine, mirror, min_confidence, instances, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
     placements : sequence of Placement
-        Where the edit lies, one for each instance, if that is known: then nothing is looked for.
+        Where the edit lies, one for each instance, if that is known: then nothing is looked for, and no confidence is
+        too low.
     pins, source_mask, target_mask, surface : optional
         Hints about this pair of images, see `locate`.
     target_quad : array_like, optional
@@ -229,7 +230,7 @@ def transfer(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
             placement.confidence, placement.confidence_source, placement.mirrored,
         )  # fmt: skip
-        reason = abstain_reason(placement, settings.min_confidence)
+        reason = abstain_reason(placement, 0.0 if placements else settings.min_confidence)
         count = len(found) if placements or settings.instances == "all" else settings.instances
         used, missed = ((), ()) if reason else (tuple(found[:count]), tuple(found[count:]))
         image = picture

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def jobs_from(args: argparse.Namespace) -> list[Any]:
         "model": made.model if made else "mini",
         "device": made.device if made else "cpu",
         "model_settings": made.model_settings if made else {},
-        "transfer": replace(made.transfer if made else TransferSettings(), min_confidence=0.0),
+        "transfer": made.transfer if made else TransferSettings(),
         "compositing": override(made.compositing if made else Compositing(), **changes),
         "batch": settings_from_arguments(args, BatchSettings),
     }
