@@ -15,6 +15,7 @@ GUIDES = {
     "batch.md": ("Guides", "Many photos and clusters"),
     "mockups.md": ("Guides", "Layers, mock-ups, proof"),
     "review.md": ("Guides", "Reviewing results"),
+    "learning.md": ("Guides", "Learning from the set"),
     "sequences.md": ("Guides", "Videos and sequences"),
     "evaluation.md": ("Guides", "Evaluation"),
     "how-it-works.md": ("How it works", "The whole way"),

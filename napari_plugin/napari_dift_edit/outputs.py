@@ -144,7 +144,7 @@ def export_frame(store: Store, *, picture: str, crop: tuple[int, int, Any] | Non
         x, y, pixels = crop
         frame = np.asarray(image.to_pil()).copy()
         part = frame[y : y + pixels.shape[0], x : x + pixels.shape[1]]
-        changed = pixels[..., 3] > 0
+        changed = pixels.any(axis=2)  # also where it was erased into transparency
         part[changed] = pixels[changed][:, : frame.shape[2]]
         image = as_image(frame)
     Path(output).parent.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,8 @@ class Crop:
     x, y : int
         Its top-left pixel in the picture.
     pixels : ndarray
-        (h, w, 4) uint8, or (T, h, w, 4) for a whole stack; alpha is 0 where nothing changed.
+        (h, w, 4) uint8, or (T, h, w, 4) for a whole stack; all zero where nothing changed, white with alpha
+        0 where the edit erased.
     frame : int or None
         Which frame of a stack.
     """

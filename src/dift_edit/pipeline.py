@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dift_edit.annotations.model import AnnotatedImage
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, OutputError, first_line
@@ -22,6 +23,7 @@ from dift_edit.placement.confidence import against
 from dift_edit.placement.fixed import fixed_placement
 from dift_edit.placement.instances import MOST_INSTANCES, find_instances
 from dift_edit.placement.placement import Placement, check_hints, locate
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings, override
@@ -73,6 +75,8 @@ class Transfer:
         Path of the target, as it was given; empty for one that came from memory.
     artwork : {"", "kept", "flipped", "partly kept"}
         How a sticker was put on a mirrored target: see `Compositing.artwork`. Empty where nothing is mirrored.
+    annotated : AnnotatedImage or None
+        What `annotate` carried, which `image` shows; None for edits.
     """
 
     status: Status
@@ -87,6 +91,7 @@ class Transfer:
     seconds: float = 0.0
     target: str = ""
     artwork: str = ""
+    annotated: AnnotatedImage | None = None
 
     def save(self, folder: Path | str) -> Path:
         """Write the result into a folder, under the target's name.
@@ -145,6 +150,7 @@ def transfer(
     target_mask: MaskLike | None = None,
     target_quad: QuadLike | None = None,
     surface: bool = True,
+    views: Sequence[View] = (),
 ) -> Transfer:
     """Carry an edit from one image to another.
 
@@ -171,6 +177,8 @@ def transfer(
         Hints about this pair of images, see `locate`.
     target_quad : array_like, optional
         (4, 2) where the edit lies in the target, placed by hand: then nothing is looked for.
+    views : sequence of View
+        Further images that carry the edit, see `locate`.
 
     Returns
     -------
@@ -216,7 +224,13 @@ def transfer(
     made = partial(Transfer, settings=settings, model=featurizer.model, target=name)
     try:
         picture = as_image(target)
-        hints = {"pins": pins, "source_mask": source_mask, "target_mask": target_mask, "surface": surface}
+        hints = {
+            "pins": pins,
+            "source_mask": source_mask,
+            "target_mask": target_mask,
+            "surface": surface,
+            "views": views,
+        }
         if placements:
             found = list(placements)
         elif target_quad is not None:
@@ -230,7 +244,8 @@ def transfer(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
             placement.confidence, placement.confidence_source, placement.mirrored,
         )  # fmt: skip
-        reason = abstain_reason(placement, 0.0 if placements else settings.min_confidence)
+        least = 0.0 if placements else settings.min_confidence
+        reason = abstain_reason(placement, least, featurizer.fingerprint)
         count = len(found) if placements or settings.instances == "all" else settings.instances
         used, missed = ((), ()) if reason else (tuple(found[:count]), tuple(found[count:]))
         image = picture
@@ -309,7 +324,7 @@ def failure(error: Exception, name: str) -> str:
     return f"{name} could not be handled ({type(error).__name__}: {first})."
 
 
-def abstain_reason(placement: Placement, min_confidence: float) -> str:
+def abstain_reason(placement: Placement, min_confidence: float, fingerprint: str = "") -> str:
     """Why a placement is not trusted, in words; empty when it is.
 
     Parameters
@@ -318,6 +333,8 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
         What was found.
     min_confidence : float
         The least confidence that is trusted, 0 to 1.
+    fingerprint : str
+        Of the featurizer: what speaks against a placement is weighed as in its confidence.
 
     Returns
     -------
@@ -326,7 +343,8 @@ def abstain_reason(placement: Placement, min_confidence: float) -> str:
     if placement.reason:
         return placement.reason
     if placement.confidence < min_confidence:
-        found = [] if placement.confidence_features is None else against(placement.confidence_features)
+        features = placement.confidence_features
+        found = [] if features is None else against(features, fingerprint)
         why = f": {' and '.join(found)}" if found else ""
         return f"the confidence {placement.confidence:.2f} is below {min_confidence:.2f}{why}"
     return ""

@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
-from dift_edit.types import Anchor, AnchorSize, Engine, Instances, LayerFormat, Mirror
+from dift_edit.types import Anchor, AnchorSize, Engine, Instances, LayerFormat, Learn, Mirror
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ANCHORS",
     "ENGINES",
+    "LEARN",
     "MIRRORS",
+    "SURE",
     "BatchSettings",
     "Settings",
     "TransferSettings",
@@ -33,6 +35,10 @@ ANCHORS = get_args(Anchor)
 ENGINES = get_args(Engine)
 LAYER_FORMATS = get_args(LayerFormat)
 MIRRORS = get_args(Mirror)
+LEARN = get_args(Learn)
+
+SURE = 0.9
+"""Confidence from which a placement needs no help, and may teach others (chosen; see docs/learning.md)."""
 
 S = TypeVar("S", bound="Settings")
 D = TypeVar("D", bound="DataclassInstance")
@@ -177,13 +183,16 @@ class TransferSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings(Settings):
-    """How a set of targets is worked through; nothing here changes a result's bytes."""
+    """How a set of targets is worked through; nothing here but `learn` changes a result's bytes."""
 
     workers: int = option(1, "number of processes", limits=(1, None))
     cluster: str | None = option(None, "address of a dask scheduler, or 'local' for a dask cluster of this machine")
     resume: bool = option(True, "continue when the output folder holds a part of this job; otherwise refuse")
     overwrite: bool = option(False, "do everything again, replacing the results that an earlier run left")
     retry_failed: bool = option(False, "try targets again that failed in an earlier run")
+    learn: Learn = option(
+        "off", "place targets that are not sure again, with the set's most trusted results as further views of the edit"
+    )
     report: bool = option(True, "make the review page and its previews")
     preview_size: int = option(640, "longest side of the page's previews in pixels", limits=(16, 4096))
     max_pixels: int = option(200_000_000, "refuse targets with more pixels", limits=(1, None))

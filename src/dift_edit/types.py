@@ -23,6 +23,7 @@ __all__ = [
     "ImageLike",
     "Instances",
     "LayerFormat",
+    "Learn",
     "MaskLike",
     "Mirror",
     "PinsLike",
@@ -68,6 +69,9 @@ AnchorSize: TypeAlias = Literal["relative", "pixels"]
 
 Mirror: TypeAlias = Literal["auto", "never", "always"]
 """Whether the target may show the object mirrored."""
+
+Learn: TypeAlias = Literal["off", "auto"]
+"""Whether results of a set serve as further views of the edit."""
 
 Instances: TypeAlias = int | Literal["all"]
 """On how many instances of the object in a target the edit is put."""

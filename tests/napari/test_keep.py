@@ -12,11 +12,14 @@ from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication
 
 from conftest import EYES
+from dift_edit import as_image
 from dift_edit.errors import DiftEditError
 from napari_dift_edit.carry import carry_layer
-from napari_dift_edit.outputs import export
+from napari_dift_edit.outputs import export, export_frame
 from napari_dift_edit.sessions import open_session, save_session
+from napari_dift_edit.state import Crop, stack_crops
 from napari_dift_edit.store import Store
+from napari_dift_edit.tasks import _crop as changed_crop
 
 
 @pytest.fixture
@@ -288,3 +291,23 @@ def test_a_redaction_holds_in_values_beyond_the_contrast_limits(tmp_path, kind, 
     values = cv2.imread(written, cv2.IMREAD_UNCHANGED)
     assert values.dtype == np.uint16 and not (values[20:40, 20:60] == 700).any()
     assert (values[:, :5] == 1500).all() and (values[50:, 10:] == 100).all(), "outside, the values are the layer's own"
+
+
+def test_what_is_erased_into_transparency_is_not_in_a_written_frame(tmp_path):
+    """Neither as colour under the transparency nor, in a stack, as the frame's own pixel."""
+    before = np.full((20, 30, 4), (200, 30, 40, 255), np.uint8)
+    after = before.copy()
+    after[5:10, 5:15] = (200, 30, 40, 0)
+    after[12, 20] = (1, 2, 3, 255)
+    crop = changed_crop(as_image(before), as_image(after))
+    stack = stack_crops([Crop(crop["x"], crop["y"], crop["pixels"], frame=1)], 2)
+    store = Store(contextlib.nullcontext, lambda _item: None, lambda _text: None)
+    store.put("frame", before)
+    (written,) = export_frame(
+        store, picture="frame", crop=(stack.x, stack.y, stack.pixels[1]), output=str(tmp_path / "a.png")
+    )
+    pixels = np.asarray(PIL.Image.open(written))
+    assert (pixels[5:10, 5:15, 3] == 0).all() and not (pixels[5:10, 5:15, 1] == 30).any()
+    assert tuple(pixels[12, 20]) == (1, 2, 3, 255)
+    pixels = np.delete(pixels.reshape(-1, 4), np.flatnonzero((before != after).any(axis=2)), axis=0)
+    assert (pixels == before[0, 0]).all()

@@ -20,6 +20,8 @@ class OnEvent(Protocol):
     "planned"   ``total``, ``kept``, ``todo`` (int) and    before the first target; ``kept`` targets were done by
                 ``job`` (dict of digests)                  an earlier run
     "row"       ``row`` (`Row`) and ``total`` (int)        a target was handled
+    "learning"  ``views`` (list of str), ``todo`` (int)    targets are placed again, with the results of those targets
+                                                           as further views; "row" follows for each
     "note"      ``text`` (str)                             something to know about the run
     "summary"   ``summary`` (`Summary`)                    at the end
     ==========  =========================================  ======================================================

@@ -1,11 +1,14 @@
 """One target from its file to its row: read, transfer, write. The same in every runner, to the bit."""
 
 import errno
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
+from dift_edit.batch.annotated import annotate_target, annotated_to_bytes
+from dift_edit.batch.learning import improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.placed import known_placements, placed_by
 from dift_edit.batch.threads import set_arithmetic_threads
@@ -13,18 +16,41 @@ from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
+from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
+from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer, failure, instances_warning, transfer
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
 from dift_edit.report.side_files import save_result
 from dift_edit.results.folder import OutputFolder, open_output
+from dift_edit.results.looks import look_of
 from dift_edit.results.manifest import Row
-from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.settings import BatchSettings, TransferSettings, fingerprint
 from dift_edit.targets.collect import Target
 from dift_edit.targets.storage import input_sha256, read_image
 
-__all__ = ["Item", "Outcome", "Work", "Worker", "lost_row"]
+__all__ = ["Item", "Outcome", "Taught", "Work", "Worker", "lost_row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """Targets that are placed again, with results of the set as further views.
+
+    Attributes
+    ----------
+    views : tuple of str
+        Ids of the targets that serve as views, for the rows.
+    confidences : dict
+        Id of each target that is placed again → the confidence of its earlier placement.
+    decided : bool
+        Whether a person decided some of the views.
+    """
+
+    views: tuple[str, ...]
+    confidences: dict[str, float]
+    decided: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +69,10 @@ class Work:
         How the edit is placed.
     compositing : Compositing or None
         How it is blended.
+    views : tuple of View
+        Further images that carry the edit.
+    taught : Taught or None
+        What the set's own results teach, where targets are placed again.
     output : str
         The output folder or URL.
     job : str
@@ -58,6 +88,8 @@ class Work:
     model: ModelSpec | Featurizer
     settings: TransferSettings
     compositing: Compositing | None = None
+    views: tuple[View, ...] = ()
+    taught: Taught | None = None
     output: str
     job: str = ""
     batch: BatchSettings = field(default_factory=BatchSettings)
@@ -67,6 +99,11 @@ class Work:
     def preview_size(self) -> int:
         """Longest side of the review page's images in pixels; 0 makes none."""
         return self.batch.preview_size if self.batch.report else 0
+
+    @property
+    def key(self) -> str:
+        """Of what a worker keeps for it."""
+        return f"{self.job}-{fingerprint(self.taught)}" if self.taught else self.job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +118,14 @@ class Outcome:
         Stage → seconds: read, features, placement, write.
     stop : str
         Why the whole run must end (the disk is full); then the row does not count.
+    kept : bool
+        Whether the earlier result holds: then nothing was written, and the row only says what was tried.
     """
 
     row: Row
     times: dict[str, float] = field(default_factory=dict)
     stop: str = ""
+    kept: bool = False
 
 
 @dataclass
@@ -98,6 +138,7 @@ class Item:
     sha256: str | None = None
     result: Transfer | None = None
     failure: str = ""
+    look: str = ""
     times: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -125,7 +166,9 @@ class Worker:
         set_arithmetic_threads(work.threads)
         self.work = work
         featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
-        self.featurizer = SharedFeaturizer(featurizer, work.source.digest)
+        views = [as_image(view.image).digest for view in work.views]
+        self.featurizer = SharedFeaturizer(featurizer, work.source.digest, *views)
+        self._carrier = LabelCarrier(work.edit, self.featurizer) if isinstance(work.edit, SourceLabels) else None
         self.output: OutputFolder = open_output(work.output, hides_content=hides_content(work.edit))
 
     def process(self, target: Target, name: str) -> Outcome:
@@ -151,29 +194,15 @@ class Worker:
         if item.image is None:
             return
         waited, computed = self.featurizer.spent
+        self.featurizer.take_first()
         with item.timed("placement"):
             try:
-                work, hints = self.work, item.target.hints
-                known = known_placements(item.target, item.sha256, work.edit)
-                item.result = transfer(
-                    work.source,
-                    work.edit,
-                    item.image,
-                    featurizer=self.featurizer,
-                    settings=work.settings,
-                    mirror=hints.mirror,
-                    min_confidence=hints.min_confidence,
-                    compositing=work.compositing,
-                    placements=known.applied,
-                    pins=hints.pins,
-                    target_mask=hints.region(item.image.size, max_pixels=work.batch.max_pixels),
-                    target_quad=hints.quad,
-                )
-                if known.missed:
-                    said = instances_warning(work.edit, len(item.result.placements), len(known.missed))
-                    item.result = replace(item.result, missed=tuple(known.missed), warning=said)
+                item.result = self._transfer(item, item.image)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
+        first = self.featurizer.take_first()
+        if item.result is not None and item.result.placement is not None and first is not None:
+            item.look = look_of(first, self.featurizer(self.work.source, seed=self.work.settings.seed))
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
         item.times["features"] = computed
         item.times["placement"] -= waited + computed
@@ -181,18 +210,14 @@ class Worker:
     def write(self, item: Item) -> Outcome:
         """Encode the result and the previews, and make the row."""
         row = self._row(item)
+        if self.work.taught and not self._improves(item):
+            return Outcome(row=row, times=item.times, kept=True)
         stop = ""
         with item.timed("write"):
             try:
                 result = item.result
-                if result is not None and result.status == "applied":
-                    assert result.image is not None and item.image is not None
-                    work = self.work
-                    row = save_result(
-                        self.output, row, item.name, result.image, target=item.image, edit=work.edit,
-                        transforms=[each.transform for each in result.placements], source=work.source,
-                        compositing=work.compositing, batch=work.batch,
-                    )  # fmt: skip
+                if result is not None and result.status == "applied" and result.image is not None:
+                    row = self._save(item, row, result, result.image)
                 if item.image is not None and self.work.preview_size:
                     after = result.image if result and result.status == "applied" else None
                     write_previews(self.output, item.target.id, item.image, after, self.work.preview_size)
@@ -203,6 +228,52 @@ class Worker:
                 row = replace(self._row(item), status="failed", reason=failure(error, item.target.path))
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
+
+    def _transfer(self, item: Item, image: Image) -> Transfer:
+        work, hints = self.work, item.target.hints
+        if self._carrier is not None:
+            return annotate_target(self._carrier, image)
+        known = known_placements(item.target, item.sha256, work.edit)
+        result = transfer(
+            work.source,
+            work.edit,
+            image,
+            featurizer=self.featurizer,
+            settings=work.settings,
+            mirror=hints.mirror,
+            min_confidence=hints.min_confidence,
+            compositing=work.compositing,
+            placements=known.applied,
+            pins=hints.pins,
+            target_mask=hints.region(image.size, max_pixels=work.batch.max_pixels),
+            target_quad=hints.quad,
+            views=work.views,
+        )
+        if not known.missed:
+            return result
+        warning = instances_warning(work.edit, len(result.placements), len(known.missed))
+        return replace(result, missed=tuple(known.missed), warning=warning)
+
+    def _save(self, item: Item, row: Row, result: Transfer, image: Image) -> Row:
+        if result.annotated is not None:
+            data = annotated_to_bytes(result.annotated)
+            self.output.write(item.name, data)
+            return replace(row, output=item.name, output_sha256=hashlib.sha256(data).hexdigest())
+        work = self.work
+        assert item.image is not None
+        return save_result(
+            self.output, row, item.name, image, target=item.image, edit=work.edit,
+            transforms=[each.transform for each in result.placements], source=work.source,
+            compositing=work.compositing, batch=work.batch,
+        )  # fmt: skip
+
+    def _improves(self, item: Item) -> bool:
+        """Whether a target that was placed again lies better than before."""
+        result, taught = item.result, self.work.taught
+        if taught is None or result is None or result.placement is None:
+            return False
+        earlier, least = taught.confidences[item.target.id], result.settings.min_confidence
+        return improves(result.placement, earlier, least, decided=taught.decided)
 
     def _row(self, item: Item) -> Row:
         target, work, result = item.target, self.work, item.result
@@ -219,6 +290,8 @@ class Worker:
             target_sha256=item.sha256 or input_sha256(target.path),
             hints=target.hints.digest,
             job=work.job,
+            views=list(work.taught.views) if work.taught else [],
+            look=item.look,
         )
         if result is None:
             return row

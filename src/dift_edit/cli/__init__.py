@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "demo": "dift_edit.cli.demo",
     "propagate": "dift_edit.cli.propagate",
+    "annotate": "dift_edit.cli.annotate",
     "sequence": "dift_edit.cli.sequence",
     "run": "dift_edit.cli.run",
     "render": "dift_edit.cli.render",
@@ -42,7 +43,7 @@ _CONFIGURED = {
     "evaluate": ("device",),
 }
 """Command → its flags that `dift-edit config` shows and whose defaults mean the same everywhere."""
-_RESUMED = ("demo", "propagate", "sequence", "run", "render")
+_RESUMED = ("demo", "propagate", "annotate", "sequence", "run", "render")
 _GO_ON = "What is done is kept: run the same command again to go on."
 
 

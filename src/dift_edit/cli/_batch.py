@@ -87,6 +87,7 @@ class Teller:
             "skipped": self._skipped_file,
             "planned": self._planned,
             "row": self._row,
+            "learning": self._learning,
             "summary": self._summary,
         }
         actions.get(event, self._note)(**data)
@@ -129,6 +130,13 @@ class Teller:
             result = row.output or next(iter(row.files), None)
             rest = f"→ {shown(result)}" if result else f"({row.reason})"
             self._say(f"[{self._done}/{total}] {row.status:9} {row.confidence:4.2f}  {shown(row.target)} {rest}")
+
+    def _learning(self, views: list[str], todo: int) -> None:
+        from dift_edit.batch.forecast import plural
+
+        self.close()
+        self._done = 0
+        self._say(f"learning from {plural(len(views), 'result')}: {plural(todo, 'target')} placed again")
 
     def _note(self, text: str) -> None:
         self._say(text)

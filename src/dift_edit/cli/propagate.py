@@ -37,6 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
     )
     add_layer_arguments(edit)
+    edit.add_argument(
+        "--view",
+        metavar="IMAGE,X,Y,W,H",
+        type=view_file,
+        action="append",
+        default=[],
+        help="a further image of the object, and where the edit lies on it (or IMAGE and four corners X,Y); "
+        "may be repeated",
+    )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder or URL for the results")
     parser.add_argument(
         "--targets-from",
@@ -63,6 +72,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_log_arguments(parser)
 
 
+def view_file(text: str) -> Any:
+    """A view from ``IMAGE,X,Y,W,H`` or ``IMAGE,X,Y,X,Y,X,Y,X,Y``."""
+    from dift_edit.job.recipe import ViewFile
+
+    parts = text.split(",")
+    for count in (8, 4):
+        try:
+            values = tuple(map(float, parts[-count:]))
+        except ValueError:
+            continue
+        if len(parts) > count:
+            image = ",".join(parts[:-count])
+            corners = tuple((values[i], values[i + 1]) for i in range(0, count, 2))
+            return ViewFile(image, quad=corners) if count == 8 else ViewFile(image, at=values)
+    raise argparse.ArgumentTypeError(f"{text!r} is not an image and 4 or 8 numbers, with commas between them")
+
+
 def job_from(args: argparse.Namespace) -> Any:
     """The job that the arguments describe."""
     from dift_edit.cli._edits import layers_from
@@ -79,6 +105,7 @@ def job_from(args: argparse.Namespace) -> Any:
         edits=layers_from(args),
         at=args.at,
         quad=quad,
+        views=tuple(args.view),
         targets=tuple(args.targets),
         lists=tuple(args.targets_from),
         output=args.output,

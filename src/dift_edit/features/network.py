@@ -135,9 +135,10 @@ class NetworkFeaturizer(Featurizer, ABC, Generic[S]):
 class PixelFeaturizer(NetworkFeaturizer[S]):
     """A featurizer whose features follow from the pixels alone, without noise or prompt.
 
-    A subclass says by `from_pixels` what they are, and sets `_batch`.
+    A subclass says by `from_pixels` what they are, and sets `network` and `_batch`.
     """
 
+    network: Any
     _batch: AdaptiveBatch
 
     @abstractmethod

@@ -196,7 +196,8 @@ class VisionTransformerFeaturizer(PixelFeaturizer[VisionTransformerSettings]):
         with self.runtime.arithmetic(self.network):
             outputs = run_until(self.network, [self._layer], lambda: self.network(pixels, **self._more))
         # The class token and registers come first.
-        return outputs[self._layer][:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns)).float()
+        tokens = outputs[self._layer][:, -rows * columns :].transpose(1, 2)
+        return tokens.reshape(*tokens.shape[:2], rows, columns).float()
 
     def _layer_name(self) -> str:
         """Name of the module whose output is wanted."""

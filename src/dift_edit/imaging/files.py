@@ -250,6 +250,8 @@ def _writer_metadata(picture: PIL.Image.Image, format_: str) -> dict[str, Any]:
             metadata["exif"] = exif.tobytes()
     if isinstance(info.get("xmp"), bytes) and b"rientation" not in info["xmp"]:
         metadata["xmp"] = info["xmp"]
+    if format_ == "HEIF" and info.get("chroma") in (420, 422, 444):
+        metadata["chroma"] = info["chroma"]
     if format_ == "JPEG" and isinstance(picture, JpegImagePlugin.JpegImageFile) and picture.mode == "RGB":
         metadata["qtables"] = picture.quantization
         metadata["subsampling"] = max(JpegImagePlugin.get_sampling(picture), 0)

@@ -12,8 +12,6 @@ from dift_edit.errors import MissingDependencyError
 __all__ = ["deep_heif_pixels", "encode_heif", "is_heif", "open_heif"]
 
 _BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-_QUALITY = 95
-"""Of the HEVC encoder, 0 to 100 (chosen as for JPEG)."""
 
 
 def is_heif(head: bytes) -> bool:
@@ -48,15 +46,15 @@ def deep_heif_pixels(picture: PIL.Image.Image, file: BinaryIO) -> npt.NDArray[np
     return pixels if pixels.dtype == np.uint16 else None
 
 
-def encode_heif(pixels: npt.NDArray[Any], **metadata: Any) -> bytes:
+def encode_heif(pixels: npt.NDArray[Any], **options: Any) -> bytes:
     """The bytes of a HEIC file: 8 bits per channel, or 10 where the pixels have 16.
 
     Parameters
     ----------
     pixels : ndarray
         (H, W, 3) or (H, W, 4) uint8 or uint16.
-    **metadata
-        ``exif``, ``icc_profile`` and ``xmp``, as bytes.
+    **options
+        ``exif``, ``icc_profile`` and ``xmp``, as bytes; ``quality``, 0 to 100; ``chroma``: 420, 422 or 444.
 
     Returns
     -------
@@ -71,7 +69,7 @@ def encode_heif(pixels: npt.NDArray[Any], **metadata: Any) -> bytes:
     mode = ("RGB" if pixels.shape[2] == 3 else "RGBA") + (";16" if pixels.dtype == np.uint16 else "")
     buffer = io.BytesIO()
     size = pixels.shape[1], pixels.shape[0]
-    heif.encode(mode, size, np.ascontiguousarray(pixels).tobytes(), buffer, quality=_QUALITY, chroma=444, **metadata)
+    heif.encode(mode, size, np.ascontiguousarray(pixels).tobytes(), buffer, **options)
     return buffer.getvalue()
 
 

@@ -36,12 +36,13 @@ _METADATA = {
     "WEBP": {"exif", "icc_profile", "xmp"},
     "TIFF": {"exif", "icc_profile", "dpi"},
     "AVIF": {"exif", "icc_profile", "xmp"},
-    "HEIF": {"exif", "icc_profile", "xmp"},
+    "HEIF": {"exif", "icc_profile", "xmp", "chroma"},
 }
 _QUALITY: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "HEIF": {"quality": 95, "chroma": 420},  # what every phone can show
     "TIFF": {"compression": "tiff_deflate"},
 }
 _IFDS = (0x8769, 0x8825, 0xA005)

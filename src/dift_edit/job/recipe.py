@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from dift_edit.atomic_files import parse_toml, write_text
 from dift_edit.errors import DiftEditError, EditError
+from dift_edit.geometry.quad import box_quad
 from dift_edit.job.defaults import TABLES, Default, user_defaults
 from dift_edit.job.toml_values import (
     check_keys,
@@ -29,8 +30,9 @@ from dift_edit.types import DifferenceKind
 if TYPE_CHECKING:
     from dift_edit.edits.base import Edit
     from dift_edit.imaging.image import Image
+    from dift_edit.placement.views import View
 
-__all__ = ["REGION_EDITS", "EditFile", "Job", "RegionEdit", "load_job", "save_job"]
+__all__ = ["REGION_EDITS", "EditFile", "Job", "RegionEdit", "ViewFile", "load_job", "save_job"]
 
 VERSION = 1
 _PATHS = ("path", "mask")
@@ -91,6 +93,44 @@ class RegionEdit:
         return cast("Edit", made[self.kind](region=region, **self.values))
 
 
+@dataclass(frozen=True)
+class ViewFile:
+    """A further image that carries the edit, as a file of a job.
+
+    Attributes
+    ----------
+    image : str
+        The image, without the edit.
+    at : tuple (x, y, w, h) or None
+        Where the edit lies on it, in its pixels.
+    quad : tuple of four (x, y) or None
+        The same as four corners: top left, top right, bottom right, bottom left of the edit; clockwise the other way
+        round where the image shows the object mirrored.
+
+    Raises
+    ------
+    EditError
+        If it has no place, or two.
+    """
+
+    image: str
+    at: tuple[float, ...] | None = None
+    quad: tuple[tuple[float, float], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.at is None) == (self.quad is None):
+            raise EditError(f"The view {self.image} must have one place of the edit: give at or quad.")
+
+    def load(self) -> "View":
+        """The view."""
+        from dift_edit.placement.views import View
+
+        if self.quad is not None:
+            return View(image=self.image, quad=self.quad)
+        x, y, width, height = self.at or ()
+        return View(image=self.image, quad=box_quad((x, y, x + width, y + height)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What ``job.toml`` holds. Paths may be relative to the file; `load_job` makes them usable from here.
@@ -110,6 +150,8 @@ class Job:
         Where the sticker lies in the source.
     quad : tuple of four (x, y) or None
         The same as four corners: top left, top right, bottom right, bottom left.
+    views : tuple of ViewFile
+        Further images that carry the edit.
     targets : tuple of str
         Files, folders, patterns, URLs.
     lists : tuple of str
@@ -142,6 +184,7 @@ class Job:
     edits: tuple[EditFile | RegionEdit, ...] = ()
     at: tuple[float, ...] | None = None
     quad: tuple[tuple[float, float], ...] | None = None
+    views: tuple[ViewFile, ...] = ()
     targets: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     entries: tuple[dict[str, Any], ...] = ()
@@ -202,7 +245,8 @@ class Job:
 
     def not_targets(self) -> list[str | Path]:
         """Files and folders of the job that are no targets, also where a folder of targets contains them."""
-        named = (self.output, unredacted_folder(self.output), self.edited, self.sticker)
+        views = (view.image for view in self.views)
+        named = (self.output, unredacted_folder(self.output), self.edited, self.sticker, *views)
         return [path for path in named if path]
 
     def moved(self, change: Callable[[str], str]) -> "Job":
@@ -213,6 +257,7 @@ class Job:
             sticker=self.sticker and change(self.sticker),
             edited=self.edited and change(self.edited),
             edits=tuple(_moved(each, change) for each in self.edits),
+            views=tuple(replace(each, image=change(each.image)) for each in self.views),
             targets=tuple(map(change, self.targets)),
             placed=self.placed and change(self.placed),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
@@ -279,7 +324,7 @@ def load_job(path: Path | str, defaults: Mapping[str, Default] | None = None) ->
 def _job_from(data: dict[str, Any]) -> Job:
     check_keys(
         data,
-        {"version", "source", "output", "edit", "targets", "model", "transfer", "compositing", "batch"},
+        {"version", "source", "output", "edit", "targets", "model", "transfer", "compositing", "batch", "views"},
         "the recipe",
     )
     if data.get("version", VERSION) != VERSION:
@@ -304,6 +349,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         edits=_edit_files(edit),
         at=numbers_of(edit.get("at"), 4, "at"),
         quad=corners_of(edit.get("quad")),
+        views=_views(data.get("views", [])),
         targets=texts_of(targets, "paths"),
         lists=texts_of(targets, "lists"),
         entries=_entries(targets),
@@ -385,6 +431,20 @@ def _layer_of(layer: dict[str, Any]) -> EditFile | RegionEdit:
     return RegionEdit(kind, region or "", values, compositing)
 
 
+def _views(tables: Any) -> tuple[ViewFile, ...]:
+    """The further views of ``[[views]]``."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise DiftEditError("views must be tables, each under its own [[views]].")
+    made = []
+    for table in tables:
+        check_keys(table, {"image", "at", "quad"}, "[[views]]")
+        image = text_of(table, "image")
+        if image is None:
+            raise DiftEditError('[[views]] must have  image = "…".')
+        made.append(ViewFile(image, numbers_of(table.get("at"), 4, "at"), corners_of(table.get("quad"))))
+    return tuple(made)
+
+
 def save_job(job: Job, path: Path | str) -> None:
     """Write a recipe file; local paths become relative to its folder where they lie below it.
 
@@ -445,6 +505,9 @@ def format_job(job: Job) -> str:
             lines += [f"{key} = {toml_value(value)}" for key, value in (given | blending).items()]
         for entry in job.entries if name == "targets" else ():
             lines += ["", "[[targets.each]]", *(f"{key} = {toml_value(value)}" for key, value in entry.items())]
+    for view in job.views:
+        place = ("at", view.at) if view.at is not None else ("quad", view.quad)
+        lines += ["", "[[views]]", f"image = {toml_value(view.image)}", f"{place[0]} = {toml_value(place[1])}"]
     return "\n".join(lines) + "\n"
 
 

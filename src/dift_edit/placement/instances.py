@@ -1,4 +1,4 @@
-"""Several views of one edit, and several instances of the object in one target."""
+"""Several instances of the object in one target."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,15 +18,15 @@ from dift_edit.placement.placement import (
     Placement,
     check_hints,
     check_mask,
-    locate,
     locate_features,
     turned_features,
 )
 from dift_edit.placement.similarities import Poses, sample_poses
+from dift_edit.placement.views import View
 from dift_edit.placement.votes import Affinity, Mask, gather_evidence
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
-__all__ = ["MOST_INSTANCES", "locate_best_view", "locate_instances", "quads_overlap"]
+__all__ = ["MOST_INSTANCES", "locate_instances", "quads_overlap"]
 
 MOST_INSTANCES = 50
 """Instances that are looked for where all are wanted (chosen)."""
@@ -36,71 +36,22 @@ _SHARED = 0.1
 """Share of the smaller of two quads from which on they are not two instances (chosen)."""
 _FUTILE = 2
 """Places of a part that are looked at in vain before the part is given up (chosen)."""
+_ROUND_TRIP = 0.5
+"""Overlap with the edit that the way back from an instance has to reach (the IoU of a right place)."""
 _LEAST_SCORE = 0.45
 """Support that a place is looked at with, in supports of the best place of the target (chosen)."""
+_APART = 0.45
+"""Least distance of two places in sums of their sizes: squares side by side have 0.5 (chosen)."""
+_OTHER_SIZE = 0.7
+"""Logarithm of the ratio of sizes from which on a place is another one than a vain place there (chosen)."""
+_SMALLEST = 64
+"""Pixels of a target's shorter side below which it is not searched in parts (chosen)."""
 _NEAR = 0.75
 """How far from a likely place the instance may lie, in sizes of the placed edit (chosen)."""
 _WHOLE = 0.7
 """Share of the target from which on the surroundings of a place are the target itself (chosen)."""
 
 Box = tuple[int, int, int, int]
-
-
-def locate_best_view(
-    views: Sequence[tuple[ImageLike, QuadLike]],
-    target: ImageLike,
-    *,
-    featurizer: Featurizer,
-    engine: Engine = "auto",
-    mirror: Mirror = "auto",
-    seed: int = 0,
-    target_mask: MaskLike | None = None,
-    surface: bool = True,
-) -> tuple[int, Placement]:
-    """Place an edit that was made on several images of the object, by the view that fits the target best.
-
-    Parameters
-    ----------
-    views : sequence of (image, quad)
-        The images, each with the (4, 2) corners of the edit on it.
-    target : Image, path or array
-        The image that gets the edit.
-    featurizer : Featurizer
-        Gives the features; one that caches saves work here.
-    engine, mirror, seed, target_mask, surface
-        See `locate`.
-
-    Returns
-    -------
-    int
-        Which view.
-    Placement
-        That view's placement, the most confident one.
-
-    Raises
-    ------
-    EditError
-        If there is no view.
-    """
-    if not views:
-        raise EditError("There is no view of the edit: give at least one picture with the edit's quad.")
-    picture = as_image(target)
-    placements = [
-        locate(
-            source,
-            quad,
-            picture,
-            featurizer=featurizer,
-            engine=engine,
-            mirror=mirror,
-            seed=seed,
-            target_mask=target_mask,
-            surface=surface,
-        )
-        for source, quad in views
-    ]
-    best = max(range(len(views)), key=lambda k: (not placements[k].reason, placements[k].confidence))
-    return best, placements[best]
 
 
 def locate_instances(
@@ -151,8 +102,9 @@ def locate_instances(
     Returns
     -------
     list of Placement
-        The one that `locate` finds first, the others by falling confidence; empty when none is trusted. No two share
-        more than a tenth of the smaller one. Each has as `instances` the length of the list.
+        The one that `locate` finds first, the others by falling confidence; empty when none is trusted. The way back
+        from each leads to the edit, and no two share more than a tenth of the smaller one. Each has as `instances` the
+        length of the list.
 
     Raises
     ------
@@ -187,7 +139,7 @@ def locate_instances(
         target_mask=target_mask,
         surface=surface,
     )
-    return [placement for placement in found if not placement.reason and placement.confidence >= min_confidence]
+    return [placement for placement in found if _is_trusted(placement, min_confidence)]
 
 
 def find_instances(
@@ -205,6 +157,7 @@ def find_instances(
     source_mask: MaskLike | None,
     target_mask: MaskLike | None,
     surface: bool,
+    views: Sequence[View] = (),
 ) -> list[Placement]:
     """As `locate_instances`; where none is trusted, the one that `locate` finds all the same, to say why.
 
@@ -214,6 +167,8 @@ def find_instances(
         The two images.
     quad, featurizer, count, min_confidence, engine, mirror, seed, pins, source_mask, target_mask, surface
         See `locate_instances`.
+    views : sequence of View
+        See `locate`.
 
     Returns
     -------
@@ -231,7 +186,12 @@ def find_instances(
         source_mask=source_mask,
         target_mask=target_mask,
         min_confidence=min_confidence,
-        options={"engine": engine, "mirror": mirror, "surface": surface},
+        options={
+            "engine": engine,
+            "mirror": mirror,
+            "surface": surface,
+            "views": [view.facing(quad).seen(featurizer, seed=seed) for view in views],
+        },
     )
     first = search.place_first(pins)
     for part in search.parts():
@@ -285,25 +245,29 @@ class _Search:
         self.features = featurizer(source, seed=seed)
         check_hints(source.size, source_mask=source_mask)
         self.source_mask = None if source_mask is None else check_mask(source_mask, source.size, "source")
-        whole = np.ones((target.size[1], target.size[0]), dtype=bool)
-        self.free: Mask = whole if target_mask is None else check_mask(target_mask, target.size, "target")
+        everywhere = np.ones((target.size[1], target.size[0]), dtype=bool)
+        self.free: Mask = everywhere if target_mask is None else check_mask(target_mask, target.size, "target")
+        self.whole: Box = (0, 0, *target.size)
+        self.maps: dict[bool, FeatureMap] = {}
         self.min_confidence = min_confidence
         self.options = options
         self.found: list[Placement] = []
+        self.vain: list[Points] = []
         self.best_score = 0.0
 
     def parts(self) -> Iterator[_Part]:
         """The whole target, then four overlapping parts."""
         width, height = self.target.size
-        across, down = max(2, round(_PART * width)), max(2, round(_PART * height))
+        across, down = round(_PART * width), round(_PART * height)
         corners = [(0, 0), (width - across, 0), (0, height - down), (width - across, height - down)]
-        for box in ((0, 0, width, height), *((x, y, x + across, y + down) for x, y in corners)):
-            yield _Part(box, self.features, self.featurizer(self.target.crop(box), seed=self.seed))
+        corners = corners if min(width, height) >= _SMALLEST else []
+        for box in (self.whole, *((x, y, x + across, y + down) for x, y in corners)):
+            yield _Part(box, self.features, self._map(box))
 
     def place_first(self, pins: PinsLike | None) -> Placement:
         """What `locate` finds, or the same seen more closely where that is surer."""
-        first = self._place((0, 0, *self.target.size), self.free, pins)
-        if pins is None and not first.on_surface and first.confidence > 0:
+        first = self._place(self.whole, self.free, pins)
+        if pins is None and not first.on_surface and first.confidence > 0 and quad_extent(first.quad) > 1:
             closer = self._look_closer(_upright(first.quad, self.quad))
             first = max(first, closer, key=lambda placement: (not placement.reason, placement.confidence))
         self._keep(first)
@@ -311,15 +275,16 @@ class _Search:
 
     def explore(self, part: _Part, count: int) -> None:
         """Look at the likely places of a part until nothing more is found."""
-        vain: list[Points] = []
-        while len(vain) < _FUTILE and len(self.found) < count:
-            likely = self._likeliest(part, vain)
+        futile = 0
+        while futile < _FUTILE and len(self.found) < count:
+            likely = self._likeliest(part)
             if likely is None:
                 return
             if not self._keep(self._look_closer(likely)):
-                vain.append(likely(self.quad))
+                self.vain.append(likely(self.quad))
+                futile += 1
 
-    def _likeliest(self, part: _Part, vain: list[Points]) -> MatrixTransform | None:
+    def _likeliest(self, part: _Part) -> MatrixTransform | None:
         """The similarity of most support that puts the edit away from what was found and from what was no instance."""
         left, top, right, bottom = part.box
         try:
@@ -334,8 +299,8 @@ class _Search:
             poses = sample_poses(evidence, seed=self.seed)
         except GeometryError:  # nothing is left of the part
             return None
-        quads = [placement.quad - part.corner for placement in self.found] + [quad - part.corner for quad in vain]
-        index = _best_apart(poses, quads)
+        found = [placement.quad - part.corner for placement in self.found]
+        index = _best_apart(poses, found, [quad - part.corner for quad in self.vain])
         if index is None or poses.tried is None:
             return None
         a, b, score = (values[index] for values in poses.tried)
@@ -360,30 +325,42 @@ class _Search:
     def _place(self, box: Box, free: Mask, pins: PinsLike | None) -> Placement:
         """Place the edit in a cut of the target, in the target's pixels."""
         left, top, right, bottom = box
-        cut = self.target if (right - left, bottom - top) == self.target.size else self.target.crop(box)
+        whole = box == self.whole
         options = {name: value for name, value in self.options.items() if name != "surface"}
         placement = locate_features(
             self.features,
             self.quad,
-            self.featurizer(cut, seed=self.seed),
-            lambda: self.featurizer(cut.mirrored(), seed=self.seed),
-            turned_source=None
-            if cut is not self.target
-            else lambda quarters: turned_features(
-                self.featurizer, self.source, self.features, quarters, seed=self.seed
-            ),
+            self._map(box),
+            lambda: self._map(box, mirrored=True),
+            turned_source=self._turned if whole else None,
             seed=self.seed,
             pins=pins,
             source_mask=self.source_mask,
             target_mask=free[top:bottom, left:right],
-            pictures=(self.source, cut) if self.options["surface"] else None,
+            pictures=(self.source, self._cut(box)) if self.options["surface"] else None,
             **options,
         )
-        return placement if cut is self.target else _moved(placement, left, top)
+        return placement if whole else _moved(placement, left, top)
+
+    def _cut(self, box: Box) -> Image:
+        return self.target if box == self.whole else self.target.crop(box)
+
+    def _map(self, box: Box, *, mirrored: bool = False) -> FeatureMap:
+        """Features of a cut of the target; those of the whole target are kept."""
+        if box == self.whole and mirrored in self.maps:
+            return self.maps[mirrored]
+        cut = self._cut(box)
+        features = self.featurizer(cut.mirrored() if mirrored else cut, seed=self.seed)
+        if box == self.whole:
+            self.maps[mirrored] = features
+        return features
+
+    def _turned(self, quarters: int) -> FeatureMap:
+        return turned_features(self.featurizer, self.source, self.features, quarters, seed=self.seed)
 
     def _keep(self, placement: Placement) -> bool:
         """Take a placement in, and its place out of the target, if it is an instance of its own."""
-        if placement.reason or placement.confidence < self.min_confidence:
+        if not _is_trusted(placement, self.min_confidence):
             return False
         if any(quads_overlap(placement.quad, other.quad) > _SHARED for other in self.found):
             return False
@@ -394,16 +371,24 @@ class _Search:
         return True
 
 
-def _best_apart(poses: Poses, quads: list[Points]) -> int | None:
-    """The pose of greatest score whose edit lies apart from quads; None where there is none."""
+def _is_trusted(placement: Placement, min_confidence: float) -> bool:
+    """Whether a placement is sure, and the placed edit, looked for in the source, is found where it came from."""
+    features = placement.confidence_features
+    leads_back = features is None or features.round_trip >= _ROUND_TRIP
+    return not placement.reason and placement.confidence >= min_confidence and leads_back
+
+
+def _best_apart(poses: Poses, found: list[Points], vain: list[Points]) -> int | None:
+    """The pose of greatest score whose edit lies apart from instances, and from vain places of about its size."""
     if poses.tried is None:
         return None
     a, b, scores = poses.tried
     centre, extent = complex(*poses.quad.mean(0)), quad_extent(poses.quad)
-    apart = scores > 0
-    for quad in quads:
-        middle, reach = complex(*quad.mean(0)), 0.45 * (np.abs(a) * extent + quad_extent(quad))
-        apart &= np.abs(a * centre + b - middle) > reach
+    apart, sizes = scores > 0, np.abs(a) * extent
+    for number, quad in enumerate([*found, *vain]):
+        size = quad_extent(quad)
+        away = np.abs(a * centre + b - complex(*quad.mean(0))) > _APART * (sizes + size)
+        apart &= away if number < len(found) else away | (np.abs(np.log(sizes / size)) > _OTHER_SIZE)
     return int(np.argmax(np.where(apart, scores, -np.inf))) if apart.any() else None
 
 
@@ -417,7 +402,7 @@ def _upright(placed: Points, quad: Points) -> MatrixTransform:
 def _clipped(points: Points, size: tuple[int, int], margin: float = 0.0) -> Box:
     """The box round points inside a picture; the whole picture where they leave little of it out."""
     low, high = bounds(points)
-    left, top = np.clip(np.floor(low - margin), 0, np.asarray(size) - 2).astype(int)
+    left, top = np.clip(np.floor(low - margin), 0, np.maximum(np.asarray(size) - 2, 0)).astype(int)
     right, bottom = np.clip(np.ceil(high + margin) + 1, (left + 2, top + 2), size).astype(int)
     if (right - left) * (bottom - top) >= _WHOLE * size[0] * size[1]:
         return 0, 0, *size

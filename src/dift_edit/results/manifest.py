@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dift_edit.geometry.coords import Points
     from dift_edit.placement.placement import Placement
 
-__all__ = ["PLACED", "Row", "edit_lattice", "manifest_jsonl", "manifest_parquet", "placed_transform"]
+__all__ = ["PLACED", "Row", "edit_lattice", "is_array", "manifest_jsonl", "manifest_parquet", "placed_transform"]
 
 _LINES = 7
 """Points along each side of the mesh that a row keeps of a bent placement (chosen)."""
@@ -85,6 +85,13 @@ class Row:
         What a reviewer decided ("accepted", "rejected" or nothing) and wrote.
     pins : list
         Pairs [[x, y] in the source, [x, y] in the target] that a reviewer gave.
+    views : list of str
+        Ids of the targets whose results were tried as further views of the edit; the placement stayed as it was where
+        they gave none of more confidence.
+    earlier : dict or None
+        ``quad`` and ``confidence`` before the target was placed again with further views.
+    look : str
+        What the target looks like, see `dift_edit.results.looks`; the journal has it, and the manifest does not.
     files : dict
         Names of the result's layers and masks relative to the output folder → SHA-256 of their bytes.
     baked : str
@@ -127,6 +134,9 @@ class Row:
     review: str = ""
     note: str = ""
     pins: list[list[list[float]]] = field(default_factory=list)
+    views: list[str] = field(default_factory=list)
+    earlier: dict[str, Any] | None = None
+    look: str = ""
     files: dict[str, str] = field(default_factory=dict)
     baked: str = ""
     untouched: dict[str, Any] = field(default_factory=dict)
@@ -146,6 +156,11 @@ class Row:
         if wrong or not given.keys() >= {"id", "target", "status"}:
             raise ValueError(f"a row has no fitting value of {wrong[0] if wrong else 'id, target or status'!r}")
         return cls(**given)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a person accepted, rejected or corrected the result, or placed it by hand."""
+        return bool(self.review) or bool(self.pins) or self.engine == "pins"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -214,10 +229,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool) or _is_text(value) or _is_number(value)
 
 
-def _is_array(value: Any, *shape: int) -> bool:
+def is_array(value: Any, *shape: int) -> bool:
+    """Whether JSON holds nested lists of this shape with finite numbers."""
     if not shape:
         return _is_number(value)
-    return isinstance(value, list) and len(value) == shape[0] and all(_is_array(each, *shape[1:]) for each in value)
+    return isinstance(value, list) and len(value) == shape[0] and all(is_array(each, *shape[1:]) for each in value)
 
 
 def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -239,9 +255,9 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "output": _or_none(is_output_name),
     "confidence": _or_none(_is_number),
     "confidence_source": _or_none(_is_text),
-    "quad": _or_none(lambda value: _is_array(value, 4, 2)),
-    "matrix": _or_none(lambda value: _is_array(value, 3, 3)),
-    "mesh": _or_none(lambda value: _is_array(value, _LINES, _LINES, 2)),
+    "quad": _or_none(lambda value: is_array(value, 4, 2)),
+    "matrix": _or_none(lambda value: is_array(value, 3, 3)),
+    "mesh": _or_none(lambda value: is_array(value, _LINES, _LINES, 2)),
     "mirrored": lambda value: isinstance(value, bool),
     "on_surface": lambda value: isinstance(value, bool),
     "model": lambda value: isinstance(value, dict) and all(map(_is_text, (*value, *value.values()))),
@@ -249,7 +265,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "placements": lambda value: isinstance(value, list) and all(map(_is_placement, value)),
     "seed": _is_whole,
     "seconds": _is_number,
-    "size": _or_none(lambda value: _is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
+    "size": _or_none(lambda value: is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
     "target_sha256": _or_none(_is_text),
     "output_sha256": _or_none(_is_text),
     "files": lambda value: (
@@ -257,7 +273,13 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     ),
     "untouched": lambda value: isinstance(value, dict) and all(map(_is_plain, value.values())),
     "review": lambda value: _is_text(value) and value in ("", "accepted", "rejected"),
-    "pins": lambda value: isinstance(value, list) and len(value) <= 4 and _is_array(value, len(value), 2, 2),
+    "views": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "earlier": _or_none(
+        lambda value: (
+            isinstance(value, dict) and is_array(value.get("quad"), 4, 2) and _is_number(value.get("confidence"))
+        )
+    ),
+    "pins": lambda value: isinstance(value, list) and len(value) <= 4 and is_array(value, len(value), 2, 2),
 }
 """Field of `Row` → whether a value can be its own; the others are texts."""
 
@@ -297,7 +319,13 @@ def _plain(points: Any) -> Any:
 
 def manifest_jsonl(rows: Iterable[Row]) -> bytes:
     """One JSON object per line, in ASCII; names that are not UTF-8 survive as lone surrogates, as Python has them."""
-    return b"".join(json.dumps(row.to_dict(), allow_nan=False).encode() + b"\n" for row in rows)
+    return b"".join(json.dumps(_written(row), allow_nan=False).encode() + b"\n" for row in rows)
+
+
+def _written(row: Row) -> dict[str, Any]:
+    values = row.to_dict()
+    del values["look"]
+    return values
 
 
 def manifest_parquet(rows: Iterable[Row]) -> bytes:
@@ -321,10 +349,11 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "instances": pyarrow.int64(),
         "seed": pyarrow.int64(),
     }
-    plain = [row.to_dict() for row in rows]
+    plain = [_written(row) for row in rows]
     columns = {
         item.name: pyarrow.array([_cell(row[item.name]) for row in plain], kinds.get(item.name, pyarrow.string()))
         for item in fields(Row)
+        if item.name != "look"
     }
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
