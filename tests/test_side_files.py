@@ -109,7 +109,7 @@ def test_odd_targets_get_layers_or_a_sentence(scene):
     photos = scene / "photos"
     picture(3).convert("CMYK").save(photos / "cmyk.jpg", quality=90)
     PIL.Image.fromarray(np.asarray(picture(3).convert("L"), np.uint16) * 257).save(photos / "deep.png")
-    PIL.Image.fromarray(np.full((30, 30_001, 3), 90, np.uint8)).save(photos / "wide.png")
+    PIL.Image.fromarray(np.full((30, 60_000, 3), 90, np.uint8)).save(photos / "wide.png")
     picture(3).convert("P").save(photos / "palette.gif")
     (photos / "cut.psd").write_bytes((photos / "photo.jpg").read_bytes()[:100])
     assert propagate(scene, "--layers", "psd", "--masks", "--verify") == 1
