@@ -238,3 +238,15 @@ def test_two_of_the_very_same_surface_are_both_exact(lite):
 def test_the_order_of_the_results_follows_from_the_seed(guitar, three, lite, found):
     again = locate_instances(guitar.image, guitar.quads[0], replace(three.image, file=None), featurizer=lite)
     assert all(np.array_equal(a.quad, b.quad) for a, b in zip(found, again, strict=True))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 3), (70, 65)])
+def test_targets_of_any_size_are_searched(noise_source, tiny, size):
+    target = Image(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+    found = locate_instances(*noise_source, target, featurizer=tiny, min_confidence=0.0)
+    assert all(quads_overlap(a.quad, b.quad) <= 0.1 for k, a in enumerate(found) for b in found[:k])
+
+
+@pytest.fixture(scope="module")
+def noise_source():
+    return Image(np.random.default_rng(1).integers(0, 255, (40, 48, 3), dtype=np.uint8)), box_quad((10, 8, 30, 24))

@@ -21,8 +21,8 @@ from dift_edit.samples import FOLDER
 from dift_edit.settings import TransferSettings
 
 PACKAGES = [
-    "batch", "clips", "edits", "errors", "evaluation", "features", "geometry", "imaging", "job", "matching",
-    "placement", "rendering", "results", "samples", "settings", "targets", "viz",
+    "annotations", "batch", "clips", "edits", "errors", "evaluation", "features", "geometry", "imaging", "job",
+    "matching", "placement", "rendering", "results", "samples", "settings", "targets", "viz",
 ]  # fmt: skip
 
 REASONS = {

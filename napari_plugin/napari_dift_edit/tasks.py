@@ -182,8 +182,14 @@ def apply(
     yield _crop(picture, shown)
 
 
+_CLEARED = (255, 255, 255, 0)
+
+
 def _crop(before: Any, after: Any) -> dict[str, Any]:
-    """What changed: its corner and its pixels with alpha where they changed."""
+    """What changed: its corner, and its pixels where they changed.
+
+    What the edit left alone is zero in all channels; what it made wholly transparent is white with alpha 0.
+    """
     changed = (before.pixels != after.pixels).any(axis=2)
     if before.alpha is not None:
         changed |= before.alpha != after.alpha
@@ -194,7 +200,9 @@ def _crop(before: Any, after: Any) -> dict[str, Any]:
         return {"x": 0, "y": 0, "pixels": np.zeros((1, 1, 4), np.uint8)}
     left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     pixels = np.asarray(after.crop((left, top, right, bottom)).to_pil().convert("RGBA")).copy()
-    pixels[..., 3] *= changed[top:bottom, left:right]
+    inside = changed[top:bottom, left:right]
+    pixels[~inside] = 0
+    pixels[inside & (pixels[..., 3] == 0)] = _CLEARED
     return {"x": left, "y": top, "pixels": pixels}
 
 

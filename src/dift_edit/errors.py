@@ -4,6 +4,7 @@
 
     DiftEditError
     ├── ImageError               an image cannot be read
+    ├── AnnotationError          annotations cannot be read, do not fit the image, or have no place in a format
     ├── EditError                an edit is not usable as given
     ├── SettingsError            a setting is not one of its choices or out of its range
     ├── GeometryError            points or transforms are degenerate
@@ -15,6 +16,7 @@
 """
 
 __all__ = [
+    "AnnotationError",
     "DatasetError",
     "DiftEditError",
     "EditError",
@@ -34,6 +36,10 @@ class DiftEditError(Exception):
 
 class ImageError(DiftEditError):
     """An image cannot be read or has unusable content."""
+
+
+class AnnotationError(DiftEditError):
+    """Annotations cannot be read, do not fit their image, or have no place in the format asked for."""
 
 
 class EditError(DiftEditError):

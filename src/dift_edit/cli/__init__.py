@@ -19,8 +19,10 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "demo": "dift_edit.cli.demo",
     "propagate": "dift_edit.cli.propagate",
+    "annotate": "dift_edit.cli.annotate",
     "sequence": "dift_edit.cli.sequence",
     "run": "dift_edit.cli.run",
+    "render": "dift_edit.cli.render",
     "report": "dift_edit.cli.report",
     "apply-review": "dift_edit.cli.apply_review",
     "match": "dift_edit.cli.match",
@@ -41,7 +43,7 @@ _CONFIGURED = {
     "evaluate": ("device",),
 }
 """Command → its flags that `dift-edit config` shows and whose defaults mean the same everywhere."""
-_RESUMED = ("demo", "propagate", "sequence", "run")
+_RESUMED = ("demo", "propagate", "annotate", "sequence", "run", "render")
 _GO_ON = "What is done is kept: run the same command again to go on."
 
 

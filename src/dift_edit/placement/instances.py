@@ -36,8 +36,16 @@ _SHARED = 0.1
 """Share of the smaller of two quads from which on they are not two instances (chosen)."""
 _FUTILE = 2
 """Places of a part that are looked at in vain before the part is given up (chosen)."""
+_ROUND_TRIP = 0.5
+"""Overlap with the edit that the way back from an instance has to reach (the IoU of a right place)."""
 _LEAST_SCORE = 0.45
 """Support that a place is looked at with, in supports of the best place of the target (chosen)."""
+_APART = 0.45
+"""Least distance of two places in sums of their sizes: squares side by side have 0.5 (chosen)."""
+_OTHER_SIZE = 0.7
+"""Logarithm of the ratio of sizes from which on a place is another one than a vain place there (chosen)."""
+_SMALLEST = 64
+"""Pixels of a target's shorter side below which it is not searched in parts (chosen)."""
 _NEAR = 0.75
 """How far from a likely place the instance may lie, in sizes of the placed edit (chosen)."""
 _WHOLE = 0.7
@@ -94,8 +102,9 @@ def locate_instances(
     Returns
     -------
     list of Placement
-        The one that `locate` finds first, the others by falling confidence; empty when none is trusted. No two share
-        more than a tenth of the smaller one. Each has as `instances` the length of the list.
+        The one that `locate` finds first, the others by falling confidence; empty when none is trusted. The way back
+        from each leads to the edit, and no two share more than a tenth of the smaller one. Each has as `instances` the
+        length of the list.
 
     Raises
     ------
@@ -130,7 +139,7 @@ def locate_instances(
         target_mask=target_mask,
         surface=surface,
     )
-    return [placement for placement in found if not placement.reason and placement.confidence >= min_confidence]
+    return [placement for placement in found if _is_trusted(placement, min_confidence)]
 
 
 def find_instances(
@@ -249,15 +258,16 @@ class _Search:
     def parts(self) -> Iterator[_Part]:
         """The whole target, then four overlapping parts."""
         width, height = self.target.size
-        across, down = max(2, round(_PART * width)), max(2, round(_PART * height))
+        across, down = round(_PART * width), round(_PART * height)
         corners = [(0, 0), (width - across, 0), (0, height - down), (width - across, height - down)]
+        corners = corners if min(width, height) >= _SMALLEST else []
         for box in (self.whole, *((x, y, x + across, y + down) for x, y in corners)):
             yield _Part(box, self.features, self._map(box))
 
     def place_first(self, pins: PinsLike | None) -> Placement:
         """What `locate` finds, or the same seen more closely where that is surer."""
         first = self._place(self.whole, self.free, pins)
-        if pins is None and not first.on_surface and first.confidence > 0:
+        if pins is None and not first.on_surface and first.confidence > 0 and quad_extent(first.quad) > 1:
             closer = self._look_closer(_upright(first.quad, self.quad))
             first = max(first, closer, key=lambda placement: (not placement.reason, placement.confidence))
         self._keep(first)
@@ -289,9 +299,8 @@ class _Search:
             poses = sample_poses(evidence, seed=self.seed)
         except GeometryError:  # nothing is left of the part
             return None
-        taken = [*(placement.quad for placement in self.found), *self.vain]
-        quads = [quad - part.corner for quad in taken]
-        index = _best_apart(poses, quads)
+        found = [placement.quad - part.corner for placement in self.found]
+        index = _best_apart(poses, found, [quad - part.corner for quad in self.vain])
         if index is None or poses.tried is None:
             return None
         a, b, score = (values[index] for values in poses.tried)
@@ -351,7 +360,7 @@ class _Search:
 
     def _keep(self, placement: Placement) -> bool:
         """Take a placement in, and its place out of the target, if it is an instance of its own."""
-        if placement.reason or placement.confidence < self.min_confidence:
+        if not _is_trusted(placement, self.min_confidence):
             return False
         if any(quads_overlap(placement.quad, other.quad) > _SHARED for other in self.found):
             return False
@@ -362,16 +371,24 @@ class _Search:
         return True
 
 
-def _best_apart(poses: Poses, quads: list[Points]) -> int | None:
-    """The pose of greatest score whose edit lies apart from quads; None where there is none."""
+def _is_trusted(placement: Placement, min_confidence: float) -> bool:
+    """Whether a placement is sure, and the placed edit, looked for in the source, is found where it came from."""
+    features = placement.confidence_features
+    leads_back = features is None or features.round_trip >= _ROUND_TRIP
+    return not placement.reason and placement.confidence >= min_confidence and leads_back
+
+
+def _best_apart(poses: Poses, found: list[Points], vain: list[Points]) -> int | None:
+    """The pose of greatest score whose edit lies apart from instances, and from vain places of about its size."""
     if poses.tried is None:
         return None
     a, b, scores = poses.tried
     centre, extent = complex(*poses.quad.mean(0)), quad_extent(poses.quad)
-    apart = scores > 0
-    for quad in quads:
-        middle, reach = complex(*quad.mean(0)), 0.45 * (np.abs(a) * extent + quad_extent(quad))
-        apart &= np.abs(a * centre + b - middle) > reach
+    apart, sizes = scores > 0, np.abs(a) * extent
+    for number, quad in enumerate([*found, *vain]):
+        size = quad_extent(quad)
+        away = np.abs(a * centre + b - complex(*quad.mean(0))) > _APART * (sizes + size)
+        apart &= away if number < len(found) else away | (np.abs(np.log(sizes / size)) > _OTHER_SIZE)
     return int(np.argmax(np.where(apart, scores, -np.inf))) if apart.any() else None
 
 
@@ -385,7 +402,7 @@ def _upright(placed: Points, quad: Points) -> MatrixTransform:
 def _clipped(points: Points, size: tuple[int, int], margin: float = 0.0) -> Box:
     """The box round points inside a picture; the whole picture where they leave little of it out."""
     low, high = bounds(points)
-    left, top = np.clip(np.floor(low - margin), 0, np.asarray(size) - 2).astype(int)
+    left, top = np.clip(np.floor(low - margin), 0, np.maximum(np.asarray(size) - 2, 0)).astype(int)
     right, bottom = np.clip(np.ceil(high + margin) + 1, (left + 2, top + 2), size).astype(int)
     if (right - left) * (bottom - top) >= _WHOLE * size[0] * size[1]:
         return 0, 0, *size

@@ -36,8 +36,6 @@ _SHOWN = (
     "note",
     "pins",
     "warning",
-    "suggested",
-    "earlier",
     "marks",
 )
 """Fields of a row that the page knows, as far as rows have them; assets/store.js says what it does with them."""
@@ -91,6 +89,7 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, folder: Out
         "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
     suggested = suggest(rows)
+    meta["learn"] = f"{command} --learn" if suggested else ""
     shown = [
         {
             **_shown(row, folder),

@@ -11,7 +11,7 @@ const FILTERS = {
 };
 const LIST_ROW = 76;
 const CAPTION = 52;
-const OVERSCAN = 3;
+const OVERSCAN = { list: 4, grid: 1 };
 const view = {
   filter: rows.some(isOpen) ? "open" : "all", layout: "list", size: 190, shown: [], current: 0,
   selected: new Set(), anchor: 0, outline: { applied: false, other: true }, mend: "",
@@ -114,8 +114,8 @@ function drawTiles() {
   const space = $("space");
   space.style.height = `${Math.ceil(view.shown.length / columns) * height}px`;
   const top = list.scrollTop;
-  const first = Math.max(0, Math.floor(top / height) - OVERSCAN) * columns;
-  const last = Math.min(view.shown.length, (Math.ceil((top + list.clientHeight) / height) + OVERSCAN) * columns);
+  const first = Math.max(0, Math.floor(top / height) - OVERSCAN[view.layout]) * columns;
+  const last = Math.min(view.shown.length, (Math.ceil((top + list.clientHeight) / height) + OVERSCAN[view.layout]) * columns);
   for (const [place, tile] of tiles) {
     if (place >= first && place < last) continue;
     tile.image?.removeAttribute("src");  // no longer wanted: a picture on its way is given up
@@ -149,59 +149,48 @@ function fillPictures() {
     if (image && !image.hasAttribute("src")) image.src = address;
   }
 }
+/* One tile to copy: what each has */
+const mold = make("div", "row");
+mold.setAttribute("role", "option");
+mold.innerHTML = '<div class="thumb"><span class="tick" aria-hidden="true"></span></div><div class="text"><div class="title"></div>'
+  + '<div class="sub"><span class="dot"></span><span></span><span class="why"></span></div><div class="meter"><i></i></div></div><span class="mark"></span>';
 function makeTile(row, place) {
-  const element = make("div", "row");
+  const element = mold.cloneNode(true);
+  const [thumb, text, mark] = element.children;
+  const [title, sub, meter] = text.children;
+  const [dot, state, why] = sub.children;
   element.id = `row${place}`;
   element.dataset.place = place;
-  element.setAttribute("role", "option");
   element.setAttribute("aria-setsize", view.shown.length);
   element.setAttribute("aria-posinset", place + 1);
-  const picture = make("div", "thumb");
-  const tile = { element, address: row.after || row.before };
+  const tile = { element, thumb, mark, address: row.after || row.before };
   if (tile.address) {
-    const image = make("img");
-    image.decoding = "async";
-    image.draggable = false;
-    image.alt = `${row.name} ${row.after ? "with the edit" : "without the edit"}`;
-    tile.image = image;
-    picture.append(image);
+    tile.image = make("img");
+    tile.image.decoding = "async";
+    tile.image.draggable = false;
+    tile.image.alt = `${row.name} ${row.after ? "with the edit" : "without the edit"}`;
     if (row.quad && row.size) {
       const [x, y] = centre(row.quad);
-      image.style.objectPosition = `${100 * Math.min(Math.max(x / row.size[0], 0), 1)}% ${100 * Math.min(Math.max(y / row.size[1], 0), 1)}%`;
+      tile.image.style.objectPosition = `${100 * Math.min(Math.max(x / row.size[0], 0), 1)}% ${100 * Math.min(Math.max(y / row.size[1], 0), 1)}%`;
     }
-    if (view.layout === "grid" && row.size && (row.quad || isPlaced(row))) {
-      const [w, h] = row.size;
-      const over = drawn("svg", { viewBox: `-0.5 -0.5 ${w} ${h}`, preserveAspectRatio: "xMidYMid meet", "aria-hidden": "true" });
-      tile.outline = drawn("polygon");
-      over.append(tile.outline);
-      picture.append(over);
-    }
+    thumb.prepend(tile.image);
   } else {
-    picture.append(make("span", "none", "✕"));
+    thumb.prepend(make("span", "none", "✕"));
   }
-  const tick = make("span", "tick");
-  tick.append(icon("check"));
-  tick.setAttribute("aria-hidden", "true");
-  tile.mark = make("span", "mark");
-  const text = make("div", "text");
-  const title = make("div", "title", row.name);
-  const state = make("div", "sub");
-  state.append(make("span", `dot ${row.status}`), make("span", "", row.confidence === null ? row.status : `${row.status} · ${percent(row.confidence)}`));
-  const why = row.suggested || row.warning || (row.status === "applied" ? "" : row.reason);
-  if (why) state.append(make("span", "why", ` · ${why}`));
-  const meter = make("div", `meter ${row.status}`);
-  const fill = make("i");
-  fill.style.width = `${100 * (row.confidence ?? 0)}%`;
-  meter.append(fill);
-  text.append(title, state, meter);
+  title.textContent = row.name;
   if (row.suggested) {
     const star = make("span", "star");
-    star.append(icon("star"));
+    star.setAttribute("role", "img");
     star.setAttribute("aria-label", "suggested");
+    star.append(icon("star"));
     title.prepend(star);
   }
-  picture.append(tick);
-  element.append(picture, text, tile.mark);
+  dot.className = `dot ${row.status}`;
+  state.textContent = row.confidence === null ? row.status : `${row.status} · ${percent(row.confidence)}`;
+  const reason = row.suggested || row.warning || (row.status === "applied" ? "" : row.reason);
+  if (reason) why.textContent = ` · ${reason}`;
+  meter.className = `meter ${row.status}`;
+  meter.firstElementChild.style.width = `${100 * (row.confidence ?? 0)}%`;
   return tile;
 }
 /* What may change about a tile */
@@ -224,10 +213,19 @@ function dress(tile, row, place) {
   tile.mark.setAttribute("role", said ? "img" : "presentation");
   tile.element.classList.toggle("is-rejected", kept.decision === "rejected");
   tile.element.classList.toggle("is-accepted", kept.decision === "accepted");
-  if (tile.outline) {
-    const quad = isCorrected(row) ? quadOf(row) : row.after ? null : row.quad;
-    tile.outline.setAttribute("points", quad ? quad.map((point) => point.join(",")).join(" ") : "");
+  if (view.layout === "grid" && tile.image && row.size) outlineTile(tile, row);
+}
+/* Where the edit would go, on a picture without it */
+function outlineTile(tile, row) {
+  const quad = isCorrected(row) ? quadOf(row) : row.after ? null : row.quad;
+  if (!quad) return tile.outline?.setAttribute("points", "");
+  if (!tile.outline) {
+    const [w, h] = row.size;
+    const over = drawn("svg", { viewBox: `-0.5 -0.5 ${w} ${h}`, preserveAspectRatio: "xMidYMid meet", "aria-hidden": "true" });
+    tile.outline = over.appendChild(drawn("polygon"));
+    tile.image.after(over);
   }
+  tile.outline.setAttribute("points", text(quad));
 }
 function drawEmpty() {
   const finished = view.filter === "open" && rows.length > 0 && !rows.some(isOpen);
@@ -266,7 +264,7 @@ function select(places, on = true) {
     const { id } = view.shown[place];
     if (on) view.selected.add(id); else view.selected.delete(id);
   }
-  draw();
+  drawNow();
 }
 function selectRange(from, to) {
   view.selected.clear();
@@ -279,9 +277,9 @@ function toggle(place) {
 function selectAll() {
   if (view.selected.size === view.shown.length) view.selected.clear();
   else for (const row of view.shown) view.selected.add(row.id);
-  draw();
+  drawNow();
 }
-function selectNone() { view.selected.clear(); draw(); }
+function selectNone() { view.selected.clear(); drawNow(); }
 function decide(what) {
   const bulk = view.selected.size > 0;
   const all = chosen();
@@ -300,7 +298,9 @@ function decide(what) {
   const finished = to && !rows.some(isOpen);
   const also = left ? ` ${count(left, "target")} without a placement left as ${left === 1 ? "it is" : "they are"}.` : "";
   say(`${changed ? label : "Nothing changed"}.${also}${finished ? " Everything is reviewed." : ""}`,
-    finished ? { label: "Save decisions", run: save, seconds: 12 } : changed ? { label: "Undo", run: undo } : null);
+    finished ? { label: "Save decisions", run: () => save(), seconds: 12 }
+      : changed && to && offersLesson() ? { label: "Improve the others", run: () => save(meta.learn), seconds: 12 }
+        : changed ? { label: "Undo", run: undo } : null);
 }
 function setLayout(layout) {
   view.layout = layout;
@@ -320,6 +320,6 @@ function openDetail() {
 function closeDetail() {
   setMend("");
   document.body.classList.remove("open");
-  draw();
+  drawNow();
   $("list").focus({ preventScroll: true });
 }

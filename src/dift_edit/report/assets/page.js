@@ -3,12 +3,12 @@ function look() { $("outline").setAttribute("aria-pressed", String(view.outline[
 function toggleOutline() {
   const kind = outlineKind(current());
   view.outline[kind] = !view.outline[kind];
-  draw();
+  drawNow();
 }
 function closer() {
   view.closer = !view.closer;
   $("closer").setAttribute("aria-pressed", String(view.closer));
-  draw();
+  drawNow();
 }
 function peek(on) {
   view.peek = on;
@@ -118,7 +118,7 @@ function setUpButtons() {
   const actions = {
     accept: () => decide("accepted"), reject: () => decide("rejected"), next: () => go(view.current + 1), previous: () => go(view.current - 1),
     "bulk-accept": () => decide("accepted"), "bulk-reject": () => decide("rejected"), "bulk-clear": () => decide(""), "bulk-none": selectNone,
-    "select-all": selectAll, undo, redo, export: save, "empty-save": save, help: () => $("keys").showModal(), import: () => $("file").click(), back: closeDetail,
+    "select-all": selectAll, undo, redo, export: () => save(), "empty-save": () => save(), help: () => $("keys").showModal(), import: () => $("file").click(), back: closeDetail,
     "empty-reset": () => { $("search").value = ""; $("low").value = 0; $("high").value = 100; filter("all"); },
     outline: toggleOutline, closer, mend: () => setMend(view.mend === "box" ? "" : "box"), pin: () => setMend(view.mend === "pins" ? "" : "pins"),
     "tool-box": () => setMend("box"), "tool-pins": () => setMend("pins"), flip, reset: resetPlace, done: () => setMend(""),
@@ -145,7 +145,7 @@ const KEYS = {
   x: () => current() && toggle(view.current), s: selectAll,
   g: () => setLayout(view.layout === "grid" ? "list" : "grid"), Enter: enter,
   o: toggleOutline, c: closer, b: () => peek(true), m: () => setMend(view.mend === "box" ? "" : "box"), p: () => setMend(view.mend === "pins" ? "" : "pins"),
-  n: () => { if (!isDetailOpen()) openDetail(); $("note").focus(); }, "/": () => $("search").focus(), e: save, "?": () => $("keys").showModal(),
+  n: () => { if (!isDetailOpen()) openDetail(); $("note").focus(); }, "/": () => $("search").focus(), e: () => save(), "?": () => $("keys").showModal(),
   ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((digit) => [digit, () => toggleInstance(digit - 1)])),
   Home: () => go(0), End: () => go(view.shown.length - 1), PageDown: () => page(1), PageUp: () => page(-1),
 };
@@ -160,7 +160,7 @@ function setUpKeys() {
     }
     if (typing) return;
     const command = event.ctrlKey || event.metaKey;
-    let action = command ? { z: undo, Z: redo, y: redo, a: selectAll, s: save }[event.key]
+    let action = command ? { z: undo, Z: redo, y: redo, a: selectAll, s: () => save() }[event.key]
       : (view.mend === "box" && BOX_KEYS[event.key]) || (ARROWS[event.key] ? () => arrow(event.key, event.shiftKey) : KEYS[event.key]);
     if (event.target.matches?.("#low, #high, #size") && ARROWS[event.key]) return;
     if (event.target.matches?.("button, a") && event.key === "Enter") action = null;

@@ -232,7 +232,7 @@ function setUpPlace() {
       place(row, boxOf(row).map(([x, y], k) => (k === i ? [x + dx, y + dy] : [x, y])), `${name} corner moved`, `corner keys ${i}`);
     });
     corners.push(corner);
-    $("handles").prepend(corner);
+    $("handles").insertBefore(corner, $("turn"));
   });
   for (const [id, key] of [["turn", "angle"], ["grow", "scale"]]) {
     $(id).addEventListener("pointerdown", (event) => { $(id).focus(); begin(event, id); });

@@ -27,9 +27,8 @@ const decisions = new Map(applied);
 
 function made(row) { return decisions.get(row.id) || NONE; }
 function decision(row) { return made(row).decision; }
-function same(a, b) {
-  return a.decision === b.decision && a.note === b.note && JSON.stringify(a.pins) === JSON.stringify(b.pins) && String(a.instances) === String(b.instances);
-}
+function alike(a, b) { return a === b || (a.length === b.length && (!a.length || JSON.stringify(a) === JSON.stringify(b))); }
+function same(a, b) { return a.decision === b.decision && a.note === b.note && alike(a.pins, b.pins) && alike(a.instances, b.instances); }
 function isEmpty(kept) { return !kept.decision && !kept.note && !kept.pins.length && !kept.instances.length; }
 function instancesOf(row) { return row.placements?.length > 1 ? row.placements : []; }
 /* Whether the edit is, or will be, on one of the instances */
@@ -38,7 +37,7 @@ function isOn(row, i) {
   return chosen ? chosen === "accepted" : row.placements[i].status === "applied";
 }
 /* Moved or pinned, and not put on again since */
-function isCorrected(row) { return made(row).pins.length > 0 && JSON.stringify(made(row).pins) !== JSON.stringify(row.pins); }
+function isCorrected(row) { return made(row).pins.length > 0 && !alike(made(row).pins, row.pins); }
 function isPlaced(row) { return made(row).pins.length === CORNERS; }
 function canJudge(row) { return row.status !== "failed" && Boolean(row.after || row.quad); }
 function isOpen(row) { return canJudge(row) && !decision(row) && !made(row).pins.length; }
@@ -97,7 +96,7 @@ function change(chosen, values, label, part = "") {
   steps.undone = [];
   steps.unsaved = true;
   keep();
-  draw();
+  if (part) draw(); else drawNow();
   return true;
 }
 function endPart() { if (steps.done.length) steps.done.at(-1).part = ""; }
@@ -113,8 +112,16 @@ function step(from, to, which, word) {
   keep();
   const [first] = taken[which].keys();
   const place = view.shown.indexOf(byId.get(first));
-  if (place >= 0) go(place); else draw();
+  if (place >= 0) go(place);
+  drawNow();
   say(`${word}: ${taken.label}`);
+}
+
+/* What was accepted or corrected since can teach the rest, where `meta.learn` is the command for it */
+const LESSON = 3;
+function offersLesson() {
+  const fresh = [...decisions].filter(([id, kept]) => !same(kept, applied.get(id) || NONE) && (kept.decision === "accepted" || kept.pins.length));
+  return Boolean(meta.learn) && fresh.length > 0 && fresh.length % LESSON === 0 && rows.some(isOpen);
 }
 
 /* The file */
@@ -123,7 +130,7 @@ function exported() {
   const plain = list.map(([id, { instances, ...kept }]) => (instances.length ? { id, ...kept, instances } : { id, ...kept }));
   return { format: "dift-edit review", version: 1, job: meta.job, decisions: plain };
 }
-function save() {
+function save(command = meta.command) {
   const data = exported();
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([JSON.stringify(data, null, 1)], { type: "application/json" }));
@@ -131,9 +138,9 @@ function save() {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   steps.unsaved = false;
-  draw();
-  say(`${count(data.decisions.length, "decision")} saved. Now run  ${meta.command}`, {
-    label: "Copy command", run: () => navigator.clipboard?.writeText(meta.command), seconds: 15,
+  drawCounts();
+  say(`${count(data.decisions.length, "decision")} saved. Now run  ${command}`, {
+    label: "Copy command", run: () => navigator.clipboard?.writeText(command), seconds: 15,
   });
 }
 function restore(text) {
@@ -163,10 +170,14 @@ function drawn(tag, attributes = {}) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return element;
 }
+const icons = new Map();
 function icon(name) {
-  const picture = drawn("svg", { class: "icon", "aria-hidden": "true" });
-  picture.append(drawn("use", { href: `#i-${name}` }));
-  return picture;
+  if (!icons.has(name)) {
+    const picture = drawn("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" });
+    picture.append(...$(`i-${name}`).cloneNode(true).children);
+    icons.set(name, picture);
+  }
+  return icons.get(name).cloneNode(true);
 }
 function say(text, action) {
   $("toast-text").textContent = text;

@@ -1,0 +1,154 @@
+"""The image files that annotations speak of: where they lie and how large they are."""
+
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+import PIL.Image
+
+from dift_edit.atomic_files import open_regular
+from dift_edit.errors import AnnotationError, first_line
+
+__all__ = ["ImagePlaces", "Pictures", "plain_name", "relative_file"]
+
+ImagePlaces: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""A folder of images, or image files."""
+
+_TURNED = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+
+class Pictures:
+    """Finds images by the names that annotations give them.
+
+    Parameters
+    ----------
+    places : path, sequence of path, or None
+        A folder, or the files themselves. When None, images are looked for beside the annotations and may be missing.
+    beside : Path
+        The annotation file, or the folder of annotation files.
+    """
+
+    def __init__(self, places: ImagePlaces | None, beside: Path) -> None:
+        self.given = places is not None
+        self._files: dict[str, Path] = {}
+        self._folders: list[Path] = []
+        if isinstance(places, str | os.PathLike):
+            folder = Path(places)
+            if folder.is_dir():
+                self._folders = [folder, folder / "images"]
+            else:
+                places = [places]
+        if places is None:
+            folder = beside if beside.is_dir() else beside.parent
+            self._folders = [folder, folder / "images"]
+        elif not self._folders and not isinstance(places, str | os.PathLike):
+            self._files = {Path(place).name: Path(place) for place in places}
+
+    def names(self) -> list[str]:
+        """Names of the files that were given one by one."""
+        return list(self._files)
+
+    def find(self, name: str) -> Path | None:
+        """The file of that name, or else of the same name in another folder."""
+        last = PurePosixPath(name).name
+        if not last or "\0" in name:
+            return None
+        if last in self._files:
+            return self._files[last]
+        tries = [folder / part for folder in self._folders for part in (name, last)]
+        return next((path for path in tries if path.is_file()), None)
+
+    def find_stem(self, stem: str) -> Path | None:
+        """The image whose path without its suffix ends like this."""
+        last = PurePosixPath(stem).name
+        given = [path for name, path in self._files.items() if Path(name).stem == last]
+        for folder in self._folders:
+            for part in (stem, last):
+                place = folder / part
+                beside = sorted(place.parent.glob(f"{_escaped(place.name)}.*")) if place.parent.is_dir() else []
+                given += [path for path in beside if path.stem == place.name and path.suffix.lower() in _suffixes()]
+        return given[0] if given else None
+
+    def size(self, name: str, stated: tuple[int, int] | None = None) -> tuple[int, int] | None:
+        """Width and height of an image as displayed.
+
+        Parameters
+        ----------
+        name : str
+            As the annotations name it.
+        stated : (W, H), optional
+            What the annotations say of it.
+
+        Returns
+        -------
+        (W, H) or None
+            None when neither the file nor the annotations tell.
+
+        Raises
+        ------
+        AnnotationError
+            If the places of images were given and it is not there, it is no image, or its size is another than stated.
+        """
+        path = self.find(name)
+        if path is None:
+            if self.given:
+                raise AnnotationError(f"The annotated image {name} is not among the images given: add it.")
+            return stated
+        size = image_size(path)
+        if stated is not None and stated != size:
+            turned = " (its EXIF turn was left out)" if stated == size[::-1] else ""
+            raise AnnotationError(
+                f"{path} has {size[0]} × {size[1]} pixels, but was annotated at {stated[0]} × {stated[1]}{turned}: "
+                "give the image that was annotated."
+            )
+        return size
+
+    def needed_size(self, name: str, why: str) -> tuple[int, int]:
+        """The size of an image, where annotations cannot be read without; raises as `size`, and if it is unknown."""
+        size = self.size(name)
+        if size is None:
+            raise AnnotationError(f"The image {name} was not found, but {why}: say where the images are.")
+        return size
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file as displayed, from its header; raises AnnotationError."""
+    try:
+        with open_regular(path, links=True) as file, PIL.Image.open(file) as opened:
+            width, height = opened.size
+            return (height, width) if opened.getexif().get(0x0112) in _TURNED else (width, height)
+    except Exception as error:  # whatever a decoder may meet in a damaged file
+        raise AnnotationError(f"{path} is not an image that can be read ({first_line(error)}): replace it.") from error
+
+
+def plain_name(name: str, folder: str = ".") -> str:
+    """An image's name with ``/``, relative to `folder`; only the file's name where that leads out of all folders."""
+    words = str(name).replace("\\", "/")
+    whole = posixpath.normpath(posixpath.join(folder, words))
+    leads_out = whole.startswith(("/", "../")) or ":" in whole.partition("/")[0]
+    return posixpath.basename(whole) if leads_out else whole
+
+
+def relative_file(name: str, suffix: str) -> PurePosixPath:
+    """A file for an image's annotations, named like the image, in the same folder below the output's.
+
+    Raises
+    ------
+    AnnotationError
+        If the image's name leads out of the folder.
+    """
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    if not parts or ".." in parts or ":" in parts[0]:
+        raise AnnotationError(f"The image name {name!r} leads out of the folder: name the image relative to it.")
+    return PurePosixPath(*parts).with_suffix(suffix)
+
+
+def _suffixes() -> Iterable[str]:
+    return PIL.Image.registered_extensions()
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
