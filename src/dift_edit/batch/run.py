@@ -31,12 +31,8 @@ from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
-<<<<<<< HEAD
-from dift_edit.report.previews import remove_previews, write_source_preview
-=======
 from dift_edit.report.previews import remove_previews, write_source_previews
 from dift_edit.report.side_files import possible_files, remove_files
->>>>>>> layers
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
@@ -322,7 +318,7 @@ class _Run:
         ids = [target.id for target in self.targets]
         self.summary.rows = [Row.from_dict(self.journal.rows[key]) for key in ids]
         if self.batch.report:
-            write_source_preview(self.folder, self.work.source, self.work.edit, self.work.preview_size)
+            write_source_previews(self.folder, self.work.source, self.work.edit, self.work.preview_size)
             write_review(self.folder, self.journal)
         self.summary.seconds = time.perf_counter() - start
         self.on_event("summary", summary=self.summary)
