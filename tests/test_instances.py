@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Pillow
 
 from dift_edit.cli import main
-from dift_edit.edits import Redaction, Region, Sticker, save_edit
+from dift_edit.edits import Redaction, Region, Sticker, load_edit, save_edit
 from dift_edit.errors import EditError, SettingsError
 from dift_edit.geometry.quad import box_quad, quad_iou
 from dift_edit.imaging.files import load_image
@@ -140,7 +140,8 @@ def rows(folder):
 def test_a_redaction_that_misses_an_instance_says_so(job, capsys):
     assert propagate(job, "missed") == 1
     said = capsys.readouterr().err
-    assert "1 of 2 targets are redacted only IN PART" in said and "three.png (only 1 of 3 instances" in said
+    assert "1 of 2 targets are redacted only IN PART" in said, said
+    assert "three.png (only 1 of 3 instances" in said
     row = rows(job / "missed")["../photos/three.png"]
     assert row.status == "applied" and "1 of 3" in row.warning
     assert [placed["status"] for placed in row.placements] == ["applied", "abstained", "abstained"]
@@ -199,8 +200,8 @@ def test_wrong_decisions_on_instances_are_named(hidden, capsys):
     assert len(read_decisions(decided(hidden), rows(hidden)["../photos/three.png"].job)) == 1
 
 
-def test_a_moved_first_instance_leaves_the_others(hidden, guitar):
-    quad = guitar.quads[0]
+def test_a_moved_first_instance_leaves_the_others(job, hidden):
+    quad = load_edit(job / "hide.json").quad
     moved = np.array([[20.0, 20], [80, 20], [80, 100], [20, 100]])
     pins = [[list(a), list(b)] for a, b in zip(quad.tolist(), moved.tolist(), strict=True)]
     assert main(["apply-review", str(hidden), decided(hidden, pins=pins)]) == 0
