@@ -77,7 +77,8 @@ def locate_instances(
 
     Likely places are looked for in the whole target and in four overlapping parts of it, where small instances have
     more cells. Each is decided on its own: the target round it is cut out as the source shows the object, and the
-    edit is placed in that cut as in any other image. So its confidence means the same as that of a single placement.
+    edit is placed in that cut as in any other image. So its confidence does not depend on the other instances; the odds
+    of those after the first are halved, because among many places one looks right by chance.
 
     Parameters
     ----------
