@@ -45,7 +45,7 @@ _APART = 0.45
 _OTHER_SIZE = 0.7
 """Logarithm of the ratio of sizes from which on a place is another one than a vain place there (chosen)."""
 _SMALLEST = 64
-"""Pixels of a target's shorter side below which it is not searched in parts (chosen)."""
+"""Pixels of a target's shorter side below which no second instance is looked for (chosen)."""
 _NEAR = 0.75
 """How far from a likely place the instance may lie, in sizes of the placed edit (chosen)."""
 _WHOLE = 0.7
@@ -158,6 +158,7 @@ def find_instances(
     target_mask: MaskLike | None,
     surface: bool,
     views: Sequence[View] = (),
+    first: Placement | None = None,
 ) -> list[Placement]:
     """As `locate_instances`; where none is trusted, the one that `locate` finds all the same, to say why.
 
@@ -169,11 +170,13 @@ def find_instances(
         See `locate_instances`.
     views : sequence of View
         See `locate`.
+    first : Placement, optional
+        An instance that is known, whatever its confidence; the others are looked for.
 
     Returns
     -------
     list of Placement
-        At least one.
+        At least one, `first` first.
     """
     if count < 1:
         raise EditError(f"The number of instances is {count}: use 1 or more.")
@@ -193,9 +196,12 @@ def find_instances(
             "views": [view.facing(quad).seen(featurizer, seed=seed) for view in views],
         },
     )
-    first = search.place_first(pins)
+    if first is None:
+        first = search.place_first(pins)
+    else:
+        search.take(first)
     for part in search.parts():
-        if len(search.found) >= count:
+        if len(search.found) >= count or min(target.size) < _SMALLEST:
             break
         search.explore(part, count)
     found = [search.found[0], *sorted(search.found[1:], key=_doubt)] if search.found else [first]
@@ -260,7 +266,6 @@ class _Search:
         width, height = self.target.size
         across, down = round(_PART * width), round(_PART * height)
         corners = [(0, 0), (width - across, 0), (0, height - down), (width - across, height - down)]
-        corners = corners if min(width, height) >= _SMALLEST else []
         for box in (self.whole, *((x, y, x + across, y + down) for x, y in corners)):
             yield _Part(box, self.features, self._map(box))
 
@@ -359,16 +364,20 @@ class _Search:
         return turned_features(self.featurizer, self.source, self.features, quarters, seed=self.seed)
 
     def _keep(self, placement: Placement) -> bool:
-        """Take a placement in, and its place out of the target, if it is an instance of its own."""
+        """Take a placement if it is an instance of its own."""
         if not _is_trusted(placement, self.min_confidence):
             return False
         if any(quads_overlap(placement.quad, other.quad) > _SHARED for other in self.found):
             return False
+        self.take(placement)
+        return True
+
+    def take(self, placement: Placement) -> None:
+        """Count a placement among the instances, and take its place out of the target."""
         self.found.append(placement)
         covered = np.zeros(self.free.shape, np.uint8)
         cv2.fillConvexPoly(covered, np.round(placement.quad).astype(np.int32), 1)
         self.free = self.free & (covered == 0)
-        return True
 
 
 def _is_trusted(placement: Placement, min_confidence: float) -> bool:
