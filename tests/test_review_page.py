@@ -577,6 +577,18 @@ def test_what_rows_may_also_have_is_shown(out, page, tmp_path):
     assert saved(page, tmp_path / "e.json")["decisions"] == []
 
 
+def test_learning_is_offered_after_some_decisions(out, page):
+    html = (out / "review.html").read_text()
+    (out / "review.html").write_text(re.sub('"learn":"[^"]*"', '"learn":"dift-edit apply-review x --learn"', html))
+    opened(page, out)
+    for expected in ("Undo", "Undo", "Improve the others"):
+        page.keyboard.press("a")
+        assert page.locator("#toast-action").inner_text() == expected
+    with page.expect_download():
+        page.click("#toast-action")
+    assert page.locator("#toast-text").inner_text() == "3 decisions saved. Now run dift-edit apply-review x --learn"
+
+
 def decisions(folder, **made):
     with Journal(journal_path(OutputFolder(folder))) as journal:
         job = journal.job["fingerprint"]
