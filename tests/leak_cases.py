@@ -6,6 +6,7 @@ picture has the first one's pixels exchanged inside each cell.
 
 import base64
 import functools
+import importlib.util
 import io
 import struct
 import zlib
@@ -20,6 +21,7 @@ from color_profiles import WIDE, table_profile, wide_profile
 from dift_edit.edits import Erase, Redaction, Region
 from dift_edit.edits.redaction import cells_of
 from dift_edit.imaging.files import load_image
+from dift_edit.imaging.heif import is_heif, open_heif
 from dift_edit.imaging.writing import save_image
 from dift_edit.rendering.compositing import Compositing
 from transforms import similarity
@@ -37,13 +39,14 @@ INPUTS = (
     "tiff", "tiff cmyk", "tiff 16 bit", "tiff gray 16 bit", "tiff float", "tiff frames", "gif frames", "bmp",
     "webp lossless",
 )  # fmt: skip
-LOSSY = ("jpeg", "jpeg cmyk", "jpeg gray", "mpo", "webp", "avif")
-OUTPUTS = (".png", ".jpg", ".tif", ".webp", ".avif", ".gif", ".bmp")
+HEIF = importlib.util.find_spec("pillow_heif") is not None
+LOSSY = ("jpeg", "jpeg cmyk", "jpeg gray", "mpo", "webp", "avif") + ("heic",) * HEIF
+OUTPUTS = (".png", ".jpg", ".tif", ".webp", ".avif", ".gif", ".bmp") + (".heic",) * HEIF
 PROFILES = ("none", *WIDE, "table")
 EDITS = ("pixelate", "blur", "fill", "erase")
 SHAPES = ("box", "polygon", "mask", "ellipse")
 _PROFILED = {
-    "png", "tiff", "webp lossless", "jpeg", "webp", "avif", "mpo", "png alpha", "tiff frames", "png 16 bit",
+    "png", "tiff", "webp lossless", "jpeg", "webp", "avif", "heic", "mpo", "png alpha", "tiff frames", "png 16 bit",
     "png 16 bit alpha",
 }  # fmt: skip
 
@@ -201,6 +204,11 @@ def stored(case, path, number, *, swap=False):
     elif kind == "gif frames":
         frames = _with_palette(array), picture.transpose(PIL.Image.Transpose.FLIP_TOP_BOTTOM)
         frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], comment=text.encode())
+    elif kind == "heic":
+        import pillow_heif
+
+        data, more = picture.tobytes(), {"exif": exif.tobytes(), "xmp": xmp, **extra}
+        pillow_heif.encode("RGB", picture.size, data, str(path), quality=95, **more)
     elif kind == "mpo":
         picture.save(path, "MPO", save_all=True, append_images=[picture.rotate(180)], exif=exif.tobytes(), **extra)
     elif kind.startswith("tiff"):
@@ -260,7 +268,7 @@ def unpacked(data):
                 found.append(stream.decompress(data[start:], 1 << 22))
             except zlib.error:
                 continue
-    with PIL.Image.open(io.BytesIO(data)) as picture:
+    with open_heif(io.BytesIO(data), "") if is_heif(data) else PIL.Image.open(io.BytesIO(data)) as picture:
         found += [value if isinstance(value, bytes) else str(value).encode() for value in picture.info.values()]
         exif = picture.getexif()
         for tags in (exif, *(exif.get_ifd(part) for part in (0x8769, 0x8825, 0xA005, 1))):

@@ -40,7 +40,8 @@ def labels() -> np.ndarray:
 
 def test_labels_go_forward_and_backward_from_any_frame(frames, labels) -> None:
     for key in (0, KEY, -1):
-        found = list(propagate_labels(as_clip(frames), labels, featurizer=CellColors(), frame=key, **EXACT))
+        clip = as_clip(frames)
+        found = list(propagate_labels(clip, labels, featurizer=CellColors(), frame=key, edges="cells", **EXACT))
         assert len(found) == COUNT
         for index, one in enumerate(found):
             expected = np.roll(labels, 8 * (index - key % COUNT), 1)
@@ -81,7 +82,9 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, frames, 
     assert all((tmp_path / "calm" / name).read_bytes() == (tmp_path / "out" / name).read_bytes() for name in names)
     assert calm.calls == COUNT
     assert rest.calls <= COUNT - stopped + 1 + stopped  # the keyframe again, and the frames that are looked back at
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["calm", "out"]
+    kept = ["calm", "calm.labels.json", "out", "out.labels.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    assert (tmp_path / kept[1]).read_bytes() == (tmp_path / kept[3]).read_bytes()
 
 
 def test_another_job_does_not_take_the_scores_of_the_first(tmp_path: Path, frames, labels) -> None:
@@ -117,7 +120,7 @@ def test_the_command_carries_a_mask_and_points(tmp_path: Path, capsys) -> None:
     write_mask(tmp_path / "m.png", board(2))
     settings = ["--frame", "2", "--last-frames", "3", "--radius", "4"]
     assert main(["sequence", source, "--mask", str(tmp_path / "m.png"), *settings, "-o", str(tmp_path / "out")]) == 0
-    assert "The mask is in" in capsys.readouterr().err
+    assert "The masks of 5 frames are in" in capsys.readouterr().err
     masks = [read_mask(tmp_path / "out" / f"{index:05d}.png") for index in range(5)]
     assert min(region_similarity(mask == 1, board(index) == 1) for index, mask in enumerate(masks)) > 0.8
 

@@ -87,7 +87,7 @@ def test_the_votes_nearest_to_a_place_are_kept(astronaut, mini) -> None:
     before = evidence.votes[:, :, : width // 2].sum((1, 2)).numpy()
     assert np.allclose(half.votes.sum((1, 2)).numpy()[before > 1e-3], 1, atol=1e-4) and (before > 1e-3).any()
     poses = sample_poses(evidence)
-    assert len(others_like_best(evidence, poses, poses.transform(0))) == 0
+    assert len(others_like_best(evidence, poses, poses.placement)) == 0
 
 
 def test_an_edit_is_found_on_a_target_on_its_side(astronaut, mini) -> None:

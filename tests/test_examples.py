@@ -11,7 +11,15 @@ import pytest
 from dift_edit import load_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PICTURES = {"batch_sticker": 8, "cross_domain": 2, "redaction": 2, "before_after": 1, "sequence": 4, "cluster": 2}
+PICTURES = {
+    "landmarks_on_specimens": 6,
+    "batch_sticker": 8,
+    "cross_domain": 2,
+    "redaction": 2,
+    "before_after": 1,
+    "sequence": 4,
+    "cluster": 2,
+}
 
 
 def test_every_example_is_tested():

@@ -8,8 +8,10 @@ from dift_edit.clips.labels import (
     propagate_keypoints,
     propagate_labels,
 )
+from dift_edit.clips.labels.coding import sharpness
 from dift_edit.errors import GeometryError, SettingsError
 from dift_edit.features.base import FeatureMap
+from dift_edit.matching.nearby import average_nearby
 
 
 def random_maps(count: int, grid=(9, 7), stride=8, channels=24, seed=0) -> list[FeatureMap]:
@@ -48,12 +50,66 @@ def oracle(frames, first, settings):
 
 @pytest.mark.parametrize("grid", [(9, 7), (35, 18)])
 def test_equals_whole_affinity_matrices(grid, rng) -> None:
-    settings = PropagationSettings(temperature=0.1, top_k=4, last_frames=2, radius=3)
+    settings = PropagationSettings(temperature=0.1, top_k=4, last_frames=2, radius=3, channels=0)
     maps = random_maps(5, grid)
     first = rng.random((3, grid[1], grid[0]))
     propagator = LabelPropagator(maps[0], torch.from_numpy(first), settings)
     for frame, expected in zip(maps[1:], oracle(maps, first, settings), strict=True):
         np.testing.assert_allclose(propagator(frame).numpy(), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("maps", "radius"), [(1, 0), (3, 2), (2, 5), (4, 0)])
+def test_local_affinities_equal_dense_ones_with_a_window(maps: int, radius: int, rng) -> None:
+    height, width, top = 19, 27, 6
+    queries, keys = (
+        torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(*many, height, width, 12))), dim=-1)
+        for many in ((), (maps,))
+    )
+    values = torch.from_numpy(rng.random((maps, height, width, 2)))
+    means, likeness = average_nearby(queries, keys, values, radius=radius, top_k=top, temperature=0.1)
+
+    y, x = np.divmod(np.arange(height * width), width)
+    near = np.maximum(abs(y[:, None] - y), abs(x[:, None] - x)) <= (radius or max(height, width))
+    dense = queries.reshape(-1, 12).numpy() @ keys.reshape(-1, 12).numpy().T
+    dense[~np.tile(near, maps)] = -np.inf
+    order = np.argsort(-dense, 1)[:, :top]
+    weight = np.exp(np.take_along_axis(dense, order, 1) / 0.1)
+    expected = ((weight / weight.sum(1, keepdims=True))[..., None] * values.reshape(-1, 2).numpy()[order]).sum(1)
+    np.testing.assert_allclose(means.reshape(-1, 2), expected, atol=1e-12)
+    np.testing.assert_allclose(likeness.flatten(), dense.max(1), atol=1e-12)
+
+
+def test_without_a_radius_the_grids_may_differ() -> None:
+    query, source = (one.unit.permute(1, 2, 0) for one in (random_maps(1)[0], random_maps(1, (5, 4), seed=1)[0]))
+    values = torch.rand(1, 4, 5, 3)
+    means, _ = average_nearby(query, source[None], values, top_k=1)
+    nearest = (query.reshape(-1, 24) @ source.reshape(-1, 24).T).argmax(1)
+    assert torch.equal(means.reshape(-1, 3), values.reshape(-1, 3)[nearest])
+    with pytest.raises(GeometryError, match="radius 0"):
+        average_nearby(query, source[None], values, radius=3)
+
+
+def test_principal_directions_keep_what_varies(rng) -> None:
+    base, first = random_maps(3, channels=6), rng.random((2, 7, 9))
+    mixing = torch.from_numpy(rng.normal(size=(40, 6))).float()
+    wide = [FeatureMap(torch.einsum("cd,dhw->chw", mixing, one.data), one.image_size) for one in base]
+    scores = []
+    for channels in (0, 6, 40, 3):
+        propagator = LabelPropagator(wide[0], torch.from_numpy(first), PropagationSettings(channels=channels))
+        scores.append([propagator(one) for one in wide[1:]][-1].numpy())
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-4, err_msg="six directions hold all of it")
+    np.testing.assert_array_equal(scores[2], scores[0])
+    assert abs(scores[3] - scores[0]).max() > 1e-3
+
+
+def test_a_blurred_label_is_less_sure() -> None:
+    sharp = torch.zeros(2, 6, 8)
+    sharp[1, 1:5, 2:6] = 1
+    sharp[0] = 1 - sharp[1]
+    blurred = 0.3 + 0.4 * sharp
+    assert sharpness(sharp) == 1.0 and sharpness(blurred) == pytest.approx(0.7 * 16 / (16 + 0.3 * 32))
+    assert sharpness(torch.stack([sharp[0], sharp[1], 0 * sharp[0]])) == 0.0, "one object is nowhere"
+    assert sharpness(sharp[:1]) == 1.0
 
 
 def test_zeros_that_enter_the_top_k_weigh_nothing(rng) -> None:
@@ -94,7 +150,7 @@ def test_a_long_sequence_keeps_only_the_last_frames() -> None:
     propagator = LabelPropagator(maps[0], torch.ones(1, 5, 6), PropagationSettings(last_frames=3))
     for _ in range(10):
         propagator(maps[0])
-    assert len(propagator._last) == 3
+        assert len(propagator._keys) == len(propagator._values) == 4
 
 
 def test_wrong_input_is_named() -> None:

@@ -15,7 +15,7 @@ from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.geometry.quad import quad_folds, quad_iou
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import transfer
-from dift_edit.placement.instances import locate_best_view, locate_instances
+from dift_edit.placement.instances import locate_instances
 from dift_edit.placement.placement import locate, locate_features
 from dift_edit.placement.warp_models import WARP_MODELS
 from dift_edit.rendering.warp import warp_image
@@ -25,7 +25,7 @@ ENGINES = ["auto", "similarity", "affine", "homography", "mesh", "spline"]
 
 
 def test_the_names_of_engines_are_those_of_the_models() -> None:
-    assert set(settings.ENGINES) == {"auto", "notebook", *WARP_MODELS}
+    assert set(settings.ENGINES) == {"auto", "notebook", "fixed", *WARP_MODELS}
     assert set(settings.MIRRORS) == {"auto", "never", "always"}
 
 
@@ -291,12 +291,3 @@ def test_every_instance_is_found_once(astronaut, mini) -> None:
     for truth in (first, first + [300, 0]):
         assert max(quad_iou(placement.quad, truth) for placement in found) > 0.5
     assert all(quad_iou(a.quad, b.quad) < 0.3 for k, a in enumerate(found) for b in found[:k])
-
-
-def test_the_better_view_is_taken(astronaut, mini) -> None:
-    other = Image(data.coffee())
-    views = [(other, QUAD), (astronaut, QUAD)]
-    index, placement = locate_best_view(views, astronaut, featurizer=mini, mirror="never")
-    assert index == 1 and np.abs(placement.quad - QUAD).max() < 0.5
-    with pytest.raises(EditError, match="no view"):
-        locate_best_view([], astronaut, featurizer=mini)

@@ -31,6 +31,7 @@ LEVELS = [
     {"annotations", "features", "targets", "viz"},
     {"matching", "rendering", "results"},
     {"edits", "placement"},
+    {"landmarks"},
     {"job", "pipeline"},
     {"clips", "report", "samples"},
     {"batch", "evaluation"},
@@ -42,7 +43,7 @@ LEVELS = [
 
 HEAVY = {
     "torch", "numpy", "scipy", "cv2", "PIL", "kornia", "diffusers", "transformers", "napari", "qtpy", "ray",
-    "distributed", "dask", "pyarrow", "av",
+    "distributed", "dask", "pyarrow", "av", "onnx", "onnxruntime",
 }  # fmt: skip
 
 

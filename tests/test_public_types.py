@@ -16,7 +16,7 @@ from dift_edit.batch import propagate, run_batch
 from dift_edit.clips import propagate_keypoints, propagate_labels
 from dift_edit.matching import MatchSettings, match_points
 from dift_edit.pipeline import transfer
-from dift_edit.placement import locate_best_view, locate_instances
+from dift_edit.placement import locate_instances
 from dift_edit.samples import FOLDER
 from dift_edit.settings import TransferSettings
 
@@ -100,7 +100,7 @@ def test_any_in_a_public_signature_has_a_reason(name, call):
 @pytest.mark.parametrize(
     "call",
     [
-        transfer, propagate, match_points, locate_instances, locate_best_view, propagate_labels, propagate_keypoints,
+        transfer, propagate, match_points, locate_instances, propagate_labels, propagate_keypoints,
         run_batch, de.locate, de.propagate_sequence,
     ],
 )  # fmt: skip

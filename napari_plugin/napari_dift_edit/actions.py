@@ -43,6 +43,7 @@ _ALL = (
     Action("redo", "Redo", lambda dock: dock.editor.redo(), ("Control-Shift-Z",)),
     Action("keys", "Show the keys", lambda dock: dock.help.show_keys(), ("F1",)),
     Action("propagate", "Propagate the edit", lambda dock: dock.results.run_or_cancel()),
+    Action("improve", "Improve the others with what was decided", lambda dock: dock.editor.improve()),
     Action("explore", "Show where a point lies in other photos", lambda dock: dock.results.explore.toggle()),
     Action("carry_landmarks", "Carry landmarks to other photos", lambda dock: dock.carry_active_points()),
     Action("add_folder", "Add a folder of photos as targets", lambda dock: dock.choose.ask_folder()),

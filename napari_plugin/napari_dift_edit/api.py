@@ -152,6 +152,12 @@ class DiftEdit:
         self._until(lambda: bool(answers))
         return list(answers[0]["rows"])
 
+    def improve(self) -> dict[str, Result]:
+        """Place the targets that are not sure again, with the decided ones as further views. Returns `results`."""
+        self._editor.improve()
+        self.wait()
+        return self.results
+
     def propagate(self, names: Iterable[str] | None = None, *, again: bool = False) -> dict[str, Result]:
         """Place the edit in all targets, or in some by name; decided ones only with `again`. Returns `results`."""
         keys = None if names is None else [self._key(name) for name in names]

@@ -63,15 +63,20 @@ class Asker:
         """Ask the engine that does nothing else but show files."""
         return self.viewing.ask(name, read=self.pictures.pixels, **arguments)
 
-    def propagation(self, session: Session, targets: Sequence[str]) -> Callable[..., Iterator[Any]]:
+    def propagation(
+        self, session: Session, targets: Sequence[str], views: Sequence[str] = ()
+    ) -> Callable[..., Iterator[Any]]:
         """The steps of a `Job` that places the edit in targets, one after the other; survives a crash of the engine.
 
-        What is wrong with the model or the settings ends it before the first target.
+        The results of `views`, which are targets too, serve as further views of the edit. What is wrong with the model
+        or the settings ends it before the first target.
 
         They yield ("begin", key), ("track", key, done, total), ("result", key, answer), ("stack", key, Result) and
         ("crash", key, sentence).
         """
         asked = [(key, *self.request(session, key)) for key in targets]
+        known = [(self.pictures.content(key), session.results[key].quad) for key in views]
+        asked = [(key, name, {**request, "views": known} if known else request) for key, name, request in asked]
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             crashes = 0

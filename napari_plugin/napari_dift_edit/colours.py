@@ -7,6 +7,7 @@ __all__ = ["COLOURS", "colour_of", "colour_of_confidence"]
 COLOURS = {
     "source": "#4cc9f0",
     "sure": "#3ddc84",
+    "accepted": "#5b9dff",
     "hand": "#b388ff",
     "doubt": "#ffb020",
     "wrong": "#ff5c5c",
@@ -21,7 +22,9 @@ def colour_of(result: Result) -> str:
         return COLOURS["stale"]
     if result.review == "rejected" or result.status == "failed":
         return COLOURS["rejected"]
-    if result.by_hand and result.review != "accepted":
+    if result.review == "accepted":
+        return COLOURS["accepted"]
+    if result.by_hand:
         return COLOURS["hand"]
     return COLOURS["sure"] if result.shown else COLOURS["doubt"]
 

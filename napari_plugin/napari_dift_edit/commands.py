@@ -13,6 +13,7 @@ __all__ = [
     "carry_landmarks",
     "explore",
     "export",
+    "improve",
     "keys",
     "next_picture",
     "previous_picture",
@@ -40,6 +41,7 @@ before_after = _command("before_after")
 carry_landmarks = _command("carry_landmarks")
 explore = _command("explore")
 export = _command("export")
+improve = _command("improve")
 keys = _command("keys")
 next_picture = _command("next")
 previous_picture = _command("previous")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from dift_edit.errors import DiftEditError
-from dift_edit.settings import TransferSettings
+from dift_edit.settings import SURE, TransferSettings
 from napari_dift_edit import layers as glue
 from napari_dift_edit.asker import Asker, Settings
 from napari_dift_edit.history import History
@@ -20,6 +20,8 @@ from napari_dift_edit.state import Carried, Crop, EditSpec, Part, Pin, Quad, Res
 
 __all__ = ["Editor"]
 
+_VIEWS = 5
+"""Decided results that help the others at a time (chosen)."""
 _CROPS = 6
 """Edited parts of files that are kept; those of layers belong to their results."""
 
@@ -164,6 +166,20 @@ class Editor:
         session = replace(self.session, edit=edit).stale()
         self._prepare(session, self._do(label, session))
 
+    def set_artwork(self, artwork: str) -> None:
+        """Say what becomes of the sticker on a mirrored picture: "auto", "keep" or "flip"."""
+        edit = self.session.edit
+        if edit is None or edit.handled.kind != "sticker" or edit.handled.artwork == artwork:
+            return
+        handled = replace(edit.handled, options={**edit.handled.options, "artwork": artwork})
+        if edit.parts:
+            parts, active = list(edit.parts), min(edit.active, len(edit.parts) - 1)
+            parts[active] = replace(parts[active], edit=handled)
+            self.set_parts(parts, active=active, label=f"Artwork of {handled.name}")
+            return
+        session = replace(self.session, edit=handled).stale()
+        self._prepare(session, self._do(f"Artwork of {handled.name}", session))
+
     def choose_part(self, active: int) -> None:
         """Put the handles on one of several edits; nothing is made again."""
         edit = self.session.edit
@@ -255,6 +271,75 @@ class Editor:
             title=f"dift-edit: {session.edit.name}",
             total=len(targets),
         )
+        self.job.start()
+        self.changed.emit(self.session)
+        self.working.emit(True)
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The targets whose results can help the others: those accepted, pinned or placed by hand; the latest five."""
+        session = self.session
+        found = [
+            key for key, result in session.results.items()
+            if session.kept(key) and result.shown and result.quad and not result.stale and not result.frames
+            and self.pictures.here(key)
+        ]  # fmt: skip
+        return tuple(found[-_VIEWS:])
+
+    def improvable(self, keys: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The targets that others can help: placed, not sure, and not decided."""
+        session, found = self.session, []
+        for key in session.targets if keys is None else keys:
+            result = session.results.get(key)
+            placed = result is not None and result.quad is not None and not result.stale and not result.frames
+            if result is not None and placed and not session.kept(key) and result.confidence < SURE:
+                found.append(key)
+        return tuple(found)
+
+    def improve(self, keys: Sequence[str] | None = None) -> None:
+        """Place the targets that are not sure again, with what the user decided as further views of the edit; one step.
+
+        A target that has the edit gets a new place only where that is trusted, too.
+
+        Raises
+        ------
+        DiftEditError
+            If nothing was decided yet, nothing is left to improve, or something is running.
+        """
+        session = self.session
+        if self.job is not None:
+            raise DiftEditError("A propagation is still running: cancel it first.")
+        teachers, targets = self.teachers, self.improvable(keys)
+        if not teachers:
+            raise DiftEditError("Nothing is decided yet: accept a result, or drag one to where it belongs.")
+        if not targets:
+            raise DiftEditError("There is nothing to improve: every other picture is sure or decided.")
+        number = self.history.do(f"Improve {len(targets)} others", session)
+        self._asked, self._made_with = targets, self.settings.fingerprint()
+        improved: list[str] = []
+
+        def hear(item: tuple[Any, ...]) -> bool:
+            kind, key, *content = item
+            if kind == "begin":
+                return self._hear(item, number)
+            before = self.session.results[key]
+            found = content[0]["status"] if kind == "result" else "failed"
+            if found == "applied" or (found == "abstained" and before.status == "abstained"):
+                improved.append(key)
+                by = "1 decided picture" if len(teachers) == 1 else f"{len(teachers)} decided pictures"
+                words = f"improved by {by} (before: {before.confidence:.0%})"
+                reason = "; ".join(filter(None, (content[0]["reason"], words)))
+                self._take(key, {**content[0], "reason": reason}, number, self._made_with)
+            return True
+
+        def end(outcome: str) -> None:
+            self._ended(outcome)
+            self.said.emit(f"{len(improved)} of {len(targets)} others improved; Undo takes it back")
+
+        self.job = Job(
+            self.asker.propagation(session, targets, teachers), on_item=hear, on_end=end,
+            title="dift-edit: improve the others", total=len(targets),
+        )  # fmt: skip
         self.job.start()
         self.changed.emit(self.session)
         self.working.emit(True)

@@ -144,7 +144,7 @@ def export_frame(store: Store, *, picture: str, crop: tuple[int, int, Any] | Non
         x, y, pixels = crop
         frame = np.asarray(image.to_pil()).copy()
         part = frame[y : y + pixels.shape[0], x : x + pixels.shape[1]]
-        changed = pixels[..., 3] > 0
+        changed = pixels.any(axis=2)  # also where it was erased into transparency
         part[changed] = pixels[changed][:, : frame.shape[2]]
         image = as_image(frame)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
@@ -188,9 +188,12 @@ def write_job(store: Store, *, path: str, job: dict[str, Any]) -> Iterator[Any]:
     """Write the recipe that ``dift-edit run`` reads."""
     with store.loading():
         from dift_edit.job.recipe import Job, save_job
+        from dift_edit.rendering.compositing import Compositing
         from dift_edit.settings import TransferSettings
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_job(Job(**{**job, "transfer": TransferSettings(**job["transfer"])}), path)
+    plain = {name: value for name, value in job.items() if name != "artwork"}
+    compositing = Compositing(artwork=job.get("artwork", "auto"))
+    save_job(Job(**{**plain, "transfer": TransferSettings(**job["transfer"]), "compositing": compositing}), path)
     yield path
 
 

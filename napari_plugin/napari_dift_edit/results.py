@@ -84,6 +84,11 @@ class ResultsPanel(QWidget):
         self.opacity.setValue(100)
         self.opacity.setToolTip("Opacity of the edited parts on the canvas; exported pictures are not changed by it.")
         self.opacity.valueChanged.connect(lambda value: dock.scene.set_opacity(value / 100))
+        self.improve = button(
+            "Improve the others",
+            "Place the pictures that are not sure again, with those that you decided as further examples.",
+            lambda: dock.attempt(self.editor.improve, self.table.ticked),
+        )
         self.undo = button("Undo", "Nothing to undo", self.editor.undo)
         self.redo = button("Redo", "Nothing to redo", self.editor.redo)
         self.export = button("Export …", "Write the edited pictures, in full resolution.", self.ask_export)
@@ -104,7 +109,7 @@ class ResultsPanel(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self.reason)
         layout.addLayout(row(self.previous, self.reject, self.accept, self.next, fill=True))
-        layout.addLayout(row(self.after, self.opacity))
+        layout.addLayout(row(self.improve, self.after, self.opacity))
         layout.addLayout(row(self.undo, self.redo, self.export, self.more, fill=True))
 
     def run_or_cancel(self) -> None:
@@ -319,6 +324,18 @@ class ResultsPanel(QWidget):
         why = "" if session.results else "there is no result yet; propagate first."
         for each in (self.accept, self.reject):
             allow(each, why)
+        others = len(self.editor.improvable(self.table.ticked))
+        self.improve.setText(f"Improve {others} others" if others > 1 else "Improve the others")
+        allow(
+            self.improve,
+            "something is running."
+            if job is not None
+            else "accept a result first, or drag one to where it belongs."
+            if not self.editor.teachers
+            else ""
+            if others
+            else "every other picture is sure or decided.",
+        )
         shown = any(result.shown for result in session.results.values())
         allow(self.export, "" if shown else why or "no picture has the edit; accept some.")
         listed = "" if session.targets else "there are no targets yet; open more photos, or add a folder."

@@ -94,20 +94,28 @@ def place(
     model: dict[str, str],
     settings: dict[str, Any],
     pins: list[tuple[tuple[float, float], tuple[float, float]]],
+    views: list[tuple[str, Any]] | None = None,
     show: bool = True,
 ) -> Iterator[Any]:
-    """Find the edit's place in one target and, with `show`, put it there."""
-    from dift_edit.pipeline import transfer
+    """Find the edit's place in one target and, with `show`, put it there.
 
-    image, _, picture = store.need(source, edit["picture"], target)
+    `views` are further pictures that carry the edit: (key, quad).
+    """
+    from dift_edit.pipeline import transfer
+    from dift_edit.placement import View
+
+    quads = [quad for _, quad in views or ()]
+    image, _, picture, *pictures = store.need(source, edit["picture"], target, *(key for key, _ in views or ()))
     made = store.edit(edit, image)
     options = dict(settings)
     if pins:
         options["pins"] = pins
+    if views:
+        options["views"] = [View(image=seen, quad=quad) for seen, quad in zip(pictures, quads, strict=True)]
     done = transfer(image, made, picture, featurizer=store.featurizer(model), **options)
     placement = done.placement
     yield {
-        "status": done.status, "reason": done.reason, "seconds": done.seconds,
+        "status": done.status, "reason": done.reason or done.warning, "seconds": done.seconds,
         "confidence": 0.0 if placement is None else float(placement.confidence),
         "quad": None if placement is None else _points(placement.quad),
         "mirrored": placement is not None and bool(placement.mirrored),
@@ -174,8 +182,14 @@ def apply(
     yield _crop(picture, shown)
 
 
+_CLEARED = (255, 255, 255, 0)
+
+
 def _crop(before: Any, after: Any) -> dict[str, Any]:
-    """What changed: its corner and its pixels with alpha where they changed."""
+    """What changed: its corner, and its pixels where they changed.
+
+    What the edit left alone is zero in all channels; what it made wholly transparent is white with alpha 0.
+    """
     changed = (before.pixels != after.pixels).any(axis=2)
     if before.alpha is not None:
         changed |= before.alpha != after.alpha
@@ -186,7 +200,9 @@ def _crop(before: Any, after: Any) -> dict[str, Any]:
         return {"x": 0, "y": 0, "pixels": np.zeros((1, 1, 4), np.uint8)}
     left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     pixels = np.asarray(after.crop((left, top, right, bottom)).to_pil().convert("RGBA")).copy()
-    pixels[..., 3] *= changed[top:bottom, left:right]
+    inside = changed[top:bottom, left:right]
+    pixels[~inside] = 0
+    pixels[inside & (pixels[..., 3] == 0)] = _CLEARED
     return {"x": left, "y": top, "pixels": pixels}
 
 

@@ -6,6 +6,8 @@ from . import features as features
 from . import matching as matching
 from . import viz as viz
 from ._version import __version__ as __version__
+from .batch import annotate as annotate
+from .batch import annotate_batch as annotate_batch
 from .batch import propagate as propagate
 from .batch import run_batch as run_batch
 from .batch import run_job as run_job
@@ -28,16 +30,19 @@ from .imaging import as_image as as_image
 from .imaging import load_image as load_image
 from .job import Job as Job
 from .job import load_job as load_job
+from .landmarks import AnnotateSettings as AnnotateSettings
 from .matching import match_points as match_points
 from .pipeline import Transfer as Transfer
 from .pipeline import transfer as transfer
 from .placement import Placement as Placement
+from .placement import View as View
 from .placement import locate as locate
 from .rendering import Compositing as Compositing
 from .settings import BatchSettings as BatchSettings
 from .settings import TransferSettings as TransferSettings
 
 __all__ = [
+    "AnnotateSettings",
     "BatchSettings",
     "ColorAdjust",
     "Compositing",
@@ -53,7 +58,10 @@ __all__ = [
     "Sticker",
     "Transfer",
     "TransferSettings",
+    "View",
     "__version__",
+    "annotate",
+    "annotate_batch",
     "as_image",
     "clips",
     "edit_from_difference",

@@ -8,14 +8,17 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
-from dift_edit.types import Engine, Mirror
+from dift_edit.types import Anchor, AnchorSize, Engine, Instances, LayerFormat, Learn, Mirror
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 __all__ = [
+    "ANCHORS",
     "ENGINES",
+    "LEARN",
     "MIRRORS",
+    "SURE",
     "BatchSettings",
     "Settings",
     "TransferSettings",
@@ -25,10 +28,17 @@ __all__ = [
     "option",
     "override",
     "settings_from_arguments",
+    "value_of",
 ]
 
+ANCHORS = get_args(Anchor)
 ENGINES = get_args(Engine)
+LAYER_FORMATS = get_args(LayerFormat)
 MIRRORS = get_args(Mirror)
+LEARN = get_args(Learn)
+
+SURE = 0.9
+"""Confidence from which a placement needs no help, and may teach others (chosen; see docs/learning.md)."""
 
 S = TypeVar("S", bound="Settings")
 D = TypeVar("D", bound="DataclassInstance")
@@ -45,7 +55,8 @@ def option(default: Any, help_: str, **more: Any) -> Any:
         What it does; the help of its flag.
     **more
         ``choices``: the values that it may have, where its type is not a Literal of them. ``limits=(low, high)``: the
-        least and greatest number, None where there is no end. ``above``: the number must be greater than this.
+        least and greatest number, None where there is no end. ``words``: what may stand instead of a number.
+        ``above``: the number must be greater than this.
         ``empty``: whether a tuple may be empty. ``metavar``: of its flag.
     """
     return field(default=default, metadata={"help": help_, **more})
@@ -122,6 +133,8 @@ def choices_of(item: Field[Any]) -> tuple[Any, ...]:
 
 def _check(item: Field[Any], value: Any) -> None:
     name, metadata = item.name, item.metadata
+    if value in metadata.get("words", ()):
+        return
     choices, above = choices_of(item), metadata.get("above")
     low, high = metadata.get("limits", (None, None))
     if choices and value not in choices:
@@ -134,7 +147,7 @@ def _check(item: Field[Any], value: Any) -> None:
         if above is not None:
             wanted = f"a number above {above:g}"
         elif high is None:
-            wanted = f"{low:g} or more"
+            wanted = " or ".join((f"{low:g} or more", *metadata.get("words", ())))
         else:
             wanted = f"a number from {low:g} to {high:g}"
         raise SettingsError(f"The setting {name} is {value!r}: use {wanted}.")
@@ -144,26 +157,84 @@ def _check(item: Field[Any], value: Any) -> None:
 class TransferSettings(Settings):
     """How an edit is placed in a target."""
 
-    engine: Engine = option("auto", "how the placement is estimated")
+    engine: Engine = option(
+        "auto", "how the placement is estimated; fixed: the same place in every image, without a network"
+    )
     mirror: Mirror = option("auto", "whether the target may show the object mirrored")
     min_confidence: float = option(
         0.3, "abstain below this probability that the placement is right, 0 to 1", limits=(0, 1)
     )
+    instances: Instances = option(
+        1, "on how many instances of the object in a target the edit is put, or 'all'", limits=(1, None), words=("all",)
+    )
     seed: int = option(0, "random seed")
+    anchor: Anchor = option(
+        "pixels",
+        "for the engine fixed: the same pixels, the same place relative to width and height, or the same distance to a "
+        "corner or edge",
+    )
+    anchor_size: AnchorSize = option(
+        "relative", "whether an edit at a corner or edge, and its margin, grow with the image's shorter side"
+    )
+    anchor_margin: float = option(
+        -1.0, "distance to that corner or edge in pixels of the source; below 0: as in the source", limits=(-1, 1e5)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings(Settings):
-    """How a set of targets is worked through; nothing here changes a result's bytes."""
+    """How a set of targets is worked through; nothing here but `learn` changes a result's bytes."""
 
     workers: int = option(1, "number of processes", limits=(1, None))
     cluster: str | None = option(None, "address of a dask scheduler, or 'local' for a dask cluster of this machine")
     resume: bool = option(True, "continue when the output folder holds a part of this job; otherwise refuse")
     overwrite: bool = option(False, "do everything again, replacing the results that an earlier run left")
     retry_failed: bool = option(False, "try targets again that failed in an earlier run")
+    learn: Learn = option(
+        "off", "place targets that are not sure again, with the set's most trusted results as further views of the edit"
+    )
     report: bool = option(True, "make the review page and its previews")
     preview_size: int = option(640, "longest side of the page's previews in pixels", limits=(16, 4096))
     max_pixels: int = option(200_000_000, "refuse targets with more pixels", limits=(1, None))
+    layers: LayerFormat | None = option(
+        None, "write the target and each edit as layers, too: Photoshop, OpenRaster or PNGs", choices=LAYER_FORMATS
+    )
+    masks: bool = option(False, "write one 8-bit mask for each target and edit")
+    flattened: bool = option(True, "write the flattened result; without it the layers alone")
+    verify: bool = option(False, "compare each output with its target outside the edit, and record it in its row")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.flattened and (self.layers is None or self.verify):
+            raise SettingsError("Without the flattened result there must be layers (--layers) and no --verify.")
+
+
+def value_of(settings: type, name: str, text: str) -> Any:
+    """A field's value from a text, as its flag takes it; true or false for a switch.
+
+    Raises
+    ------
+    SettingsError
+        If it is of another kind, not one of its choices or out of its range.
+    """
+    item = next(item for item in fields(settings) if item.name == name)
+    kind, words = _kind(item, get_type_hints(settings)[name]), item.metadata.get("words", ())
+    try:
+        value = _SWITCH[text.strip().lower()] if kind is bool else text if text in words else kind(text)
+    except (ValueError, KeyError) as error:
+        wanted = "true or false" if kind is bool else f"a value of the kind {kind.__name__}"
+        raise SettingsError(f"The setting {name} is {text!r}: use {wanted}.") from error
+    return getattr(settings(**{name: value}), name)
+
+
+_SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _kind(item: Field[Any], hint: Any) -> type:
+    """What a field's values are made from text by."""
+    choices = choices_of(item)
+    found: type = type(choices[0]) if choices else next((p for p in get_args(hint) if p is not type(None)), hint)
+    return found
 
 
 def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -> None:
@@ -173,9 +244,8 @@ def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -
         if "help" not in item.metadata or item.default is MISSING:
             continue
         options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: %(default)s)"}
-        kind, choices = hints[item.name], choices_of(item)
-        several = get_origin(kind) is tuple
-        kind = type(choices[0]) if choices else next((part for part in get_args(kind) if part is not type(None)), kind)
+        choices, several = choices_of(item), get_origin(hints[item.name]) is tuple
+        kind = _kind(item, hints[item.name])
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif several:
@@ -183,10 +253,13 @@ def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -
             options["help"] = f"{item.metadata['help']} (default: {shown})"
             options |= {"type": _comma_separated(kind), "metavar": "N,N,…"}
         else:
-            options["type"] = kind
+            words = item.metadata.get("words", ())
+            options["type"] = _number_or_word(kind, words) if words else kind
             options["choices"] = choices or None
             if not choices:
-                options["metavar"] = item.metadata.get("metavar", item.name.upper())
+                options["metavar"] = item.metadata.get(
+                    "metavar", "|".join(("N", *words)) if words else item.name.upper()
+                )
         parser.add_argument(f"--{item.name.replace('_', '-')}", **options)
 
 
@@ -196,6 +269,14 @@ def _comma_separated(kind: type) -> Callable[[str], tuple[Any, ...]]:
 
     values.__name__ = "list"  # argparse's error names it
     return values
+
+
+def _number_or_word(kind: type, words: tuple[str, ...]) -> Callable[[str], Any]:
+    def value(text: str) -> Any:
+        return text if text in words else kind(text)
+
+    value.__name__ = f"number, or {' or '.join(words)}"  # argparse's error names it
+    return value
 
 
 def settings_from_arguments(args: argparse.Namespace, settings: type[S]) -> S:

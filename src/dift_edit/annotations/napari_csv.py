@@ -1,8 +1,8 @@
 """The CSV files that napari saves for Points and Shapes layers.
 
 Axis 0 is y and axis 1 is x, in indices of pixels, as here. Further columns are read by napari as features of points:
-``name``, ``category``, ``object``, ``visibility``, ``confidence`` and ``object_confidence`` are written and read. napari
-skips them in shapes.
+``name``, ``category``, ``object``, ``visibility``, ``confidence`` and ``object_confidence`` are written and read.
+napari skips them in shapes.
 """
 
 import csv

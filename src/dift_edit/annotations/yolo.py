@@ -75,7 +75,9 @@ def _yaml(path: Path) -> dict[str, Any]:
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
-                raise AnnotationError(f"{path} has YAML aliases or nests too deep, which no data.yaml needs: remove them.")
+                raise AnnotationError(
+                    f"{path} has YAML aliases or nests too deep, which no data.yaml needs: remove them."
+                )
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise AnnotationError(f"{path} is no YAML ({' '.join(str(error).split())}): correct it.") from error

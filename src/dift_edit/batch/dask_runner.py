@@ -56,13 +56,13 @@ def run_on_cluster(work: Work, pairs: Iterable[Pair], *, address: str, workers: 
         raise MissingDependencyError("distributed", "distributed", "--cluster") from error
     waiting = iter(pairs)
     with _client(address, workers) as client:
-        payload = client.submit(_keep, pickle.dumps(work), key=f"dift-edit-work-{work.job}-{os.getpid()}")
+        payload = client.submit(_keep, pickle.dumps(work), key=f"dift-edit-work-{work.key}-{os.getpid()}")
         running: dict[Any, Target] = {}
         finished = distributed.as_completed(loop=client.loop)
 
         def start(count: int) -> None:
             for target, name in islice(waiting, count):
-                future = client.submit(_process, payload, work.job, _absolute(target), name, pure=False)
+                future = client.submit(_process, payload, work.key, _absolute(target), name, pure=False)
                 running[future] = target
                 finished.add(future)
 
@@ -86,7 +86,11 @@ def _outcome(future: Any, work: Work, target: Target, killed: type[BaseException
 
 def _absolute(target: Target) -> Target:
     """A worker's current folder may be another one."""
-    return target if is_url(target.path) else replace(target, path=os.path.abspath(target.path))
+
+    def here(path: str) -> str:
+        return path if is_url(path) or not path else os.path.abspath(path)
+
+    return replace(target, path=here(target.path), hints=replace(target.hints, mask=here(target.hints.mask)))
 
 
 @contextlib.contextmanager
@@ -122,10 +126,10 @@ _one_at_a_time = threading.Lock()
 """A model's hooks serve one thread; workers with several threads gain nothing here."""
 
 
-def _process(payload: bytes, job: str, target: Target, name: str) -> Outcome:
+def _process(payload: bytes, key: str, target: Target, name: str) -> Outcome:
     """Do one target on a dask worker, with a model that is loaded once."""
     with _one_at_a_time:
-        if job not in _workers:
+        if key not in _workers:
             _workers.clear()
-            _workers[job] = Worker(pickle.loads(payload))
-        return _workers[job].process(target, name)
+            _workers[key] = Worker(pickle.loads(payload))
+        return _workers[key].process(target, name)

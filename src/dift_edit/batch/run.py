@@ -2,41 +2,48 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from dift_edit.batch.finish import journal_path, write_manifest, write_review
 from dift_edit.batch.identity import describe
+from dift_edit.batch.learning import KnownPlace, choose_views, known_places
 from dift_edit.batch.model import ModelSpec
+from dift_edit.batch.placed import placed_by, targets_of
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
 from dift_edit.batch.summary import OnEvent, Summary
 from dift_edit.batch.threads import arithmetic_threads
-from dift_edit.batch.work import Outcome, Work
+from dift_edit.batch.work import Outcome, Taught, Work
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import cautions, hides_content
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
+from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.imaging.files import as_image, load_image
 from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
-from dift_edit.report.previews import remove_previews, write_source_preview
+from dift_edit.report.previews import remove_previews, write_source_previews
+from dift_edit.report.side_files import possible_files, remove_files
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
 from dift_edit.results.names import RESERVED_FOLDERS, name_outputs
-from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.settings import SURE, BatchSettings, TransferSettings
 from dift_edit.settings import fingerprint as digest_of
-from dift_edit.targets.collect import Paths, Targets, collect_targets, with_settled_ids
-from dift_edit.targets.storage import local_path
+from dift_edit.targets.collect import Paths, Target, Targets, collect_targets, row_path, with_settled_ids
+from dift_edit.targets.storage import local_path, read_image
 from dift_edit.types import ImageLike
 
-__all__ = ["run_batch", "run_job"]
+__all__ = ["learn_from_review", "run_batch", "run_job"]
 
 
 def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Summary:
@@ -63,7 +70,7 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    targets = collect_targets(job.targets, lists=job.lists, leave_out=job.not_targets())
+    targets = targets_of(job, source)
     devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
     return run_batch(
         source,
@@ -75,6 +82,7 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
         compositing=job.compositing,
         batch=job.batch,
         devices=devices,
+        views=[view.load() for view in job.views],
         recipe=job,
         on_event=on_event,
     )
@@ -86,10 +94,11 @@ def run_batch(
     targets: Targets | Paths,
     output: str | Path,
     *,
-    featurizer: Featurizer | ModelSpec,
+    featurizer: Featurizer | ModelSpec | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     batch: BatchSettings | None = None,
+    views: Sequence[View] = (),
     devices: tuple[str, ...] = (),
     recipe: Job | None = None,
     on_event: OnEvent | None = None,
@@ -106,14 +115,17 @@ def run_batch(
         See `collect_targets`.
     output : path or URL
         Where results go.
-    featurizer : Featurizer or ModelSpec
-        Gives the features. With several processes a `ModelSpec` avoids sending the weights.
+    featurizer : Featurizer or ModelSpec, optional
+        Gives the features. With several processes a `ModelSpec` avoids sending the weights. Without one the engine must
+        be "fixed", or the targets those of `placed_targets`.
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, seed.
     compositing : Compositing, optional
         How it is blended.
     batch : BatchSettings, optional
-        Number of processes, resuming, previews.
+        Number of processes, resuming, previews, learning.
+    views : sequence of View
+        Further images that carry the edit, see `locate`.
     devices : tuple of str
         One process per device.
     recipe : Job, optional
@@ -155,15 +167,23 @@ def run_batch(
     if not len(targets):
         raise DiftEditError("There is no target: name image files, or folders or patterns that contain some.")
     source = as_image(source)
-    with arithmetic_threads():
+    featurizer = featurizer or ModelSpec(name="none")
+    if targets.placed_by or featurizer == ModelSpec(name="none") or settings.engine == "fixed":
+        batch = replace(batch, learn="off")
+    views = tuple(view.facing(edit.quad) for view in views)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(arithmetic_threads())
+        if batch.learn == "auto" and batch.cluster in (None, "local"):
+            featurizer = _keeping(featurizer, stack.enter_context(TemporaryDirectory(prefix="dift-edit-features-")))
         loaded = featurizer.load() if isinstance(featurizer, ModelSpec) else featurizer
-        job = describe(source, edit, loaded, settings, compositing)
+        job = describe(source, edit, loaded, settings, compositing, views)
+        if targets.placed_by:
+            job["placed"] = targets.placed_by
         runner = _runner(batch, devices)
         work = Work(
             source=Image(source.pixels, source.alpha), edit=edit, settings=settings,
             model=loaded if runner is run_in_one_process else featurizer,
-            compositing=compositing, output=_absolute(output), job=digest_of(job), max_pixels=batch.max_pixels,
-            preview_size=batch.preview_size if batch.report else 0,
+            compositing=compositing, views=views, output=_absolute(output), job=digest_of(job), batch=batch,
         )  # fmt: skip
         del loaded  # each process loads its own
         folder = open_output(str(output), hides_content=hides_content(edit))
@@ -176,8 +196,64 @@ def run_batch(
             return run.go(todo, runner)
 
 
+def learn_from_review(
+    job: Job, folder: OutputFolder, journal: Journal, on_event: OnEvent | None = None
+) -> list[tuple[Row, Row]]:
+    """Place targets that nobody decided and that are not sure again, with what was decided as further views.
+
+    Parameters
+    ----------
+    job : Job
+        The folder's recipe.
+    folder : OutputFolder
+        Where the results are.
+    journal : Journal
+        Of that folder; gets the new rows.
+    on_event : callable, optional
+        See `OnEvent`.
+
+    Returns
+    -------
+    list of (Row, Row)
+        The earlier and the new row of each target that was placed otherwise.
+
+    Raises
+    ------
+    DiftEditError
+        If the source, the edit, the model or a view is unusable.
+    """
+    source = load_image(job.source)
+    edit = job.load_edit(source)
+    earlier = {key: Row.from_dict(row) for key, row in journal.rows.items()}
+    targets = Targets([
+        Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key])
+        for key, row in earlier.items()
+    ])  # fmt: skip
+    runner = _runner(job.batch, ())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(arithmetic_threads())
+        needed = ModelSpec.of_job(replace(job, placed=None))
+        spec = _keeping(needed, stack.enter_context(TemporaryDirectory(prefix="dift-edit-features-")))
+        model = spec.load() if isinstance(spec, ModelSpec) and runner is run_in_one_process else spec
+        work = Work(
+            source=source, edit=edit, settings=job.transfer, model=model, compositing=job.compositing,
+            views=tuple(view.load().facing(edit.quad) for view in job.views), output=_absolute(str(folder)),
+            job=journal.job["fingerprint"], batch=job.batch,
+        )  # fmt: skip
+        _Run(work, targets, job.batch, folder, journal, on_event or _ignore).learn(runner, anew=True)
+    rows = {key: Row.from_dict(row) for key, row in journal.rows.items()}
+    return [(earlier[key], row) for key, row in rows.items() if row.quad != earlier[key].quad]
+
+
 def _ignore(event: str, /, **data: Any) -> None:
     """Stands in where nobody listens."""
+
+
+def _keeping(featurizer: Featurizer | ModelSpec, folder: str) -> Featurizer | ModelSpec:
+    """A featurizer that keeps what it made in a folder: features are needed again when the set teaches."""
+    if isinstance(featurizer, ModelSpec):
+        return featurizer if featurizer.cache else replace(featurizer, cache=folder)
+    return CachedFeaturizer(featurizer, FeatureCache(folder))
 
 
 def _absolute(output: str | Path) -> str:
@@ -231,6 +307,8 @@ class _Run:
             with contextlib.closing(runner(self.work, todo)) as outcomes:
                 for outcome in outcomes:
                     self._take(outcome, len(todo))
+            if self.batch.learn == "auto":
+                self.learn(runner)
         except BaseException:
             with contextlib.suppress(OutputError):
                 if self.journal.is_in_place:
@@ -240,7 +318,7 @@ class _Run:
         ids = [target.id for target in self.targets]
         self.summary.rows = [Row.from_dict(self.journal.rows[key]) for key in ids]
         if self.batch.report:
-            write_source_preview(self.folder, self.work.source, self.work.edit, self.work.preview_size)
+            write_source_previews(self.folder, self.work.source, self.work.edit, self.work.preview_size)
             write_review(self.folder, self.journal)
         self.summary.seconds = time.perf_counter() - start
         self.on_event("summary", summary=self.summary)
@@ -280,7 +358,7 @@ class _Run:
         for target in self.targets:
             earlier = journal.rows.get(target.id)
             row = earlier and Row.from_dict({**earlier, "target": target.path})
-            if row and still_valid(row, self.folder, retry_failed=self.batch.retry_failed):
+            if row and row.placed_by == placed_by(target) and still_valid(row, target, self.folder, self.batch):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))
@@ -292,6 +370,7 @@ class _Run:
             row = Row.from_dict(values)
             if row.output and self.folder.keeps(row.output):
                 self.folder.remove(row.output)
+            remove_files(self.folder, set(row.files))
             remove_previews(self.folder, replace(row, status="failed", size=None))
         self.journal.clear()
 
@@ -307,15 +386,65 @@ class _Run:
                 if name and self.folder.keeps(name):
                     self.folder.remove(name)
             if old or row.output is None:
+                known = Row.from_dict(old).files if old else {}
+                possible = possible_files(self.work.edit, self.journal.plan[row.id])
+                remove_files(self.folder, {*known, *possible} - row.files.keys())
+            if old or row.output is None:
                 remove_previews(self.folder, row if self.work.preview_size else replace(row, size=None))
         except OutputError as error:
             return replace(row, reason=f"{row.reason} An earlier result is left: {error}".strip())
         return row
 
+    def learn(self, runner: Runner, *, anew: bool = False) -> None:
+        """Place targets that are not sure again, with what the others teach; what a person decided stays.
+
+        `anew`: also those that were placed again before, with other views.
+        """
+        rows = {target.id: Row.from_dict(self.journal.rows[target.id]) for target in self.targets}
+        again = [row for row in rows.values() if row.status != "failed" and not row.decided]
+        if anew:  # what a list or recipe says about a target alone is not known any more
+            again = [row for row in again if not row.hints]
+        again = [row for row in again if (anew or not row.views) and (row.confidence or 0) < SURE]
+        places = known_places(rows.values()) if again else []
+        if not places:
+            return
+        paths = {target.id: target.path for target in self.targets}
+
+        @cache
+        def look(place: KnownPlace) -> View:
+            image, sha256 = read_image(paths[place.id], max_pixels=self.work.batch.max_pixels)
+            if sha256 != rows[place.id].target_sha256:
+                raise OutputError(f"{paths[place.id]} was changed during the run: run the same command again.")
+            return View(image=image, quad=place.quad, weight=place.weight).facing(self.work.edit.quad)
+
+        model = self.work.model
+        featurizer = model.load() if isinstance(model, ModelSpec) else model
+        chosen = choose_views(places, look, featurizer=featurizer, seed=self.work.settings.seed)
+        if not chosen:
+            return
+        ids = tuple(place.id for place in chosen)
+        again = [row for row in again if row.views != list(ids)]
+        work = replace(
+            self.work, views=(*self.work.views, *map(look, chosen)),
+            taught=Taught(views=ids, confidences={row.id: row.confidence or 0.0 for row in again},
+                decided=any(place.decided for place in chosen)),
+        )  # fmt: skip
+        held = {row.id for row in again}
+        todo = [(target, self.journal.plan[target.id]) for target in self.targets if target.id in held]
+        self.on_event("learning", views=list(ids), todo=len(todo))
+        with contextlib.closing(runner(work, todo)) as outcomes:
+            for outcome in outcomes:
+                earlier = rows[outcome.row.id]
+                row = replace(earlier, views=list(ids)) if outcome.kept else outcome.row
+                if not outcome.kept and earlier.quad is not None:
+                    row = replace(row, earlier={"quad": earlier.quad, "confidence": earlier.confidence})
+                seconds = round(earlier.seconds + outcome.row.seconds, 4)
+                self._take(replace(outcome, row=replace(row, seconds=seconds)), len(todo))
+
     def _take(self, outcome: Outcome, total: int) -> None:
         if outcome.stop:
             raise OutputError(outcome.stop)
-        self.journal.add(self._without_stale(outcome.row).to_dict())
+        self.journal.add((outcome.row if outcome.kept else self._without_stale(outcome.row)).to_dict())
         for stage, seconds in outcome.times.items():
             self.summary.times[stage] = self.summary.times.get(stage, 0.0) + seconds
         self.on_event("row", row=outcome.row, total=total)

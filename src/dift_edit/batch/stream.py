@@ -1,29 +1,33 @@
 """One edit to many targets, in memory."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
+from dift_edit.batch.learning import KnownPlace, choose_views, improves, is_usable
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, worker_threads
 from dift_edit.edits.base import Edit, check_edit
-from dift_edit.errors import DiftEditError
-from dift_edit.features.base import Featurizer
+from dift_edit.errors import DiftEditError, SettingsError
+from dift_edit.features.base import Featurizer, NoFeaturizer
+from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.imaging.files import DEFAULT_MAX_PIXELS, as_image
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer, failure, transfer
 from dift_edit.placement.placement import check_hints
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
-from dift_edit.settings import TransferSettings, override
+from dift_edit.settings import LEARN, SURE, TransferSettings, override
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
-from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike
+from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, Instances, Learn, MaskLike, Mirror, PinsLike
 
-__all__ = ["propagate"]
+__all__ = ["propagate", "stream"]
 
 Inputs: TypeAlias = str | os.PathLike[str] | Image | Iterable[ImageLike]
 
@@ -33,17 +37,23 @@ def propagate(
     edit: Edit,
     targets: str | os.PathLike[str] | Image | Iterable[ImageLike],
     *,
-    featurizer: Featurizer,
+    featurizer: Featurizer | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     engine: Engine | None = None,
     mirror: Mirror | None = None,
     min_confidence: float | None = None,
+    instances: Instances | None = None,
     seed: int | None = None,
+    anchor: Anchor | None = None,
+    anchor_size: AnchorSize | None = None,
+    anchor_margin: float | None = None,
     pins: PinsLike | None = None,
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
     surface: bool = True,
+    views: Sequence[View] = (),
+    learn: Learn = "off",
 ) -> Iterator[Transfer]:
     """Carry an edit to many images.
 
@@ -60,16 +70,21 @@ def propagate(
         The edit.
     targets : path, Image, or iterable of paths, Images or arrays
         Paths may be files, folders and patterns, see `collect_targets`; an iterable is consumed as needed.
-    featurizer : Featurizer
-        Gives features; those of the source are computed once.
+    featurizer : Featurizer, optional
+        Gives features; those of the source are computed once. Without one the engine must be "fixed".
     settings : TransferSettings, optional
-        Engine, mirror test, least confidence, seed.
+        Engine, mirror test, least confidence, number of instances, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, seed : optional
+    engine, mirror, min_confidence, instances, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
     pins, source_mask, target_mask, surface : optional
         Hints that hold for every target, see `locate`.
+    views : sequence of View
+        Further images that carry the edit, see `locate`.
+    learn : {"off", "auto"}
+        "auto": the most trusted results that others confirm become further views, and targets that are not sure are
+        placed again with them. The first result comes after all targets were placed once, and all are held till then.
 
     Yields
     ------
@@ -98,18 +113,82 @@ def propagate(
     source = as_image(source)
     check_edit(edit, source.size)
     settings = override(
-        settings or TransferSettings(), engine=engine, mirror=mirror, min_confidence=min_confidence, seed=seed
+        settings or TransferSettings(),
+        engine=engine,
+        mirror=mirror,
+        min_confidence=min_confidence,
+        instances=instances,
+        seed=seed,
+        anchor=anchor,
+        anchor_size=anchor_size,
+        anchor_margin=anchor_margin,
     )
     check_hints(source.size, pins=pins, source_mask=source_mask)
-    once = SharedFeaturizer(featurizer, source.digest)
-    run = partial(
-        transfer, source, edit, featurizer=once, settings=settings, compositing=compositing,
-        pins=pins, source_mask=source_mask, target_mask=target_mask, surface=surface,
-    )  # fmt: skip
-    return _stream(run, targets, partial(Transfer, status="failed", settings=settings, model=once.model))
+    featurizer = featurizer or NoFeaturizer()
+    if learn not in LEARN:
+        raise SettingsError(f"The setting learn is {learn!r}: use one of {', '.join(LEARN)}.")
+    views = tuple(view.facing(edit.quad) for view in views)
+
+    def run_with(featurizer: Featurizer, views: tuple[View, ...]) -> Callable[[Image], Transfer]:
+        digests = (as_image(view.image).digest for view in views)
+        return partial(
+            transfer, source, edit, featurizer=SharedFeaturizer(featurizer, source.digest, *digests),
+            settings=settings, compositing=compositing, pins=pins, source_mask=source_mask, target_mask=target_mask,
+            surface=surface, views=views,
+        )  # fmt: skip
+
+    failed = partial(Transfer, status="failed", settings=settings, model=featurizer.model)
+    if learn == "auto" and settings.engine != "fixed":
+        return _taught(run_with, featurizer, edit, views, targets, failed)
+    return stream(run_with(featurizer, views), targets, failed)
 
 
-def _stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
+def _taught(
+    run_with: Callable[[Featurizer, tuple[View, ...]], Callable[[Image], Transfer]],
+    featurizer: Featurizer,
+    edit: Edit,
+    views: tuple[View, ...],
+    targets: Inputs,
+    failed: Callable[..., Transfer],
+) -> Iterator[Transfer]:
+    """All targets once; then those that are not sure again, with what the others teach."""
+    inputs = list(_waiting(targets))
+    with TemporaryDirectory(prefix="dift-edit-features-") as folder:
+        keeping = CachedFeaturizer(featurizer, FeatureCache(folder))
+        results = list(stream(run_with(keeping, views), inputs, failed))
+        places, again = [], []
+        for number, result in enumerate(results):
+            found = result.placement
+            if found is None or result.image is None:
+                continue
+            if found.confidence < SURE:
+                again.append(number)
+            elif not found.reason and is_usable(found.quad, result.image.size):
+                quad = tuple(map(tuple, found.quad.tolist()))
+                places.append(KnownPlace(id=f"{number:012}", quad=quad, weight=found.confidence))
+        places.sort(key=lambda place: (-place.weight, place.id))
+
+        @cache
+        def look(place: KnownPlace) -> View:
+            return View(image=_read(inputs[int(place.id)]), quad=place.quad, weight=place.weight).facing(edit.quad)
+
+        seed = results[0].settings.seed if results else 0
+        with arithmetic_threads():
+            chosen = choose_views(places, look, featurizer=keeping, seed=seed) if again else []
+        if chosen:
+            taught = run_with(keeping, (*views, *map(look, chosen)))
+            for number, result in zip(again, stream(taught, [inputs[k] for k in again], failed), strict=True):
+                before, after = results[number].placement, result.placement
+                if (
+                    before is not None
+                    and after is not None
+                    and improves(after, before.confidence, result.settings.min_confidence)
+                ):
+                    results[number] = result
+    yield from results
+
+
+def stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
     """Works in chunks, one target per thread, and only while the caller waits for a result.
 
     OpenCV and the BLAS have one number of threads for the whole process. Nothing may be computed while the caller has
@@ -125,16 +204,19 @@ def _stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[
         result = run(picture)
         return replace(result, target=named) if named else result
 
-    if isinstance(targets, str | os.PathLike):
-        waiting: Iterator[ImageLike] = (found.path for found in collect_targets([os.fspath(targets)]))
-    else:
-        waiting = _expanded([targets] if isinstance(targets, Image) else targets)
+    waiting = _waiting(targets)
     count = worker_threads()
     with ThreadPoolExecutor(count, initializer=set_arithmetic_threads) as threads:
         while chunk := list(islice(waiting, count)):
             with arithmetic_threads():
                 done = list(threads.map(work, chunk))
             yield from done
+
+
+def _waiting(targets: Inputs) -> Iterator[ImageLike]:
+    if isinstance(targets, str | os.PathLike):
+        return (found.path for found in collect_targets([os.fspath(targets)]))
+    return _expanded([targets] if isinstance(targets, Image) else targets)
 
 
 def _expanded(targets: Iterable[ImageLike]) -> Iterator[ImageLike]:

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dift_edit.imaging.compare import Untouched
 from dift_edit.results.manifest import Row
 
 __all__ = ["OnEvent", "Summary"]
@@ -19,6 +20,8 @@ class OnEvent(Protocol):
     "planned"   ``total``, ``kept``, ``todo`` (int) and    before the first target; ``kept`` targets were done by
                 ``job`` (dict of digests)                  an earlier run
     "row"       ``row`` (`Row`) and ``total`` (int)        a target was handled
+    "learning"  ``views`` (list of str), ``todo`` (int)    targets are placed again, with the results of those targets
+                                                           as further views; "row" follows for each
     "note"      ``text`` (str)                             something to know about the run
     "summary"   ``summary`` (`Summary`)                    at the end
     ==========  =========================================  ======================================================
@@ -74,6 +77,21 @@ class Summary:
         return [row for row in self.rows if row.status != "applied"] if self.redaction else []
 
     @property
+    def warned(self) -> list[Row]:
+        """Targets with a result that a redaction is not done with: other instances of the object are still seen."""
+        return [row for row in self.rows if row.warning]
+
+    @property
+    def verified(self) -> list[Row]:
+        """Rows whose output was compared with the target."""
+        return [row for row in self.rows if row.untouched]
+
+    @property
+    def differing(self) -> list[Row]:
+        """Those of a lossless format that differ from the target outside the edit."""
+        return [row for row in self.verified if not Untouched(**row.untouched).proven]
+
+    @property
     def exit_status(self) -> int:
-        """0 when every target was handled; 1 when some failed, or were left as they are by a redaction."""
-        return 1 if self.counts["failed"] or self.unredacted else 0
+        """0 when every target was handled; 1 when some failed, differ where they must not, or still show something."""
+        return 1 if self.counts["failed"] or self.unredacted or self.warned or self.differing else 0

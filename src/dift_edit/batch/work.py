@@ -1,28 +1,56 @@
 """One target from its file to its row: read, transfer, write. The same in every runner, to the bit."""
 
 import errno
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
+from dift_edit.batch.annotated import annotate_target, annotated_to_bytes
+from dift_edit.batch.learning import improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
+from dift_edit.batch.placed import known_placements, placed_by
 from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
+from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
-from dift_edit.pipeline import Transfer, failure, transfer
+from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
+from dift_edit.pipeline import Transfer, failure, instances_warning, transfer
+from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
+from dift_edit.report.side_files import save_result
 from dift_edit.results.folder import OutputFolder, open_output
+from dift_edit.results.looks import look_of
 from dift_edit.results.manifest import Row
-from dift_edit.settings import TransferSettings
+from dift_edit.settings import BatchSettings, TransferSettings, fingerprint
 from dift_edit.targets.collect import Target
 from dift_edit.targets.storage import input_sha256, read_image
 
-__all__ = ["Item", "Outcome", "Work", "Worker", "lost_row"]
+__all__ = ["Item", "Outcome", "Taught", "Work", "Worker", "lost_row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """Targets that are placed again, with results of the set as further views.
+
+    Attributes
+    ----------
+    views : tuple of str
+        Ids of the targets that serve as views, for the rows.
+    confidences : dict
+        Id of each target that is placed again → the confidence of its earlier placement.
+    decided : bool
+        Whether a person decided some of the views.
+    """
+
+    views: tuple[str, ...]
+    confidences: dict[str, float]
+    decided: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +69,16 @@ class Work:
         How the edit is placed.
     compositing : Compositing or None
         How it is blended.
+    views : tuple of View
+        Further images that carry the edit.
+    taught : Taught or None
+        What the set's own results teach, where targets are placed again.
     output : str
         The output folder or URL.
     job : str
         Fingerprint of all of this, for the rows.
-    max_pixels : int
-        Refuse larger targets.
-    preview_size : int
-        Longest side of the review page's images in pixels; 0 makes none.
+    batch : BatchSettings
+        What is written, and the largest targets.
     threads : int
         Arithmetic threads per process.
     """
@@ -58,11 +88,22 @@ class Work:
     model: ModelSpec | Featurizer
     settings: TransferSettings
     compositing: Compositing | None = None
+    views: tuple[View, ...] = ()
+    taught: Taught | None = None
     output: str
     job: str = ""
-    max_pixels: int
-    preview_size: int = 640
+    batch: BatchSettings = field(default_factory=BatchSettings)
     threads: int = 1
+
+    @property
+    def preview_size(self) -> int:
+        """Longest side of the review page's images in pixels; 0 makes none."""
+        return self.batch.preview_size if self.batch.report else 0
+
+    @property
+    def key(self) -> str:
+        """Of what a worker keeps for it."""
+        return f"{self.job}-{fingerprint(self.taught)}" if self.taught else self.job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +118,14 @@ class Outcome:
         Stage → seconds: read, features, placement, write.
     stop : str
         Why the whole run must end (the disk is full); then the row does not count.
+    kept : bool
+        Whether the earlier result holds: then nothing was written, and the row only says what was tried.
     """
 
     row: Row
     times: dict[str, float] = field(default_factory=dict)
     stop: str = ""
+    kept: bool = False
 
 
 @dataclass
@@ -94,6 +138,7 @@ class Item:
     sha256: str | None = None
     result: Transfer | None = None
     failure: str = ""
+    look: str = ""
     times: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -121,7 +166,9 @@ class Worker:
         set_arithmetic_threads(work.threads)
         self.work = work
         featurizer = work.model.load(device) if isinstance(work.model, ModelSpec) else work.model
-        self.featurizer = SharedFeaturizer(featurizer, work.source.digest)
+        views = [as_image(view.image).digest for view in work.views]
+        self.featurizer = SharedFeaturizer(featurizer, work.source.digest, *views)
+        self._carrier = LabelCarrier(work.edit, self.featurizer) if isinstance(work.edit, SourceLabels) else None
         self.output: OutputFolder = open_output(work.output, hides_content=hides_content(work.edit))
 
     def process(self, target: Target, name: str) -> Outcome:
@@ -133,9 +180,12 @@ class Worker:
 
     def read(self, item: Item) -> None:
         """Decode the target."""
+        if item.target.hints.problem:
+            item.failure = item.target.hints.problem
+            return
         with item.timed("read"):
             try:
-                item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
+                item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.batch.max_pixels)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
 
@@ -144,15 +194,15 @@ class Worker:
         if item.image is None:
             return
         waited, computed = self.featurizer.spent
+        self.featurizer.take_first()
         with item.timed("placement"):
             try:
-                work = self.work
-                item.result = transfer(
-                    work.source, work.edit, item.image, featurizer=self.featurizer, settings=work.settings,
-                    compositing=work.compositing,
-                )  # fmt: skip
+                item.result = self._transfer(item, item.image)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
+        first = self.featurizer.take_first()
+        if item.result is not None and item.result.placement is not None and first is not None:
+            item.look = look_of(first, self.featurizer(self.work.source, seed=self.work.settings.seed))
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
         item.times["features"] = computed
         item.times["placement"] -= waited + computed
@@ -160,24 +210,70 @@ class Worker:
     def write(self, item: Item) -> Outcome:
         """Encode the result and the previews, and make the row."""
         row = self._row(item)
+        if self.work.taught and not self._improves(item):
+            return Outcome(row=row, times=item.times, kept=True)
         stop = ""
         with item.timed("write"):
             try:
                 result = item.result
                 if result is not None and result.status == "applied" and result.image is not None:
-                    sha256 = self.output.save_image(result.image, item.name)
-                    row = replace(row, output=item.name, output_sha256=sha256)
+                    row = self._save(item, row, result, result.image)
                 if item.image is not None and self.work.preview_size:
                     after = result.image if result and result.status == "applied" else None
                     write_previews(self.output, item.target.id, item.image, after, self.work.preview_size)
             except OutputError as error:
-                row = replace(row, status="failed", reason=str(error), output=None, output_sha256=None)
+                row = replace(self._row(item), status="failed", reason=str(error))
                 stop = str(error) if _ends_the_run(error) else ""
             except Exception as error:  # noqa: BLE001 - such as no memory for encoding
-                reason = failure(error, item.target.path)
-                row = replace(row, status="failed", reason=reason, output=None, output_sha256=None)
+                row = replace(self._row(item), status="failed", reason=failure(error, item.target.path))
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
+
+    def _transfer(self, item: Item, image: Image) -> Transfer:
+        work, hints = self.work, item.target.hints
+        if self._carrier is not None:
+            return annotate_target(self._carrier, image)
+        known = known_placements(item.target, item.sha256, work.edit)
+        result = transfer(
+            work.source,
+            work.edit,
+            image,
+            featurizer=self.featurizer,
+            settings=work.settings,
+            mirror=hints.mirror,
+            min_confidence=hints.min_confidence,
+            compositing=work.compositing,
+            placements=known.applied,
+            pins=hints.pins,
+            target_mask=hints.region(image.size, max_pixels=work.batch.max_pixels),
+            target_quad=hints.quad,
+            views=work.views,
+        )
+        if not known.missed:
+            return result
+        warning = instances_warning(work.edit, len(result.placements), len(known.missed))
+        return replace(result, missed=tuple(known.missed), warning=warning)
+
+    def _save(self, item: Item, row: Row, result: Transfer, image: Image) -> Row:
+        if result.annotated is not None:
+            data = annotated_to_bytes(result.annotated)
+            self.output.write(item.name, data)
+            return replace(row, output=item.name, output_sha256=hashlib.sha256(data).hexdigest())
+        work = self.work
+        assert item.image is not None
+        return save_result(
+            self.output, row, item.name, image, target=item.image, edit=work.edit,
+            transforms=[each.transform for each in result.placements], source=work.source,
+            compositing=work.compositing, batch=work.batch,
+        )  # fmt: skip
+
+    def _improves(self, item: Item) -> bool:
+        """Whether a target that was placed again lies better than before."""
+        result, taught = item.result, self.work.taught
+        if taught is None or result is None or result.placement is None:
+            return False
+        earlier, least = taught.confidences[item.target.id], result.settings.min_confidence
+        return improves(result.placement, earlier, least, decided=taught.decided)
 
     def _row(self, item: Item) -> Row:
         target, work, result = item.target, self.work, item.result
@@ -187,16 +283,25 @@ class Worker:
             status="failed",
             reason=item.failure,
             engine=work.settings.engine,
-            model=asdict(self.featurizer.model),
+            model=(target.placed or {}).get("model") or asdict(self.featurizer.model),
+            placed_by=placed_by(target),
             seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),
+            hints=target.hints.digest,
             job=work.job,
+            views=list(work.taught.views) if work.taught else [],
+            look=item.look,
         )
         if result is None:
             return row
-        row = replace(row, status=result.status, reason=result.reason, artwork=result.artwork)
-        return row if result.placement is None else row.with_placement(result.placement, work.edit.quad)
+        row = replace(row, status=result.status, reason=result.reason, warning=result.warning, artwork=result.artwork)
+        if result.placement is None:
+            return row
+        row = row.with_placement(result.placement, work.edit.quad)
+        if work.settings.instances == 1 and len(result.placements) < 2 and not result.missed:
+            return row
+        return row.with_placements(result.placements, result.missed, work.edit.quad)
 
 
 def lost_row(work: Work, target: Target, attempts: int) -> Row:
@@ -210,6 +315,7 @@ def lost_row(work: Work, target: Target, attempts: int) -> Row:
         engine=work.settings.engine,
         seed=work.settings.seed,
         target_sha256=input_sha256(target.path),
+        hints=target.hints.digest,
         job=work.job,
     )
 

@@ -87,6 +87,7 @@ class Teller:
             "skipped": self._skipped_file,
             "planned": self._planned,
             "row": self._row,
+            "learning": self._learning,
             "summary": self._summary,
         }
         actions.get(event, self._note)(**data)
@@ -126,8 +127,16 @@ class Teller:
         if row.status == "failed":
             self._say(f"failed  {shown(row.reason)}")
         elif self._bar is None and not self._quiet:
-            rest = f"→ {shown(row.output)}" if row.output else f"({row.reason})"
+            result = row.output or next(iter(row.files), None)
+            rest = f"→ {shown(result)}" if result else f"({row.reason})"
             self._say(f"[{self._done}/{total}] {row.status:9} {row.confidence:4.2f}  {shown(row.target)} {rest}")
+
+    def _learning(self, views: list[str], todo: int) -> None:
+        from dift_edit.batch.forecast import plural
+
+        self.close()
+        self._done = 0
+        self._say(f"learning from {plural(len(views), 'result')}: {plural(todo, 'target')} placed again")
 
     def _note(self, text: str) -> None:
         self._say(text)
@@ -146,7 +155,9 @@ class Teller:
             total = sum(summary.times.values()) or 1.0
             line += "; time: " + ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in summary.times.items())
         self._say(line)
-        for line in unredacted_lines(summary.unredacted, len(summary.rows)):
+        for line in verified_lines(summary):
+            self._say(line)
+        for line in unredacted_lines(summary.unredacted, summary.warned, len(summary.rows)):
             self._say(line)
         if summary.unredacted_folder:
             self._say(unredacted_folder_line(summary.unredacted_folder))
@@ -171,7 +182,10 @@ class JsonTeller(Teller):
                 "times": done.times,
                 "output": done.output,
                 "exit_status": done.exit_status,
+                "verified": len(done.verified),
+                "differing": [row.target for row in done.differing],
                 "unredacted": [row.target for row in done.unredacted],
+                "warned": [row.target for row in done.warned],
                 "unredacted_folder": done.unredacted_folder,
             }
         print(json.dumps({"time": round(time.time(), 3), "event": event, **data}), file=sys.stderr, flush=True)
@@ -182,14 +196,38 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def unredacted_lines(exposed: list[Any], total: int) -> list[str]:
-    """What is said about rows that a redaction left as they were; nothing when there are none."""
-    if not exposed:
+def unredacted_lines(exposed: list[Any], warned: list[Any], total: int) -> list[str]:
+    """What is said about rows that a redaction left as they were, or in part; nothing when there are none."""
+    lines = []
+    for rows, what, said in (
+        (
+            exposed,
+            "were NOT redacted, and have no result",
+            [f"NOT redacted: {row.target} ({row.reason})" for row in exposed],
+        ),
+        (warned, "are redacted only IN PART", [f"only in part: {row.target} ({row.warning})" for row in warned]),
+    ):
+        if rows:
+            lines.append(f"WARNING: {len(rows)} of {total} targets {what}:")
+            lines += [f"  {shown(line)}" for line in said[:_MOST_SKIPPED]]
+        if len(rows) > _MOST_SKIPPED:
+            lines.append(f"  … and {len(rows) - _MOST_SKIPPED} more, see manifest.jsonl")
+    return lines
+
+
+def verified_lines(summary: Any) -> list[str]:
+    """What the comparison of outputs and targets says; nothing where there was none."""
+    if not summary.verified:
         return []
-    lines = [f"WARNING: {len(exposed)} of {total} targets were NOT redacted, and have no result:"]
-    lines += [f"  NOT redacted: {shown(row.target)} ({shown(row.reason)})" for row in exposed[:_MOST_SKIPPED]]
-    if len(exposed) > _MOST_SKIPPED:
-        lines.append(f"  … and {len(exposed) - _MOST_SKIPPED} more, see manifest.jsonl")
+    count, wrong = len(summary.verified), summary.differing
+    lossy = [row.untouched for row in summary.verified if row.untouched["unit"] == "blocks"]
+    lines = [f"{len(wrong)} of {count} outputs differ from their targets outside the edit" + (":" if wrong else "")]
+    lines += [f"  {shown(row.target)}: {row.untouched['changed']} pixels" for row in wrong[:_MOST_SKIPPED]]
+    compared = sum(each["compared"] for each in lossy)
+    if compared:
+        share = sum(each["changed"] for each in lossy) / compared
+        largest = max(each["largest"] for each in lossy)
+        lines.append(f"  lossy formats: encoding again changed {share:.2%} of the blocks, by {largest:.0f}/255 at most")
     return lines
 
 

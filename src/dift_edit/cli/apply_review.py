@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the folder and the decisions."""
     parser.add_argument("output", metavar="OUT", help="output folder that was reviewed")
     parser.add_argument("decisions", metavar="DECISIONS.JSON", help="the file that the page saved")
+    parser.add_argument(
+        "--learn",
+        action="store_true",
+        help="then place the targets that nobody decided and that are not sure again, with the accepted and corrected "
+        "ones as further views of the edit",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,40 +37,74 @@ def run(args: argparse.Namespace) -> int:
         folder.hides_content = bool(journal.job.get("redaction"))
         decisions = read_decisions(args.decisions, journal.job.get("fingerprint", ""))
         undone = {key for key, row in journal.rows.items() if row["status"] == "abstained"}
-        needed = any(made.pins or (made.decision == "accepted" and made.id in undone) for made in decisions)
+        needed = any(
+            made.pins or made.instances or (made.decision == "accepted" and made.id in undone) for made in decisions
+        )
         remake = _remake(folder) if needed else None
         for row, action in apply_decisions(folder, journal, decisions, remake):
             kind, _, reason = action.partition(": ")
             counts[kind] += 1
             if reason:
                 print(f"{shown(row.target)}: {shown(action)}", file=sys.stderr)
+        if args.learn:
+            _learn(folder, journal)
         write_manifest(folder, journal)
         write_review(folder, journal)
         rows = [Row.from_dict(row) for row in journal.rows.values()]
         exposed = [row for row in rows if row.status != "applied"] if journal.job.get("redaction") else []
-    for line in unredacted_lines(exposed, len(rows)):
+    for line in unredacted_lines(exposed, [row for row in rows if row.warning], len(rows)):
         print(line, file=sys.stderr)
     print(", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no decisions")
     return 1 if counts["not remade"] or counts["not applied"] else 0
 
 
-def _remake(folder: Any) -> Any:
-    """Source and edit of the folder's recipe; None where there is none."""
+def _learn(folder: Any, journal: Any) -> None:
+    """Improve the others, and say which targets changed and by how much."""
+    from dift_edit.batch.run import learn_from_review
+    from dift_edit.cli._batch import shown
+    from dift_edit.errors import OutputError
+    from dift_edit.geometry.quad import quad_iou
+
+    job = _recipe(folder)
+    if job is None:
+        raise OutputError(f"{folder}/job.toml is not there to place targets again: put it back, or run the job again.")
+    changed = learn_from_review(job, folder, journal)
+    for before, after in changed:
+        overlap = (
+            f"{quad_iou(before.quad, after.quad):.0%} overlap with before" if before.quad and after.quad else "placed"
+        )
+        print(
+            f"improved  {shown(after.target)}: confidence {before.confidence:.2f} → {after.confidence:.2f}, {overlap}",
+            file=sys.stderr,
+        )
+    print(f"{len(changed)} improved")
+
+
+def _recipe(folder: Any) -> Any:
+    """The folder's recipe; None where there is none."""
     from dift_edit.atomic_files import open_regular
-    from dift_edit.batch.model import ModelSpec
-    from dift_edit.imaging.files import load_image
     from dift_edit.job.recipe import load_job
-    from dift_edit.placement.placement import Placement, locate
-    from dift_edit.report.decisions import Remake
 
     if folder.local is None or not folder.exists("job.toml"):
         return None
     path = folder.path("job.toml")
     with open_regular(path):  # a link or a pipe in its place is refused
-        job = load_job(path)
+        return load_job(path)
+
+
+def _remake(folder: Any) -> Any:
+    """Source and edit of the folder's recipe; None where there is none."""
+    from dift_edit.batch.model import ModelSpec
+    from dift_edit.imaging.files import load_image
+    from dift_edit.placement.placement import Placement, locate
+    from dift_edit.report.decisions import Remake
+
+    job = _recipe(folder)
+    if job is None:
+        return None
     source = load_image(job.source)
     edit = job.load_edit(source)
-    featurizer = cache(ModelSpec.of_job(job).load)  # when it is needed, once
+    featurizer = cache(ModelSpec.of_job(replace(job, placed=None)).load)  # when it is needed, once
     transfer = job.transfer
 
     def search(image: Any, pins: Any) -> Placement:
@@ -83,6 +124,5 @@ def _remake(folder: Any) -> Any:
         edit=edit,
         compositing=job.compositing,
         locate=search,
-        max_pixels=job.batch.max_pixels,
-        preview_size=job.batch.preview_size,
+        batch=job.batch,
     )

@@ -1,7 +1,6 @@
 """``dift-edit propagate``: one edit, many photos."""
 
 import argparse
-from dataclasses import fields
 from typing import Any
 
 HELP = "carry one edit to many photos"
@@ -10,13 +9,14 @@ HELP = "carry one edit to many photos"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a job; the flags of its settings come from their fields."""
     from dift_edit.cli._batch import add_log_arguments
+    from dift_edit.cli._edits import add_layer_arguments, numbers
     from dift_edit.job.recipe import DIFFERENCE_KINDS
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
 
     parser.add_argument("source", metavar="SOURCE", help="the image that the edit was made on")
     parser.add_argument("targets", metavar="TARGET", nargs="*", help="images, folders, patterns or URLs")
-    edit = parser.add_argument_group("the edit (--sticker or --edited, and any number of --edit above it)")
+    edit = parser.add_argument_group("the edit (--sticker or --edited, and any number of the others above it)")
     edit.add_argument(
         "--sticker", metavar="PNG", help="an image with transparency; without a place, a canvas of the source's size"
     )
@@ -36,13 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
     )
+    add_layer_arguments(edit)
     edit.add_argument(
-        "--edit",
-        metavar="JSON[,NAME=VALUE…]",
+        "--view",
+        metavar="IMAGE,X,Y,W,H",
+        type=view_file,
         action="append",
         default=[],
-        help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top; "
-        "with blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
+        help="a further image of the object, and where the edit lies on it (or IMAGE and four corners X,Y); "
+        "may be repeated",
     )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder or URL for the results")
     parser.add_argument(
@@ -70,43 +72,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_log_arguments(parser)
 
 
-def numbers(count: int) -> Any:
-    """A parser of `count` numbers with commas between them."""
+def view_file(text: str) -> Any:
+    """A view from ``IMAGE,X,Y,W,H`` or ``IMAGE,X,Y,X,Y,X,Y,X,Y``."""
+    from dift_edit.job.recipe import ViewFile
 
-    def parse(text: str) -> tuple[float, ...]:
+    parts = text.split(",")
+    for count in (8, 4):
         try:
-            values = tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
+            values = tuple(map(float, parts[-count:]))
         except ValueError:
-            values = ()
-        if len(values) != count:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them")
-        return values
-
-    parse.__name__ = f"{count} numbers"
-    return parse
-
-
-def edit_file(text: str) -> Any:
-    """A layer from ``FILE`` or ``FILE,NAME=VALUE,…`` with names of `Compositing`."""
-    from dift_edit.errors import EditError
-    from dift_edit.job.recipe import EditFile
-    from dift_edit.rendering.compositing import Compositing
-
-    kinds: dict[str, Any] = {item.name: type(item.default) for item in fields(Compositing)}
-    file, values = text, dict[str, Any]()
-    while (found := file.rpartition(","))[1] and found[2].partition("=")[0] in kinds and "=" in found[2]:
-        file, (name, _, value) = found[0], found[2].partition("=")
-        try:
-            values[name] = {"true": True, "false": False}[value] if kinds[name] is bool else kinds[name](value)
-        except (ValueError, KeyError) as error:
-            raise EditError(
-                f"--edit {text}: {name} cannot be {value!r}; see the flag --{name} for its values."
-            ) from error
-    return EditFile(file, Compositing(**values) if values else None)
+            continue
+        if len(parts) > count:
+            image = ",".join(parts[:-count])
+            corners = tuple((values[i], values[i + 1]) for i in range(0, count, 2))
+            return ViewFile(image, quad=corners) if count == 8 else ViewFile(image, at=values)
+    raise argparse.ArgumentTypeError(f"{text!r} is not an image and 4 or 8 numbers, with commas between them")
 
 
 def job_from(args: argparse.Namespace) -> Any:
     """The job that the arguments describe."""
+    from dift_edit.cli._edits import layers_from
     from dift_edit.job.recipe import Job
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, settings_from_arguments
@@ -117,9 +102,10 @@ def job_from(args: argparse.Namespace) -> Any:
         sticker=args.sticker,
         edited=args.edited,
         edited_as=args.edited_as,
-        edits=tuple(map(edit_file, args.edit)),
+        edits=layers_from(args),
         at=args.at,
         quad=quad,
+        views=tuple(args.view),
         targets=tuple(args.targets),
         lists=tuple(args.targets_from),
         output=args.output,

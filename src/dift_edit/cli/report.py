@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         write_review(folder, journal)
         rows = list(rows_of(journal))
         exposed = [row for row in rows if row.status != "applied"] if journal.job.get("redaction") else []
-    for line in unredacted_lines(exposed, len(rows)):
+    for line in unredacted_lines(exposed, [row for row in rows if row.warning], len(rows)):
         print(line, file=sys.stderr)
     if folder.unredacted is not None:
         print(unredacted_folder_line(str(folder.unredacted)), file=sys.stderr)

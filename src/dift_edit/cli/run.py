@@ -10,12 +10,16 @@ HELP = "run jobs from recipe files (job.toml)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the recipes, and the flags that may differ from one run of a recipe to the next."""
     from dift_edit.cli._batch import add_log_arguments
+    from dift_edit.settings import LEARN
 
     parser.add_argument(
         "jobs", metavar="JOB.TOML", nargs="+", help="recipe files; those with one model share it and its features"
     )
     parser.add_argument("--workers", type=int, help="number of processes instead of the recipe's")
     parser.add_argument("--cluster", help="address of a dask scheduler, or 'local', instead of the recipe's")
+    parser.add_argument(
+        "--learn", choices=LEARN, help="whether results of the set serve as further views, instead of the recipe's"
+    )
     parser.add_argument("--overwrite", action="store_true", help="do everything again")
     parser.add_argument("--retry-failed", action="store_true", help="try failed targets again")
     parser.add_argument("--dry-run", action="store_true", help="only say what the jobs need")
@@ -26,11 +30,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the jobs one after the other; the worst exit status is returned."""
     from dift_edit.batch import run_job
     from dift_edit.cli._batch import dry_run, run_told
+    from dift_edit.job.defaults import user_defaults
     from dift_edit.job.recipe import Job, load_job
 
-    changes = {name: value for name in ("workers", "cluster") if (value := getattr(args, name)) is not None}
+    changes = {name: value for name in ("workers", "cluster", "learn") if (value := getattr(args, name)) is not None}
     changes |= {name: True for name in ("overwrite", "retry_failed") if getattr(args, name)}
-    jobs = [load_job(path) for path in args.jobs]  # all of them are read before the first one runs
+    defaults = user_defaults()
+    jobs = [load_job(path, defaults) for path in args.jobs]  # all of them are read before the first one runs
     models = [f"{job.model} {job.device} {sorted(job.model_settings.items())}" for job in jobs]
     shared = len(set(models)) < len(models)
 

@@ -8,6 +8,7 @@ from .labels import PropagatedLabels as PropagatedLabels
 from .labels import PropagationSettings as PropagationSettings
 from .labels import propagate_keypoints as propagate_keypoints
 from .labels import propagate_labels as propagate_labels
+from .labels_job import LabelReport as LabelReport
 from .labels_job import process_keypoints as process_keypoints
 from .labels_job import process_labels as process_labels
 from .sequence import FrameTransfer as FrameTransfer
@@ -23,6 +24,7 @@ __all__ = [
     "ClipReport",
     "ClipWriter",
     "FrameTransfer",
+    "LabelReport",
     "Layer",
     "PropagatedLabels",
     "PropagationSettings",

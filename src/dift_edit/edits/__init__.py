@@ -9,6 +9,8 @@ from dift_edit.edits.layers import Layers
 from dift_edit.edits.lut import CubeLut
 from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
+from dift_edit.edits.region_files import load_region
+from dift_edit.edits.stack import layered
 from dift_edit.edits.sticker import Sticker
 from dift_edit.edits.stored import edit_from_dict, edit_to_dict, load_edit, save_edit
 from dift_edit.geometry.quad import as_quad
@@ -31,6 +33,8 @@ __all__ = [
     "edit_from_difference",
     "edit_from_dict",
     "edit_to_dict",
+    "layered",
     "load_edit",
+    "load_region",
     "save_edit",
 ]

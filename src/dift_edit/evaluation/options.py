@@ -40,6 +40,8 @@ class BenchmarkOptions(Settings):
     top_k: int = option(15, "davis, jhmdb: cells whose labels are averaged")
     last_frames: int = option(28, "davis, jhmdb: last frames that are looked at")
     radius: int = option(15, "davis, jhmdb: reach in cells; 0: no limit")
+    channels: int = option(0, "davis, jhmdb: principal directions of the features that are compared; 0: all")
+    edges: Literal["image", "cells"] = option("cells", "davis: where masks end")
     dataset: str = option("pf-willow", "transfer: keypoint data set")
     engine: Engine = option("auto", "transfer: how a placement is estimated")
     mirror: Mirror = option("auto", "transfer: mirror test")

@@ -1,6 +1,6 @@
 """DAVIS 2016 and 2017 (masks) and JHMDB (joints), carried from each sequence's first frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Pre
 from dift_edit.evaluation.metrics import pck_flags
 from dift_edit.evaluation.pictures import mask_strip
 from dift_edit.evaluation.segmentation import mean_jf
-from dift_edit.features.base import FeatureMap
 from dift_edit.imaging.image import Image
 
 __all__ = ["DAVIS", "JHMDB", "DavisBenchmark", "JhmdbBenchmark"]
@@ -46,14 +45,10 @@ def _settings(options: BenchmarkOptions) -> PropagationSettings:
         top_k=options.top_k,
         last_frames=options.last_frames,
         radius=options.radius,
+        channels=options.channels,
+        edges=options.edges,
         protocol=options.protocol,
     )
-
-
-def _features(frames: Sequence[Path], maps: Maps) -> Iterator[FeatureMap]:
-    """One frame after the other; they are not kept, since each is needed once."""
-    for path in frames:
-        yield maps.featurizer(path, seed=maps.seed)
 
 
 class DavisBenchmark:
@@ -100,7 +95,10 @@ class DavisBenchmark:
         """Masks of all frames from the first one's, as files ``NAME/00000.png``."""
         sequence: _Sequence = item.data
         first = read_mask(sequence.annotations[0], binary=self.binary)
-        results = propagate_labels(_features(sequence.frames, maps), first, settings=_settings(self.options))
+        settings = _settings(self.options)
+        results = propagate_labels(
+            iter(sequence.frames), first, featurizer=maps.featurizer, settings=settings, seed=maps.seed
+        )
         for path, result in zip(sequence.frames, results, strict=True):
             write_mask(folder / sequence.name / f"{path.stem}.png", result.labels)
         return {"folder": sequence.name, "frames": len(sequence.frames)}
@@ -170,7 +168,11 @@ class JhmdbBenchmark:
         frames = sorted(item.data[0].glob("*.png"))
         joints = _joints(item.data[1])
         results = propagate_keypoints(
-            _features(frames[: len(joints)], maps), joints[0], settings=_settings(self.options)
+            iter(frames[: len(joints)]),
+            joints[0],
+            featurizer=maps.featurizer,
+            settings=_settings(self.options),
+            seed=maps.seed,
         )
         return {"points": [np.round(points, 2).tolist() for points in results]}
 

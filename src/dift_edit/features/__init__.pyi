@@ -1,12 +1,15 @@
 from .base import FeatureMap as FeatureMap
 from .base import Featurizer as Featurizer
 from .base import ModelInfo as ModelInfo
+from .base import NoFeaturizer as NoFeaturizer
 from .cache import CachedFeaturizer as CachedFeaturizer
 from .cache import FeatureCache as FeatureCache
 from .cache import Pca as Pca
 from .cache import fit_pca as fit_pca
 from .execution import AdaptiveBatch as AdaptiveBatch
 from .execution import Runtime as Runtime
+from .export import ExportedNetwork as ExportedNetwork
+from .export import export_onnx as export_onnx
 from .fusion import FusedFeaturizer as FusedFeaturizer
 from .lite import LiteFeaturizer as LiteFeaturizer
 from .lite import LiteSettings as LiteSettings
@@ -23,6 +26,7 @@ from .vit import VisionTransformerSettings as VisionTransformerSettings
 __all__ = [
     "AdaptiveBatch",
     "CachedFeaturizer",
+    "ExportedNetwork",
     "FeatureCache",
     "FeatureMap",
     "Featurizer",
@@ -31,6 +35,7 @@ __all__ = [
     "LiteSettings",
     "ModelInfo",
     "NetworkFeaturizer",
+    "NoFeaturizer",
     "PRESETS",
     "Pca",
     "PixelDiffusionFeaturizer",
@@ -40,6 +45,7 @@ __all__ = [
     "StableDiffusionSettings",
     "VisionTransformerFeaturizer",
     "VisionTransformerSettings",
+    "export_onnx",
     "fit_pca",
     "load_featurizer",
 ]

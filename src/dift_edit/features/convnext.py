@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
-from dift_edit.features.network import NetworkFeaturizer
+from dift_edit.features.network import PixelFeaturizer
 from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.vit import IMAGENET
 from dift_edit.features.weights import load_transformers_model, weights_digest
@@ -45,7 +44,7 @@ class ConvNextSettings(Settings):
     stages: tuple[int, ...] = option((2, 3), "stages whose outputs are taken", choices=(0, 1, 2, 3))
 
 
-class ConvNextFeaturizer(NetworkFeaturizer[ConvNextSettings]):
+class ConvNextFeaturizer(PixelFeaturizer[ConvNextSettings]):
     """Inner features of a ConvNeXt.
 
     Parameters
@@ -131,13 +130,8 @@ class ConvNextFeaturizer(NetworkFeaturizer[ConvNextSettings]):
         stride, settings = max(_STRIDES[stage] for stage in self.settings.stages), self.settings
         return network_size(picture.size, side=settings.image_size, mode=settings.size_mode, stride=stride)
 
-    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
-        batches = self._batch(len(pictures), partial(self._features, pictures, self._group(pictures[0])))
-        return [data.contiguous() for _, features in batches for data in features]
-
-    def _features(self, pictures: Sequence[Image], size: tuple[int, int], part: slice) -> torch.Tensor:
-        """(B, C, h, w) float32 of some pictures."""
-        pixels = torch.stack([picture.resized(size) for picture in pictures[part]])
+    def from_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features of images that have the network's size, see `PixelFeaturizer`."""
         pixels = ((pixels - self._mean) / self._std).to(self.runtime.device, self.runtime.torch_dtype)
         names = [f"model.stages.{stage}" for stage in self.settings.stages]
         with self.runtime.arithmetic(self.network):

@@ -1,8 +1,6 @@
 """Features of EfficientNet-Lite2, the embedded classifier's network: small, quick and without noise."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from dift_edit.errors import SettingsError
 from dift_edit.features.base import ModelInfo
 from dift_edit.features.efficientnet_lite import EfficientNetLite
 from dift_edit.features.execution import Runtime, available_cores
-from dift_edit.features.network import NetworkFeaturizer
+from dift_edit.features.network import PixelFeaturizer
 from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.weights import load_state_file, weight_files, weights_digest
 from dift_edit.imaging.image import Image
@@ -49,7 +47,7 @@ class LiteSettings(Settings):
     flip: bool = option(False, "average with the mirrored picture's features")
 
 
-class LiteFeaturizer(NetworkFeaturizer[LiteSettings]):
+class LiteFeaturizer(PixelFeaturizer[LiteSettings]):
     """Inner features of EfficientNet-Lite2, which was trained to classify ImageNet.
 
     Parameters
@@ -138,13 +136,9 @@ class LiteFeaturizer(NetworkFeaturizer[LiteSettings]):
         settings = self.settings
         return network_size(picture.size, side=settings.image_size, mode=settings.size_mode, stride=self._stride)
 
-    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
-        batches = self._batch(len(pictures), partial(self._features, pictures, self._group(pictures[0])))
-        return [data.contiguous() for _, features in batches for data in features]
-
-    def _features(self, pictures: Sequence[Image], size: tuple[int, int], part: slice) -> torch.Tensor:
-        """(B, C, h, w) float32 of some pictures."""
-        pixels = torch.stack([picture.resized(size) for picture in pictures[part]]) * 2 - 1
+    def from_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features of images that have the network's size, see `PixelFeaturizer`."""
+        pixels = pixels * 2 - 1
         maps = self._views(pixels)
         if self.settings.flip:
             mirrored = [one.flip(-1) for one in self._views(pixels.flip(-1))]

@@ -3,18 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 
 from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
-from dift_edit.features.execution import Runtime
+from dift_edit.features.execution import AdaptiveBatch, Runtime
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.settings import Settings, fingerprint
 from dift_edit.types import ImageLike
 
-__all__ = ["NetworkFeaturizer"]
+__all__ = ["NetworkFeaturizer", "PixelFeaturizer"]
 
 S = TypeVar("S", bound=Settings)
 
@@ -129,3 +130,39 @@ class NetworkFeaturizer(Featurizer, ABC, Generic[S]):
     @abstractmethod
     def _extract(self, pictures: Sequence[Image], seed: int) -> Sequence[torch.Tensor]:
         """(C, h, w) float32 of each of some images, for all of which `_group` is equal."""
+
+
+class PixelFeaturizer(NetworkFeaturizer[S]):
+    """A featurizer whose features follow from the pixels alone, without noise or prompt.
+
+    A subclass says by `from_pixels` what they are, and sets `network` and `_batch`.
+    """
+
+    network: Any
+    _batch: AdaptiveBatch
+
+    @abstractmethod
+    def from_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features of images that have the network's size.
+
+        Parameters
+        ----------
+        pixels : torch.Tensor
+            (B, 3, H, W) RGB in [0, 1], on the CPU.
+
+        Returns
+        -------
+        torch.Tensor
+            (B, C, h, w) float32, on the network's device.
+        """
+
+    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
+        batches = self._batch(len(pictures), partial(self._resized, pictures, self._group(pictures[0])))
+        return [data.contiguous() for _, features in batches for data in features]
+
+    def _resized(self, pictures: Sequence[Image], size: tuple[int, int], part: slice) -> torch.Tensor:
+        return self.from_pixels(torch.stack([picture.resized(size) for picture in pictures[part]]))
+
+    @abstractmethod
+    def _group(self, picture: Image) -> tuple[int, int]:
+        """(W, H) that the network sees."""

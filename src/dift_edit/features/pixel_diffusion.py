@@ -226,15 +226,25 @@ class PixelDiffusionFeaturizer(NetworkFeaturizer[PixelDiffusionSettings]):
 
     def _input(self, picture: Image, side: int, seed: int, noise: torch.Tensor | None) -> _Input:
         """One picture at one size, padded and noisy."""
-        settings = self.settings
-        size = self._network_size(picture, side)
-        pixels = picture.resized(size, exact=settings.square or bool(settings.floor_to)) * 2 - 1
+        settings, size = self.settings, self._network_size(picture, side)
+        pixels = picture.resized(size, exact=settings.square or bool(settings.floor_to))
+        if noise is None:
+            noise = make_noise((settings.ensemble, *self.noise_shape(size)), seed)
+        return self._noisy(pixels, noise)
+
+    def noise_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """(C, h, w) of the noise for an image that the network sees at a size (W, H)."""
+        columns, rows = (math.ceil(edge / self._multiple) * self._multiple // self._unshuffle for edge in size)
+        return 3 * self._unshuffle**2, rows, columns
+
+    def _noisy(self, pixels: torch.Tensor, noise: torch.Tensor) -> _Input:
+        """An image (3, H, W) in [0, 1], padded, with (ensemble, C, h, w) noise."""
+        settings, pixels = self.settings, pixels * 2 - 1
+        size = (pixels.shape[-1], pixels.shape[-2])
         views = torch.stack([pixels, pixels.flip(-1)] if settings.flip else [pixels])
         padded = F.pad(views, (0, -size[0] % self._multiple, 0, -size[1] % self._multiple), mode="replicate")
         clean = F.pixel_unshuffle(padded, self._unshuffle) if self._unshuffle > 1 else padded
-        if noise is None:
-            noise = make_noise((settings.ensemble, *clean.shape[1:]), seed)
-        elif noise.shape[1:] != clean.shape[1:]:
+        if noise.shape[1:] != clean.shape[1:]:
             raise ModelError(
                 f"The noise must be (ensemble, {', '.join(map(str, clean.shape[1:]))}), not {tuple(noise.shape)}."
             )
@@ -242,6 +252,23 @@ class PixelDiffusionFeaturizer(NetworkFeaturizer[PixelDiffusionSettings]):
         batch = clean.repeat_interleave(len(noise), 0)
         noisy = self.scheduler.add_noise(batch, noise.cpu().float().repeat(len(views), 1, 1, 1), timestep)
         return _Input(noisy, size, (padded.shape[-1], padded.shape[-2]))
+
+    def from_pixels(self, pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Features of one image that has the network's size.
+
+        Parameters
+        ----------
+        pixels : torch.Tensor
+            (3, H, W) RGB in [0, 1], on the CPU.
+        noise : torch.Tensor
+            (ensemble, C, h, w), see `noise_shape`.
+
+        Returns
+        -------
+        torch.Tensor
+            (C, h, w) float32, on the network's device.
+        """
+        return self._run([self._noisy(pixels, noise)])[0]
 
     def _run(self, inputs: Sequence[_Input]) -> list[torch.Tensor]:
         """(C, h, w) of each input; all have one shape."""

@@ -1,7 +1,7 @@
 """Complete settings by name: model, size, timestep, block, ensemble, prompt, metric and estimator.
 
-"fast" is for large sets of photographs; the others are as published. Their values are those of the DIFT paper's
-released evaluation scripts; the argument parsers' defaults there differ.
+"fast" is for large sets of photographs, "clips" for masks and points of videos; the others are as published. Their
+values are those of the DIFT paper's released evaluation scripts; the argument parsers' defaults there differ.
 """
 
 from collections.abc import Mapping
@@ -58,6 +58,7 @@ class Preset:
 
 
 OWN = "benchmarks/networks.py: nearly the accuracy of the default in a fifth of its time"
+CLIPS = "benchmarks on clips of DAVIS, docs/sequences.md"
 SEMANTIC = "DIFT, section 5.1 and its SPair-71k script"
 GEOMETRIC = "DIFT, section 5.2 and its HPatches script"
 TEMPORAL = "DIFT, section 5.3 and its DAVIS script"
@@ -66,6 +67,14 @@ LABELS: dict[str, object] = {"frames": 28, "radius": 15}
 _ALL = (
     Preset(
         name="fast", model="lite", metric="cosine", matching="nearest", source=OWN, settings={"image_size": 320},
+    ),
+    Preset(
+        name="clips", model="dift-mini", metric="cosine", matching="propagation", source=CLIPS,
+        estimator={
+            "protocol": "corrected", "temperature": 0.2, "top_k": 15, "frames": 14, "radius": 15, "channels": 32,
+            "edges": "image",
+        },
+        settings={"short_sides": (256,)},
     ),
     Preset(
         name="semantic-sd", model="sd21", metric="cosine", features="raw", matching="nearest", source=SEMANTIC,

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.base import ModelInfo
 from dift_edit.features.execution import Runtime
 from dift_edit.features.hooks import run_until
-from dift_edit.features.network import NetworkFeaturizer
+from dift_edit.features.network import PixelFeaturizer
 from dift_edit.features.sizing import SIZE_MODES, network_size
 from dift_edit.features.weights import load_transformers_model, weights_digest
 from dift_edit.imaging.image import Image
@@ -70,7 +69,7 @@ class VisionTransformerSettings(Settings):
     stride: int = option(0, "pixels between patches; 0 for side by side", limits=(0, None))
 
 
-class VisionTransformerFeaturizer(NetworkFeaturizer[VisionTransformerSettings]):
+class VisionTransformerFeaturizer(PixelFeaturizer[VisionTransformerSettings]):
     """Patch features of a vision transformer.
 
     Parameters
@@ -186,26 +185,19 @@ class VisionTransformerFeaturizer(NetworkFeaturizer[VisionTransformerSettings]):
         settings = self.settings
         return network_size(picture.size, side=settings.image_size, mode=settings.size_mode, stride=self.stride)
 
-    def _extract(self, pictures: Sequence[Image], seed: int) -> list[torch.Tensor]:
-        size, maps = self._group(pictures[0]), []
-        rows, columns = size[1] // self.stride, size[0] // self.stride
-        for _, tokens in self._batch(len(pictures), partial(self._tokens, pictures, size)):
-            grids = tokens.transpose(1, 2).unflatten(2, (rows, columns))
-            maps += [data.float().contiguous() for data in grids]
-        return maps
-
-    def _tokens(self, pictures: Sequence[Image], size: tuple[int, int], part: slice) -> torch.Tensor:
-        """(B, patches, C) of some pictures."""
+    def from_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features of images that have the network's size, see `PixelFeaturizer`."""
+        rows, columns = (edge // self.stride for edge in pixels.shape[2:])
         # Patches overlap when the stride is less than a patch: the border is repeated to centre each on its cell.
         before = (self._patch - self.stride) // 2
         after = self._patch - self.stride - before
-        pixels = torch.stack([picture.resized(size) for picture in pictures[part]])
         pixels = F.pad((pixels - self._mean) / self._std, (before, after, before, after), mode="replicate")
         pixels = pixels.to(self.runtime.device, self.runtime.torch_dtype)
         with self.runtime.arithmetic(self.network):
             outputs = run_until(self.network, [self._layer], lambda: self.network(pixels, **self._more))
         # The class token and registers come first.
-        return outputs[self._layer][:, -(size[0] // self.stride) * (size[1] // self.stride) :]
+        tokens = outputs[self._layer][:, -rows * columns :].transpose(1, 2)
+        return tokens.reshape(*tokens.shape[:2], rows, columns).float()
 
     def _layer_name(self) -> str:
         """Name of the module whose output is wanted."""

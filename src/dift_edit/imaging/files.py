@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import threading
 from pathlib import Path
@@ -13,11 +14,14 @@ import PIL.Image
 import torch
 from PIL import ImageCms, JpegImagePlugin
 
-from dift_edit.errors import ImageError, first_line
+from dift_edit.errors import ImageError, MissingDependencyError, first_line
+from dift_edit.imaging.heif import deep_heif_pixels, is_heif, open_heif
 from dift_edit.imaging.image import FileInfo, Image, Pixels, from_array
 from dift_edit.types import ImageLike
 
 __all__ = ["DEFAULT_MAX_PIXELS", "as_image", "from_pil", "load_image"]
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_MAX_PIXELS = 200_000_000
 """Larger pictures are refused unless the caller raises the limit (decompression bombs)."""
@@ -34,7 +38,7 @@ def load_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
     Parameters
     ----------
     path : path
-        Any format that Pillow reads.
+        Any format that Pillow reads, or HEIC with the extra "heif".
     max_pixels : int
         Refuse larger images.
 
@@ -46,6 +50,8 @@ def load_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
     ------
     ImageError
         If the file is missing, empty, not an image, damaged or too large.
+    MissingDependencyError
+        If it is HEIC, and pillow-heif is not installed.
 
     Examples
     --------
@@ -76,7 +82,7 @@ def load_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
         ) from error
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"{path} is larger than {max_pixels} pixels: raise the limit if you trust it.") from error
-    except ImageError:
+    except (ImageError, MissingDependencyError):
         raise
     except MemoryError as error:
         raise ImageError(f"{path} needs more memory than there is: shrink it, or lower --max-pixels.") from error
@@ -129,16 +135,20 @@ def _open(file: BinaryIO) -> PIL.Image.Image:
 
 
 def _read(file: BinaryIO, path: Path, max_pixels: int) -> Image:
-    with _open(file) as opened:
+    head = file.read(12)
+    file.seek(0)
+    with open_heif(file, str(path)) if is_heif(head) else _open(file) as opened:
         width, height = opened.size
         if width * height > max_pixels:
             raise ImageError(
                 f"{path} has {width}×{height} pixels, more than the limit of {max_pixels}: "
                 "shrink it, or raise max_pixels (--max-pixels) if you trust the file."
             )
-        deep = _deep_pixels(path, opened)
+        deep = deep_heif_pixels(opened, file) if is_heif(head) else _deep_pixels(path, opened)
         if deep is None:
             opened.load()
+        if opened.format == "AVIF" and _is_deep_avif(path):
+            _log.warning("%s has more than 8 bits per channel, of which 8 are kept: Pillow reads no more.", path)
         return from_pil(opened, path=path, deep=deep)
 
 
@@ -158,6 +168,14 @@ def _deep_pixels(path: Path, opened: PIL.Image.Image) -> Pixels | None:
     if array.ndim == 3:
         array = cv2.cvtColor(array, cv2.COLOR_BGRA2RGBA if array.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return np.asarray(array)
+
+
+def _is_deep_avif(path: Path) -> bool:
+    """Whether the AV1 configuration box has high_bitdepth set (AV1 ISOBMFF binding, 2.3.3)."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    at = head.find(b"av1C")
+    return 0 < at < len(head) - 6 and bool(head[at + 6] & 0x40)
 
 
 def from_pil(picture: PIL.Image.Image, *, path: Path | None = None, deep: Pixels | None = None) -> Image:
@@ -232,6 +250,8 @@ def _writer_metadata(picture: PIL.Image.Image, format_: str) -> dict[str, Any]:
             metadata["exif"] = exif.tobytes()
     if isinstance(info.get("xmp"), bytes) and b"rientation" not in info["xmp"]:
         metadata["xmp"] = info["xmp"]
+    if format_ == "HEIF" and info.get("chroma") in (420, 422, 444):
+        metadata["chroma"] = info["chroma"]
     if format_ == "JPEG" and isinstance(picture, JpegImagePlugin.JpegImageFile) and picture.mode == "RGB":
         metadata["qtables"] = picture.quantization
         metadata["subsampling"] = max(JpegImagePlugin.get_sampling(picture), 0)

@@ -37,7 +37,7 @@ class FileInfo:
         Pillow's name of the format ("JPEG", "PNG", …).
     metadata : dict
         Arguments for Pillow's writer: ``exif`` (orientation already applied and reset), ``icc_profile``,
-        ``xmp``, ``dpi``, and for JPEG ``qtables`` and ``subsampling``.
+        ``xmp``, ``dpi``, for JPEG ``qtables`` and ``subsampling``, for HEIC ``chroma``.
     native, converted : ndarray or None
         For an image with another colour profile than sRGB: its pixels in that profile and after conversion.
         Pixels that are not edited are written back from `native`, without loss of gamut; edited ones never are

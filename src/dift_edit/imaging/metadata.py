@@ -57,7 +57,7 @@ def stripped(file: FileInfo | None) -> FileInfo | None:
     Returns
     -------
     FileInfo or None
-        With the tags of `KEPT_IMAGE` and `KEPT_EXIF`, the resolution, JPEG's tables and subsampling, and a colour
+        With the tags of `KEPT_IMAGE` and `KEPT_EXIF`, the resolution, JPEG's tables, the subsampling, and a colour
         profile built anew (`dift_edit.imaging.profiles.rebuilt_profile`). An image whose profile cannot be built anew
         has none, and is written in sRGB.
     """
@@ -70,6 +70,8 @@ def stripped(file: FileInfo | None) -> FileInfo | None:
         kept["exif"] = exif
     if _numbers(given.get("dpi"), 2):
         kept["dpi"] = tuple(float(value) for value in given["dpi"])
+    if given.get("chroma") in (420, 422, 444):
+        kept["chroma"] = given["chroma"]
     tables = given.get("qtables")
     if isinstance(tables, dict) and all(_table(table) for table in tables.values()):
         kept["qtables"] = {key: list(table) for key, table in tables.items()}

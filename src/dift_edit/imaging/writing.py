@@ -16,16 +16,18 @@ import PIL.Image
 from PIL import ImageCms
 
 from dift_edit.atomic_files import write_atomic
-from dift_edit.errors import OutputError, first_line
+from dift_edit.errors import MissingDependencyError, OutputError, first_line
+from dift_edit.imaging.heif import encode_heif
 
 if TYPE_CHECKING:
     from dift_edit.imaging.image import Image, Pixels
 
-__all__ = ["OUTPUT_FORMATS", "save_image"]
+__all__ = ["OUTPUT_FORMATS", "encoded_png", "save_image"]
 
 OUTPUT_FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP",
-    ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF", ".avif": "AVIF",
+    ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF", ".avif": "AVIF", ".heic": "HEIF",
+    ".heif": "HEIF", ".hif": "HEIF",
 }  # fmt: skip
 _NO_ALPHA = {"JPEG", "BMP"}
 _METADATA = {
@@ -34,10 +36,13 @@ _METADATA = {
     "WEBP": {"exif", "icc_profile", "xmp"},
     "TIFF": {"exif", "icc_profile", "dpi"},
     "AVIF": {"exif", "icc_profile", "xmp"},
+    "HEIF": {"exif", "icc_profile", "xmp", "chroma"},
 }
 _QUALITY: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "HEIF": {"quality": 95, "chroma": 420},  # what every phone can show
     "TIFF": {"compression": "tiff_deflate"},
 }
 _IFDS = (0x8769, 0x8825, 0xA005)
@@ -49,7 +54,8 @@ def save_image(image: "Image", path: Path | str) -> Path:
     The format follows from the name's ending. Metadata of the file the image came from (EXIF, colour profile,
     JPEG tables) is kept as far as the format has a place for it; pixels that were not edited keep their original
     values, also in a wide-gamut profile. A profile that cannot be converted to is left out: then all is in sRGB. A TIFF
-    with an Exif or GPS part is not compressed, because libtiff cannot write these.
+    with an Exif or GPS part is not compressed, because libtiff cannot write these. HEIC keeps 10 of 16 bits; it, AVIF,
+    JPEG and WebP are lossy everywhere.
 
     Parameters
     ----------
@@ -67,11 +73,13 @@ def save_image(image: "Image", path: Path | str) -> Path:
     ------
     OutputError
         If the image cannot be encoded or the file not be written.
+    MissingDependencyError
+        If the name is one of a HEIC file, and pillow-heif is not installed.
     """
     path = Path(path)
     try:
         return _save(image, path)
-    except OutputError:
+    except (OutputError, MissingDependencyError):
         raise
     except MemoryError as error:
         raise OutputError(f"{path} needs more memory to be written than there is: use a smaller picture.") from error
@@ -105,9 +113,23 @@ def _save(image: "Image", path: Path) -> Path:
         options.pop("quality", None)
     if format_ == "TIFF" and _has_parts(options.get("exif")):
         options["compression"] = "raw"
+    if format_ == "HEIF":
+        whole = replace(image, pixels=pixels, alpha=alpha)
+        data = encode_heif(np.asarray(whole if pixels.dtype == np.uint16 else whole.to_pil()), **options)
+        write_atomic(path, lambda file: file.write(data))
+        return path
     picture = replace(image, pixels=pixels, alpha=alpha).to_pil()
     write_atomic(path, lambda file: picture.save(file, format_, **options))
     return path
+
+
+def encoded_png(image: "Image") -> bytes:
+    """The bytes of a PNG with an image's pixels in its own depth, and nothing of its file's metadata."""
+    if image.pixels.dtype == np.uint16:
+        return _encode_16_bit(image.pixels, image.alpha, ".png", None)
+    buffer = io.BytesIO()
+    image.to_pil().save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _has_parts(exif: bytes | None) -> bool:

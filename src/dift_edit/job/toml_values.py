@@ -90,6 +90,7 @@ def settings_of(kind: Any, table: dict[str, Any], where: str) -> Any:
         value = table.get(item.name)
         wanted = type(item.default) if item.default is not None else str
         fits = _is_number(value) if wanted is float else type(value) is wanted
+        fits = fits or value in item.metadata.get("words", ())
         if value is not None and not fits:
             raise DiftEditError(f"{item.name} in {where} must be of the kind {wanted.__name__}, but is {value!r}.")
     return kind(**table)

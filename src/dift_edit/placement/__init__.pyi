@@ -1,13 +1,17 @@
-from .instances import locate_best_view as locate_best_view
+from .fixed import fixed_placement as fixed_placement
 from .instances import locate_instances as locate_instances
 from .placement import Placement as Placement
 from .placement import locate as locate
 from .placement import locate_features as locate_features
+from .views import SeenView as SeenView
+from .views import View as View
 
 __all__ = [
     "Placement",
+    "SeenView",
+    "View",
+    "fixed_placement",
     "locate",
-    "locate_best_view",
     "locate_features",
     "locate_instances",
 ]

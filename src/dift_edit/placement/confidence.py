@@ -9,6 +9,7 @@ whose results are not calibrated. The coefficients and how well they do on kinds
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import quad_extent, quad_iou
 from dift_edit.placement.similarities import Poses
 from dift_edit.placement.votes import Evidence
@@ -40,6 +42,28 @@ WORDS = {
 """What is said where a feature speaks against a placement."""
 NOTICEABLE = -0.3
 """Log-odds from which on a feature is named."""
+
+
+@dataclass(frozen=True, eq=False)
+class WayBack:
+    """Where the placed edit lies in a source by the poses found there.
+
+    Attributes
+    ----------
+    poses : Poses or None
+        Of the placed edit in the source; None when there is no way back.
+    quad : ndarray
+        (4, 2) where the edit lies in that source, in pixels.
+    """
+
+    poses: Poses | None
+    quad: Points
+
+    def measures(self, placed: Points) -> tuple[float, float, float]:
+        """`back`, `round_trip` and `back_contrast` of `ConfidenceFeatures` for the quad placed in the target."""
+        if self.poses is None:
+            return 0.0, 0.0, 0.0
+        return self.poses.expected[1], quad_iou(self.poses.placement(placed), self.quad), self.poses.contrast
 
 
 @dataclass(frozen=True)
@@ -91,23 +115,20 @@ class ConfidenceFeatures:
     whole_score: float
 
     @classmethod
-    def of(cls, evidence: Evidence, near: Poses, wide: Poses, back: Poses | None) -> "ConfidenceFeatures":
+    def of(cls, evidence: Evidence, near: Poses, wide: Poses, back: "Sequence[WayBack]") -> "ConfidenceFeatures":
         """The features from an edit's votes, the poses of its surroundings and of the whole object, and those back.
 
-        `back` are poses of the placed edit in the source; None when there is no way back.
+        `back` are the ways back to the source and to further views: of each measure the best counts, as the target
+        may show what only one of them shows.
         """
         index, overlap = near.expected
-        placed = near.transform(index)(near.quad)
-        back_overlap = round_trip = back_contrast = 0.0
-        if back is not None:
-            way, back_overlap = back.expected
-            round_trip = quad_iou(back.transform(way)(placed), near.quad)
-            back_contrast = back.contrast
+        placed = near.placement(near.quad)
+        back_overlap, round_trip, back_contrast = np.max([way.measures(placed) for way in back], axis=0).tolist()
         extent = quad_extent(placed)
         a = complex(near.a[index])
         return cls(
             overlap=overlap, back=back_overlap, round_trip=round_trip,
-            whole=quad_iou(wide.transform(wide.expected[0])(wide.quad), placed),
+            whole=quad_iou(wide.placement(wide.quad), placed),
             contrast=near.contrast, whole_contrast=wide.contrast, back_contrast=back_contrast,
             scale=float(abs(np.log(abs(a) / evidence.expected_scale))),
             turn=float(abs(np.angle(a * np.exp(-1j * near.about)))),

@@ -1,75 +1,57 @@
-"""Several views of one edit, and several instances of the object in one target."""
+"""Several instances of the object in one target."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 
-from dift_edit.errors import EditError
-from dift_edit.features.base import Featurizer
-from dift_edit.geometry.quad import check_quad, quad_iou
+from dift_edit.errors import EditError, GeometryError
+from dift_edit.features.base import FeatureMap, Featurizer
+from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.coords import Points
+from dift_edit.geometry.quad import bounds, check_quad, quad_extent
 from dift_edit.imaging.files import as_image
-from dift_edit.placement.placement import Placement, locate, locate_features
+from dift_edit.imaging.image import Image
+from dift_edit.placement.placement import (
+    Placement,
+    check_hints,
+    check_mask,
+    locate_features,
+    turned_features,
+)
+from dift_edit.placement.similarities import Poses, sample_poses
+from dift_edit.placement.views import View
+from dift_edit.placement.votes import Affinity, Mask, gather_evidence
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
-__all__ = ["locate_best_view", "locate_instances"]
+__all__ = ["MOST_INSTANCES", "locate_instances", "quads_overlap"]
 
+MOST_INSTANCES = 50
+"""Instances that are looked for where all are wanted (chosen)."""
+_PART = 0.6
+"""Sides of the parts of a target that are searched for small instances, in sides of the target (chosen)."""
+_SHARED = 0.1
+"""Share of the smaller of two quads from which on they are not two instances (chosen)."""
+_FUTILE = 2
+"""Places of a part that are looked at in vain before the part is given up (chosen)."""
+_ROUND_TRIP = 0.5
+"""Overlap with the edit that the way back from an instance has to reach (the IoU of a right place)."""
+_LEAST_SCORE = 0.45
+"""Support that a place is looked at with, in supports of the best place of the target (chosen)."""
+_APART = 0.45
+"""Least distance of two places in sums of their sizes: squares side by side have 0.5 (chosen)."""
+_OTHER_SIZE = 0.7
+"""Logarithm of the ratio of sizes from which on a place is another one than a vain place there (chosen)."""
+_SMALLEST = 64
+"""Pixels of a target's shorter side below which it is not searched in parts (chosen)."""
+_NEAR = 0.75
+"""How far from a likely place the instance may lie, in sizes of the placed edit (chosen)."""
+_WHOLE = 0.7
+"""Share of the target from which on the surroundings of a place are the target itself (chosen)."""
 
-def locate_best_view(
-    views: Sequence[tuple[ImageLike, QuadLike]],
-    target: ImageLike,
-    *,
-    featurizer: Featurizer,
-    engine: Engine = "auto",
-    mirror: Mirror = "auto",
-    seed: int = 0,
-    target_mask: MaskLike | None = None,
-    surface: bool = True,
-) -> tuple[int, Placement]:
-    """Place an edit that was made on several images of the object, by the view that fits the target best.
-
-    Parameters
-    ----------
-    views : sequence of (image, quad)
-        The images, each with the (4, 2) corners of the edit on it.
-    target : Image, path or array
-        The image that gets the edit.
-    featurizer : Featurizer
-        Gives the features; one that caches saves work here.
-    engine, mirror, seed, target_mask, surface
-        See `locate`.
-
-    Returns
-    -------
-    int
-        Which view.
-    Placement
-        That view's placement, the most confident one.
-
-    Raises
-    ------
-    EditError
-        If there is no view.
-    """
-    if not views:
-        raise EditError("There is no view of the edit: give at least one picture with the edit's quad.")
-    picture = as_image(target)
-    placements = [
-        locate(
-            source,
-            quad,
-            picture,
-            featurizer=featurizer,
-            engine=engine,
-            mirror=mirror,
-            seed=seed,
-            target_mask=target_mask,
-            surface=surface,
-        )
-        for source, quad in views
-    ]
-    best = max(range(len(views)), key=lambda k: (not placements[k].reason, placements[k].confidence))
-    return best, placements[best]
+Box = tuple[int, int, int, int]
 
 
 def locate_instances(
@@ -78,8 +60,8 @@ def locate_instances(
     target: ImageLike,
     *,
     featurizer: Featurizer,
-    count: int = 10,
-    min_confidence: float = 0.5,
+    count: int = MOST_INSTANCES,
+    min_confidence: float = 0.3,
     engine: Engine = "auto",
     mirror: Mirror = "auto",
     seed: int = 0,
@@ -88,9 +70,11 @@ def locate_instances(
     target_mask: MaskLike | None = None,
     surface: bool = True,
 ) -> list[Placement]:
-    """Place an edit on every instance of the object in a target.
+    """Place an edit on every instance of the object in a target, large and small.
 
-    After each placement the place is taken out of the target, and the next best one is looked for.
+    Likely places are looked for in the whole target and in four overlapping parts of it, where small instances have
+    more cells. Each is decided on its own: the target round it is cut out as the source shows the object, and the
+    edit is placed in that cut as in any other image. So its confidence means the same as that of a single placement.
 
     Parameters
     ----------
@@ -101,13 +85,15 @@ def locate_instances(
     featurizer : Featurizer
         Gives the features.
     count : int
-        Greatest number of placements.
+        Greatest number of placements, 1 or more.
     min_confidence : float
-        A placement of less confidence ends the search.
-    engine, mirror, pins, source_mask
+        Placements of less confidence are left out, 0 to 1.
+    engine, mirror, source_mask
         See `locate`.
     seed : int
         Random seed.
+    pins : sequence of ((x, y), (x, y)), optional
+        Pairs of source and target pixels on the first instance.
     target_mask : array_like, optional
         (H, W) true where instances may lie.
     surface : bool
@@ -116,34 +102,317 @@ def locate_instances(
     Returns
     -------
     list of Placement
-        In the order found; empty when not even the first is trusted.
+        The one that `locate` finds first, the others by falling confidence; empty when none is trusted. The way back
+        from each leads to the edit, and no two share more than a tenth of the smaller one. Each has as `instances` the
+        length of the list.
+
+    Raises
+    ------
+    EditError
+        If the quad, a pin, a mask, the count or an option is unusable.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dift_edit as de
+    >>> from dift_edit.placement import locate_instances
+    >>> from dift_edit.samples import FOLDER
+    >>> featurizer = de.load_featurizer("lite")
+    >>> cat, kitten = (de.load_image(FOLDER / name) for name in ("cat.jpg", "kitten.jpg"))
+    >>> twice = np.concatenate([kitten.pixels, kitten.pixels], axis=1)
+    >>> quad = [(122, 104), (742, 104), (742, 582), (122, 582)]
+    >>> len(locate_instances(cat, quad, twice, featurizer=featurizer, mirror="never"))
+    2
     """
-    first, second = as_image(source), as_image(target)
-    corners = check_quad(quad, first.size)
-    near, far = featurizer(first, seed=seed), featurizer(second, seed=seed)
-    mirrored = second.mirrored()
-    width, height = second.size
-    free = np.ones((height, width), bool) if target_mask is None else np.array(target_mask, dtype=bool)
-    found: list[Placement] = []
-    while len(found) < count and free.any():
-        placement = locate_features(
-            near,
-            corners,
-            far,
-            lambda: featurizer(mirrored, seed=seed),
-            engine=engine,
-            mirror=mirror,
-            seed=seed,
-            pins=pins,
-            source_mask=source_mask,
-            target_mask=free,
-            pictures=(first, second) if surface else None,
-        )
-        taken = any(quad_iou(placement.quad, other.quad) > 0.3 for other in found)
-        if placement.reason or placement.confidence < min_confidence or taken:
+    found = find_instances(
+        as_image(source),
+        quad,
+        as_image(target),
+        featurizer=featurizer,
+        count=count,
+        min_confidence=min_confidence,
+        engine=engine,
+        mirror=mirror,
+        seed=seed,
+        pins=pins,
+        source_mask=source_mask,
+        target_mask=target_mask,
+        surface=surface,
+    )
+    return [placement for placement in found if _is_trusted(placement, min_confidence)]
+
+
+def find_instances(
+    source: Image,
+    quad: QuadLike,
+    target: Image,
+    *,
+    featurizer: Featurizer,
+    count: int,
+    min_confidence: float,
+    engine: Engine,
+    mirror: Mirror,
+    seed: int,
+    pins: PinsLike | None,
+    source_mask: MaskLike | None,
+    target_mask: MaskLike | None,
+    surface: bool,
+    views: Sequence[View] = (),
+) -> list[Placement]:
+    """As `locate_instances`; where none is trusted, the one that `locate` finds all the same, to say why.
+
+    Parameters
+    ----------
+    source, target : Image
+        The two images.
+    quad, featurizer, count, min_confidence, engine, mirror, seed, pins, source_mask, target_mask, surface
+        See `locate_instances`.
+    views : sequence of View
+        See `locate`.
+
+    Returns
+    -------
+    list of Placement
+        At least one.
+    """
+    if count < 1:
+        raise EditError(f"The number of instances is {count}: use 1 or more.")
+    search = _Search(
+        source,
+        quad,
+        target,
+        featurizer,
+        seed=seed,
+        source_mask=source_mask,
+        target_mask=target_mask,
+        min_confidence=min_confidence,
+        options={
+            "engine": engine,
+            "mirror": mirror,
+            "surface": surface,
+            "views": [view.facing(quad).seen(featurizer, seed=seed) for view in views],
+        },
+    )
+    first = search.place_first(pins)
+    for part in search.parts():
+        if len(search.found) >= count:
             break
-        found.append(placement)
-        covered = np.zeros((height, width), np.uint8)
+        search.explore(part, count)
+    found = [search.found[0], *sorted(search.found[1:], key=_doubt)] if search.found else [first]
+    return [replace(placement, instances=len(found)) for placement in found]
+
+
+def _doubt(placement: Placement) -> float:
+    return -placement.confidence
+
+
+def quads_overlap(first: QuadLike, second: QuadLike) -> float:
+    """Area that two convex quads share, in areas of the smaller one: 0 to 1."""
+    one, two = (np.asarray(quad, dtype=np.float32) for quad in (first, second))
+    smaller = min(cv2.contourArea(one), cv2.contourArea(two))
+    shared, _ = cv2.intersectConvexConvex(one, two)
+    return float(min(shared / smaller, 1.0)) if smaller > 0 else 0.0
+
+
+class _Part:
+    """A part of the target: what is looked through for likely places."""
+
+    def __init__(self, box: Box, source: FeatureMap, features: FeatureMap) -> None:
+        self.box = box
+        self.features = features
+        self.affinity = Affinity.of(source, features)
+        self.corner = np.array(box[:2], dtype=np.float64)
+
+
+class _Search:
+    """The instances found so far, and how the next one is looked for."""
+
+    def __init__(
+        self,
+        source: Image,
+        quad: QuadLike,
+        target: Image,
+        featurizer: Featurizer,
+        *,
+        seed: int,
+        source_mask: MaskLike | None,
+        target_mask: MaskLike | None,
+        min_confidence: float,
+        options: dict[str, Any],
+    ) -> None:
+        self.source, self.target, self.featurizer, self.seed = source, target, featurizer, seed
+        self.quad = check_quad(quad, source.size)
+        self.features = featurizer(source, seed=seed)
+        check_hints(source.size, source_mask=source_mask)
+        self.source_mask = None if source_mask is None else check_mask(source_mask, source.size, "source")
+        everywhere = np.ones((target.size[1], target.size[0]), dtype=bool)
+        self.free: Mask = everywhere if target_mask is None else check_mask(target_mask, target.size, "target")
+        self.whole: Box = (0, 0, *target.size)
+        self.maps: dict[bool, FeatureMap] = {}
+        self.min_confidence = min_confidence
+        self.options = options
+        self.found: list[Placement] = []
+        self.vain: list[Points] = []
+        self.best_score = 0.0
+
+    def parts(self) -> Iterator[_Part]:
+        """The whole target, then four overlapping parts."""
+        width, height = self.target.size
+        across, down = round(_PART * width), round(_PART * height)
+        corners = [(0, 0), (width - across, 0), (0, height - down), (width - across, height - down)]
+        corners = corners if min(width, height) >= _SMALLEST else []
+        for box in (self.whole, *((x, y, x + across, y + down) for x, y in corners)):
+            yield _Part(box, self.features, self._map(box))
+
+    def place_first(self, pins: PinsLike | None) -> Placement:
+        """What `locate` finds, or the same seen more closely where that is surer."""
+        first = self._place(self.whole, self.free, pins)
+        if pins is None and not first.on_surface and first.confidence > 0 and quad_extent(first.quad) > 1:
+            closer = self._look_closer(_upright(first.quad, self.quad))
+            first = max(first, closer, key=lambda placement: (not placement.reason, placement.confidence))
+        self._keep(first)
+        return first
+
+    def explore(self, part: _Part, count: int) -> None:
+        """Look at the likely places of a part until nothing more is found."""
+        futile = 0
+        while futile < _FUTILE and len(self.found) < count:
+            likely = self._likeliest(part)
+            if likely is None:
+                return
+            if not self._keep(self._look_closer(likely)):
+                self.vain.append(likely(self.quad))
+                futile += 1
+
+    def _likeliest(self, part: _Part) -> MatrixTransform | None:
+        """The similarity of most support that puts the edit away from what was found and from what was no instance."""
+        left, top, right, bottom = part.box
+        try:
+            evidence = gather_evidence(
+                self.features,
+                self.quad,
+                part.features,
+                source_mask=self.source_mask,
+                target_mask=self.free[top:bottom, left:right],
+                affinity=part.affinity,
+            )
+            poses = sample_poses(evidence, seed=self.seed)
+        except GeometryError:  # nothing is left of the part
+            return None
+        found = [placement.quad - part.corner for placement in self.found]
+        index = _best_apart(poses, found, [quad - part.corner for quad in self.vain])
+        if index is None or poses.tried is None:
+            return None
+        a, b, score = (values[index] for values in poses.tried)
+        self.best_score = max(self.best_score, float(score))
+        if score < _LEAST_SCORE * self.best_score:
+            return None
+        matrix = np.array([[a.real, -a.imag, b.real + left], [a.imag, a.real, b.imag + top], [0, 0, 1]])
+        return MatrixTransform(matrix)
+
+    def _look_closer(self, likely: MatrixTransform) -> Placement:
+        """Place the edit in a cut of the target that shows the likely place as the source shows the edit."""
+        width, height = self.source.size
+        frame = likely(np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)], dtype=np.float64))
+        box = _clipped(frame, self.target.size)
+        place = likely(self.quad)
+        near = np.zeros_like(self.free)
+        margin = _NEAR * quad_extent(place)
+        left, top, right, bottom = _clipped(place, self.target.size, margin)
+        near[top:bottom, left:right] = True
+        return self._place(box, self.free & near, None)
+
+    def _place(self, box: Box, free: Mask, pins: PinsLike | None) -> Placement:
+        """Place the edit in a cut of the target, in the target's pixels."""
+        left, top, right, bottom = box
+        whole = box == self.whole
+        options = {name: value for name, value in self.options.items() if name != "surface"}
+        placement = locate_features(
+            self.features,
+            self.quad,
+            self._map(box),
+            lambda: self._map(box, mirrored=True),
+            turned_source=self._turned if whole else None,
+            seed=self.seed,
+            pins=pins,
+            source_mask=self.source_mask,
+            target_mask=free[top:bottom, left:right],
+            pictures=(self.source, self._cut(box)) if self.options["surface"] else None,
+            **options,
+        )
+        return placement if whole else _moved(placement, left, top)
+
+    def _cut(self, box: Box) -> Image:
+        return self.target if box == self.whole else self.target.crop(box)
+
+    def _map(self, box: Box, *, mirrored: bool = False) -> FeatureMap:
+        """Features of a cut of the target; those of the whole target are kept."""
+        if box == self.whole and mirrored in self.maps:
+            return self.maps[mirrored]
+        cut = self._cut(box)
+        features = self.featurizer(cut.mirrored() if mirrored else cut, seed=self.seed)
+        if box == self.whole:
+            self.maps[mirrored] = features
+        return features
+
+    def _turned(self, quarters: int) -> FeatureMap:
+        return turned_features(self.featurizer, self.source, self.features, quarters, seed=self.seed)
+
+    def _keep(self, placement: Placement) -> bool:
+        """Take a placement in, and its place out of the target, if it is an instance of its own."""
+        if not _is_trusted(placement, self.min_confidence):
+            return False
+        if any(quads_overlap(placement.quad, other.quad) > _SHARED for other in self.found):
+            return False
+        self.found.append(placement)
+        covered = np.zeros(self.free.shape, np.uint8)
         cv2.fillConvexPoly(covered, np.round(placement.quad).astype(np.int32), 1)
-        free &= covered == 0
-    return found
+        self.free = self.free & (covered == 0)
+        return True
+
+
+def _is_trusted(placement: Placement, min_confidence: float) -> bool:
+    """Whether a placement is sure, and the placed edit, looked for in the source, is found where it came from."""
+    features = placement.confidence_features
+    leads_back = features is None or features.round_trip >= _ROUND_TRIP
+    return not placement.reason and placement.confidence >= min_confidence and leads_back
+
+
+def _best_apart(poses: Poses, found: list[Points], vain: list[Points]) -> int | None:
+    """The pose of greatest score whose edit lies apart from instances, and from vain places of about its size."""
+    if poses.tried is None:
+        return None
+    a, b, scores = poses.tried
+    centre, extent = complex(*poses.quad.mean(0)), quad_extent(poses.quad)
+    apart, sizes = scores > 0, np.abs(a) * extent
+    for number, quad in enumerate([*found, *vain]):
+        size = quad_extent(quad)
+        away = np.abs(a * centre + b - complex(*quad.mean(0))) > _APART * (sizes + size)
+        apart &= away if number < len(found) else away | (np.abs(np.log(sizes / size)) > _OTHER_SIZE)
+    return int(np.argmax(np.where(apart, scores, -np.inf))) if apart.any() else None
+
+
+def _upright(placed: Points, quad: Points) -> MatrixTransform:
+    """The scale and shift that come nearest to where a quad was placed."""
+    scale = quad_extent(placed) / quad_extent(quad)
+    shift = placed.mean(0) - scale * quad.mean(0)
+    return MatrixTransform(np.array([[scale, 0, shift[0]], [0, scale, shift[1]], [0, 0, 1]]))
+
+
+def _clipped(points: Points, size: tuple[int, int], margin: float = 0.0) -> Box:
+    """The box round points inside a picture; the whole picture where they leave little of it out."""
+    low, high = bounds(points)
+    left, top = np.clip(np.floor(low - margin), 0, np.maximum(np.asarray(size) - 2, 0)).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin) + 1, (left + 2, top + 2), size).astype(int)
+    if (right - left) * (bottom - top) >= _WHOLE * size[0] * size[1]:
+        return 0, 0, *size
+    return int(left), int(top), int(right), int(bottom)
+
+
+def _moved(placement: Placement, left: int, top: int) -> Placement:
+    """A placement in a cut as one in the picture."""
+    shift = MatrixTransform(np.array([[1.0, 0, left], [0, 1, top], [0, 0, 1]]))
+    matches = placement.matches
+    if matches is not None:
+        matches = replace(matches, target=shift(matches.target))
+    return replace(placement, quad=shift(placement.quad), transform=placement.transform.then(shift), matches=matches)

@@ -1,6 +1,6 @@
 """Where an edit of the source lies in a target, and how sure that is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Literal
@@ -17,10 +17,11 @@ from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.quad import check_quad, quad_extent, quad_iou
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
-from dift_edit.placement.confidence import ConfidenceFeatures, calibrated, probability
+from dift_edit.placement.confidence import ConfidenceFeatures, WayBack, calibrated, probability
 from dift_edit.placement.same_surface import Surface, match_surface
 from dift_edit.placement.similarities import Poses, others_like_best, sample_poses
-from dift_edit.placement.votes import SCREEN_CELLS, Affinity, Evidence, Mask, gather_evidence
+from dift_edit.placement.views import SeenView, View, ViewEvidence
+from dift_edit.placement.votes import SCREEN_CELLS, WIDE, Affinity, Evidence, Mask, gather_evidence
 from dift_edit.placement.warp_models import (
     FREEDOM,
     Fit,
@@ -33,10 +34,8 @@ from dift_edit.placement.warp_models import (
 from dift_edit.settings import ENGINES, MIRRORS
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
-__all__ = ["ConfidenceSource", "Placement", "check_hints", "locate", "locate_features", "turned_features"]
+__all__ = ["ConfidenceSource", "Placement", "check_hints", "check_mask", "locate", "locate_features", "turned_features"]
 
-WIDE = 2.0
-"""Reach of the evidence by which the whole object is judged: for the mirror test and the confidence (chosen)."""
 MIRROR_GAIN, MIRROR_MARGIN = 1.1, 0.01
 """Required gain (ratio and difference) before a mirrored match wins (chosen): near-symmetric objects score alike both
 ways."""
@@ -58,11 +57,11 @@ BY_PINS = (0.6, 0.7, 0.8, 0.9)
 PIN_SLACK = 0.1
 """How far pins may be missed before they count as contradictory, in sizes of the placed edit (chosen)."""
 
-ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "none"]
+ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "fixed", "none"]
 """Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": that
 model's features that mean the same for all networks, where the network's own were not fitted; "surface": the very same
-surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "none": no
-placement was found. Only "fitted" is calibrated."""
+surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "fixed": the
+place is the same in every image; "none": no placement was found. Only "fitted" is calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +76,7 @@ class Placement:
         Source pixels → target pixels.
     confidence : float
         Probability, 0 to 1, that the placed quad overlaps the right one by half (IoU ≥ 0.5).
-    confidence_source : {"fitted", "surface", "pins", "tracked", "none"}
+    confidence_source : {"fitted", "uncalibrated", "surface", "pins", "tracked", "fixed", "none"}
         What the confidence rests on, see `ConfidenceSource`.
     mirrored : bool
         Whether the target shows the object mirrored.
@@ -136,13 +135,29 @@ def check_hints(
         If a pin or the source mask is unusable.
     """
     if source_mask is not None:
-        _check_mask(source_mask, source_size, "source")
+        check_mask(source_mask, source_size, "source")
         if not np.any(source_mask):
             raise EditError("The source mask leaves nothing of the source: enlarge it.")
     return _pins(pins)
 
 
-def _check_mask(mask: MaskLike, size: tuple[int, int], name: str) -> Mask:
+def check_mask(mask: MaskLike, size: tuple[int, int], name: str) -> Mask:
+    """A mask as an array (H, W) of bool.
+
+    Parameters
+    ----------
+    mask : array_like
+        (H, W).
+    size : (W, H)
+        Of its image in pixels.
+    name : {"source", "target"}
+        How an error names the image.
+
+    Raises
+    ------
+    EditError
+        If it has not the image's size.
+    """
     array = np.asarray(mask)
     if array.shape != (size[1], size[0]):
         raise EditError(
@@ -164,6 +179,7 @@ def locate(
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
     surface: bool = True,
+    views: Sequence[View] = (),
 ) -> Placement:
     """Find where an edit of the source lies in a target.
 
@@ -190,6 +206,8 @@ def locate(
         (H, W) true where in the target the edit's parts may lie.
     surface : bool
         Whether to look for the very same surface in the pixels, which places the edit to a fraction of a pixel.
+    views : sequence of View
+        Further pictures that carry the edit: their evidence is added to that of the source.
 
     Returns
     -------
@@ -226,6 +244,7 @@ def locate(
         source_mask=source_mask,
         target_mask=target_mask,
         pictures=(first, second) if surface else None,
+        views=[each.facing(corners).seen(featurizer, seed=seed) for each in views],
     )
 
 
@@ -243,6 +262,7 @@ def locate_features(
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
     pictures: tuple[Image, Image] | None = None,
+    views: Sequence[SeenView] = (),
 ) -> Placement:
     """As `locate`, from features.
 
@@ -261,6 +281,8 @@ def locate_features(
         Source and target, to look for the very same surface in; without them that is not done.
     engine, mirror, seed, pins, source_mask, target_mask
         See `locate`.
+    views : sequence of SeenView
+        Further views of the edit.
 
     Returns
     -------
@@ -274,21 +296,20 @@ def locate_features(
     IncomparableError
         If the maps come from different featurizers or settings.
     """
-    if engine not in ENGINES:
-        raise EditError(f"There is no engine {engine!r}: use one of {', '.join(ENGINES)}.")
+    _check_engine(engine)
     if mirror not in MIRRORS:
         raise EditError(f"The mirror test cannot be {mirror!r}: use one of {', '.join(MIRRORS)}.")
     if mirror == "always" and mirrored_target is None:
         raise EditError("Features of the mirrored target are needed to place the edit mirrored.")
     check_comparable(source, target)
     corners = as_points(quad)
-    near = None if source_mask is None else _check_mask(source_mask, source.image_size, "source")
+    near = None if source_mask is None else check_mask(source_mask, source.image_size, "source")
     width = target.image_size[0]
     pinned = check_hints(source.image_size, pins=pins, source_mask=source_mask)
-    mask = None if target_mask is None else _check_mask(target_mask, target.image_size, "target")
+    mask = None if target_mask is None else check_mask(target_mask, target.image_size, "target")
 
     @cache
-    def view(flip: bool, quarters: int = 0) -> _View:
+    def view(flip: bool, quarters: int) -> _View:
         seen = mirrored_target() if flip and mirrored_target is not None else target
         check_comparable(source, seen)
         known = turned_source(quarters) if quarters and turned_source is not None else source
@@ -299,12 +320,16 @@ def locate_features(
             known, corners, seen, source_mask=near, target_mask=region, reach=WIDE, affinity=affinity
         )
         about = _angle(quarters)
+        further = [] if quarters else [each.against(seen, region, every=len(views)) for each in views]
+        if further:
+            moved = [each.evidence.moved(each.view.to_edit(corners), corners, each.view.weight) for each in further]
+            wide = wide.joined(moved, WIDE)
         whole = sample_poses(wide, pins=held, seed=seed, about=about)
-        return _View(known, seen, affinity, wide, whole, held, region, seed, about)
+        return _View(known, seen, affinity, wide, whole, held, region, seed, about, further)
 
     def quarter_turns(flip: bool) -> int:
         """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
-        upright = view(flip)
+        upright = view(flip, 0)
         if turned_source is None or pinned is not None or upright.probability >= SURE:
             return 0
         scores = [
@@ -323,16 +348,26 @@ def locate_features(
         if pictures is None or engine == "notebook":
             return None
         picture = pictures[1].mirrored() if flip else pictures[1]
-        return match_surface(
-            pictures[0], corners, picture, view(flip).similarity,
-            keypoints=not flip, source_mask=near, target_mask=view(flip).region,
-        )  # fmt: skip
+        similarity, region = view(flip, 0).similarity, view(flip, 0).region
+        found = match_surface(
+            pictures[0], corners, picture, similarity, keypoints=not flip, source_mask=near, target_mask=region
+        )
+        for each in views if found is None else ():
+            if each.picture is None:
+                continue
+            to_edit = each.to_edit(corners)
+            found = match_surface(
+                each.picture, each.quad, picture, to_edit.then(similarity), keypoints=False, target_mask=region
+            )
+            if found is not None:
+                return found.seen_from(to_edit, min(1.0, each.weight))
+        return found
 
     try:
         flip = mirror == "always"
         found = surface(flip)
         if mirror == "auto" and found is None and mirrored_target is not None:
-            plain, turned = (float(view(side).whole.scores[0]) for side in (False, True))
+            plain, turned = (float(view(side, 0).whole.scores[0]) for side in (False, True))
             flip = turned > max(plain * MIRROR_GAIN, plain + MIRROR_MARGIN)
             found = surface(True) if flip else None
         quarters = 0
@@ -345,6 +380,13 @@ def locate_features(
     except GeometryError as error:
         return _nowhere(corners, source.image_size, target.image_size, engine, str(error))
     return _turned(placed, width) if flip else placed
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise EditError(f"There is no engine {engine!r}: use one of {', '.join(ENGINES)}.")
+    if engine == "fixed":
+        raise EditError("The engine 'fixed' looks at no features: use transfer or fixed_placement.")
 
 
 _turned_maps: WeakKeyDictionary[FeatureMap, dict[int, FeatureMap]] = WeakKeyDictionary()
@@ -407,6 +449,22 @@ def _coarse_score(
     return float(sample_poses(evidence, seed=seed, about=about).scores[0])
 
 
+def _way_back(
+    placed: Points, target: FeatureMap, source: FeatureMap, affinity: Affinity, seed: int, *, about: float, every: int
+) -> Poses | None:
+    """Poses of the placed edit in a source; None when it leads nowhere."""
+    limits = np.asarray(target.image_size) - 1.0
+    low, high = np.clip(placed.min(0), 0, limits), np.clip(placed.max(0), 0, limits)
+    if (high - low).min() < 1:
+        return None
+    box = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+    try:
+        evidence = gather_evidence(target, box, source, affinity=affinity.reversed(), every=every)
+        return sample_poses(evidence, seed=seed, about=about)
+    except GeometryError:
+        return None
+
+
 @dataclass(frozen=True, eq=False)
 class _View:
     """A target, or its mirror image, and what is known of it; `whole` are the poses of the whole object."""
@@ -420,6 +478,7 @@ class _View:
     region: Mask | None
     seed: int
     about: float = 0.0
+    further: list[ViewEvidence] = field(default_factory=list)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -434,21 +493,21 @@ class _View:
     @cached_property
     def similarity(self) -> MatrixTransform:
         """Where the features place the edit."""
-        return self.near.transform(self.near.expected[0])
+        return self.near.placement
 
     @cached_property
-    def back(self) -> Poses | None:
-        """Poses of the placed edit in the source; None when it leads nowhere."""
-        placed, limits = self.similarity(self.wide.quad), np.asarray(self.target.image_size) - 1.0
-        low, high = np.clip(placed.min(0), 0, limits), np.clip(placed.max(0), 0, limits)
-        if (high - low).min() < 1:
-            return None
-        box = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-        try:
-            evidence = gather_evidence(self.target, box, self.source, affinity=self.affinity.reversed())
-            return sample_poses(evidence, seed=self.seed, about=-self.about)
-        except GeometryError:
-            return None
+    def back(self) -> list[WayBack]:
+        """The ways back from the placed edit: to the source, and to the views that are trusted as much."""
+        placed = self.similarity(self.wide.quad)
+
+        def way(source: FeatureMap, quad: Points, affinity: Affinity, about: float, every: int) -> WayBack:
+            return WayBack(_way_back(placed, self.target, source, affinity, self.seed, about=about, every=every), quad)
+
+        trusted = [each for each in self.further if each.view.weight >= 1]
+        return [
+            way(self.source, self.wide.quad, self.affinity, -self.about, 1),
+            *(way(each.view.features, each.view.quad, each.affinity, 0.0, each.every) for each in trusted),
+        ]
 
     @cached_property
     def confidence_features(self) -> ConfidenceFeatures:
@@ -484,7 +543,7 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
     reason = "" if surface is None or pins is None else _against_surface(surface, pins, quad)
     if surface is not None and not reason:
         used, transform = _on_surface(surface, pins, quad, engine, float(min(size)))
-        pairs, confidence, source = surface.pairs, ON_SURFACE, "surface"
+        pairs, confidence, source = surface.pairs, ON_SURFACE * surface.trust, "surface"
     else:
         surface = None
         confidence_features = view.confidence_features

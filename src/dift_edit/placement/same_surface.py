@@ -6,7 +6,7 @@ the pixels are aligned from the place that the features found; where that fails,
 start. Both are used only when enough of the texture agrees.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -50,10 +50,17 @@ class Surface:
         In pixels of the two pictures; places round the edit weigh less than those on it.
     share : float
         How much of the edit's texture was found again by alignment; 0 when only keypoints agree.
+    trust : float
+        How far the place of the edit on the first picture is trusted, 0 to 1.
     """
 
     pairs: Correspondences
     share: float
+    trust: float = 1.0
+
+    def seen_from(self, to_source: MatrixTransform, trust: float) -> "Surface":
+        """The same places of the second picture, with those of the first moved by a map to the source."""
+        return replace(self, pairs=replace(self.pairs, source=to_source(self.pairs.source)), trust=trust)
 
 
 def match_surface(

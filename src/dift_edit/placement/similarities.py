@@ -30,11 +30,11 @@ TURN_SIGMA, LOG_SCALE_SIGMA = 0.6, 0.7
 PRIOR = 0.01
 """Score that a pose loses at one (half a squared) standard deviation of the prior on rotation and scale (chosen;
 ablation in docs/transfer_quality.md)."""
-GROWTH = 0.3
-"""Power of the scale that the support is multiplied with (chosen; ablation as above): blurred votes favour
-maps that draw the points together."""
 LARGEST = 3.0
 """Factor round the expected scale, either way (chosen)."""
+STRETCH = 0.3
+"""By what share the logarithm of a placement's scale is enlarged (measured on thirteen kinds of objects, see
+docs/transfer_quality.md): wide tolerances and the prior draw it toward the expected scale."""
 MOST_TURN = 1.6
 """Rotation of a pair's similarity in radians beyond which it is no hypothesis, about a right angle (chosen)."""
 SHARPNESS = 15.0
@@ -79,6 +79,10 @@ class Poses:
         Support that a place has on average.
     about : float
         Turn in radians that the prior favours.
+    expected_scale : float
+        Scale that the prior favours.
+    held : complex or None
+        Source point that stays where it is put when the scale is corrected; None: the scale is given.
     tried : (a, b, scores) or None
         All that were tried, not only the best.
     """
@@ -89,16 +93,9 @@ class Poses:
     quad: Points
     chance: float = 1.0
     about: float = 0.0
+    expected_scale: float = 1.0
+    held: complex | None = None
     tried: tuple[Complex, Complex, Array] | None = None
-
-    @cached_property
-    def matrices(self) -> Array:
-        """(K, 2, 3)."""
-        return _matrices(self.a, self.b)
-
-    def transform(self, index: int) -> MatrixTransform:
-        """One of them."""
-        return MatrixTransform(np.concatenate([self.matrices[index], [[0, 0, 1]]]))
 
     @property
     def contrast(self) -> float:
@@ -116,6 +113,17 @@ class Poses:
         expected = overlap @ weights
         best = int(expected.argmax())
         return best, float(expected[best])
+
+    @property
+    def placement(self) -> MatrixTransform:
+        """The pose of greatest expected overlap, its scale as far from the expected one as it was before the votes were
+        blurred (`STRETCH`).
+        """
+        a, b = complex(self.a[self.expected[0]]), complex(self.b[self.expected[0]])
+        if self.held is not None:
+            larger = a * (abs(a) / self.expected_scale) ** STRETCH
+            a, b = larger, b + (a - larger) * self.held
+        return MatrixTransform(np.concatenate([_matrices(np.array([a]), np.array([b]))[0], [[0, 0, 1]]]))
 
     def _distances(self, count: int) -> Array:
         """(count, K) root mean square distance of the mapped corners, in sizes of the best quad."""
@@ -156,7 +164,7 @@ def sample_poses(
     if pins is not None and len(pins.source) > 1:
         matrix = fit_similarity(pins).matrix
         a, b = np.array([complex(matrix[0, 0], matrix[1, 0])]), np.array([complex(matrix[0, 2], matrix[1, 2])])
-        return Poses(a, b, search.score(a, b), evidence.quad, evidence.chance, about)
+        return Poses(a, b, search.score(a, b), evidence.quad, evidence.chance, about, evidence.expected_scale)
     rng = np.random.default_rng(seed)
     a, b = search.hypotheses(rng, seed)
     scores = search.score(a, b)
@@ -174,7 +182,17 @@ def sample_poses(
     a, b = np.concatenate([part[0] for part in pool]), np.concatenate([part[1] for part in pool])
     scores = np.concatenate([part[2] for part in pool])
     best = np.argsort(-scores, kind="stable")[:_KEPT]
-    return Poses(a[best], b[best], scores[best], evidence.quad, evidence.chance, about, (a, b, scores))
+    return Poses(
+        a[best],
+        b[best],
+        scores[best],
+        evidence.quad,
+        evidence.chance,
+        about,
+        evidence.expected_scale,
+        search.centre if search.pin is None else search.pin[0],
+        (a, b, scores),
+    )
 
 
 def others_like_best(evidence: Evidence, poses: Poses, placed: MatrixTransform, *, seed: int = 0) -> Points:
@@ -244,7 +262,7 @@ class _Search:
         """Support with the prior on the pose."""
         grow = np.log(np.abs(a) / self.evidence.expected_scale)
         prior = (np.angle(a * self.upright) / TURN_SIGMA) ** 2 + (grow / LOG_SCALE_SIGMA) ** 2
-        score: Array = self.evidence.score(_matrices(a, b)) * np.exp(GROWTH * grow) - PRIOR * prior / 2
+        score: Array = self.evidence.score(_matrices(a, b)) - PRIOR * prior / 2
         return score
 
     def hypotheses(self, rng: np.random.Generator, seed: int) -> tuple[Complex, Complex]:

@@ -14,6 +14,7 @@ Discriminatively Trained Part-Based Models, PAMI 2010 (parts displaced from thei
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
+from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points, bilinear_rows, inside, to_grid
 from dift_edit.geometry.quad import quad_extent
 
@@ -38,10 +40,20 @@ TEMPERATURE = 0.04
 """Of both softmaxes over cosine similarities (chosen; ablation in docs/transfer_quality.md)."""
 TOLERANCE = 0.06
 """Standard deviation of a part's displacement, in short sides of the target (chosen; ablation as above)."""
+TOLERANCE_POWER = 0.5
+"""Power of the scale, over the expected one, that it is multiplied with (measured on thirteen kinds of objects, see
+docs/transfer_quality.md): with 0 displacements are compared in the target, which favours maps that draw the points
+together, with 1 in the source, which favours the opposite."""
+BLUR_SCALES = (1 / math.e, 1.0, math.e)
+"""Scales, over the expected one, that the votes are blurred for; between them the support is interpolated (chosen)."""
+EXPECTED = BLUR_SCALES.index(1.0)
+"""Which of these is the expected one."""
 TOLERANCE_GROWTH = 0.07
 """What is added to it per distance from the edit (chosen; ablation as above)."""
 REACH = 0.4
 """Distance from the edit, in units of its size, at which a point weighs 1/e (chosen; ablation as above)."""
+WIDE = 2.0
+"""The same where the whole object is judged: for the mirror test and the confidence (chosen)."""
 RING = 0.5
 """Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
@@ -71,9 +83,12 @@ class Evidence:
     votes : torch.Tensor
         (N, H, W) each with sum 1; none where the target is masked.
     field : torch.Tensor
-        (N, H, W) blurred votes; 1 is a vote for a single cell, at that cell.
+        (N, S, H, W) votes blurred for each of `BLUR_SCALES`; 1 is a vote for a single cell, at that cell and the
+        expected scale.
     source_size, target_size : (W, H)
         Of the pictures in pixels.
+    expected_scale : float
+        Scale at which both pictures would show the object equally large; of several views the geometric mean.
     """
 
     quad: Points
@@ -85,6 +100,7 @@ class Evidence:
     field: torch.Tensor
     source_size: tuple[int, int]
     target_size: tuple[int, int]
+    expected_scale: float
 
     @property
     def extent(self) -> float:
@@ -99,11 +115,6 @@ class Evidence:
         votes = self.votes[torch.from_numpy(own)].flatten(1)
         spread = -(votes * votes.clamp_min(1e-12).log()).sum(1).numpy() / math.log(max(votes.shape[1], 2))
         return float(spread @ self.mass[own] / self.mass[own].sum())
-
-    @property
-    def expected_scale(self) -> float:
-        """Scale at which both pictures would show the object equally large."""
-        return min(self.target_size) / min(self.source_size)
 
     def support(self, matrices: Array) -> torch.Tensor:
         """How strongly each point's vote supports affine maps.
@@ -123,9 +134,28 @@ class Evidence:
         maps[:, :, 2:] += scale / 2 - 1
         points = np.column_stack([self.points, np.ones(len(self.points))])
         grid = torch.from_numpy((points @ maps.reshape(-1, 3).T).astype(np.float32)).view(len(points), -1, 2)
-        found = F.grid_sample(self.field[:, None], grid[:, None], align_corners=False, padding_mode="border")[:, 0, 0]
+        found = self._at_levels(grid, self._levels(np.asarray(matrices)))
         within = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
         return torch.minimum(found, torch.where(within, torch.inf, self._mean))
+
+    def _levels(self, matrices: Array) -> Array:
+        """(K,) where between the levels of the field the scales of affine maps lie."""
+        grown = np.sqrt(np.abs(np.linalg.det(matrices[:, :, :2]))) / self.expected_scale
+        level: Array = np.interp(np.log(np.maximum(grown, 1e-9)), np.log(BLUR_SCALES), np.arange(len(BLUR_SCALES)))
+        return level
+
+    def _at_levels(self, grid: torch.Tensor, levels: Array) -> torch.Tensor:
+        """(N, K) the field at places (N, K, 2), between two levels each."""
+        found = torch.empty(grid.shape[:2])
+        lower = np.minimum(levels.astype(np.int64), len(BLUR_SCALES) - 2)
+        for level in np.unique(lower):
+            chosen = np.flatnonzero(lower == level)
+            share = torch.from_numpy((levels[chosen] - level).astype(np.float32))
+            both = F.grid_sample(
+                self.field[:, level : level + 2], grid[:, None, chosen], align_corners=False, padding_mode="border"
+            )
+            found[:, chosen] = torch.lerp(both[:, 0, 0], both[:, 1, 0], share)
+        return found
 
     @property
     def chance(self) -> float:
@@ -134,8 +164,8 @@ class Evidence:
 
     @cached_property
     def _mean(self) -> torch.Tensor:
-        """(N, 1) of the field."""
-        return self.field.flatten(1).mean(1)[:, None]
+        """(N, 1) of the field at the expected scale."""
+        return self.field[:, EXPECTED].flatten(1).mean(1)[:, None]
 
     def score(self, matrices: Array) -> Array:
         """(K,) weighted mean support of affine maps (K, 2, 3), 0 to about 1."""
@@ -148,10 +178,45 @@ class Evidence:
         reach = REACH if reach is None else reach
         weights = self.mass * np.exp(-self.distance / (reach * self.extent))
         keep = np.flatnonzero(weights > 1e-4 * weights.max())
-        return Evidence(
-            self.quad, self.points[keep], self.mass[keep], weights[keep] / weights[keep].sum(), self.distance[keep],
-            self.votes[keep], self.field[keep], self.source_size, self.target_size,
+        return replace(
+            self, points=self.points[keep], mass=self.mass[keep], weights=weights[keep] / weights[keep].sum(),
+            distance=self.distance[keep], votes=self.votes[keep], field=self.field[keep],
         )  # fmt: skip
+
+    def moved(self, to: MatrixTransform, quad: Points, weight: float) -> "Evidence":
+        """The evidence of a further view in the frame of the source.
+
+        Parameters
+        ----------
+        to : MatrixTransform
+            Affine, from this picture's pixels to those of the source.
+        quad : ndarray
+            (4, 2) the edit's corners in source pixels.
+        weight : float
+            Of the view; the source weighs 1.
+        """
+        grow = math.sqrt(abs(np.linalg.det(to.matrix[:2, :2])))
+        return replace(
+            self, quad=quad, points=to(self.points), mass=self.mass * weight * grow**2, distance=self.distance * grow,
+            expected_scale=self.expected_scale / grow,
+        )  # fmt: skip
+
+    def joined(self, others: "Sequence[Evidence]", reach: float) -> "Evidence":
+        """The votes of several views of the edit, added up; the others are `moved` to the frame of this one."""
+        parts = [self, *others]
+        scales, shares = zip(
+            *((part.expected_scale, part.mass[part.distance == 0].sum() + 1e-9) for part in parts), strict=True
+        )
+        whole = replace(
+            self,
+            points=np.concatenate([part.points for part in parts]),
+            mass=np.concatenate([part.mass for part in parts]),
+            distance=np.concatenate([part.distance for part in parts]),
+            votes=torch.cat([part.votes for part in parts]),
+            field=torch.cat([part.field for part in parts]),
+            expected_scale=math.exp(np.average(np.log(scales), weights=shares)),
+        )
+        return whole.within(reach)
 
     def nearest(self, place: Points, others: Points) -> "Evidence":
         """The votes for the cells that are nearer to one place in the target than to others.
@@ -173,8 +238,7 @@ class Evidence:
         held = (np.linalg.norm(cells[:, :, None] - others, axis=-1) > own[:, :, None]).all(-1)
         votes = self.votes * torch.from_numpy(held).to(self.votes)
         votes = votes / votes.sum((1, 2), keepdim=True).clamp_min(1e-6)
-        field = _blurred(votes, _tolerances(votes, self.distance, min(self.source_size)))
-        return replace(self, votes=votes, field=field)
+        return replace(self, votes=votes, field=_field(votes, self.distance, min(self.source_size)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +258,11 @@ class Affinity:
     target_cells: tuple[int, int]
 
     @classmethod
-    def of(cls, source: FeatureMap, target: FeatureMap, cells: int = MAX_CELLS) -> "Affinity":
-        """Of two pictures; maps of more cells are averaged down."""
-        near, far = _coarse(source, cells), _coarse(target, cells)
+    def of(
+        cls, source: FeatureMap, target: FeatureMap, cells: int = MAX_CELLS, source_cells: int | None = None
+    ) -> "Affinity":
+        """Of two pictures; maps of more cells are averaged down, that of the source also to another number."""
+        near, far = _coarse(source, source_cells or cells), _coarse(target, cells)
         near = near.to(far.device)
         table = (near.flatten(1) / TEMPERATURE).T @ far.flatten(1)
         return cls(table, (near.shape[2], near.shape[1]), (far.shape[2], far.shape[1]))
@@ -224,6 +290,7 @@ def gather_evidence(
     target_mask: Mask | None = None,
     reach: float = REACH,
     affinity: Affinity | None = None,
+    every: int = 1,
 ) -> Evidence:
     """Collect the votes for an edit.
 
@@ -239,6 +306,8 @@ def gather_evidence(
         How far points outside the edit count, see `REACH`.
     affinity : Affinity, optional
         Of the two pictures, if it is known already.
+    every : int
+        Only each so manieth point is taken, and stands for the others.
 
     Returns
     -------
@@ -252,6 +321,7 @@ def gather_evidence(
         If the target mask leaves nothing.
     """
     points, share = _points(quad, source.image_size)
+    points, share = points[::every], share[::every] * every
     low, high = quad.min(0), quad.max(0)
     extent = float(np.sqrt(np.prod(high - low)))
     distance = np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0), axis=1)
@@ -271,8 +341,9 @@ def gather_evidence(
         if not left.sum() > 0:
             raise GeometryError("The target mask leaves no place for the edit: enlarge it.")
         votes = votes / left.clamp_min(1e-6)
-    field = _blurred(votes, _tolerances(votes, distance, min(source.image_size)))
-    return Evidence(quad, points, mass, weights, distance, votes, field, source.image_size, target.image_size)
+    field = _field(votes, distance, min(source.image_size))
+    scale = min(target.image_size) / min(source.image_size)
+    return Evidence(quad, points, mass, weights, distance, votes, field, source.image_size, target.image_size, scale)
 
 
 def grid_points(quad: Points, size: tuple[int, int], *, ring: float, across: int) -> Points:
@@ -385,10 +456,15 @@ def _mask_cells(mask: Mask, shape: tuple[int, ...]) -> torch.Tensor:
     ]
 
 
-def _tolerances(votes: torch.Tensor, distance: Array, short_side: int) -> Array:
-    """(N,) cells by which parts at a distance from the edit, in source pixels, are displaced."""
-    tolerances: Array = min(votes.shape[-2:]) * (TOLERANCE + TOLERANCE_GROWTH * distance / short_side)
-    return tolerances
+def _field(votes: torch.Tensor, distance: Array, short_side: int) -> torch.Tensor:
+    """(N, S, H, W) votes blurred by as much as parts at a distance from the edit, in source pixels, are displaced.
+
+    A constant makes the mean the same at all scales: wider blurs collect more votes by chance.
+    """
+    tolerances = min(votes.shape[-2:]) * (TOLERANCE + TOLERANCE_GROWTH * distance / short_side)
+    field = torch.stack([_blurred(votes, tolerances * scale**TOLERANCE_POWER) for scale in BLUR_SCALES], 1)
+    mean = field.mean((2, 3), keepdim=True)
+    return field + (mean[:, EXPECTED : EXPECTED + 1] - mean)
 
 
 def _blurred(votes: torch.Tensor, sigma: Array) -> torch.Tensor:

@@ -7,26 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dift_edit.atomic_files import parse_json
 from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
-from dift_edit.geometry.base import Matrix, MatrixTransform, Transform
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import as_points
-from dift_edit.geometry.estimate import Correspondences, fit_affine
-from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
-from dift_edit.geometry.quad import as_quad, quad_matrix
+from dift_edit.placement.by_hand import place_by_hand
 from dift_edit.report.previews import preview_name, write_previews
+from dift_edit.report.side_files import move_files, remove_files, save_result
 from dift_edit.results.folder import REJECTED, OutputFolder
 from dift_edit.results.journal import Journal
-from dift_edit.results.manifest import Row, edit_lattice
+from dift_edit.results.manifest import PLACED, Row, placed_transform
+from dift_edit.settings import BatchSettings
 from dift_edit.targets.collect import row_path
 from dift_edit.targets.storage import read_image
 
 __all__ = ["Decision", "Remake", "apply_decisions", "read_decisions"]
 
 _CHOICES = ("", "accepted", "rejected")
+_NO_RESULT: dict[str, Any] = {"output": None, "output_sha256": None, "files": {}, "baked": "", "untouched": {}}
 _CORNERS = 4
 
 
@@ -42,13 +41,16 @@ class Decision:
     note : str
     pins : tuple of ((x, y), (x, y))
         Points of the source and where they belong in the target: up to three lead a new search, four are the corners
-        of the edit, moved by hand.
+        of the edit, moved by hand. They are about the first instance.
+    instances : tuple of {"", "accepted", "rejected"}
+        What was decided on each of the row's `placements`, in their order; empty where nothing was.
     """
 
     id: str
     decision: str = ""
     note: str = ""
     pins: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = ()
+    instances: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +64,15 @@ class Remake:
     compositing : Compositing
     locate : callable
         Finds the edit's place in an image with the help of pins: (image, pins) to `Placement`.
-    max_pixels, preview_size : int
+    batch : BatchSettings
+        What is written of a result.
     """
 
     source: Any
     edit: Any
     compositing: Any
     locate: Callable[[Any, Any], Any]
-    max_pixels: int
-    preview_size: int
+    batch: BatchSettings
 
 
 def read_decisions(path: Path | str, job: str) -> list[Decision]:
@@ -109,10 +111,16 @@ def _decision(data: Any, path: Path | str) -> Decision:
             (tuple(as_points(source)[0].tolist()), tuple(as_points(target)[0].tolist()))
             for source, target in data["pins"]
         )
-        made = Decision(id=str(data["id"]), decision=str(data["decision"]), note=str(data["note"]), pins=pins)
+        made = Decision(
+            id=str(data["id"]),
+            decision=str(data["decision"]),
+            note=str(data["note"]),
+            pins=pins,
+            instances=tuple(map(str, data.get("instances", ()))),
+        )
     except (KeyError, TypeError, ValueError, GeometryError) as error:
         raise DiftEditError(f"A decision in {path} is damaged ({error}): save the file again from the page.") from error
-    if made.decision not in _CHOICES or len(made.pins) > _CORNERS:
+    if not {made.decision, *made.instances} <= set(_CHOICES) or len(made.pins) > _CORNERS:
         raise DiftEditError(f"The decision on {made.id!r} in {path} is not one that the page makes: save it again.")
     return made
 
@@ -138,7 +146,8 @@ def apply_decisions(
     row : Row
         The new row.
     action : str
-        "accepted", "rejected", "remade", "noted", "applied as shown" or "withdrawn"; or "not remade: …" or
+        "accepted", "rejected", "remade", "noted", "applied as shown" or "withdrawn"; "remade" also where instances
+        were accepted or rejected on their own; or "not remade: …" or
         "not applied: …" with the reason: then the row stays as it was, but a redaction that cannot be remade fails and
         loses its result, which the reviewer found in the wrong place.
 
@@ -161,10 +170,7 @@ def apply_decisions(
         shown = row.status == "applied" and bool(row.reason) and not row.pins  # an abstained target that was accepted
         pins = [[list(point) for point in pin] for pin in made.pins]
         if made.pins and made.decision != "rejected" and pins != row.pins:
-            if remake is None:
-                raise DiftEditError(
-                    f"{row.target} has pins, but {folder}/job.toml is not there to put the edit on again."
-                )
+            remake = _required(remake, folder, f"{row.target} has pins")
             try:
                 row, action = _remade(folder, row, journal.plan[row.id], made, remake), "remade"
             except (ImageError, EditError, GeometryError, OutputError) as error:
@@ -179,11 +185,7 @@ def apply_decisions(
             if row.status == "failed" or row.quad is None:
                 yield row, f"not applied: there is no placement that could be accepted ({row.reason})"
                 continue
-            if remake is None:
-                raise DiftEditError(
-                    f"{row.target} was accepted, but {folder}/job.toml is not there to put the edit on: "
-                    "put it back, or run the job again."
-                )
+            remake = _required(remake, folder, f"{row.target} was accepted")
             try:
                 row, action = _applied_as_shown(folder, row, journal.plan[row.id], remake), "applied as shown"
             except (ImageError, EditError, GeometryError) as error:
@@ -191,14 +193,31 @@ def apply_decisions(
                 continue
         elif shown and not made.pins and made.decision == "":
             row, action = _withdrawn(folder, row), "withdrawn"
+        if made.instances and made.decision != "rejected":
+            remake = _required(remake, folder, f"{row.target} has decided instances")
+            try:
+                before, row = row, _with_instances(folder, row, journal.plan[row.id], made, remake)
+            except (ImageError, EditError, GeometryError) as error:
+                yield row, f"not remade: {error}"
+                continue
+            action = action if row is before else "remade"
         row = _placed(folder, row, journal.plan[row.id], rejected=made.decision == "rejected")
         row = replace(row, review=made.decision, note=made.note, pins=pins)
         journal.add(row.to_dict())
         yield row, action
 
 
+def _required(remake: Remake | None, folder: OutputFolder, why: str) -> Remake:
+    if remake is None:
+        raise DiftEditError(
+            f"{why}, but {folder}/job.toml is not there to put the edit on: put it back, or run the job again."
+        )
+    return remake
+
+
 def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row:
     """Move a result to, or back from, the folder of rejected ones."""
+    row = move_files(folder, row, rejected=rejected)
     wanted = f"{REJECTED}{name}" if rejected else name
     if row.output is None or row.output == wanted:
         return row
@@ -222,7 +241,8 @@ def _failed(folder: OutputFolder, row: Row, reason: str) -> Row:
     """A redaction that could not be moved to where the reviewer wants it."""
     if row.output is not None and folder.exists(row.output):
         folder.remove(row.output)
-    return replace(row, status="failed", reason=reason, confidence=0.0, output=None, output_sha256=None)
+    remove_files(folder, set(row.files))
+    return replace(row, status="failed", reason=reason, confidence=0.0, **_NO_RESULT)
 
 
 def _applied_as_shown(folder: OutputFolder, row: Row, name: str, remake: Remake) -> Row:
@@ -230,76 +250,90 @@ def _applied_as_shown(folder: OutputFolder, row: Row, name: str, remake: Remake)
     image, sha256 = _read(folder, row, remake)
     if sha256 != row.target_sha256:
         raise EditError(f"{row.target} was changed after its placement was found: run the job again")
-    if row.matrix is not None:
-        transform: Transform = MatrixTransform(np.asarray(row.matrix, dtype=np.float64))
-    elif row.mesh is not None:
-        lattice = edit_lattice(remake.edit.quad)
-        outside = fit_affine(Correspondences(lattice, np.reshape(row.mesh, (-1, 2)), np.ones(len(lattice))))
-        transform = PiecewiseAffine(lattice, np.reshape(row.mesh, (-1, 2)), triangulate(lattice), outside)
-    else:
-        raise EditError(f"The row of {row.target} holds no placement: run the job again")
-    return _put_on(folder, row, name, remake, (image, sha256), transform)
+    transform = _transform(row.target, row.to_dict(), remake.edit)
+    return _put_on(folder, row, name, remake, (image, sha256), [transform])
+
+
+def _with_instances(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:
+    """The edit on the instances that were not rejected; the same row where nothing changes."""
+    if len(made.instances) != len(row.placements):
+        raise EditError(f"{row.target} has {len(row.placements)} instances, but {len(made.instances)} were decided on")
+    kept = {"accepted": "applied", "rejected": "rejected"}
+    placements = [
+        {**each, "status": kept.get(decision, each["status"])}
+        for each, decision in zip(row.placements, made.instances, strict=True)
+    ]
+    if placements == row.placements:
+        return row
+    image, sha256 = _read(folder, row, remake)
+    if sha256 != row.target_sha256:
+        raise EditError(f"{row.target} was changed after its placement was found: run the job again")
+    transforms = [_transform(row.target, each, remake.edit) for each in placements if each["status"] == "applied"]
+    if not transforms:
+        raise EditError(f"every instance in {row.target} was rejected: reject the row itself")
+    left = sum(each["status"] == "abstained" for each in placements)
+    warning = f"{left} more instances of the object are not hidden" if left and hides_content(remake.edit) else ""
+    row = replace(row, placements=placements, warning=warning)
+    return _put_on(folder, row, name, remake, (image, sha256), transforms)
+
+
+def _transform(target: str, placed: dict[str, Any], edit: Any) -> Transform:
+    """Source pixels to target pixels, of a row or one of its placements."""
+    transform = placed_transform(placed, edit.quad)
+    if transform is None:
+        raise EditError(f"The row of {target} holds no placement: run the job again")
+    return transform
 
 
 def _withdrawn(folder: OutputFolder, row: Row) -> Row:
     """An abstained target again: what was put on when it was accepted is removed."""
-    folder.remove(str(row.output))
+    remove_files(folder, {*row.files, *filter(None, [row.output])})
     for kind in ("after", "rejected"):
         if folder.keeps(preview_name(row.id, kind)):
             folder.remove(preview_name(row.id, kind))
-    return replace(row, status="abstained", output=None, output_sha256=None, artwork="")
+    return replace(row, status="abstained", artwork="", **_NO_RESULT)
 
 
 def _read(folder: OutputFolder, row: Row, remake: Remake) -> tuple[Any, str]:
-    return read_image(row_path(row.target, row.id, str(folder)), max_pixels=remake.max_pixels)
+    return read_image(row_path(row.target, row.id, str(folder)), max_pixels=remake.batch.max_pixels)
 
 
 def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:
     image, sha256 = _read(folder, row, remake)
     if len(made.pins) == _CORNERS:
-        matrix = _corners_matrix(made.pins)
-        transform: Transform = MatrixTransform(matrix)
-        row = replace(
-            row,
-            reason="placed by hand",
-            confidence=1.0,
-            confidence_source="pins",
-            engine="pins",
-            on_surface=False,
-            mesh=None,
-            matrix=matrix.tolist(),
-            quad=np.round(transform(remake.edit.quad), 6).tolist(),
-            mirrored=bool(np.linalg.det(matrix[:2, :2]) < 0),
-        )
+        placement, reason = place_by_hand(*zip(*made.pins, strict=True)), "placed by hand"
+        placement = replace(placement, quad=placement.transform(remake.edit.quad))
     else:
         placement = remake.locate(image, made.pins)
-        transform = placement.transform
         reason = "; ".join(filter(None, ("searched again with pins", placement.reason)))
-        row = replace(row, reason=reason).with_placement(placement, remake.edit.quad)
-    return _put_on(folder, row, name, remake, (image, sha256), transform)
+    row = replace(row, reason=reason).with_placement(placement, remake.edit.quad)
+    others = [each for each in row.placements[1:] if each["status"] == "applied"]
+    if row.placements:
+        first = {name: value for name, value in row.to_dict().items() if name in PLACED}
+        row = replace(
+            row, instances=len(row.placements), placements=[{"status": "applied", **first}, *row.placements[1:]]
+        )
+    transforms = [placement.transform, *(_transform(row.target, each, remake.edit) for each in others)]
+    return _put_on(folder, row, name, remake, (image, sha256), transforms)
 
 
 def _put_on(
-    folder: OutputFolder, row: Row, name: str, remake: Remake, read: tuple[Any, str], transform: Transform
+    folder: OutputFolder, row: Row, name: str, remake: Remake, read: tuple[Any, str], transforms: list[Transform]
 ) -> Row:
     image, sha256 = read
-    result = remake.edit.apply(image, transform, source=remake.source, compositing=remake.compositing)
-    output_sha256 = folder.save_image(result, name)
-    write_previews(folder, row.id, image, result, remake.preview_size)
-    if row.output not in (None, name):
-        folder.remove(str(row.output))
+    result = image
+    for transform in transforms:
+        result = remake.edit.apply(result, transform, source=remake.source, compositing=remake.compositing)
+    made = save_result(
+        folder, row, name, result, target=image, edit=remake.edit, transforms=transforms, source=remake.source,
+        compositing=remake.compositing, batch=remake.batch,
+    )  # fmt: skip
+    write_previews(folder, row.id, image, result, remake.batch.preview_size)
+    remove_files(folder, {*row.files, *filter(None, [row.output])} - {*made.files, name})
     return replace(
-        row,
+        made,
         status="applied",
-        output=name,
         size=list(image.size),
-        output_sha256=output_sha256,
         target_sha256=sha256,
-        artwork=artwork_on(remake.edit, transform, remake.compositing),
+        artwork=artwork_on(remake.edit, transforms[0], remake.compositing),
     )
-
-
-def _corners_matrix(pins: Any) -> Matrix:
-    """The homography (3, 3) that brings four pinned corners to their places."""
-    source, target = np.asarray(pins, dtype=np.float64).transpose(1, 0, 2)
-    return quad_matrix(as_quad(source, "The quad of the edit"), as_quad(target, "The moved quad"))

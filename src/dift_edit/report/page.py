@@ -10,14 +10,15 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
-from dift_edit.report.previews import after_name, preview_name
-from dift_edit.results.folder import PREVIEWS, OutputFolder
-from dift_edit.results.manifest import Row
+from dift_edit.report.previews import CUTOUT, SOURCE, SOURCE_BEFORE, after_name, cutout_box, preview_name
+from dift_edit.report.suggestions import suggest
+from dift_edit.results.folder import OutputFolder
+from dift_edit.results.manifest import Row, is_array
 
-__all__ = ["PAGE", "SOURCE", "page_html", "write_page"]
+__all__ = ["PAGE", "page_html", "write_page"]
 
 PAGE = "review.html"
-SOURCE = f"{PREVIEWS}/source.jpg"
+_SCRIPTS = ("store.js", "browse.js", "geometry.js", "picture.js", "place.js", "page.js")
 _SHOWN = (
     "id",
     "target",
@@ -34,7 +35,10 @@ _SHOWN = (
     "review",
     "note",
     "pins",
+    "warning",
+    "marks",
 )
+"""Fields of a row that the page knows, as far as rows have them; assets/store.js says what it does with them."""
 
 
 def write_page(folder: OutputFolder, rows: list[Row], job: dict[str, Any]) -> None:
@@ -47,16 +51,13 @@ def write_page(folder: OutputFolder, rows: list[Row], job: dict[str, Any]) -> No
     rows : list of Row
         The results.
     job : dict
-        The journal's record of the job; its ``quad`` (the edit in the source) makes corners movable.
+        The journal's record of the job: see `page_html`.
     """
-    source = SOURCE if folder.exists(SOURCE) else ""
     command = f"dift-edit apply-review {shlex.quote(str(folder))} decisions.json"
-    folder.write(PAGE, page_html(rows, job, command=command, source=source, folder=folder))
+    folder.write(PAGE, page_html(rows, job, command=command, folder=folder))
 
 
-def page_html(
-    rows: list[Row], job: dict[str, Any], *, command: str, source: str = "", folder: OutputFolder | None = None
-) -> bytes:
+def page_html(rows: list[Row], job: dict[str, Any], *, command: str, folder: OutputFolder | None = None) -> bytes:
     """The page.
 
     Names and reasons reach the page as JSON with every "<" escaped, are shown as text only, and the page's content
@@ -67,13 +68,13 @@ def page_html(
     rows : list of Row
         The results.
     job : dict
-        ``fingerprint``, ``quad`` and ``redaction`` (whether the edit hides something) of the job.
+        ``fingerprint``, ``quad`` and ``source_size`` (where the edit lies in the source, which makes it movable), and
+        ``redaction`` (whether the edit hides something) of the job.
     command : str
         What the reader is told to run with the saved decisions.
-    source : str
-        Relative address of an image of the source; "" for none.
     folder : OutputFolder, optional
-        Where the page will lie; says where the images are that may show what an edit hides.
+        Where the page will lie; says which images of the source there are, and where the images are that may show
+        what an edit hides.
 
     Returns
     -------
@@ -82,14 +83,23 @@ def page_html(
     """
     meta = {
         "job": job.get("fingerprint", ""),
-        "quad": job.get("quad"),
         "command": command,
-        "source": source,
+        **_of_source(job, folder),
         "redaction": bool(job.get("redaction")),
         "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
-    data = _embedded({"meta": meta, "rows": [_shown(row, folder) for row in rows]})
-    style, script = _asset("page.css"), _asset("page.js")
+    suggested = suggest(rows)
+    meta["learn"] = f"{command} --learn" if suggested else ""
+    shown = [
+        {
+            **_shown(row, folder),
+            "suggested": suggested.get(row.id, ""),
+            "earlier": None if row.decided else row.earlier,
+        }
+        for row in rows
+    ]
+    data = _embedded({"meta": meta, "rows": shown})
+    style, script = _asset("page.css"), "".join(map(_asset, _SCRIPTS))
     parts = {
         "@STYLE_HASH@": _csp_hash(style),
         "@SCRIPT_HASH@": _csp_hash(script),
@@ -104,9 +114,25 @@ def page_html(
     return html.encode()
 
 
+def _of_source(job: dict[str, Any], folder: OutputFolder | None) -> dict[str, Any]:
+    """Where the edit lies in the source, and images of the source, as far as they are there."""
+    names = {"source": SOURCE, "source_before": SOURCE_BEFORE, "cutout": CUTOUT}
+    there = {
+        key: folder.address(name) if folder is not None and folder.keeps(name) and folder.exists(name) else None
+        for key, name in names.items()
+    }
+    quad, size = job.get("quad"), job.get("source_size")
+    if quad is None or not is_array(quad, 4, 2):
+        return {**there, "quad": None, "source_size": None, "box": None}
+    if size is None or not is_array(size, 2) or min(size) < 1:
+        return {**there, "quad": quad, "source_size": None, "box": None}
+    return {**there, "quad": quad, "source_size": size, "box": cutout_box(quad, size)}
+
+
 def _shown(row: Row, folder: OutputFolder | None) -> dict[str, Any]:
     plain = row.to_dict()
-    shown = {name: plain[name] for name in _SHOWN}
+    shown = {name: plain[name] for name in _SHOWN if name in plain}
+    shown["placements"] = [{key: each[key] for key in ("quad", "confidence", "status")} for each in row.placements]
     names = {
         "before": preview_name(row.id, "before") if row.size else None,
         "after": after_name(row, hides_content=folder is not None and folder.hides_content),

@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from dift_edit.errors import DiftEditError
+from dift_edit.imaging.heif import is_heif
 from dift_edit.imaging.writing import OUTPUT_FORMATS
-from dift_edit.targets.lists import read_target_list
+from dift_edit.targets.hints import Hints
+from dift_edit.targets.lists import read_target_list, target_entry
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
-__all__ = ["Target", "Targets", "collect_targets", "row_path", "with_settled_ids"]
+__all__ = ["Target", "Targets", "collect_targets", "row_path", "settled_id", "with_settled_ids"]
 
 IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
-    ".heic",
-    ".heif",
     ".jp2",
     ".j2k",
     ".ppm",
@@ -47,12 +48,18 @@ class Target:
         Relative path that the result takes, as far as it is free and harmless.
     group : str
         Name of the folder that `name` is relative to; tells equal names apart.
+    hints : Hints
+        What a list or a recipe says about it.
+    placed : dict or None
+        The row of an earlier run that found the edit's place in this target.
     """
 
     id: str
     path: str
     name: str
     group: str = ""
+    hints: Hints = field(default_factory=Hints)
+    placed: dict[str, Any] | None = None
 
 
 @dataclass
@@ -65,10 +72,13 @@ class Targets:
         In a stable order, no file twice.
     skipped : list of (path, reason)
         Files that are not images, and folders that cannot be read.
+    placed_by : str
+        Fingerprint of the run that found the places, where an earlier one did.
     """
 
     targets: list[Target] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    placed_by: str = ""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -81,7 +91,9 @@ Paths = str | Path | Iterable[str | Path]
 """One path, or several."""
 
 
-def collect_targets(paths: Paths, *, lists: Paths = (), leave_out: Paths = ()) -> Targets:
+def collect_targets(
+    paths: Paths, *, lists: Paths = (), entries: Iterable[dict[str, Any]] = (), leave_out: Paths = ()
+) -> Targets:
     """Find the target images.
 
     Parameters
@@ -91,8 +103,11 @@ def collect_targets(paths: Paths, *, lists: Paths = (), leave_out: Paths = ()) -
         A named file that does not exist stays a target, so that its row can say so; a folder must exist.
     lists : path, or iterable of path
         Files that name targets: ``.txt`` (one path, pattern or URL a line; "-" for standard input), ``.csv``,
-        ``.jsonl`` or ``.parquet`` with a column ``path`` and, if wished, ``id`` and ``output``. Relative paths are
-        relative to the list's folder.
+        ``.jsonl`` or ``.parquet`` with a column ``path`` and, if wished, ``id``, ``output``, ``skip`` and those of
+        `Hints`. Relative paths are relative to the list's folder. What a list says also holds for files that `paths`
+        named.
+    entries : iterable of dict
+        Rows like those of a list, with relative paths from the current folder.
     leave_out : path, or iterable of path
         Files and folders that are no targets when a folder or pattern contains them: the output folder, the edited
         source, the sticker.
@@ -113,7 +128,9 @@ def collect_targets(paths: Paths, *, lists: Paths = (), leave_out: Paths = ()) -
     for listed in _several(lists):
         for entry in read_target_list(os.fspath(listed)):
             collector.add(**entry)
-    return Targets(collector.targets, collector.skipped)
+    for number, row in enumerate(entries, 1):
+        collector.add(**target_entry(row, f"Entry {number} of the targets", ""))
+    return collector.result()
 
 
 def _several(paths: Paths) -> Iterable[str | Path]:
@@ -139,9 +156,9 @@ def with_settled_ids(targets: Targets, output: str | Path) -> Targets:
     """
     found: dict[str, Target] = {}
     for target in targets:
-        settled = replace(target, id=_settled(target.path, output)) if target.id == target.path else target
+        settled = replace(target, id=settled_id(target.path, output)) if target.id == target.path else target
         found.setdefault(settled.id, settled)
-    return Targets(list(found.values()), targets.skipped)
+    return replace(targets, targets=list(found.values()))
 
 
 def row_path(target: str, id: str, output: str | Path) -> str:
@@ -166,7 +183,8 @@ def row_path(target: str, id: str, output: str | Path) -> str:
     return there if os.path.exists(there) else target
 
 
-def _settled(path: str, output: str | Path) -> str:
+def settled_id(path: str, output: str | Path) -> str:
+    """The id of a target at a path, see `with_settled_ids`."""
     local, folder = local_path(path), local_path(str(output))
     if local is None:
         return path
@@ -200,9 +218,33 @@ class _Collector:
         self.skipped: list[tuple[str, str]] = []
         self._leave_out = leave_out
         self._ids: dict[str, str] = {}
-        self._seen: set[str] = set()
+        self._seen: dict[str, int] = {}
+        self._hints = Hints()
+        self._left: set[str] = set()
 
-    def add(self, path: str, id: str | None = None, output: str | None = None) -> None:
+    def result(self) -> Targets:
+        """What was found, without what a list says to skip."""
+        kept = [target for target in self.targets if _canonical(target.path) not in self._left]
+        left = [target.path for target in self.targets if _canonical(target.path) in self._left]
+        return Targets(kept, self.skipped + [(path, "its list says to skip it") for path in left])
+
+    def add(
+        self,
+        path: str,
+        id: str | None = None,
+        output: str | None = None,
+        skip: bool = False,
+        hints: Hints | None = None,
+    ) -> None:
+        """Take in what a path stands for; `hints` hold for all of it."""
+        self._hints = hints or Hints()
+        count, seen = len(self.targets), set(self._seen)
+        self._add(path, id, output)
+        if skip:
+            found = {_canonical(target.path) for target in self.targets[count:]}
+            self._left |= found or ({_canonical(path)} & seen)
+
+    def _add(self, path: str, id: str | None, output: str | None) -> None:
         local = local_path(path)
         if local is None:
             self._add_url(path, id, output)
@@ -230,7 +272,7 @@ class _Collector:
         for path in found:
             if os.path.isdir(path):
                 if "**" not in pattern:
-                    self.add(path)
+                    self._add(path, None, None)
             else:
                 self._file(
                     path, os.path.relpath(path, fixed or "."), os.path.basename(os.path.abspath(fixed)), searched=True
@@ -280,14 +322,16 @@ class _Collector:
     def _append(self, target: Target) -> None:
         known = self._ids.get(target.id)
         if known == target.path or (target.id == target.path and _canonical(target.path) in self._seen):
+            index = self._seen[_canonical(target.path)]
+            self.targets[index] = replace(self.targets[index], hints=self._hints or self.targets[index].hints)
             return
         if known is not None:
             raise DiftEditError(
                 f"The id {target.id!r} stands for two targets, {known} and {target.path}: make the ids unique."
             )
         self._ids[target.id] = target.path
-        self._seen.add(_canonical(target.path))
-        self.targets.append(target)
+        self._seen[_canonical(target.path)] = len(self.targets)
+        self.targets.append(replace(target, hints=self._hints))
 
 
 def _canonical(path: str) -> str:
@@ -303,4 +347,5 @@ def _not_an_image(path: str) -> str | None:
             head = file.read(12)
     except OSError:
         head = b""
-    return None if head.startswith(_MAGIC) and (head[:4] != b"RIFF" or head[8:] == b"WEBP") else "it is not an image"
+    known = head.startswith(_MAGIC) and (head[:4] != b"RIFF" or head[8:] == b"WEBP")
+    return None if known or is_heif(head) or head[4:] in (b"ftypavif", b"ftypavis") else "it is not an image"

@@ -9,9 +9,10 @@ from typing import Any
 
 from dift_edit.atomic_files import parse_json
 from dift_edit.errors import DiftEditError, MissingDependencyError, first_line
+from dift_edit.targets.hints import hints_of, is_skipped
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
-__all__ = ["read_target_list"]
+__all__ = ["read_target_list", "target_entry"]
 
 _PATH_COLUMNS = ("path", "target", "file", "filename", "image", "url")
 
@@ -27,7 +28,7 @@ def read_target_list(path: str) -> Iterator[dict[str, Any]]:
     Yields
     ------
     dict
-        ``path``, and ``id`` and ``output`` where the list gives them.
+        As `target_entry` makes them.
 
     Raises
     ------
@@ -64,19 +65,43 @@ def read_target_list(path: str) -> Iterator[dict[str, Any]]:
         raise DiftEditError(f"The list of targets {path} is damaged ({error}): write it anew.") from error
     folder = "" if path == "-" else path.rpartition("/")[0] if local is None else os.path.dirname(os.fspath(local))
     for number, row in enumerate(rows, 1):
-        yield _entry(row, number, path, folder)
+        yield target_entry(row, f"Row {number} of {path}", folder)
 
 
-def _entry(row: Any, number: int, path: str, folder: str) -> dict[str, Any]:
+def target_entry(row: Any, where: str, folder: str) -> dict[str, Any]:
+    """What a row says, checked.
+
+    Parameters
+    ----------
+    row : dict
+        Columns and their values.
+    where : str
+        How a sentence names the row.
+    folder : str
+        That relative paths are relative to; "" for the current one.
+
+    Returns
+    -------
+    dict
+        ``path``, ``skip`` and ``hints`` (`dift_edit.targets.hints.Hints`), and ``id`` and ``output`` where the row
+        gives them.
+
+    Raises
+    ------
+    DiftEditError
+        If it names no target, or its ``skip`` is neither yes nor no.
+    """
     column = next((name for name in _PATH_COLUMNS if isinstance(row, dict) and row.get(name)), None)
     if column is None or not isinstance(row[column], str):
-        raise DiftEditError(f"Row {number} of {path} names no target: give it a column 'path'.")
-    target = row[column]
-    if folder and not is_url(target) and not os.path.isabs(target):
-        target = f"{folder}/{target}"
+        raise DiftEditError(f"{where} names no target: give it a column 'path'.")
+
+    def here(path: str) -> str:
+        return f"{folder}/{path}" if folder and not is_url(path) and not os.path.isabs(path) else path
+
+    target = here(row[column])
     if "\0" in target:
-        raise DiftEditError(f"Row {number} of {path} names a path with a NUL character: remove it.")
-    entry = {"path": target}
+        raise DiftEditError(f"{where} names a path with a NUL character: remove it.")
+    entry = {"path": target, "skip": is_skipped(row, where), "hints": hints_of(row, where, here)}
     for key in ("id", "output"):
         if row.get(key) not in (None, ""):
             entry[key] = str(row[key])

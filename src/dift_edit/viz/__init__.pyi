@@ -1,3 +1,4 @@
+from .annotated import draw_annotations as draw_annotations
 from .draw import STATUS_COLORS as STATUS_COLORS
 from .draw import before_after as before_after
 from .draw import contact_sheet as contact_sheet
@@ -10,6 +11,7 @@ __all__ = [
     "STATUS_COLORS",
     "before_after",
     "contact_sheet",
+    "draw_annotations",
     "draw_heatmap",
     "draw_matches",
     "draw_mesh",

@@ -12,12 +12,14 @@ import torch
 
 from dift_edit._version import __version__
 from dift_edit.clips.io import Clip, as_clip, iterate_reversed
-from dift_edit.clips.labels.coding import Labels, check_labels, enlarge, gaussians, peaks, shrink
+from dift_edit.clips.labels.coding import Labels, check_labels, enlarge, gaussians, peaks, sharpness, shrink
 from dift_edit.clips.labels.propagator import LabelPropagator, PropagationSettings
 from dift_edit.clips.labels.stored import ScoreStore, open_store
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.geometry.coords import Points, as_points
+from dift_edit.imaging.edges import labels_at_edges
+from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.settings import fingerprint, override
 from dift_edit.types import FramesLike, ImageLike, MaskLike, PointsLike
@@ -41,11 +43,15 @@ class PropagatedLabels:
         (K, h, w) float32 in [0, 1] on the features' grid: how much of each class was found at a cell.
     classes : tuple of int
         The K values of the labels, in the scores' order; the smallest one is first.
+    confidence : float
+        How far to trust the least sure of the labels, 0 to 1: the overlap of its scores with where it won. 1 in the
+        frame that has the labels.
     """
 
     labels: Labels
     scores: torch.Tensor
     classes: tuple[int, ...]
+    confidence: float
 
 
 def propagate_labels(
@@ -62,7 +68,9 @@ def propagate_labels(
     top_k: int | None = None,
     last_frames: int | None = None,
     radius: int | None = None,
+    channels: int | None = None,
     protocol: Literal["released", "corrected"] | None = None,
+    edges: Literal["image", "cells"] | None = None,
 ) -> Iterator[PropagatedLabels]:
     """Carry the labels of one frame to all frames of a sequence.
 
@@ -86,7 +94,7 @@ def propagate_labels(
         Of the features, where they are made here.
     progress : callable
         Called with the frames of a clip that are done and that there are.
-    temperature, top_k, last_frames, radius, protocol : optional
+    temperature, top_k, last_frames, radius, channels, protocol, edges : optional
         Fields of `PropagationSettings`; each takes precedence over `settings`.
 
     Yields
@@ -105,7 +113,9 @@ def propagate_labels(
         top_k=top_k,
         last_frames=last_frames,
         radius=radius,
+        channels=channels,
         protocol=protocol,
+        edges=edges,
     )
     given, classes = check_labels(labels)
 
@@ -118,10 +128,17 @@ def propagate_labels(
         return shrink(given, classes, features, settings.protocol)
 
     way = _Way(featurizer, settings, seed, frame, journal, progress)
-    for first, size, scores in _carried(frames, begin, way, digest=_digest(given)):
-        winner = None if first else enlarge(scores, size, settings.protocol)
-        named = given if winner is None else np.asarray(classes, dtype=given.dtype)[winner]
-        yield PropagatedLabels(named, scores, classes)
+    sharpen = settings.edges == "image" and settings.protocol == "corrected"
+    for one in _carried(frames, begin, way, digest=_digest(given)):
+        if one.given:
+            yield PropagatedLabels(given, one.scores, classes, 1.0)
+            continue
+        if sharpen and one.image is not None:
+            winner = labels_at_edges(one.scores, one.image)
+        else:
+            winner = enlarge(one.scores, one.size, settings.protocol)
+        named = np.asarray(classes, dtype=given.dtype)[winner]
+        yield PropagatedLabels(named, one.scores, classes, sharpness(one.scores))
 
 
 def propagate_keypoints(
@@ -140,6 +157,7 @@ def propagate_keypoints(
     top_k: int | None = None,
     last_frames: int | None = None,
     radius: int | None = None,
+    channels: int | None = None,
     protocol: Literal["released", "corrected"] | None = None,
 ) -> Iterator[Points]:
     """Carry keypoints of one frame to all frames of a sequence, each as a soft label of Gaussian shape.
@@ -160,7 +178,7 @@ def propagate_keypoints(
         A keypoint of a frame is the mean of so many cells with its highest scores, weighted with them.
     seed : int
         Of the features, where they are made here.
-    temperature, top_k, last_frames, radius, protocol : optional
+    temperature, top_k, last_frames, radius, channels, protocol : optional
         Fields of `PropagationSettings`; each takes precedence over `settings`.
 
     Yields
@@ -179,6 +197,7 @@ def propagate_keypoints(
         top_k=top_k,
         last_frames=last_frames,
         radius=radius,
+        channels=channels,
         protocol=protocol,
     )
     given = as_points(points)
@@ -186,8 +205,8 @@ def propagate_keypoints(
         raise GeometryError("Keypoints need a sigma above 0 and at least one peak cell.")
     way = _Way(featurizer, settings, seed, frame, journal, progress)
     begin = lambda features: gaussians(given, features, sigma)  # noqa: E731
-    for first, size, scores in _carried(frames, begin, way, digest=f"{_digest(given)} {sigma}"):
-        yield given if first else peaks(scores, size, peak_cells)
+    for one in _carried(frames, begin, way, digest=f"{_digest(given)} {sigma}"):
+        yield given if one.given else peaks(one.scores, one.size, peak_cells)
 
 
 @dataclass(frozen=True)
@@ -213,27 +232,50 @@ class _Way:
         return self.featurizer(frame, seed=self.seed)
 
 
-def _carried(
-    frames: Frames, begin: Begin, way: _Way, *, digest: str
-) -> Iterator[tuple[bool, tuple[int, int], torch.Tensor]]:
-    """Of every frame, in order: whether it is the one that has the labels, its size, and its scores."""
+@dataclass(frozen=True, eq=False)
+class _Carried:
+    """One frame's soft labels.
+
+    Attributes
+    ----------
+    given : bool
+        Whether it is the frame that has the labels.
+    scores : torch.Tensor
+        (K, h, w).
+    size : (W, H)
+        Of the frame in pixels.
+    image : Image or None
+        The frame; None where only its features are known.
+    """
+
+    given: bool
+    scores: torch.Tensor
+    size: tuple[int, int]
+    image: Image | None
+
+
+def _carried(frames: Frames, begin: Begin, way: _Way, *, digest: str) -> Iterator[_Carried]:
+    """The soft labels of every frame, in order."""
     if isinstance(frames, str | PathLike | Clip) or way.frame or way.journal:
-        yield from _through_clip(as_clip(frames), begin, way, digest)
+        clip = as_clip(frames)
+        through = _through_clip(clip, begin, way, digest)
+        for (given, scores), picture in zip(through, clip.read(0, len(clip)), strict=True):
+            yield _Carried(given, scores, picture.size, picture)
         return
     propagator: LabelPropagator | None = None
     for frame in frames:
-        features = way.features(frame)
+        image = None if isinstance(frame, FeatureMap) else as_image(frame)
+        features = way.features(frame if image is None else image)
+        given = propagator is None
         if propagator is None:
             scores = begin(features)
             propagator = LabelPropagator(features, scores, way.settings)
-            yield True, features.image_size, scores
         else:
-            yield False, features.image_size, propagator(features)
+            scores = propagator(features)
+        yield _Carried(given, scores, features.image_size, image)
 
 
-def _through_clip(
-    clip: Clip, begin: Begin, way: _Way, digest: str
-) -> Iterator[tuple[bool, tuple[int, int], torch.Tensor]]:
+def _through_clip(clip: Clip, begin: Begin, way: _Way, digest: str) -> Iterator[tuple[bool, torch.Tensor]]:
     """Backward from the frame that has the labels first, onto the disk; then all frames in order."""
     count = len(clip)
     if not -count <= way.frame < count:
@@ -249,12 +291,12 @@ def _through_clip(
         for done, _ in enumerate(_passed(clip, range(key - 1, -1, -1), features, first, way, store), 1):
             way.progress(done, count)
         for number in range(key):
-            yield False, clip.size, store.load(number)
+            yield False, store.load(number)
         way.progress(key + 1, count)
-        yield True, clip.size, first
+        yield True, first
         for number, scores in _passed(clip, range(key + 1, count), features, first, way, store):
             way.progress(number + 1, count)
-            yield False, clip.size, scores
+            yield False, scores
 
 
 def _passed(

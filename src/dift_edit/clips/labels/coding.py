@@ -11,7 +11,7 @@ from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap
 from dift_edit.geometry.coords import Points, rescale_points
 
-__all__ = ["Labels", "check_labels", "enlarge", "gaussians", "peaks", "shrink"]
+__all__ = ["Labels", "check_labels", "enlarge", "gaussians", "peaks", "sharpness", "shrink"]
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -70,6 +70,19 @@ def enlarge(scores: torch.Tensor, size: tuple[int, int], protocol: str) -> npt.N
         best = torch.maximum(best, fine)
     result: npt.NDArray[np.int64] = index.cpu().numpy()
     return result
+
+
+def sharpness(scores: torch.Tensor) -> float:
+    """How sharply the least sharp class stands out, 0 to 1: the soft intersection over union of scores and winners.
+
+    On clips of DAVIS it follows the true intersection over union (docs/sequences.md). The first class does not count,
+    and a class that wins nowhere has 0.
+    """
+    won = F.one_hot(scores.argmax(0), len(scores)).permute(2, 0, 1).to(scores)[1:]
+    if not len(won):
+        return 1.0
+    common, either = torch.minimum(scores[1:], won).sum((1, 2)), torch.maximum(scores[1:], won).sum((1, 2))
+    return float((common / either.clamp_min(1e-12)).min())
 
 
 def gaussians(points: Points, features: FeatureMap, sigma: float) -> torch.Tensor:

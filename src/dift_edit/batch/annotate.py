@@ -1,0 +1,230 @@
+"""The annotations of sources on many images: in memory, and as a batch on files."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dift_edit.annotations import (
+    AnnotatedImage,
+    Annotations,
+    annotation_format,
+    read_annotations,
+    write_annotations,
+)
+from dift_edit.batch.annotated import annotate_target, annotated_from_bytes, placement_settings
+from dift_edit.batch.model import ModelSpec, SharedFeaturizer
+from dift_edit.batch.run import run_batch
+from dift_edit.batch.stream import stream
+from dift_edit.batch.summary import OnEvent, Summary
+from dift_edit.errors import AnnotationError, OutputError
+from dift_edit.features.base import Featurizer
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
+from dift_edit.landmarks.annotate import AnnotateSettings, LabelCarrier, SourceLabels
+from dift_edit.pipeline import Transfer
+from dift_edit.results.folder import OutputFolder, open_output
+from dift_edit.results.manifest import Row
+from dift_edit.settings import BatchSettings, override
+from dift_edit.targets.collect import Paths, Targets, collect_targets
+from dift_edit.targets.storage import local_path
+from dift_edit.types import ImageLike, Mirror
+
+__all__ = ["annotate", "annotate_batch", "load_source_labels"]
+
+NAMES = {
+    "coco": "annotations.json", "cvat": "annotations.xml", "tps": "annotations.tps", "labelme": "labelme",
+    "deeplabcut": "CollectedData_dift-edit.csv", "napari": "napari",
+}  # fmt: skip
+"""Format → name of the file or folder with all annotations; of the others, "yolo"."""
+
+
+def annotate(
+    source: ImageLike | Sequence[ImageLike],
+    annotations: Annotations | AnnotatedImage | str | os.PathLike[str],
+    targets: str | os.PathLike[str] | Image | Iterable[ImageLike],
+    *,
+    featurizer: Featurizer,
+    settings: AnnotateSettings | None = None,
+    mirror: Mirror | None = None,
+    swap_sides: bool | None = None,
+    min_confidence: float | None = None,
+    min_keypoint_confidence: float | None = None,
+    seed: int | None = None,
+) -> Iterator[Transfer]:
+    """Carry the annotations of one or several sources to many images.
+
+    Parameters
+    ----------
+    source : Image, path or array, or a list of them
+        The annotated images. With several, each target gets the annotations of the one that it shows most surely.
+    annotations : Annotations, AnnotatedImage or path
+        Of the sources, in their pixels and, where there are several without paths, in their order.
+    targets : path, Image, or iterable of paths, Images or arrays
+        See `propagate`.
+    featurizer : Featurizer
+        Gives features; those of the sources are computed once.
+    settings : AnnotateSettings, optional
+        Mirror test, least confidences, seed.
+    mirror, swap_sides, min_confidence, min_keypoint_confidence, seed : optional
+        Fields of `AnnotateSettings`; each takes precedence over `settings`.
+
+    Yields
+    ------
+    Transfer
+        One per target, with the annotations in `Transfer.annotated` and drawn in `Transfer.image`. Objects and
+        keypoints have a confidence; a keypoint that is outside, or less sure than asked for, is "missing".
+
+    Raises
+    ------
+    DiftEditError
+        If a source, its annotations or a setting is unusable.
+
+    Examples
+    --------
+    >>> import dift_edit as de
+    >>> from dift_edit.annotations import AnnotatedImage, AnnotatedObject, Keypoint
+    >>> from dift_edit.samples import FOLDER
+    >>> eyes = [Keypoint("left_eye", 629, 273), Keypoint("right_eye", 341, 233), Keypoint("nose", 470, 400)]
+    >>> face = AnnotatedImage(path="cat.jpg", objects=[AnnotatedObject(category="face", keypoints=eyes)])
+    >>> featurizer = de.load_featurizer("lite")
+    >>> (result,) = de.annotate(FOLDER / "cat.jpg", face, FOLDER / "kitten.jpg", featurizer=featurizer)
+    >>> result.status, [keypoint.name for keypoint in result.annotated.objects[0].keypoints]
+    ('applied', ['left_eye', 'right_eye', 'nose'])
+    """
+    settings = override(
+        settings or AnnotateSettings(), mirror=mirror, swap_sides=swap_sides, min_confidence=min_confidence,
+        min_keypoint_confidence=min_keypoint_confidence, seed=seed,
+    )  # fmt: skip
+    labels = load_source_labels(source, annotations, settings)
+    carrier = LabelCarrier(labels, SharedFeaturizer(featurizer, labels.images[0].digest))
+    run = partial(annotate_target, carrier)
+    return stream(
+        run, targets, partial(Transfer, status="failed", settings=placement_settings(settings), model=featurizer.model)
+    )
+
+
+def annotate_batch(
+    source: ImageLike | Sequence[ImageLike],
+    annotations: Annotations | str | os.PathLike[str],
+    targets: Targets | Paths,
+    output: str | Path,
+    *,
+    featurizer: Featurizer | ModelSpec,
+    settings: AnnotateSettings | None = None,
+    batch: BatchSettings | None = None,
+    format: str = "",
+    on_event: OnEvent | None = None,
+) -> Summary:
+    """Carry annotations to images in files: as `run_batch`, resumed, in processes or on a dask cluster.
+
+    Parameters
+    ----------
+    source : path, Image or array, or a list of them
+        The annotated image, or the folder of several.
+    annotations : Annotations or path
+        Of the sources.
+    targets : Targets, path, or iterable of path
+        See `collect_targets`; the sources among them are left out.
+    output : path
+        A local folder: gets a file for each target, the review page, and at the end one file (for YOLO, LabelMe and
+        napari one folder) with all annotations.
+    featurizer : Featurizer or ModelSpec
+        Gives the features.
+    settings : AnnotateSettings, optional
+        Mirror test, least confidences, seed.
+    batch : BatchSettings, optional
+        Number of processes, resuming, previews.
+    format : str
+        One of `ANNOTATION_FORMATS`; that of the sources' annotations by default, COCO where they come from memory.
+    on_event : callable, optional
+        Called as ``on_event(event, **data)`` while the run goes on, see `OnEvent`.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    DiftEditError
+        If a source, its annotations, a setting or the output folder is unusable, or there is no target.
+    """
+    if local_path(str(output)) is None:
+        raise OutputError(f"Annotations are written into a folder of this machine, not to {output}: name one (-o).")
+    settings = settings or AnnotateSettings()
+    labels = load_source_labels(source, annotations, settings)
+    chosen = format or ("coco" if isinstance(annotations, Annotations) else annotation_format(annotations))
+    if not isinstance(targets, Targets):
+        targets = collect_targets(targets, leave_out=[str(output)])
+    own = {os.path.realpath(image.name) for image in labels.images if image.file}
+    kept = [t for t in targets if (path := local_path(t.path)) is None or os.path.realpath(path) not in own]
+    named = Targets([replace(target, name=f"targets/{target.name}.json") for target in kept], targets.skipped)
+    summary = run_batch(
+        labels.images[0], labels, named, output, featurizer=featurizer, settings=placement_settings(settings),
+        batch=batch, on_event=on_event,
+    )  # fmt: skip
+    folder = open_output(str(output))
+    images = [_annotated(folder, row) for row in summary.rows if row.status != "failed"]
+    place = folder.path(NAMES.get(chosen, "yolo"))
+    lost = write_annotations(Annotations(images, labels.annotations.categories), place, format=chosen)
+    if on_event is not None:
+        on_event("note", text=f"The annotations of {len(images)} images are in {place} ({chosen}).")
+        for text in lost:
+            on_event("note", text=f"warning: {chosen} cannot hold {text}; {output}/targets has everything.")
+    return summary
+
+
+def load_source_labels(
+    source: ImageLike | Sequence[ImageLike],
+    annotations: Annotations | AnnotatedImage | str | os.PathLike[str],
+    settings: AnnotateSettings,
+) -> SourceLabels:
+    """The annotated sources.
+
+    Parameters
+    ----------
+    source : Image, path or array, or a list of them
+        A folder stands for the annotated images in it.
+    annotations : Annotations, AnnotatedImage or path
+        Of the sources: found by their names, or, where one has none, by their order.
+    settings : AnnotateSettings
+        Kept with them.
+
+    Raises
+    ------
+    AnnotationError
+        If a source has no annotations, or they do not fit it.
+    """
+    several = isinstance(source, Sequence) and not isinstance(source, str)
+    sources: list[Any] = list(source) if several else [source]  # type: ignore[arg-type]
+    if isinstance(annotations, AnnotatedImage):
+        annotations = Annotations([annotations])
+    paths = [Path(each) for each in sources if isinstance(each, str | os.PathLike)]
+    if not isinstance(annotations, Annotations):
+        places = paths[0] if len(paths) == 1 and paths[0].is_dir() else paths
+        annotations = read_annotations(annotations, images=places or None)
+    if len(paths) == 1 and paths[0].is_dir():
+        found = [(paths[0] / image.path, image) for image in annotations.images if image.objects]
+        found = [(path if path.is_file() else paths[0] / path.name, image) for path, image in found]
+        if not found:
+            raise AnnotationError(f"None of the images in {paths[0]} is annotated: name the annotated one.")
+        pairs = [(as_image(path), image) for path, image in found]
+    elif len(paths) == len(sources) and len(annotations.images) != 1:
+        pairs = [(as_image(path), annotations.image(path.name)) for path in paths]
+    elif len(annotations.images) == len(sources):
+        pairs = [(as_image(each), image) for each, image in zip(sources, annotations.images, strict=True)]
+    else:
+        raise AnnotationError(
+            f"There are {len(sources)} sources and {len(annotations.images)} annotated images: give one for each."
+        )
+    sized = [replace(annotated, size=annotated.size or image.size) for image, annotated in pairs]
+    return SourceLabels(tuple(image for image, _ in pairs), Annotations(sized, annotations.categories), settings)
+
+
+def _annotated(folder: OutputFolder, row: Row) -> AnnotatedImage:
+    """What a run found in a target, under the path from the output folder."""
+    if row.output is not None:
+        return annotated_from_bytes(folder.read(row.output), row.id)
+    return AnnotatedImage(path=row.id, size=None if row.size is None else (row.size[0], row.size[1]))

@@ -1,0 +1,60 @@
+"""The annotations of one target: made, kept in a file, and read again."""
+
+import json
+import os
+import time
+from functools import partial
+
+from dift_edit.annotations import AnnotatedImage
+from dift_edit.imaging.files import as_image
+from dift_edit.imaging.image import Image
+from dift_edit.landmarks.annotate import AnnotateSettings, LabelCarrier
+from dift_edit.landmarks.stored import object_from_dict, object_to_dict
+from dift_edit.pipeline import Transfer, abstain_reason, failure
+from dift_edit.settings import TransferSettings
+from dift_edit.types import ImageLike
+from dift_edit.viz.annotated import draw_annotations
+
+__all__ = ["annotate_target", "annotated_from_bytes", "annotated_to_bytes", "placement_settings"]
+
+
+def annotate_target(carrier: LabelCarrier, target: ImageLike) -> Transfer:
+    """The annotations on one target; whatever goes wrong there is its status "failed" and a reason."""
+    start = time.perf_counter()
+    settings = carrier.labels.settings
+    name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
+    name = str(target.name) if isinstance(target, Image) and target.file else name
+    made = partial(Transfer, settings=placement_settings(settings), model=carrier.featurizer.model, target=name)
+    try:
+        picture = as_image(target)
+        carried = carrier(picture)
+        reason = abstain_reason(carried.placement, settings.min_confidence)
+        if not carried.objects:
+            reason = reason or "nothing of the annotations is in the image"
+        image = draw_annotations(picture, carried.objects)
+    except Exception as error:  # noqa: BLE001 - what is wrong with the caller's input was raised before
+        return made(status="failed", reason=failure(error, name or "The target"), seconds=time.perf_counter() - start)
+    annotated = AnnotatedImage(path=name or "target", size=picture.size, objects=carried.objects)
+    return made(
+        status="abstained" if reason else "applied", reason=reason, image=image, placement=carried.placement,
+        annotated=annotated, seconds=time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def annotated_to_bytes(annotated: AnnotatedImage) -> bytes:
+    """The file of one target: its annotations with everything that they hold."""
+    plain = {"size": annotated.size, "objects": [object_to_dict(thing) for thing in annotated.objects]}
+    return json.dumps(plain, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def annotated_from_bytes(data: bytes, path: str) -> AnnotatedImage:
+    """What `annotated_to_bytes` gave, of an image at a path."""
+    plain = json.loads(data)
+    width, height = plain["size"]
+    objects = [object_from_dict(thing) for thing in plain["objects"]]
+    return AnnotatedImage(path=path, size=(width, height), objects=objects)
+
+
+def placement_settings(settings: AnnotateSettings) -> TransferSettings:
+    """What a batch records of how annotations were placed."""
+    return TransferSettings(mirror=settings.mirror, min_confidence=settings.min_confidence, seed=settings.seed)

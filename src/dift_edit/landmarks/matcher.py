@@ -1,0 +1,274 @@
+"""Where the landmarks of a source lie in targets.
+
+Placement gives the frame: the target is brought to the size and turn in which the source shows the object. There each
+landmark votes for the places that look like it, and so do further points between the landmarks. Every point looks near
+the place that all others predict (`settle`), first in the whole object, then in enlarged parts of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from dift_edit.errors import GeometryError
+from dift_edit.features.base import FeatureMap, Featurizer
+from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.geometry.coords import Points, as_points, inside
+from dift_edit.geometry.estimate import Correspondences, fit_affine, fit_similarity
+from dift_edit.geometry.thin_plate import fit_thin_plate
+from dift_edit.imaging.image import Image
+from dift_edit.landmarks.confidence import landmark_probability, landmark_signs, object_probability, object_signs
+from dift_edit.landmarks.frame import Frame, FrameSearch, TargetMaps
+from dift_edit.landmarks.settle import Settled, settle
+from dift_edit.landmarks.view import View, view_box
+from dift_edit.landmarks.votes import TiledVotes, Votes
+from dift_edit.placement.placement import Placement
+from dift_edit.placement.votes import Affinity
+from dift_edit.types import Mirror, PointsLike
+
+__all__ = ["LandmarkMatcher", "Landmarks"]
+
+Array = npt.NDArray[np.float64]
+
+STEP, BESIDE = 0.12, 0.1
+"""Distance of the further points that vote, and how far round the landmarks they lie, in extents (chosen)."""
+CELLS = 6000
+"""Most cells of a view's map, see `Affinity` (chosen, for memory and time)."""
+WINDOW, LEAST, ROUNDS = 0.12, 0.01, 6
+"""In the whole object: the first look, and how exact a vote is at best, in extents; and how many looks (chosen)."""
+FINE_WINDOW, FINE_LEAST, FINE_ROUNDS = 0.04, 0.004, 3
+"""The same in its enlarged parts (chosen)."""
+TILES, OVERLAP, SIDE = 2, 0.5, 448
+"""Enlarged parts across the extent, by how much they overlap, and their side in pixels (chosen)."""
+TOWARD = 0.3
+"""How much the affine map of a part is drawn to a similarity, see `fit_affine` (chosen)."""
+SMALLEST = 0.15
+"""Least extent of what is looked at, in short sides of the source: a single point has none (chosen)."""
+SMOOTHING = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1e1)
+"""Of the deformation: the first at which it does not fold (chosen)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Landmarks:
+    """Landmarks in a target.
+
+    Attributes
+    ----------
+    points : ndarray
+        (N, 2) target pixels.
+    confidence : ndarray
+        (N,) probability that the landmark lies within 5 % of the extent of the right place.
+    object_confidence : float
+        Probability that most of the landmarks lie within 15 % of the extent.
+    transform : Transform
+        Source pixels → target pixels: the smooth deformation that carries what lies between the landmarks.
+    placement : Placement
+        Of the box round the landmarks.
+    mirrored : bool
+        Whether the target shows the object mirrored.
+    signs : dict
+        What the confidences were made from: "landmark" (N, K), "object" (L,).
+    """
+
+    points: Points
+    confidence: Array
+    object_confidence: float
+    transform: Transform
+    placement: Placement
+    mirrored: bool
+    signs: dict[str, Array]
+
+
+class LandmarkMatcher:
+    """Find the landmarks of a source in targets; what depends on the source alone is computed once.
+
+    Parameters
+    ----------
+    source : Image
+        The source.
+    points : array_like
+        (N, 2) landmarks in source pixels; N may be 0 where `around` says what to look at.
+    featurizer : Featurizer
+        Gives the features.
+    around : array_like, optional
+        (M, 2) further points of the object, in source pixels, that are not looked for one by one.
+    mirror : {"auto", "never", "always"}
+        Whether targets may show the object mirrored.
+    seed : int
+        Random seed.
+
+    Raises
+    ------
+    GeometryError
+        If points are not finite, or there are none.
+    """
+
+    def __init__(
+        self,
+        source: Image,
+        points: PointsLike,
+        *,
+        featurizer: Featurizer,
+        around: PointsLike = (),
+        mirror: Mirror = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.points = as_points(np.reshape(points, (-1, 2)), "landmarks")
+        whole = np.concatenate([self.points, as_points(np.reshape(around, (-1, 2)), "points")])
+        if not len(whole):
+            raise GeometryError("There are no landmarks: give at least one.")
+        self.source, self.featurizer, self.seed = source, featurizer, seed
+        low, high = whole.min(0), whole.max(0)
+        room = max(SMALLEST * min(source.size) - float((high - low).max()), 0) / 2
+        whole = np.concatenate([whole, [low - room, high + room]])
+        to_source, size = view_box(whole)
+        self.view = View.of(source, to_source, size)
+        seen = self.view.to_picture.inverse()(whole)
+        self.extent = float(np.ptp(seen, axis=0).max())
+        self._box = np.stack([seen.min(0), seen.max(0)])
+        self.nodes = np.concatenate([seen[: len(self.points)], self._beside()])
+        self._search = FrameSearch(
+            source, self._quad(whole), self.view, featurizer=featurizer, mirror=mirror, seed=seed
+        )
+        self._tile_maps: dict[int, FeatureMap] = {}
+
+    def _quad(self, whole: Points) -> Points:
+        """(4, 2) corners of the box round the object, with some room, in source pixels."""
+        low, high = whole.min(0), whole.max(0)
+        room = 0.1 * (high - low).max()
+        (left, top), (right, bottom) = (
+            np.maximum(low - room, 0), np.minimum(high + room, np.array(self.source.size) - 1.0)
+        )  # fmt: skip
+        return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+    def _beside(self) -> Points:
+        """(M, 2) view pixels of a lattice over the object: points that vote, too."""
+        low, high = self._box + np.array([[-1], [1]]) * BESIDE * self.extent
+        x, y = (np.arange(low[k] + STEP * self.extent / 2, high[k], STEP * self.extent) for k in (0, 1))
+        lattice = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+        return lattice[self.view.is_inside(lattice)]
+
+    def __call__(self, target: Image, maps: TargetMaps | None = None) -> Landmarks:
+        """Find the landmarks.
+
+        Parameters
+        ----------
+        target : Image
+            The image to look in.
+        maps : TargetMaps, optional
+            Of this image, where several objects are looked for in it.
+
+        Raises
+        ------
+        GeometryError
+            If the target is too small to be looked at.
+        """
+        placement, frame = self._search(maps or TargetMaps(target, self.featurizer, self.seed))
+        affinity = Affinity.of(self._search.view_map, frame.features, CELLS)
+        votes = Votes.of(affinity.votes(self.nodes, self.view.image.size), self.view.image.size)
+        base = frame.fix(self.nodes)
+        coarse = settle(
+            votes, self.nodes, base, base=base, extent=self.extent, window=WINDOW, least=LEAST, rounds=ROUNDS
+        )
+        fine = settle(
+            self._tiled_votes(target, frame.view, coarse), self.nodes, coarse.predicted, base=base,
+            extent=self.extent, window=FINE_WINDOW, least=FINE_LEAST, rounds=FINE_ROUNDS,
+        )  # fmt: skip
+        return self._landmarks(placement, frame, affinity, coarse, fine)
+
+    def _landmarks(
+        self, placement: Placement, frame: Frame, affinity: Affinity, coarse: Settled, fine: Settled
+    ) -> Landmarks:
+        count, size = len(self.points), self.view.image.size
+        back = Votes.of(affinity.reversed().votes(fine.points, size), size)
+        about_all = object_signs(placement, frame, coarse, fine, self.extent)
+        signs = landmark_signs(
+            self._search.view_map, frame.features, self.nodes, coarse=coarse, fine=fine, back=back,
+            extent=self.extent, about_all=about_all,
+        )  # fmt: skip
+        fingerprint = self.featurizer.fingerprint
+        transform = self._deformation(frame, fine)
+        sure = object_probability(about_all, fingerprint)
+        quad = transform(self._search.quad)
+        found = replace(
+            placement, quad=quad, transform=transform, confidence=sure, mirrored=frame.mirrored, engine="landmarks",
+            reason="" if inside(quad.mean(0), frame.view.picture_size).all() else "the place lies outside the image",
+        )  # fmt: skip
+        return Landmarks(
+            points=frame.view.to_picture(fine.points[:count]),
+            confidence=landmark_probability(signs[:count], fingerprint),
+            object_confidence=sure,
+            transform=transform,
+            placement=found,
+            mirrored=frame.mirrored,
+            signs={"landmark": signs[:count], "object": about_all},
+        )
+
+    def _deformation(self, frame: Frame, settled: Settled) -> Transform:
+        """Source pixels → target pixels: through the landmarks, and smooth between them."""
+        count = len(self.points)
+        moved = np.concatenate([settled.points[:count], settled.predicted[count:]])
+        source, target = self.view.to_picture(self.nodes), frame.view.to_picture(moved)
+        _, kept = np.unique(np.round(source, 6), axis=0, return_index=True)
+        source, target = source[np.sort(kept)], target[np.sort(kept)]
+        base = self.view.to_picture.inverse().then(frame.fix).then(frame.view.to_picture)
+        lattice = self.view.to_picture(self._lattice())
+        for smoothing in SMOOTHING:
+            spline = fit_thin_plate(
+                source, target - base(source), base=base, smoothing=smoothing,
+                box=np.stack([lattice.min(0), lattice.max(0)]),
+            )  # fmt: skip
+            turns = np.linalg.det(spline.jacobians(lattice)) * np.linalg.det(base.matrix[:2, :2])
+            if (turns > 0).all():
+                return spline
+        return base
+
+    def _lattice(self) -> Points:
+        """(121, 2) view pixels over the object."""
+        low, high = self._box + np.array([[-1], [1]]) * BESIDE * self.extent
+        x, y = (np.linspace(low[k], high[k], 11) for k in (0, 1))
+        return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+
+    def _tiled_votes(self, target: Image, view: View, coarse: Settled) -> TiledVotes:
+        """Votes in enlarged parts of the target, each brought to the source's shape by what the points say there."""
+        nearest = np.linalg.norm(self.nodes[:, None] - self._centres, axis=2).argmin(1)
+        parts = []
+        for number, part in self._tiles():
+            index = np.flatnonzero(nearest == number)
+            if not len(index):
+                continue
+            local = np.exp(-((self.nodes - self._centres[number]) ** 2).sum(1) / (2 * (0.6 * self._tile) ** 2))
+            pairs = Correspondences(self.nodes, coarse.predicted, local / (coarse.spread**2 + LEAST**2))
+            there = fit_affine(pairs, fit_similarity(pairs), TOWARD)
+            if number not in self._tile_maps:
+                own = View.of(self.source, part.then(self.view.to_picture), (SIDE, SIDE))
+                self._tile_maps[number] = self.featurizer(own.image, seed=self.seed)
+            seen = View.of(target, part.then(there).then(view.to_picture), (SIDE, SIDE))
+            affinity = Affinity.of(self._tile_maps[number], self.featurizer(seen.image, seed=self.seed), CELLS)
+            votes = affinity.votes(part.inverse()(self.nodes[index]), (SIDE, SIDE))
+            parts.append((index, Votes.of(votes, (SIDE, SIDE)), part.then(there)))
+        return TiledVotes(parts)
+
+    @cached_property
+    def _tile(self) -> float:
+        """Side of an enlarged part, in view pixels."""
+        low, high = self._box
+        return float((high - low).max()) * (1 + OVERLAP) / TILES
+
+    @cached_property
+    def _centres(self) -> Points:
+        """(T, 2) view pixels of the middles of the enlarged parts."""
+        axes = []
+        for low, high in self._box.T:
+            room = max(high - low - self._tile, 0.0)
+            count = 1 + int(np.ceil(room / (0.7 * self._tile)))
+            axes.append((low + high) / 2 + np.linspace(-room / 2, room / 2, count))
+        return np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
+
+    def _tiles(self) -> Iterator[tuple[int, MatrixTransform]]:
+        """The number of each enlarged part, and its pixels → view pixels."""
+        scale = self._tile / SIDE
+        for number, (x, y) in enumerate(self._centres - scale * (SIDE - 1) / 2):
+            yield number, MatrixTransform(np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]]))

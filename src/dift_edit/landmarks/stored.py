@@ -1,0 +1,51 @@
+"""Annotated objects as plain data, with everything that they hold: what a batch keeps of each target."""
+
+from typing import Any
+
+import numpy as np
+
+from dift_edit.annotations.model import AnnotatedObject, Curve, Keypoint, ObjectMask, Outline
+from dift_edit.annotations.outlines import decoded_runs, runs_of
+
+__all__ = ["object_from_dict", "object_to_dict"]
+
+
+def object_to_dict(thing: AnnotatedObject) -> dict[str, Any]:
+    """An object as numbers, strings, lists and dicts; masks as lengths of runs, row by row."""
+    mask = thing.mask
+    return {
+        "category": thing.category,
+        "id": thing.id,
+        "confidence": thing.confidence,
+        "box": None if thing.box is None else list(thing.box),
+        "outlines": [[part.tolist() for part in (each.points, *each.holes)] for each in thing.outlines],
+        "curves": [{"name": c.name, "closed": c.closed, "points": c.points.tolist()} for c in thing.curves],
+        "mask": mask and {
+            "left": mask.left, "top": mask.top, "shape": list(mask.pixels.shape), "runs": runs_of(mask.pixels.ravel()),
+        },
+        "keypoints": [
+            [k.name, None if k.missing else k.x, None if k.missing else k.y, k.visibility, k.confidence]
+            for k in thing.keypoints
+        ],
+        "attributes": dict(thing.attributes),
+    }  # fmt: skip
+
+
+def object_from_dict(plain: dict[str, Any]) -> AnnotatedObject:
+    """The object of which `object_to_dict` gave the plain data."""
+    mask = plain["mask"]
+    if mask is not None:
+        height, width = mask["shape"]
+        pixels = decoded_runs(mask["runs"], height * width).reshape(height, width)
+        mask = ObjectMask(mask["left"], mask["top"], pixels)
+    return AnnotatedObject(
+        category=plain["category"],
+        id=plain["id"],
+        confidence=plain["confidence"],
+        box=None if plain["box"] is None else tuple(plain["box"]),
+        outlines=[Outline(np.array(outer), tuple(map(np.array, holes))) for outer, *holes in plain["outlines"]],
+        curves=[Curve(np.array(c["points"]), c["closed"], c["name"]) for c in plain["curves"]],
+        mask=mask,
+        keypoints=[Keypoint(name, x or 0.0, y or 0.0, seen, sure) for name, x, y, seen, sure in plain["keypoints"]],
+        attributes=plain["attributes"],
+    )

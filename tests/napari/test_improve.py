@@ -1,0 +1,61 @@
+"""*Improve the others*: what was decided helps the pictures that are not sure, as one step."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from dift_edit.errors import DiftEditError
+from dift_edit.geometry.quad import quad_iou
+from napari_dift_edit.colours import COLOURS, colour_of
+
+
+@pytest.fixture
+def hard(pictures):
+    """The cat in other colours, upside down in tone and noisy, so that its surface is not recognised."""
+    rng = np.random.default_rng(0)
+    made = {}
+    for name, shift in (("one", (14, -20)), ("two", (-10, 16))):
+        moved = np.roll(pictures["cat"], shift, (0, 1)).astype(float)[:, :, [1, 2, 0]]
+        made[name] = np.clip(255 - moved + rng.normal(0, 30, moved.shape), 0, 255).astype(np.uint8)
+    return made
+
+
+def test_decided_results_help_the_others(open_bench, pictures, hard, sticker):
+    bench = open_bench({"cat": pictures["cat"], **hard, "coffee": pictures["coffee"]})
+    bench.use(sticker)
+    with pytest.raises(DiftEditError, match="Nothing is decided"):
+        bench.editor.improve()
+    assert not bench.dock.results.improve.isEnabled()
+    bench.propagate()
+    assert not bench.dock.results.improve.isEnabled()
+    assert "accept a result first" in bench.dock.results.improve.toolTip()
+    unsure = bench.editor.improvable()
+    assert bench.key("two") in unsure
+
+    # one is put right by hand; the other, in the same odd colours, is placed again with it
+    right = tuple((x - 20, y + 14) for x, y in ((60.0, 60.0), (240.0, 60.0), (240.0, 130.0), (60.0, 130.0)))
+    bench.editor.correct(bench.key("one"), right)
+    bench.idle()
+    before = bench.result("two")
+    corrected, steps = bench.result("one"), bench.editor.history.number
+    assert bench.dock.results.improve.isEnabled()
+    bench.qtbot.mouseClick(bench.dock.results.improve, Qt.MouseButton.LeftButton)
+    bench.wait(lambda: bench.editor.job is None and bench.dock.scene.settled)
+    after = bench.result("two")
+    truth = [(x + 16, y - 10) for x, y in ((60, 60), (240, 60), (240, 130), (60, 130))]
+    assert after is not before and "improved by 1 decided picture" in after.reason
+    assert quad_iou(after.quad, truth) > max(0.5, quad_iou(before.quad, truth) - 0.02)
+    assert bench.result("one") is corrected
+    assert bench.editor.history.number == steps + 1 and bench.editor.history.undo_label.startswith("Improve")
+    bench.press("Z", Qt.KeyboardModifier.ControlModifier)
+    assert bench.result("two") is before
+
+
+def test_made_accepted_and_corrected_look_different(bench, sticker):
+    bench.use(sticker)
+    bench.propagate()
+    bench.editor.review(bench.key("mirror"), "accepted")
+    bench.editor.correct(bench.key("coffee"), ((50.0, 60.0), (230.0, 60.0), (230.0, 130.0), (50.0, 130.0)))
+    bench.idle()
+    colours = [colour_of(bench.result(name)) for name in ("dark", "mirror", "coffee")]
+    assert colours == [COLOURS["sure"], COLOURS["accepted"], COLOURS["hand"]] and len(set(colours)) == 3

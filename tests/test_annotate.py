@@ -1,0 +1,216 @@
+"""Annotations carried: every part of an object, many targets, killed runs, the command line."""
+
+import json
+import multiprocessing
+import time
+
+import numpy as np
+import pytest
+
+import dift_edit as de
+from batch_data import SETTINGS, make_set, picture, rows_of
+from dift_edit.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Annotations,
+    Category,
+    Curve,
+    Keypoint,
+    ObjectMask,
+    Outline,
+    read_annotations,
+    write_annotations,
+)
+from dift_edit.batch import ModelSpec, annotate, annotate_batch
+from dift_edit.cli import main
+from dift_edit.errors import AnnotationError
+from dift_edit.geometry.base import MatrixTransform
+from dift_edit.landmarks import AnnotateSettings
+from dift_edit.landmarks.carry import carry_object, landmarks_of
+from dift_edit.landmarks.stored import object_from_dict, object_to_dict
+from dift_edit.samples import FOLDER
+from dift_edit.settings import BatchSettings
+from dift_edit.viz import draw_annotations
+
+SIZE = (48, 40)
+SHIFT = MatrixTransform(np.array([[1.0, 0, 4], [0, 1, 3], [0, 0, 1]]))
+
+
+def everything() -> AnnotatedObject:
+    pixels = np.zeros((40, 48), bool)
+    pixels[10:20, 12:30] = True
+    pixels[13:15, 15:18] = False
+    return AnnotatedObject(
+        category="leaf",
+        id="7",
+        box=(10, 8, 30, 22),
+        outlines=[Outline(np.array([(10, 8), (30, 9), (28, 22)]), (np.array([(20, 12), (23, 12), (22, 15)]),))],
+        curves=[Curve(np.array([(10, 10), (16, 12), (20, 11), (26, 15)]), name="vein")],
+        mask=ObjectMask.of(pixels),
+        keypoints=[
+            Keypoint("left_end", 10, 10),
+            Keypoint("right_end", 28, 20, "hidden"),
+            Keypoint("tip", 0, 0, "missing"),
+        ],
+        attributes={"whole": True},
+    )
+
+
+def carried(thing, transform=SHIFT, size=SIZE, **more):
+    points = transform(landmarks_of(thing))
+    names = {"point_confidence": np.linspace(0.9, 0.6, len(points)), "confidence": 0.8, "least": 0.1} | more
+    category = Category(name="leaf", keypoints=[keypoint.name for keypoint in thing.keypoints])
+    return carry_object(thing, category, transform=transform, points=points, size=size, source_size=SIZE, **names)
+
+
+def test_every_part_of_an_object_is_carried():
+    thing, moved = everything(), carried(everything())
+    assert moved.category == "leaf" and moved.id == "7" and moved.confidence == 0.8
+    np.testing.assert_allclose(moved.box, np.array(thing.box) + [4, 3, 4, 3], atol=1e-6)
+    np.testing.assert_allclose(moved.outlines[0].points, thing.outlines[0].points + [4, 3])
+    np.testing.assert_allclose(moved.outlines[0].holes[0], thing.outlines[0].holes[0] + [4, 3])
+    np.testing.assert_allclose(moved.curves[0].points, thing.curves[0].points + [4, 3])
+    assert (moved.mask.left, moved.mask.top) == (16, 13) and (moved.mask.pixels == thing.mask.pixels).all()
+    assert [(k.name, k.x, k.y, k.visibility) for k in moved.keypoints[:2]] == [
+        ("left_end", 14, 13, "visible"), ("right_end", 32, 23, "hidden"),
+    ]  # fmt: skip
+    assert moved.keypoints[0].confidence == 0.9 and moved.keypoints[2].missing
+
+
+def test_what_is_outside_or_unsure_is_missing():
+    far = MatrixTransform(np.array([[1.0, 0, 22], [0, 1, 0], [0, 0, 1]]))
+    moved = carried(everything(), far)
+    assert not moved.keypoints[0].missing and moved.keypoints[1].missing
+    assert moved.box[2] == 47.5 and moved.outlines[0].points[:, 0].max() <= 47.5
+    assert moved.mask.in_image(SIZE).any()
+    unsure = carried(everything(), least=0.8)
+    assert [keypoint.missing for keypoint in unsure.keypoints] == [False, True, True]
+    gone = MatrixTransform(np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]]))
+    assert carried(everything(), gone) is None
+
+
+def test_sides_are_swapped_only_when_asked():
+    plain, swapped = carried(everything()), carried(everything(), swap_sides=True)
+    assert [k.x for k in plain.keypoints[:2]] == [14, 32]
+    assert [(k.name, k.x) for k in swapped.keypoints[:2]] == [("left_end", 32), ("right_end", 14)]
+
+
+def test_a_curve_keeps_its_order_and_takes_its_ends_from_the_landmarks():
+    thing = AnnotatedObject(category="leaf", curves=everything().curves)
+    points = SHIFT(landmarks_of(thing)) + [[1, -1], [-2, 1]]
+    moved = carry_object(
+        thing, Category(name="leaf"), transform=SHIFT, points=points, point_confidence=np.ones(2), confidence=1.0,
+        least=0.1, size=SIZE, source_size=SIZE,
+    )  # fmt: skip
+    np.testing.assert_allclose(moved.curves[0].points[[0, -1]], points)
+    assert (np.diff(moved.curves[0].points[:, 0]) > 0).all()
+
+
+def test_the_box_of_a_turned_object_is_that_of_what_it_holds():
+    angle = np.radians(45)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = np.array([50, 50]) - turn @ [50, 50]
+    transform = MatrixTransform(np.array([[*turn[0], shift[0]], [*turn[1], shift[1]], [0, 0, 1]]))
+    moved = carried(AnnotatedObject(category="leaf", box=(40, 40, 60, 60)), transform, (100, 100))
+    np.testing.assert_allclose(moved.box, (40, 40, 60, 60), atol=0.1)
+
+
+def test_plain_data_hold_everything():
+    plain = json.loads(json.dumps(object_to_dict(everything())))
+    again = object_from_dict(plain)
+    assert object_to_dict(again) == plain and (again.mask.pixels == everything().mask.pixels).all()
+
+
+def test_annotations_are_drawn():
+    image = de.as_image(np.full((40, 48, 3), 200, np.uint8))
+    drawn = draw_annotations(image, [carried(everything())], labels=False)
+    assert drawn.size == SIZE and (drawn.pixels != 200).any()
+    red, green, _ = drawn.pixels[13, 14].astype(int)
+    assert green > red  # sure
+
+
+def labels(folder):
+    picture(1).save(folder / "source.png")
+    thing = everything()
+    known = Annotations([AnnotatedImage(path="source.png", size=SIZE, objects=[thing])])
+    write_annotations(known, folder / "labels.json", format="coco")
+    make_set(folder / "photos", 6)
+    return known
+
+
+def run(folder, model, output, **batch):
+    return annotate_batch(
+        folder / "source.png", folder / "labels.json", [folder / "photos"], folder / output, featurizer=model,
+        settings=AnnotateSettings(min_confidence=0, min_keypoint_confidence=0, mirror="never"),
+        batch=BatchSettings(preview_size=48, **batch),
+    )  # fmt: skip
+
+
+def run_in_child(folder, tiny_model, output):
+    run(folder, ModelSpec(name=str(tiny_model), settings=SETTINGS), output)
+
+
+def test_killed_or_in_two_processes_the_annotations_have_the_same_bytes(tmp_path, tiny_model, tiny):
+    labels(tmp_path)
+    calm = run(tmp_path, tiny, "calm")
+    assert calm.counts == {"applied": 6, "abstained": 0, "failed": 0}
+    whole = (tmp_path / "calm" / "annotations.json").read_bytes()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dift_edit.batch", "diffusers.models.unets.unet_2d", "batch_data"])
+    child = context.Process(target=run_in_child, args=(tmp_path, tiny_model, "out"))
+    child.start()
+    journal = tmp_path / "out" / ".dift-edit" / "journal.jsonl"
+    while child.is_alive() and (not journal.exists() or journal.read_bytes().count(b'"type":"row"') < 2):
+        time.sleep(0.002)
+    child.kill()
+    child.join()
+    assert not (tmp_path / "out" / "annotations.json").exists()
+    again = run(tmp_path, ModelSpec(name=str(tiny_model), settings=SETTINGS), "out", workers=2)
+    assert again.kept >= 1
+    assert (tmp_path / "out" / "annotations.json").read_bytes() == whole
+    found = read_annotations(tmp_path / "calm" / "annotations.json", images=tmp_path / "calm")
+    assert len(found.images) == 6 and all(len(image.objects) == 1 for image in found.images)
+    assert (tmp_path / "calm" / "review.html").is_file()
+    row = rows_of(tmp_path / "calm")[0]
+    assert row["output"].startswith("targets/") and row["engine"] == "landmarks"
+
+
+def test_the_command_line_writes_the_format_of_the_labels_or_another(tmp_path, tiny_model, capsys):
+    labels(tmp_path)
+    command = [
+        "annotate",
+        f"{tmp_path}/source.png",
+        f"{tmp_path}/labels.json",
+        f"{tmp_path}/photos",
+        "--model",
+        str(tiny_model),
+    ]
+    quiet = ["--min-confidence", "0", "--mirror", "never", "--no-report", "--quiet"]
+    assert main([*command, "-o", f"{tmp_path}/out", *quiet]) == 0
+    assert len(read_annotations(tmp_path / "out" / "annotations.json").images) == 6
+    assert main([*command, "-o", f"{tmp_path}/cvat", "--format", "cvat", *quiet]) == 0
+    assert (tmp_path / "cvat" / "annotations.xml").is_file()
+    assert "cannot hold" in capsys.readouterr().err
+
+
+def test_of_several_sources_each_target_gets_the_one_that_it_shows(lite):
+    cat, coffee = FOLDER / "cat.jpg", FOLDER / "coffee.jpg"
+    face = [Keypoint("left", 629, 273), Keypoint("right", 341, 233), Keypoint("nose", 470, 400)]
+    cup = [Keypoint("a", 150, 150), Keypoint("b", 400, 160), Keypoint("c", 300, 350)]
+    known = Annotations([
+        AnnotatedImage(path="coffee.jpg", objects=[AnnotatedObject(category="cup", keypoints=cup)]),
+        AnnotatedImage(path="cat.jpg", objects=[AnnotatedObject(category="face", keypoints=face)]),
+    ])  # fmt: skip
+    (result,) = annotate([coffee, cat], known, FOLDER / "kitten.jpg", featurizer=lite)
+    assert result.status == "applied" and [thing.category for thing in result.annotated.objects] == ["face"]
+    assert result.image.size == result.annotated.size
+
+
+def test_unusable_sources_are_refused_in_a_sentence(tmp_path, lite):
+    known = labels(tmp_path)
+    with pytest.raises(AnnotationError, match="but it has"):
+        list(annotate(FOLDER / "cat.jpg", known, FOLDER / "kitten.jpg", featurizer=lite))
+    nothing = AnnotatedImage(path="cat.jpg")
+    with pytest.raises(AnnotationError, match="Nothing is annotated"):
+        list(annotate(FOLDER / "cat.jpg", nothing, FOLDER / "kitten.jpg", featurizer=lite))
+    assert main(["annotate", f"{tmp_path}/source.png", f"{tmp_path}/none.json", f"{tmp_path}/photos", "-o", "x"]) == 2

@@ -1,0 +1,260 @@
+"""Learning from a set: which results teach, who is placed again, and the same bytes however the work is done."""
+
+import json
+import multiprocessing
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import dift_edit as de
+from batch_data import SETTINGS, bytes_of, make_scene, rows_of, run_scene, variant
+from dift_edit.batch import ModelSpec
+from dift_edit.batch.learning import MOST_VIEWS, KnownPlace, choose_views, known_places
+from dift_edit.cli import main
+from dift_edit.report.suggestions import suggest
+from dift_edit.results.journal import Journal
+from dift_edit.results.manifest import Row
+from dift_edit.settings import SURE
+
+SOURCE_PLACE = ((12.0, 8.0), (30.0, 8.0), (30.0, 26.0), (12.0, 26.0))
+
+
+def hard(number: int) -> PIL.Image.Image:
+    """A variant in other colours, blurred, with strong noise: no surface is recognised in it."""
+    rng = np.random.default_rng(number + 100)
+    small = variant(number).resize((38, 32)).resize((48, 40))
+    pixels = np.asarray(small).astype(float)[..., [1, 2, 0]] * 0.6 + rng.normal(0, 18, (40, 48, 3))
+    return PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    folder = make_scene(tmp_path_factory.mktemp("learning"), 5)
+    for number in range(5):
+        hard(number).save(folder / "photos" / f"zhard{number}.png")
+    (folder / "photos" / "bad.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_model):
+    return ModelSpec(name=str(tiny_model), settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def taught(scene, spec):
+    """The output folder of a calm run with learning, and what it said."""
+    said = []
+    run_scene(scene, spec, "taught", learn="auto", on_event=lambda event, **data: said.append((event, data)))
+    return scene / "taught", said
+
+
+def test_the_set_teaches_and_what_was_sure_stays(scene, spec, taught):
+    folder, said = taught
+    run_scene(scene, spec, "alone")
+    alone = {row["id"].split("/")[-1]: row for row in rows_of(scene / "alone")}
+    rows = {row["id"].split("/")[-1]: row for row in rows_of(folder)}
+    views = next(data["views"] for event, data in said if event == "learning")
+    assert 0 < len(views) <= MOST_VIEWS
+    again = [name for name, row in rows.items() if row["views"]]
+    assert again and all(rows[name]["views"] == views for name in again)
+    for name, row in rows.items():
+        before = alone[name]
+        assert row["status"] == before["status"] or before["status"] == "abstained"
+        if before["confidence"] is None or before["confidence"] >= SURE:
+            assert row["quad"] == before["quad"] and row["output_sha256"] == before["output_sha256"]
+        else:
+            assert name in again and row["confidence"] >= before["confidence"]
+    assert "look" not in rows["zhard0.png"]
+
+
+def test_workers_and_dask_give_the_same_bytes(scene, spec, taught):
+    pytest.importorskip("distributed")
+    run_scene(scene, spec, "two", learn="auto", workers=2)
+    assert bytes_of(scene / "two") == bytes_of(taught[0])
+    run_scene(scene, spec, "dask", learn="auto", workers=2, cluster="local")
+    assert bytes_of(scene / "dask") == bytes_of(taught[0])
+
+
+def run_in_child(scene, tiny_model):
+    run_scene(scene, ModelSpec(name=str(tiny_model), settings=SETTINGS), "killed", learn="auto")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_killed_runs_come_to_the_same_bytes(scene, spec, tiny_model, taught):
+    """Killed in the first pass, and twice among the targets that are placed again."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dift_edit.batch", "diffusers.models.unets.unet_2d", "batch_data"])
+    journal = scene / "killed" / ".dift-edit" / "journal.jsonl"
+    killed = 0
+    for wanted in (3, 12, 14):
+        child = context.Process(target=run_in_child, args=(scene, tiny_model))
+        child.start()
+        while child.is_alive() and (not journal.exists() or journal.read_bytes().count(b'"type":"row"') < wanted):
+            time.sleep(0.002)
+        killed += child.is_alive()
+        child.kill()
+        child.join()
+    assert killed >= 2
+    summary = run_scene(scene, spec, "killed", learn="auto")
+    assert summary.kept >= 10
+    assert bytes_of(scene / "killed") == bytes_of(taught[0])
+    done = journal.read_bytes().count(b'"type":"row"')
+    run_scene(scene, spec, "killed", learn="auto")
+    assert journal.read_bytes().count(b'"type":"row"') == done  # nothing is left to do
+
+
+def test_files_and_memory_agree(scene, spec, taught):
+    source = de.load_image(scene / "source.png")
+    sticker = de.Sticker.from_file(scene / "sticker.png", source_size=source.size)
+    results = de.propagate(
+        source, sticker, scene / "photos", featurizer=spec.load(), mirror="never", min_confidence=0.0, learn="auto"
+    )
+    for row, result in zip(rows_of(taught[0]), results, strict=True):
+        assert row["status"] == result.status
+        if result.placement is not None:
+            assert np.allclose(row["quad"], result.placement.quad, atol=1e-5)
+    with pytest.raises(de.DiftEditError, match="off, auto"):
+        de.propagate(source, sticker, [], featurizer=spec.load(), learn="always")
+
+
+def place(name, weight=0.95, quad=SOURCE_PLACE, **more):
+    return KnownPlace(id=name, quad=quad, weight=weight, **more)
+
+
+def test_a_wrong_place_teaches_nothing_unless_a_person_decided(scene, tiny):
+    """The most confident place is wrong; the others do not find it."""
+    elsewhere = tuple((x + 14, y + 12) for x, y in SOURCE_PLACE)
+    places = [place("wrong", 0.99, elsewhere), *(place(f"right{number}") for number in range(4))]
+
+    def look(known):
+        number = 0 if known.id == "wrong" else int(known.id[-1]) + 1
+        image = de.as_image(np.roll(np.asarray(variant(1)), 0, 0)) if number == 0 else de.as_image(variant(number))
+        return de.View(image=image, quad=known.quad)
+
+    assert "wrong" not in [known.id for known in choose_views(places, look, featurizer=tiny)]
+    decided = [replace(places[0], decided=True), *places[1:]]
+    assert choose_views(decided, look, featurizer=tiny)[0].id == "wrong"
+    assert choose_views([place("alone")], look, featurizer=tiny) == []
+
+
+def row(name, **more):
+    values = {
+        "status": "applied",
+        "size": [48, 40],
+        "confidence": 0.95,
+        "quad": [list(corner) for corner in SOURCE_PLACE],
+        **more,
+    }
+    return Row(id=name, target=name, **values)
+
+
+def test_who_may_teach():
+    rows = [
+        row("sure"), row("surer", confidence=0.97), row("unsure", confidence=0.6), row("accepted", confidence=0.4,
+        review="accepted"), row("rejected", review="rejected"), row("abstained", status="abstained"),
+        row("placed again", views=["sure"]), row("pins", pins=[[[1, 1], [2, 2]]], reason="searched again with pins"),
+    ]  # fmt: skip
+    found = known_places(rows)
+    assert [known.id for known in found] == ["accepted", "pins", "surer", "sure"]
+    assert [known.decided for known in found] == [True, True, False, False]
+    assert [known.id for known in known_places(rows[::-1])] == [known.id for known in found]
+
+
+def test_the_typical_unsure_target_is_suggested_first():
+    from dift_edit.results.looks import _NUMBERS, looks_array
+
+    def look(*directions):
+        import base64
+
+        values = np.zeros(_NUMBERS, np.int8)
+        values[list(directions)] = 100
+        return base64.b64encode(values.tobytes()).decode()
+
+    rows = [row(f"a{number}", confidence=0.3, look=look(0, 5 + number)) for number in range(3)]
+    rows += [row("middle", confidence=0.5, look=look(0)), row("lonely", confidence=0.1, look=look(1))]
+    rows += [row("sure", confidence=0.95, look=look(0)), row("failed", status="failed", quad=None, look="")]
+    found = suggest(rows)
+    assert next(iter(found)) == "middle" and "like 3 others that are not sure" in found["middle"]
+    assert "sure" not in found and list(found)[1] == "lonely"
+    rows[3] = replace(rows[3], review="accepted")
+    assert next(iter(suggest(rows))) == "lonely"  # those like the accepted one are helped already
+    assert suggest([row("only", confidence=0.2, look=look(0))]) == {}
+    assert not looks_array(["", "???", "AAAA"]).any()
+
+
+def test_corrections_improve_the_others(scene, tiny_model, capsys):
+    """`apply-review --learn`: decided targets stay, the rest is placed again with them."""
+    recipe = scene / "review.toml"
+    recipe.write_text(
+        f'version = 1\nsource = "source.png"\noutput = "reviewed"\n[edit]\nsticker = "sticker.png"\n'
+        f'[targets]\npaths = ["photos"]\n[model]\nname = {json.dumps(str(tiny_model))}\n'
+        f'[model.settings]\nshort_sides = [96]\n[transfer]\nmirror = "never"\nmin_confidence = 0.0\n'
+    )
+    assert main(["run", str(recipe), "--quiet"]) == 1  # bad.png
+    folder = scene / "reviewed"
+    rows = {row["id"].split("/")[-1]: row for row in rows_of(folder)}
+    with Journal(folder / ".dift-edit" / "journal.jsonl") as journal:
+        job, quad = journal.job["fingerprint"], journal.job["quad"]
+    corners = [[list(a), list(b)] for a, b in zip(quad, (np.array(quad) + 1).tolist(), strict=True)]
+    decisions = [
+        {"id": rows["zhard0.png"]["id"], "decision": "accepted", "note": "", "pins": corners},
+        {"id": rows["zhard1.png"]["id"], "decision": "accepted", "note": "", "pins": []},
+        {"id": rows["zhard2.png"]["id"], "decision": "rejected", "note": "", "pins": []},
+    ]
+    (scene / "decisions.json").write_text(
+        json.dumps({"format": "dift-edit review", "version": 1, "job": job, "decisions": decisions})
+    )
+    capsys.readouterr()
+    assert main(["apply-review", str(folder), str(scene / "decisions.json"), "--learn"]) == 0
+    assert "improved" in capsys.readouterr().out
+    after = {row["id"].split("/")[-1]: row for row in rows_of(folder)}
+    assert after["zhard0.png"]["views"] == [] and after["zhard0.png"]["confidence_source"] == "pins"
+    assert after["zhard1.png"]["quad"] == rows["zhard1.png"]["quad"]
+    assert after["zhard2.png"]["quad"] == rows["zhard2.png"]["quad"] and after["zhard2.png"]["review"] == "rejected"
+    decided = {rows["zhard0.png"]["id"], rows["zhard1.png"]["id"]}
+    for name in ("zhard3.png", "zhard4.png"):
+        assert decided <= set(after[name]["views"])
+        assert after[name]["confidence"] >= rows[name]["confidence"]
+    first = bytes_of(folder)
+    assert main(["apply-review", str(folder), str(scene / "decisions.json"), "--learn"]) == 0
+    assert bytes_of(folder) == first
+
+
+def test_views_of_a_recipe_and_of_the_command(scene, tiny_model, tmp_path):
+    recipe = de.load_job
+    picture = scene / "photos" / "photo0000.png"
+    toml = tmp_path / "job.toml"
+    flags = ["--sticker", str(scene / "sticker.png"), "-o", str(tmp_path / "out"), "--model", str(tmp_path)]
+    command = ["propagate", str(scene / "source.png"), str(scene / "photos"), *flags]
+    views = ["--view", f"{picture},16,12,16,16", "--view", f"{picture},31,12,15,12,15,27,31,27"]
+    assert main([*command, *views, "--learn", "auto", "--save-job", str(toml)]) == 0
+    job = recipe(toml)
+    assert [view.at for view in job.views] == [(16, 12, 16, 16), None] and job.batch.learn == "auto"
+    assert job.views[0].image == str(picture) and job.views[1].quad[0] == (31, 12)
+    assert np.allclose(job.views[0].load().quad[2], (31.5, 27.5))
+    assert str(picture) in map(str, job.not_targets())
+    for bad in ("[[views]]\nat = [1, 2, 3, 4]", '[[views]]\nimage = "a.jpg"', "views = 3"):
+        text = 'source = "a.png"\noutput = "o"\n' + bad + '\n[edit]\nsticker = "s.png"\n'
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(de.DiftEditError, match="view"):
+            recipe(tmp_path / "bad.toml")
+
+
+def test_another_view_is_another_job(scene, spec):
+    from dift_edit.batch.identity import describe
+
+    source = de.load_image(scene / "source.png")
+    sticker = de.Sticker.from_file(scene / "sticker.png", source_size=source.size)
+    featurizer, settings = spec.load(), de.TransferSettings()
+    alone = describe(source, sticker, featurizer, settings, None)
+    view = de.View(image=source, quad=sticker.quad)
+    other = describe(source, sticker, featurizer, settings, None, [view])
+    assert alone["source"] == source.digest != other["source"]
+    assert {key: value for key, value in alone.items() if key != "source"} == {
+        key: value for key, value in other.items() if key != "source"
+    }
