@@ -30,7 +30,7 @@ from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
-from dift_edit.report.previews import remove_previews, write_source_previews
+from dift_edit.report.previews import remove_previews, write_source_preview
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
@@ -219,7 +219,8 @@ def learn_from_review(
     edit = job.load_edit(source)
     earlier = {key: Row.from_dict(row) for key, row in journal.rows.items()}
     targets = Targets([
-        Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key]) for key, row in earlier.items()
+        Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key])
+        for key, row in earlier.items()
     ])  # fmt: skip
     runner = _runner(job.batch, ())
     with contextlib.ExitStack() as stack:
@@ -310,7 +311,7 @@ class _Run:
         ids = [target.id for target in self.targets]
         self.summary.rows = [Row.from_dict(self.journal.rows[key]) for key in ids]
         if self.batch.report:
-            write_source_previews(self.folder, self.work.source, self.work.edit, self.work.preview_size)
+            write_source_preview(self.folder, self.work.source, self.work.edit, self.work.preview_size)
             write_review(self.folder, self.journal)
         self.summary.seconds = time.perf_counter() - start
         self.on_event("summary", summary=self.summary)
@@ -344,8 +345,7 @@ class _Run:
             self._taken = {name for key, name in names.items() if key not in journal.plan and self.folder.exists(name)}
             self._forget()
         quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
-        about = {"quad": quad, "source_size": list(self.work.source.size), "redaction": hides_content(self.work.edit)}
-        journal.set_job({**job, "fingerprint": self.work.job, **about})
+        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad, "redaction": hides_content(self.work.edit)})
         journal.set_plan(names)
         todo = []
         for target in self.targets:

@@ -44,10 +44,10 @@ TOLERANCE_POWER = 0.5
 """Power of the scale, over the expected one, that it is multiplied with (measured on thirteen kinds of objects, see
 docs/transfer_quality.md): with 0 displacements are compared in the target, which favours maps that draw the points
 together, with 1 in the source, which favours the opposite."""
-BLUR_SCALES = (1 / math.e, 1 / math.sqrt(math.e), 1.0, math.sqrt(math.e), math.e)
+BLUR_SCALES = (1 / math.e, 1.0, math.e)
 """Scales, over the expected one, that the votes are blurred for; between them the support is interpolated (chosen)."""
 EXPECTED = BLUR_SCALES.index(1.0)
-"""Which of these is the expected scale."""
+"""Which of these is the expected one."""
 TOLERANCE_GROWTH = 0.07
 """What is added to it per distance from the edit (chosen; ablation as above)."""
 REACH = 0.4
@@ -134,13 +134,28 @@ class Evidence:
         maps[:, :, 2:] += scale / 2 - 1
         points = np.column_stack([self.points, np.ones(len(self.points))])
         grid = torch.from_numpy((points @ maps.reshape(-1, 3).T).astype(np.float32)).view(len(points), -1, 2)
-        grown = np.sqrt(np.abs(np.linalg.det(np.asarray(matrices)[:, :, :2]))) / self.expected_scale
-        level = np.interp(np.log(np.maximum(grown, 1e-9)), np.log(BLUR_SCALES), np.arange(len(BLUR_SCALES)))
-        depth = torch.from_numpy(((2 * level + 1) / len(BLUR_SCALES) - 1).astype(np.float32))
-        grid = torch.cat([grid, depth[None, :, None].expand(len(points), -1, 1)], -1)
-        found = F.grid_sample(self.field[:, None], grid[:, None, None], align_corners=False, padding_mode="border")
+        found = self._at_levels(grid, self._levels(np.asarray(matrices)))
         within = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
-        return torch.minimum(found[:, 0, 0, 0], torch.where(within, torch.inf, self._mean))
+        return torch.minimum(found, torch.where(within, torch.inf, self._mean))
+
+    def _levels(self, matrices: Array) -> Array:
+        """(K,) where between the levels of the field the scales of affine maps lie."""
+        grown = np.sqrt(np.abs(np.linalg.det(matrices[:, :, :2]))) / self.expected_scale
+        level: Array = np.interp(np.log(np.maximum(grown, 1e-9)), np.log(BLUR_SCALES), np.arange(len(BLUR_SCALES)))
+        return level
+
+    def _at_levels(self, grid: torch.Tensor, levels: Array) -> torch.Tensor:
+        """(N, K) the field at places (N, K, 2), between two levels each."""
+        found = torch.empty(grid.shape[:2])
+        lower = np.minimum(levels.astype(np.int64), len(BLUR_SCALES) - 2)
+        for level in np.unique(lower):
+            chosen = np.flatnonzero(lower == level)
+            share = torch.from_numpy((levels[chosen] - level).astype(np.float32))
+            both = F.grid_sample(
+                self.field[:, level : level + 2], grid[:, None, chosen], align_corners=False, padding_mode="border"
+            )
+            found[:, chosen] = torch.lerp(both[:, 0, 0], both[:, 1, 0], share)
+        return found
 
     @property
     def chance(self) -> float:
