@@ -13,6 +13,7 @@ GUIDES = {
     "models.md": ("Guides", "Which model when"),
     "edits.md": ("Guides", "Kinds of edits"),
     "batch.md": ("Guides", "Many photos and clusters"),
+    "mockups.md": ("Guides", "Layers, mock-ups, proof"),
     "review.md": ("Guides", "Reviewing results"),
     "learning.md": ("Guides", "Learning from the set"),
     "sequences.md": ("Guides", "Videos and sequences"),

@@ -10,6 +10,8 @@ from dift_edit.edits.layers import Layers
 from dift_edit.edits.lut import CubeLut
 from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.region import Region
+from dift_edit.edits.region_files import load_region
+from dift_edit.edits.stack import layered
 from dift_edit.edits.sticker import Sticker
 from dift_edit.edits.stored import edit_from_dict, edit_to_dict, load_edit, save_edit
 from dift_edit.geometry.quad import as_quad
@@ -34,7 +36,9 @@ __all__ = [
     "edit_to_dict",
     "labels_from_coco",
     "labels_to_coco",
+    "layered",
     "load_edit",
+    "load_region",
     "read_napari_csv",
     "save_edit",
     "write_napari_csv",
