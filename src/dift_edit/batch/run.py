@@ -352,7 +352,8 @@ class _Run:
             self._taken = {name for key, name in names.items() if key not in journal.plan and self.folder.exists(name)}
             self._forget()
         quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
-        journal.set_job({**job, "fingerprint": self.work.job, "quad": quad, "redaction": hides_content(self.work.edit)})
+        about = {"quad": quad, "source_size": list(self.work.source.size), "redaction": hides_content(self.work.edit)}
+        journal.set_job({**job, "fingerprint": self.work.job, **about})
         journal.set_plan(names)
         todo = []
         for target in self.targets:
