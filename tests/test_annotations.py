@@ -313,7 +313,10 @@ def test_tps_counts_from_the_lower_edge(tmp_path):
         "LM=1\n0.5 0.5\nIMAGE=a.png\nID=s2\n"
     )
     first, second = read_annotations(tmp_path / "f.TPS").images[0].objects
-    assert (first.keypoints[0].x, first.keypoints[0].y) == (10, 0) and [k.missing for k in first.keypoints[1:]] == [1, 1]
+    assert (first.keypoints[0].x, first.keypoints[0].y) == (10, 0) and [k.missing for k in first.keypoints[1:]] == [
+        1,
+        1,
+    ]
     assert first.curves[0].points.tolist() == [[0.5, 45.5], [2.5, 43.5]]
     assert first.attributes == {"scale": 0.01} and (second.id, second.keypoints[0].y) == ("s2", 47)
 
@@ -357,7 +360,9 @@ def test_deeplabcut_there_and_back(tmp_path, suffix, path, ids):
     pd = pytest.importorskip("pandas")
     levels = list(range(3 if ids == ("",) else 4))
     index = [0, 1, 2] if path.count("/") == 2 else [0]
-    frame = pd.read_hdf(tmp_path / name) if suffix == "h5" else pd.read_csv(tmp_path / name, header=levels, index_col=index)
+    frame = (
+        pd.read_hdf(tmp_path / name) if suffix == "h5" else pd.read_csv(tmp_path / name, header=levels, index_col=index)
+    )
     heads = ["scorer", "individuals", "bodyparts", "coords"] if len(levels) == 4 else ["scorer", "bodyparts", "coords"]
     assert list(frame.columns.names) == heads and frame.index.nlevels == len(index)
     part = frame["me"] if ids == ("",) else frame["me"][ids[0]]
@@ -481,7 +486,21 @@ def test_traced_masks_fill_to_the_same_mask(bits):
 
 
 def test_left_and_right_are_found_in_names():
-    names = ["left_eye", "right_eye", "nose", "eyeL", "eyeR", "LEye", "REye", "l_leg", "r_leg", "tail.L", "tail.R", "lip", "rip"]
+    names = [
+        "left_eye",
+        "right_eye",
+        "nose",
+        "eyeL",
+        "eyeR",
+        "LEye",
+        "REye",
+        "l_leg",
+        "r_leg",
+        "tail.L",
+        "tail.R",
+        "lip",
+        "rip",
+    ]
     pairs = {names[i]: names[j] for i, j in enumerate(mirror_pairs(names)) if i < j}
     assert pairs == {"left_eye": "right_eye", "eyeL": "eyeR", "LEye": "REye", "l_leg": "r_leg", "tail.L": "tail.R"}
 
@@ -520,7 +539,11 @@ DLC = "scorer,me,me\nbodyparts,nose,nose\ncoords,x,y\n"
 YAML = "train: images\nnames: [cat]\n"
 
 MALFORMED = {
-    "wrong size": ("a.json", coco().replace('"width": 64', '"width": 63'), "64 × 48 pixels, but was annotated at 63 × 48"),
+    "wrong size": (
+        "a.json",
+        coco().replace('"width": 64', '"width": 63'),
+        "64 × 48 pixels, but was annotated at 63 × 48",
+    ),
     "turned": ("a.json", coco().replace('"width": 64, "height": 48', '"width": 48, "height": 64'), "EXIF"),
     "no picture": ("a.json", coco().replace("a.png", "b.png"), "b.png is not among the images"),
     "unknown category": ("a.json", coco(category_id=9), "category 9"),
