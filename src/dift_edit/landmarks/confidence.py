@@ -130,7 +130,7 @@ def _probability(kind: str, signs: Array, fingerprint: str) -> Array:
 
 @cache
 def _models() -> dict[str, Any]:
-    """Fingerprint of the featurizer → its models; "" for all others."""
+    """Fingerprint of the featurizer → its models; "" for all others, the default's."""
     record = json.loads(files("dift_edit.landmarks").joinpath("confidence.json").read_text(encoding="utf-8"))
     known = {model["fingerprint"]: model for model in record["models"].values()}
     return {**known, "": next(iter(record["models"].values()))}

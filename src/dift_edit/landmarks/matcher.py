@@ -35,7 +35,8 @@ STEP, BESIDE = 0.12, 0.1
 CELLS = 6000
 """Most cells of a view's map, see `Affinity` (chosen, for memory and time)."""
 WINDOW, LEAST, ROUNDS = 0.12, 0.01, 6
-"""With the features' votes: the first look, and how exact a vote is at best, in extents; and how many looks (chosen)."""
+"""With the features' votes: the first look, and how exact a vote is at best, in extents; and how many looks there are
+(chosen)."""
 FINE_WINDOW, FINE_LEAST, FINE_ROUNDS = 0.03, 0.004, 3
 """The same with the pixels' votes (chosen)."""
 SMALLEST = 0.15
