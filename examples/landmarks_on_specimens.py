@@ -75,9 +75,7 @@ def main() -> None:
             errors.append(np.linalg.norm(found - right, axis=1) / np.ptp(right, axis=0).max())
     error = np.concatenate(errors)
     error = error[np.isfinite(error)]
-    print(
-        f"{len(errors)} of {count} leaves, {len(error)} landmarks: median error {100 * np.median(error):.2f} % of the leaf"
-    )
+    print(f"{len(errors)} of {count} leaves; median error of a landmark {100 * np.median(error):.2f} % of the leaf")
 
 
 if __name__ == "__main__":

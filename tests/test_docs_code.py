@@ -17,7 +17,7 @@ from dift_edit.job import load_job, save_job
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-RUN = ("batch.md", "edits.md", "matching.md", "placement.md")
+RUN = ("batch.md", "edits.md", "matching.md", "mockups.md", "placement.md")
 """Pages whose Python blocks run, besides those with a test of their own; the others need weights, data or clips."""
 PLACEHOLDERS = {"BENCHMARK": "pf-willow"}
 

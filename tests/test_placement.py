@@ -25,7 +25,7 @@ ENGINES = ["auto", "similarity", "affine", "homography", "mesh", "spline"]
 
 
 def test_the_names_of_engines_are_those_of_the_models() -> None:
-    assert set(settings.ENGINES) == {"auto", "notebook", *WARP_MODELS}
+    assert set(settings.ENGINES) == {"auto", "notebook", "fixed", *WARP_MODELS}
     assert set(settings.MIRRORS) == {"auto", "never", "always"}
 
 

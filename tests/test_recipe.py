@@ -214,7 +214,7 @@ def test_jobs_with_one_model_share_features(scene, tiny_model, tmp_path):
     source, results = load_image(scene / "source.png"), []
     for number, box in enumerate([(16, 12, 16, 16), (8, 8, 30, 20), (16, 12, 16, 16)]):
         work = Work(
-            source=source, edit=Sticker.from_file(scene / "sticker.png", at=box), max_pixels=10**6,
+            source=source, edit=Sticker.from_file(scene / "sticker.png", at=box), batch=BatchSettings(max_pixels=10**6),
             settings=TransferSettings(min_confidence=0.0), output=str(tmp_path / f"out{number}"),
             model=spec if number < 2 else replace(spec, cache=""),
         )  # fmt: skip

@@ -10,6 +10,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QApplication,
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -39,6 +40,20 @@ _REGION_EDITS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("Erase", "erase", {}),
 )
 """What a painted or drawn region can become: words, kind, options."""
+_ARTWORK = {
+    "auto": "Mirrored pictures: keep text readable",
+    "flip": "Mirrored pictures: mirror the sticker",
+    "keep": "Mirrored pictures: as on the source",
+}
+"""Value of `Compositing.artwork` → its words."""
+_COPY_EDITS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("As it looks", {}),
+    ("As a painting", {"kind": "paint"}),
+    ("As a recolouring", {"kind": "recolour"}),
+    ("As a redaction", {"kind": "redact"}),
+    ("As an erasure", {"kind": "erase"}),
+)
+"""What an edited copy of the source can be taken for: words, options."""
 
 
 class EditPanel(QWidget):
@@ -76,6 +91,12 @@ class EditPanel(QWidget):
             "Add",
             "While it is down, the next sticker, painting or layer is laid over the edit instead of replacing it.",
         )
+        self.artwork = QComboBox()
+        for value, words in _ARTWORK.items():
+            self.artwork.addItem(words, value)
+        self.artwork.setToolTip("What becomes of the sticker on a picture that shows the object mirrored.")
+        self.artwork.setAccessibleName("The sticker on mirrored pictures")
+        self.artwork.activated.connect(lambda _: dock.attempt(self.editor.set_artwork, str(self.artwork.currentData())))
         self.parts = PartsList(dock)
         chosen = QHBoxLayout()
         chosen.addWidget(self.thumbnail)
@@ -86,6 +107,7 @@ class EditPanel(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row(self.sticker, self.paste, self.brush, self.more))
         layout.addLayout(chosen)
+        layout.addWidget(self.artwork)
         layout.addWidget(self.parts)
 
     def _use_picture(self, kind: str, pixels: npt.NDArray[Any], name: str, **more: Any) -> None:
@@ -143,6 +165,14 @@ class EditPanel(QWidget):
                             self.use_layer, layer, kind, options
                         )
                     )
+            elif kind == "difference":
+                menu = main.addMenu(f"{layer.name}  —  {EDIT_KINDS[kind]}")
+                for words, options in _COPY_EDITS:
+                    menu.addAction(words).triggered.connect(
+                        lambda _=False, layer=layer, options=options: self.dock.attempt(
+                            self.use_layer, layer, "difference", options
+                        )
+                    )
             elif kind:
                 action = main.addAction(f"{layer.name}  —  {EDIT_KINDS[kind]}")
                 action.triggered.connect(lambda _=False, layer=layer: self.dock.attempt(self.use_layer, layer))
@@ -196,7 +226,7 @@ class EditPanel(QWidget):
         elif kind == "difference":
             layer.metadata.setdefault("dift-edit", {})["used"] = True
             layer.visible = False
-            self._use_picture("difference", glue.read_pixels(layer), str(layer.name))
+            self._use_picture("difference", glue.read_pixels(layer), str(layer.name), options=dict(options or {}))
         elif kind:
             pixels = glue.mask_pixels(layer, glue.picture_size(source), source)
             if not pixels[..., 3].any():
@@ -216,6 +246,10 @@ class EditPanel(QWidget):
             allow(each, "" if ready else "open a photo first; it becomes the source.")
         allow(self.add, "" if session.edit else "there is no edit yet that could get another one.")
         self.parts.show_session()
+        handled = session.edit.handled if session.edit else None
+        self.artwork.setVisible(handled is not None and handled.kind == "sticker")
+        if handled is not None:
+            self.artwork.setCurrentIndex(max(self.artwork.findData(handled.artwork), 0))
         if session.edit is None:
             self.edit_name.setText("Choose a sticker, or paint on the source." if ready else "Open a photo first.")
             self.thumbnail.setPixmap(QPixmap())

@@ -166,6 +166,20 @@ class Editor:
         session = replace(self.session, edit=edit).stale()
         self._prepare(session, self._do(label, session))
 
+    def set_artwork(self, artwork: str) -> None:
+        """Say what becomes of the sticker on a mirrored picture: "auto", "keep" or "flip"."""
+        edit = self.session.edit
+        if edit is None or edit.handled.kind != "sticker" or edit.handled.artwork == artwork:
+            return
+        handled = replace(edit.handled, options={**edit.handled.options, "artwork": artwork})
+        if edit.parts:
+            parts, active = list(edit.parts), min(edit.active, len(edit.parts) - 1)
+            parts[active] = replace(parts[active], edit=handled)
+            self.set_parts(parts, active=active, label=f"Artwork of {handled.name}")
+            return
+        session = replace(self.session, edit=handled).stale()
+        self._prepare(session, self._do(f"Artwork of {handled.name}", session))
+
     def choose_part(self, active: int) -> None:
         """Put the handles on one of several edits; nothing is made again."""
         edit = self.session.edit

@@ -205,8 +205,12 @@ class Keeper:
             job["model"] = editor.settings.model
         if edit.kind == "difference":
             job["edited"] = file_of(edit.picture, "edit.png")
+            if "kind" in edit.options:
+                job["edited_as"] = edit.options["kind"]
         elif edit.kind == "sticker":
             job["sticker"], job["quad"] = edit.path or file_of(edit.picture, "edit.png"), edit.quad
+            if edit.artwork != "auto":
+                job["artwork"] = edit.artwork
         else:
             files.append(str(folder / "edit.json"))
             source = editor.pictures.content(session.source)
@@ -238,9 +242,13 @@ class Keeper:
         words = ["dift-edit", "propagate", job["source"]]
         if "edited" in job:
             words += ["--edited", job["edited"]]
+            if "edited_as" in job:
+                words += ["--edited-as", job["edited_as"]]
         else:
             words += ["--sticker", job["sticker"]]
             words.append("--quad=" + ",".join(f"{value:.2f}" for point in job["quad"] for value in point))
+        if "artwork" in job:
+            words += ["--artwork", job["artwork"]]
         words += [*job["targets"], "-o", job["output"], "--device", job["device"]]
         if "model" in job:
             words += ["--model", job["model"]]

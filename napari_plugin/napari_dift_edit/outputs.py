@@ -188,9 +188,12 @@ def write_job(store: Store, *, path: str, job: dict[str, Any]) -> Iterator[Any]:
     """Write the recipe that ``dift-edit run`` reads."""
     with store.loading():
         from dift_edit.job.recipe import Job, save_job
+        from dift_edit.rendering.compositing import Compositing
         from dift_edit.settings import TransferSettings
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_job(Job(**{**job, "transfer": TransferSettings(**job["transfer"])}), path)
+    plain = {name: value for name, value in job.items() if name != "artwork"}
+    compositing = Compositing(artwork=job.get("artwork", "auto"))
+    save_job(Job(**{**plain, "transfer": TransferSettings(**job["transfer"]), "compositing": compositing}), path)
     yield path
 
 

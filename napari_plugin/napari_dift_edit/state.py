@@ -45,7 +45,7 @@ class EditSpec:
     path : str
         The file that it came from, or empty.
     options : mapping
-        Settings of a recolouring or redaction.
+        Settings of a recolouring or redaction; what an edited copy is taken for; what becomes of a sticker's artwork.
     parts : tuple of Part
         Of "layers": the edits, the lowest first.
     active : int
@@ -73,6 +73,11 @@ class EditSpec:
     def as_parts(self) -> "tuple[Part, ...]":
         """The edit as layers: its parts, or itself."""
         return self.parts or (Part(self),)
+
+    @property
+    def artwork(self) -> str:
+        """What becomes of a sticker on a mirrored picture: "auto", "keep" or "flip"."""
+        return str(self.options.get("artwork", "auto"))
 
     @property
     def handled(self) -> "EditSpec":

@@ -94,10 +94,12 @@ class Store:
             if parts:
                 made: Any = _stacked(
                     [_make_edit(part, picture, source) for part, picture in zip(parts, pictures, strict=True)],
-                    [opacity for _, opacity in edit["parts"]],
+                    [_settings(part, opacity) for part, opacity in edit["parts"]],
                 )
             else:
                 made = _make_edit(edit, pictures[0], source)
+                settings = _settings(edit)
+                made = made if settings is None else _stacked([made], [settings])
             self._edit = (known, made)
         return self._edit[1]
 
@@ -148,12 +150,19 @@ def _offline() -> Iterator[None]:
             os.environ["HF_HUB_OFFLINE"] = before
 
 
-def _stacked(edits: list[Any], opacities: list[float]) -> Any:
-    """Several edits as one, each with its opacity."""
+def _stacked(edits: list[Any], settings: list[Any]) -> Any:
+    """Several edits as one, each with its settings."""
     import dift_edit as de
 
-    settings = [None if opacity == 1 else de.Compositing(opacity=opacity) for opacity in opacities]
     return de.edits.Layers(edits, settings)
+
+
+def _settings(edit: dict[str, Any], opacity: float = 1.0) -> Any:
+    """How an edit is put on, where that is not the default."""
+    import dift_edit as de
+
+    settings = de.Compositing(opacity=opacity, artwork=edit["options"].get("artwork", "auto"))
+    return None if settings == de.Compositing() else settings
 
 
 def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
@@ -163,7 +172,7 @@ def _make_edit(edit: dict[str, Any], picture: Any, source: Any) -> Any:
     if kind == "sticker":
         return de.Sticker(picture, edit["quad"])
     if kind == "difference":
-        return de.edits.edit_from_difference(source, picture)
+        return de.edits.edit_from_difference(source, picture, **options)
     if kind == "recolour":
         return de.ColorAdjust(region=de.edits.Region.mask(picture), **options)
     if kind == "redact":

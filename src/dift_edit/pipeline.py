@@ -13,22 +13,34 @@ from dift_edit.annotations.model import AnnotatedImage
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, OutputError, first_line
-from dift_edit.features.base import Featurizer, ModelInfo
+from dift_edit.features.base import Featurizer, ModelInfo, NoFeaturizer
 from dift_edit.features.execution import is_out_of_memory
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.imaging.writing import save_image
 from dift_edit.placement.by_hand import place_by_hand
 from dift_edit.placement.confidence import against
+from dift_edit.placement.fixed import fixed_placement
 from dift_edit.placement.instances import MOST_INSTANCES, find_instances
 from dift_edit.placement.placement import Placement, check_hints, locate
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.names import safe_name
 from dift_edit.settings import TransferSettings, override
-from dift_edit.types import Engine, ImageLike, Instances, MaskLike, Mirror, PinsLike, QuadLike, Status
+from dift_edit.types import (
+    Anchor,
+    AnchorSize,
+    Engine,
+    ImageLike,
+    Instances,
+    MaskLike,
+    Mirror,
+    PinsLike,
+    QuadLike,
+    Status,
+)
 
-__all__ = ["Transfer", "abstain_reason", "failure", "transfer"]
+__all__ = ["Transfer", "abstain_reason", "failure", "instances_warning", "transfer"]
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +133,7 @@ def transfer(
     edit: Edit,
     target: ImageLike,
     *,
-    featurizer: Featurizer,
+    featurizer: Featurizer | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     engine: Engine | None = None,
@@ -129,6 +141,10 @@ def transfer(
     min_confidence: float | None = None,
     instances: Instances | None = None,
     seed: int | None = None,
+    anchor: Anchor | None = None,
+    anchor_size: AnchorSize | None = None,
+    anchor_margin: float | None = None,
+    placements: Sequence[Placement] = (),
     pins: PinsLike | None = None,
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
@@ -146,14 +162,17 @@ def transfer(
         What to carry; its points are in the source's pixels.
     target : Image, path or array
         The image that gets the edit.
-    featurizer : Featurizer
-        Gives the features.
+    featurizer : Featurizer, optional
+        Gives the features; without one the engine must be "fixed", or the placement known.
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, number of instances, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, instances, seed : optional
+    engine, mirror, min_confidence, instances, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
+    placements : sequence of Placement
+        Where the edit lies, one for each instance, if that is known: then nothing is looked for, and no confidence is
+        too low.
     pins, source_mask, target_mask, surface : optional
         Hints about this pair of images, see `locate`.
     target_quad : array_like, optional
@@ -193,7 +212,11 @@ def transfer(
         min_confidence=min_confidence,
         instances=instances,
         seed=seed,
+        anchor=anchor,
+        anchor_size=anchor_size,
+        anchor_margin=anchor_margin,
     )
+    featurizer = featurizer or NoFeaturizer()
     check_hints(source.size, pins=pins, source_mask=source_mask)
     name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
     if isinstance(target, Image) and target.file:
@@ -208,8 +231,12 @@ def transfer(
             "surface": surface,
             "views": views,
         }
-        if target_quad is not None:
+        if placements:
+            found = list(placements)
+        elif target_quad is not None:
             found = [place_by_hand(edit.quad, target_quad)]
+        elif settings.engine == "fixed":
+            found = [fixed_placement(edit.quad, source.size, picture.size, settings)]
         else:
             found = _located(source, edit, picture, featurizer, settings, hints)
         placement = found[0]
@@ -217,8 +244,9 @@ def transfer(
             "%s: engine %s, confidence %.3f (%s), mirrored %s", name or "target", placement.engine,
             placement.confidence, placement.confidence_source, placement.mirrored,
         )  # fmt: skip
-        reason = abstain_reason(placement, settings.min_confidence, featurizer.fingerprint)
-        count = len(found) if settings.instances == "all" else settings.instances
+        least = 0.0 if placements else settings.min_confidence
+        reason = abstain_reason(placement, least, featurizer.fingerprint)
+        count = len(found) if placements or settings.instances == "all" else settings.instances
         used, missed = ((), ()) if reason else (tuple(found[:count]), tuple(found[count:]))
         image = picture
         for each in used:
@@ -229,9 +257,6 @@ def transfer(
     status: Status = "abstained" if reason else "applied"
     seconds = time.perf_counter() - start
     artworks = {artwork_on(edit, each.transform, compositing) for each in used} - {""}
-    warning = ""
-    if missed and hides_content(edit):
-        warning = f"only {len(used)} of {len(found)} instances of the object are hidden: use  --instances all"
     return made(
         status=status,
         reason=reason,
@@ -239,10 +264,17 @@ def transfer(
         placement=placement,
         placements=used,
         missed=missed,
-        warning=warning,
+        warning=instances_warning(edit, len(used), len(missed)),
         seconds=seconds,
         artwork=artworks.pop() if len(artworks) == 1 else "partly kept" * bool(artworks),
     )
+
+
+def instances_warning(edit: Edit, used: int, missed: int) -> str:
+    """What is wrong with an edit on so many instances, while so many others are without it; empty where nothing is."""
+    if not missed or not hides_content(edit):
+        return ""
+    return f"only {used} of {used + missed} instances of the object are hidden: use  --instances all"
 
 
 def _located(

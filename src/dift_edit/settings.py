@@ -8,12 +8,13 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
-from dift_edit.types import Engine, Instances, Learn, Mirror
+from dift_edit.types import Anchor, AnchorSize, Engine, Instances, LayerFormat, Learn, Mirror
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 __all__ = [
+    "ANCHORS",
     "ENGINES",
     "LEARN",
     "MIRRORS",
@@ -30,12 +31,14 @@ __all__ = [
     "value_of",
 ]
 
+ANCHORS = get_args(Anchor)
 ENGINES = get_args(Engine)
+LAYER_FORMATS = get_args(LayerFormat)
 MIRRORS = get_args(Mirror)
 LEARN = get_args(Learn)
 
 SURE = 0.9
-"""Confidence from which a placement needs no help, and may teach others (chosen; see docs/learning.md)."""
+"""Confidence from which a placement needs no help (chosen; see docs/learning.md)."""
 
 S = TypeVar("S", bound="Settings")
 D = TypeVar("D", bound="DataclassInstance")
@@ -154,7 +157,9 @@ def _check(item: Field[Any], value: Any) -> None:
 class TransferSettings(Settings):
     """How an edit is placed in a target."""
 
-    engine: Engine = option("auto", "how the placement is estimated")
+    engine: Engine = option(
+        "auto", "how the placement is estimated; fixed: the same place in every image, without a network"
+    )
     mirror: Mirror = option("auto", "whether the target may show the object mirrored")
     min_confidence: float = option(
         0.3, "abstain below this probability that the placement is right, 0 to 1", limits=(0, 1)
@@ -163,6 +168,17 @@ class TransferSettings(Settings):
         1, "on how many instances of the object in a target the edit is put, or 'all'", limits=(1, None), words=("all",)
     )
     seed: int = option(0, "random seed")
+    anchor: Anchor = option(
+        "pixels",
+        "for the engine fixed: the same pixels, the same place relative to width and height, or the same distance to a "
+        "corner or edge",
+    )
+    anchor_size: AnchorSize = option(
+        "relative", "whether an edit at a corner or edge, and its margin, grow with the image's shorter side"
+    )
+    anchor_margin: float = option(
+        -1.0, "distance to that corner or edge in pixels of the source; below 0: as in the source", limits=(-1, 1e5)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +196,17 @@ class BatchSettings(Settings):
     report: bool = option(True, "make the review page and its previews")
     preview_size: int = option(640, "longest side of the page's previews in pixels", limits=(16, 4096))
     max_pixels: int = option(200_000_000, "refuse targets with more pixels", limits=(1, None))
+    layers: LayerFormat | None = option(
+        None, "write the target and each edit as layers, too: Photoshop, OpenRaster or PNGs", choices=LAYER_FORMATS
+    )
+    masks: bool = option(False, "write one 8-bit mask for each target and edit")
+    flattened: bool = option(True, "write the flattened result; without it the layers alone")
+    verify: bool = option(False, "compare each output with its target outside the edit, and record it in its row")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.flattened and (self.layers is None or self.verify):
+            raise SettingsError("Without the flattened result there must be layers (--layers) and no --verify.")
 
 
 def value_of(settings: type, name: str, text: str) -> Any:

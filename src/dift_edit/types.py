@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from dift_edit.imaging.image import Image
 
 __all__ = [
+    "Anchor",
+    "AnchorSize",
     "Artwork",
     "Blend",
     "DifferenceKind",
@@ -20,6 +22,7 @@ __all__ = [
     "FramesLike",
     "ImageLike",
     "Instances",
+    "LayerFormat",
     "Learn",
     "MaskLike",
     "Mirror",
@@ -52,8 +55,17 @@ MaskLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[bool]]]
 QuadLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[float]]]
 """(4, 2) corners (x, y) in pixels: top left, top right, bottom right, bottom left of the edit."""
 
-Engine: TypeAlias = Literal["auto", "similarity", "affine", "homography", "mesh", "spline", "notebook"]
-"""How a placement is estimated."""
+Engine: TypeAlias = Literal["auto", "similarity", "affine", "homography", "mesh", "spline", "notebook", "fixed"]
+"""How a placement is estimated; "fixed" looks at no image, see `Anchor`."""
+
+Anchor: TypeAlias = Literal[
+    "pixels", "relative", "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom",
+    "bottom-right",
+]  # fmt: skip
+"""What a fixed place keeps to: the pixels from the top left, the image's width and height, or a corner or edge."""
+
+AnchorSize: TypeAlias = Literal["relative", "pixels"]
+"""Whether an edit at a corner or edge grows with the image's shorter side, or keeps its pixels."""
 
 Mirror: TypeAlias = Literal["auto", "never", "always"]
 """Whether the target may show the object mirrored."""
@@ -69,6 +81,9 @@ Status: TypeAlias = Literal["applied", "abstained", "failed"]
 
 Blend: TypeAlias = Literal["over", "laplacian", "poisson", "poisson-mixed"]
 """How an edit is joined with the target."""
+
+LayerFormat: TypeAlias = Literal["psd", "ora", "png"]
+"""What a result's layers are written as."""
 
 Resampling: TypeAlias = Literal["bilinear", "bicubic", "nearest"]
 """How an edit is resampled."""

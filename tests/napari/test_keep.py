@@ -9,11 +9,12 @@ import numpy as np
 import PIL.Image
 import pytest
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMenu
 
 from conftest import EYES
 from dift_edit import as_image
 from dift_edit.errors import DiftEditError
+from dift_edit.geometry.base import MatrixTransform
 from napari_dift_edit.carry import carry_layer
 from napari_dift_edit.outputs import export, export_frame
 from napari_dift_edit.sessions import open_session, save_session
@@ -255,7 +256,7 @@ def test_drawn_shapes_become_an_edit(open_bench, pictures):
     assert bench.result("dark").quad is not None
 
 
-def test_edited_copy_becomes_an_edit(open_bench, pictures):
+def test_edited_copy_becomes_an_edit(open_bench, pictures, tmp_path):
     edited = pictures["cat"].copy()
     edited[80:110, 100:200] = (0, 90, 200)
     bench = open_bench({"cat": pictures["cat"], "edited copy": edited, "dark": pictures["dark"]}, arrange=False)
@@ -264,6 +265,15 @@ def test_edited_copy_becomes_an_edit(open_bench, pictures):
     edit = bench.editor.session.edit
     assert edit.kind == "difference" and np.abs(np.array(edit.quad).min(0) - (100, 80)).max() < 4
     assert bench.editor.session.targets == (bench.key("dark"),)
+    assert "edited_as" not in bench.dock.keeper.job(tmp_path)[0]
+    menu = QMenu()
+    bench.dock.choose.edit._fill_menu(menu)
+    (copy,) = [action for action in menu.actions() if action.text().startswith("edited copy")]
+    kinds = {action.text(): action for action in copy.menu().actions()}
+    kinds["As a recolouring"].trigger()
+    bench.idle()
+    assert bench.editor.session.edit.options == {"kind": "recolour"}
+    assert bench.dock.keeper.job(tmp_path)[0]["edited_as"] == "recolour"
 
 
 @pytest.mark.parametrize(
@@ -311,3 +321,38 @@ def test_what_is_erased_into_transparency_is_not_in_a_written_frame(tmp_path):
     assert tuple(pixels[12, 20]) == (1, 2, 3, 255)
     pixels = np.delete(pixels.reshape(-1, 4), np.flatnonzero((before != after).any(axis=2)), axis=0)
     assert (pixels == before[0, 0]).all()
+
+
+def test_artwork_on_mirrored_pictures_is_chosen_kept_and_undone(open_bench, folder):
+    bench = open_bench()
+    bench.viewer.open(folder / "cat.png")
+    bench.wait(lambda: bench.editor.session.source, 5)
+    panel = bench.dock.choose.edit
+    panel.sticker_file(str(folder / "sign.png"))
+    bench.idle()
+    for artwork in ("flip", "keep"):
+        panel.artwork.setCurrentIndex(panel.artwork.findData(artwork))
+        panel.artwork.activated.emit(panel.artwork.currentIndex())
+        bench.idle()
+        assert bench.editor.session.edit.artwork == artwork
+        assert bench.dock.keeper.job(folder)[0]["artwork"] == artwork
+    bench.editor.undo()
+    bench.idle()
+    assert panel.artwork.currentData() == "flip" and bench.editor.session.edit.artwork == "flip"
+
+
+def test_artwork_is_followed(sticker):
+    """On a mirrored picture: mirrored, and as on the source."""
+    store = Store(contextlib.nullcontext, lambda _item: None, lambda _text: None)
+    source = np.full((120, 160, 3), 90, np.uint8)
+    for key, pixels in (("source", source), ("sticker", sticker)):
+        store.put(key, pixels)
+    (image,) = store.need("source")
+    mirror = MatrixTransform(np.array([(-1, 0, 159), (0, 1, 0), (0, 0, 1)], float))
+    quad = ((40, 30), (120, 30), (120, 90), (40, 90))
+    shown = {}
+    for artwork in ("flip", "keep"):
+        edit = {"kind": "sticker", "picture": "sticker", "quad": quad, "options": {"artwork": artwork}, "parts": []}
+        shown[artwork] = store.edit(edit, image).apply(image, mirror, source=image).pixels.astype(int)
+    assert np.abs(shown["flip"] - shown["keep"]).max() > 20
+    assert np.abs(shown["flip"] - shown["keep"][:, ::-1]).max() <= 2

@@ -4,6 +4,7 @@ Boxes and polygons have the corner of the first pixel at (0, 0), so half a pixel
 pixels, as here. Confidence stands in ``score`` (as in COCO's results) and ``keypoint_scores``.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -185,9 +186,13 @@ def write(annotations: Annotations, path: Path) -> None:
 
 
 def _numbers(wanted: list[Any]) -> list[int]:
-    """The numbers themselves where all are whole and different, or else 1, 2, 3…"""
-    whole = all(isinstance(each, int) and each >= 0 for each in wanted)
-    return list(wanted) if whole and len(set(wanted)) == len(wanted) else list(range(1, len(wanted) + 1))
+    """The numbers themselves, and free ones for None; 1, 2, 3… for all where one is no number or comes twice."""
+    given = [each for each in wanted if each is not None]
+    if len(set(given)) < len(given) or not all(isinstance(each, int) and each >= 0 for each in given):
+        return list(range(1, len(wanted) + 1))
+    taken = set(given)
+    free = (number for number in itertools.count(1) if number not in taken)
+    return [next(free) if each is None else each for each in wanted]
 
 
 def _category_record(category: Category, number: int) -> dict[str, Any]:

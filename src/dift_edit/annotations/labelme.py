@@ -153,7 +153,7 @@ def _mask(shape: Mapping[str, Any], corners: Points) -> ObjectMask:
         if opened.width * opened.height > LARGEST_MASK:
             raise AnnotationError(f"A mask has {opened.width} × {opened.height} pixels, which is too large: check it.")
         pixels = np.asarray(opened)
-    return ObjectMask(round(left), round(top), np.atleast_3d(pixels).any(axis=2))
+    return ObjectMask(round(left), round(top), (np.atleast_3d(pixels) != 0).max(axis=2))
 
 
 def write(annotations: Annotations, path: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dift_edit.batch.model import ModelSpec
+from dift_edit.batch.placed import targets_of
 from dift_edit.batch.work import Work, Worker
 from dift_edit.errors import DiftEditError
 from dift_edit.imaging.files import load_image
 from dift_edit.job.recipe import Job
 from dift_edit.results.names import safe_name
-from dift_edit.targets.collect import Targets, collect_targets
+from dift_edit.targets.collect import Targets
 from dift_edit.targets.storage import local_path
 
 __all__ = ["Forecast", "forecast"]
@@ -95,7 +96,7 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    found = collect_targets(job.targets, lists=job.lists, entries=job.entries, leave_out=job.not_targets())
+    found = targets_of(job, source)
     if not len(found):
         raise DiftEditError("There is no target: name picture files, or folders or patterns that contain some.")
     with TemporaryDirectory(prefix="dift-edit-") as folder:
@@ -106,11 +107,11 @@ def forecast(job: Job, *, sample: int = 3) -> Forecast:
             compositing=job.compositing,
             output=f"{folder}/out",
             model=ModelSpec.of_job(job),
-            max_pixels=job.batch.max_pixels,
-            preview_size=job.batch.preview_size if job.batch.report else 0,
+            batch=job.batch,
         )
         worker = Worker(work)
-        worker.featurizer(source, seed=job.transfer.seed)
+        if job.needs_model:
+            worker.featurizer(source, seed=job.transfer.seed)
         seconds, failed, tried = _try(worker, found, sample)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     local = local_path(job.output)

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo
+from dift_edit.features.base import FeatureMap, Featurizer, ModelInfo, NoFeaturizer
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.registry import load_featurizer
 from dift_edit.job.recipe import Job
@@ -21,7 +21,7 @@ class ModelSpec:
     Attributes
     ----------
     name : str
-        A model of the registry, a preset, or a folder.
+        A model of the registry, a preset, or a folder; "none" where no features are needed.
     device : str
         "cpu", "cuda", "mps"…; several with commas run one process each.
     settings : dict
@@ -41,10 +41,13 @@ class ModelSpec:
         devices = [part.strip() for part in job.device.split(",") if part.strip()] or ["cpu"]
         kinds = {device.partition(":")[0] for device in devices}
         settings = job.model_settings if len(kinds) == 1 else {"dtype": "float32", **job.model_settings}
-        return cls(name=job.model, device=devices[0], settings=settings, cache=cache)
+        name = job.model if job.needs_model else "none"
+        return cls(name=name, device=devices[0], settings=settings, cache=cache)
 
     def load(self, device: str | None = None) -> Featurizer:
         """The featurizer, on another device if one is named."""
+        if self.name == "none":
+            return NoFeaturizer()
         featurizer = load_featurizer(self.name, device=device or self.device, **self.settings)
         return CachedFeaturizer(featurizer, FeatureCache(self.cache)) if self.cache else featurizer
 

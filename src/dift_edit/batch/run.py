@@ -15,6 +15,7 @@ from dift_edit.batch.finish import journal_path, write_manifest, write_review
 from dift_edit.batch.identity import describe
 from dift_edit.batch.learning import KnownPlace, choose_views, known_places
 from dift_edit.batch.model import ModelSpec
+from dift_edit.batch.placed import placed_by, targets_of
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
 from dift_edit.batch.summary import OnEvent, Summary
@@ -31,6 +32,7 @@ from dift_edit.job.recipe import Job, save_job
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import remove_previews, write_source_previews
+from dift_edit.report.side_files import possible_files, remove_files
 from dift_edit.results.folder import OutputFolder, open_output, unredacted_folder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
@@ -68,7 +70,7 @@ def run_job(job: Job, *, cache: str = "", on_event: OnEvent | None = None) -> Su
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
-    targets = collect_targets(job.targets, lists=job.lists, entries=job.entries, leave_out=job.not_targets())
+    targets = targets_of(job, source)
     devices = tuple(part.strip() for part in job.device.split(",") if part.strip())
     return run_batch(
         source,
@@ -92,7 +94,7 @@ def run_batch(
     targets: Targets | Paths,
     output: str | Path,
     *,
-    featurizer: Featurizer | ModelSpec,
+    featurizer: Featurizer | ModelSpec | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     batch: BatchSettings | None = None,
@@ -113,8 +115,9 @@ def run_batch(
         See `collect_targets`.
     output : path or URL
         Where results go.
-    featurizer : Featurizer or ModelSpec
-        Gives the features. With several processes a `ModelSpec` avoids sending the weights.
+    featurizer : Featurizer or ModelSpec, optional
+        Gives the features. With several processes a `ModelSpec` avoids sending the weights. Without one the engine must
+        be "fixed", or the targets those of `placed_targets`.
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, seed.
     compositing : Compositing, optional
@@ -164,6 +167,9 @@ def run_batch(
     if not len(targets):
         raise DiftEditError("There is no target: name image files, or folders or patterns that contain some.")
     source = as_image(source)
+    featurizer = featurizer or ModelSpec(name="none")
+    if targets.placed_by or featurizer == ModelSpec(name="none") or settings.engine == "fixed":
+        batch = replace(batch, learn="off")
     views = tuple(view.facing(edit.quad) for view in views)
     with contextlib.ExitStack() as stack:
         stack.enter_context(arithmetic_threads())
@@ -171,12 +177,13 @@ def run_batch(
             featurizer = _keeping(featurizer, stack.enter_context(TemporaryDirectory(prefix="dift-edit-features-")))
         loaded = featurizer.load() if isinstance(featurizer, ModelSpec) else featurizer
         job = describe(source, edit, loaded, settings, compositing, views)
+        if targets.placed_by:
+            job["placed"] = targets.placed_by
         runner = _runner(batch, devices)
         work = Work(
             source=Image(source.pixels, source.alpha), edit=edit, settings=settings,
             model=loaded if runner is run_in_one_process else featurizer,
-            compositing=compositing, views=views, output=_absolute(output), job=digest_of(job),
-            max_pixels=batch.max_pixels, preview_size=batch.preview_size if batch.report else 0,
+            compositing=compositing, views=views, output=_absolute(output), job=digest_of(job), batch=batch,
         )  # fmt: skip
         del loaded  # each process loads its own
         folder = open_output(str(output), hides_content=hides_content(edit))
@@ -219,18 +226,19 @@ def learn_from_review(
     edit = job.load_edit(source)
     earlier = {key: Row.from_dict(row) for key, row in journal.rows.items()}
     targets = Targets([
-        Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key]) for key, row in earlier.items()
+        Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key])
+        for key, row in earlier.items()
     ])  # fmt: skip
     runner = _runner(job.batch, ())
     with contextlib.ExitStack() as stack:
         stack.enter_context(arithmetic_threads())
-        spec = _keeping(ModelSpec.of_job(job), stack.enter_context(TemporaryDirectory(prefix="dift-edit-features-")))
+        needed = ModelSpec.of_job(replace(job, placed=None))
+        spec = _keeping(needed, stack.enter_context(TemporaryDirectory(prefix="dift-edit-features-")))
         model = spec.load() if isinstance(spec, ModelSpec) and runner is run_in_one_process else spec
         work = Work(
             source=source, edit=edit, settings=job.transfer, model=model, compositing=job.compositing,
             views=tuple(view.load().facing(edit.quad) for view in job.views), output=_absolute(str(folder)),
-            job=journal.job["fingerprint"], max_pixels=job.batch.max_pixels,
-            preview_size=job.batch.preview_size if job.batch.report else 0,
+            job=journal.job["fingerprint"], batch=job.batch,
         )  # fmt: skip
         _Run(work, targets, job.batch, folder, journal, on_event or _ignore).learn(runner, anew=True)
     rows = {key: Row.from_dict(row) for key, row in journal.rows.items()}
@@ -351,7 +359,7 @@ class _Run:
         for target in self.targets:
             earlier = journal.rows.get(target.id)
             row = earlier and Row.from_dict({**earlier, "target": target.path})
-            if row and still_valid(row, target, self.folder, retry_failed=self.batch.retry_failed):
+            if row and row.placed_by == placed_by(target) and still_valid(row, target, self.folder, self.batch):
                 self.summary.kept += 1
             else:
                 todo.append((target, names[target.id]))
@@ -363,6 +371,7 @@ class _Run:
             row = Row.from_dict(values)
             if row.output and self.folder.keeps(row.output):
                 self.folder.remove(row.output)
+            remove_files(self.folder, set(row.files))
             remove_previews(self.folder, replace(row, status="failed", size=None))
         self.journal.clear()
 
@@ -377,6 +386,10 @@ class _Run:
             for name in names:
                 if name and self.folder.keeps(name):
                     self.folder.remove(name)
+            if old or row.output is None:
+                known = Row.from_dict(old).files if old else {}
+                possible = possible_files(self.work.edit, self.journal.plan[row.id])
+                remove_files(self.folder, {*known, *possible} - row.files.keys())
             if old or row.output is None:
                 remove_previews(self.folder, row if self.work.preview_size else replace(row, size=None))
         except OutputError as error:
@@ -400,7 +413,7 @@ class _Run:
 
         @cache
         def look(place: KnownPlace) -> View:
-            image, sha256 = read_image(paths[place.id], max_pixels=self.work.max_pixels)
+            image, sha256 = read_image(paths[place.id], max_pixels=self.work.batch.max_pixels)
             if sha256 != rows[place.id].target_sha256:
                 raise OutputError(f"{paths[place.id]} was changed during the run: run the same command again.")
             return View(image=image, quad=place.quad, weight=place.weight).facing(self.work.edit.quad)
@@ -411,7 +424,7 @@ class _Run:
         if not chosen:
             return
         ids = tuple(place.id for place in chosen)
-        again = [row for row in again if row.views != list(ids)]
+        again = [row for row in again if row.views != list(ids) and row.id not in ids]
         work = replace(
             self.work, views=(*self.work.views, *map(look, chosen)),
             taught=Taught(views=ids, confidences={row.id: row.confidence or 0.0 for row in again},
@@ -424,8 +437,9 @@ class _Run:
             for outcome in outcomes:
                 earlier = rows[outcome.row.id]
                 row = replace(earlier, views=list(ids)) if outcome.kept else outcome.row
-                if not outcome.kept and earlier.quad is not None:
-                    row = replace(row, earlier={"quad": earlier.quad, "confidence": earlier.confidence})
+                quad, confidence = earlier.alone
+                if not outcome.kept and quad is not None:
+                    row = replace(row, earlier={"quad": quad, "confidence": confidence})
                 seconds = round(earlier.seconds + outcome.row.seconds, 4)
                 self._take(replace(outcome, row=replace(row, seconds=seconds)), len(todo))
 

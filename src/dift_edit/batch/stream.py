@@ -9,12 +9,12 @@ from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from dift_edit.batch.learning import KnownPlace, choose_views, improves, is_usable
+from dift_edit.batch.learning import TEACHES, KnownPlace, choose_views, improves, is_usable
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, worker_threads
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError, SettingsError
-from dift_edit.features.base import Featurizer
+from dift_edit.features.base import Featurizer, NoFeaturizer
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.imaging.files import DEFAULT_MAX_PIXELS, as_image
 from dift_edit.imaging.image import Image
@@ -25,7 +25,7 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import LEARN, SURE, TransferSettings, override
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
-from dift_edit.types import Engine, ImageLike, Instances, Learn, MaskLike, Mirror, PinsLike
+from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, Instances, Learn, MaskLike, Mirror, PinsLike
 
 __all__ = ["propagate", "stream"]
 
@@ -37,7 +37,7 @@ def propagate(
     edit: Edit,
     targets: str | os.PathLike[str] | Image | Iterable[ImageLike],
     *,
-    featurizer: Featurizer,
+    featurizer: Featurizer | None = None,
     settings: TransferSettings | None = None,
     compositing: Compositing | None = None,
     engine: Engine | None = None,
@@ -45,6 +45,9 @@ def propagate(
     min_confidence: float | None = None,
     instances: Instances | None = None,
     seed: int | None = None,
+    anchor: Anchor | None = None,
+    anchor_size: AnchorSize | None = None,
+    anchor_margin: float | None = None,
     pins: PinsLike | None = None,
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
@@ -67,13 +70,13 @@ def propagate(
         The edit.
     targets : path, Image, or iterable of paths, Images or arrays
         Paths may be files, folders and patterns, see `collect_targets`; an iterable is consumed as needed.
-    featurizer : Featurizer
-        Gives features; those of the source are computed once.
+    featurizer : Featurizer, optional
+        Gives features; those of the source are computed once. Without one the engine must be "fixed".
     settings : TransferSettings, optional
         Engine, mirror test, least confidence, number of instances, seed.
     compositing : Compositing, optional
         How the edit is blended.
-    engine, mirror, min_confidence, instances, seed : optional
+    engine, mirror, min_confidence, instances, seed, anchor, anchor_size, anchor_margin : optional
         Fields of `TransferSettings`; each takes precedence over `settings`.
     pins, source_mask, target_mask, surface : optional
         Hints that hold for every target, see `locate`.
@@ -116,8 +119,12 @@ def propagate(
         min_confidence=min_confidence,
         instances=instances,
         seed=seed,
+        anchor=anchor,
+        anchor_size=anchor_size,
+        anchor_margin=anchor_margin,
     )
     check_hints(source.size, pins=pins, source_mask=source_mask)
+    featurizer = featurizer or NoFeaturizer()
     if learn not in LEARN:
         raise SettingsError(f"The setting learn is {learn!r}: use one of {', '.join(LEARN)}.")
     views = tuple(view.facing(edit.quad) for view in views)
@@ -131,7 +138,7 @@ def propagate(
         )  # fmt: skip
 
     failed = partial(Transfer, status="failed", settings=settings, model=featurizer.model)
-    if learn == "auto":
+    if learn == "auto" and settings.engine != "fixed":
         return _taught(run_with, featurizer, edit, views, targets, failed)
     return stream(run_with(featurizer, views), targets, failed)
 
@@ -156,7 +163,7 @@ def _taught(
                 continue
             if found.confidence < SURE:
                 again.append(number)
-            elif not found.reason and is_usable(found.quad, result.image.size):
+            if found.confidence >= TEACHES and not found.reason and is_usable(found.quad, result.image.size):
                 quad = tuple(map(tuple, found.quad.tolist()))
                 places.append(KnownPlace(id=f"{number:012}", quad=quad, weight=found.confidence))
         places.sort(key=lambda place: (-place.weight, place.id))
@@ -168,7 +175,9 @@ def _taught(
         seed = results[0].settings.seed if results else 0
         with arithmetic_threads():
             chosen = choose_views(places, look, featurizer=keeping, seed=seed) if again else []
-        if chosen:
+        teachers = {int(place.id) for place in chosen}
+        again = [number for number in again if number not in teachers]
+        if chosen and again:
             taught = run_with(keeping, (*views, *map(look, chosen)))
             for number, result in zip(again, stream(taught, [inputs[k] for k in again], failed), strict=True):
                 before, after = results[number].placement, result.placement

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dift_edit.imaging.compare import Untouched
 from dift_edit.results.manifest import Row
 
 __all__ = ["OnEvent", "Summary"]
@@ -81,6 +82,16 @@ class Summary:
         return [row for row in self.rows if row.warning]
 
     @property
+    def verified(self) -> list[Row]:
+        """Rows whose output was compared with the target."""
+        return [row for row in self.rows if row.untouched]
+
+    @property
+    def differing(self) -> list[Row]:
+        """Those of a lossless format that differ from the target outside the edit."""
+        return [row for row in self.verified if not Untouched(**row.untouched).proven]
+
+    @property
     def exit_status(self) -> int:
-        """0 when every target was handled; 1 when some failed, or a redaction left something to be seen in some."""
-        return 1 if self.counts["failed"] or self.unredacted or self.warned else 0
+        """0 when every target was handled; 1 when some failed, differ where they must not, or still show something."""
+        return 1 if self.counts["failed"] or self.unredacted or self.warned or self.differing else 0

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from dift_edit.batch.annotated import annotate_target, annotated_to_bytes
 from dift_edit.batch.learning import improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
+from dift_edit.batch.placed import known_placements, placed_by
 from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
@@ -18,16 +19,16 @@ from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
-from dift_edit.pipeline import Transfer, failure, transfer
+from dift_edit.pipeline import Transfer, failure, instances_warning, transfer
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import write_previews
+from dift_edit.report.side_files import save_result
 from dift_edit.results.folder import OutputFolder, open_output
 from dift_edit.results.looks import look_of
 from dift_edit.results.manifest import Row
-from dift_edit.settings import TransferSettings, fingerprint
+from dift_edit.settings import BatchSettings, TransferSettings, fingerprint
 from dift_edit.targets.collect import Target
-from dift_edit.targets.hints import Hints
 from dift_edit.targets.storage import input_sha256, read_image
 
 __all__ = ["Item", "Outcome", "Taught", "Work", "Worker", "lost_row"]
@@ -76,10 +77,8 @@ class Work:
         The output folder or URL.
     job : str
         Fingerprint of all of this, for the rows.
-    max_pixels : int
-        Refuse larger targets.
-    preview_size : int
-        Longest side of the review page's images in pixels; 0 makes none.
+    batch : BatchSettings
+        What is written, and the largest targets.
     threads : int
         Arithmetic threads per process.
     """
@@ -93,9 +92,13 @@ class Work:
     taught: Taught | None = None
     output: str
     job: str = ""
-    max_pixels: int
-    preview_size: int = 640
+    batch: BatchSettings = field(default_factory=BatchSettings)
     threads: int = 1
+
+    @property
+    def preview_size(self) -> int:
+        """Longest side of the review page's images in pixels; 0 makes none."""
+        return self.batch.preview_size if self.batch.report else 0
 
     @property
     def key(self) -> str:
@@ -182,7 +185,7 @@ class Worker:
             return
         with item.timed("read"):
             try:
-                item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.max_pixels)
+                item.image, item.sha256 = read_image(item.target.path, max_pixels=self.work.batch.max_pixels)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
 
@@ -194,7 +197,7 @@ class Worker:
         self.featurizer.take_first()
         with item.timed("placement"):
             try:
-                item.result = self._transfer(item.image, item.target.hints)
+                item.result = self._transfer(item, item.image)
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
         first = self.featurizer.take_first()
@@ -214,25 +217,24 @@ class Worker:
             try:
                 result = item.result
                 if result is not None and result.status == "applied" and result.image is not None:
-                    sha256 = self._save(result, result.image, item.name)
-                    row = replace(row, output=item.name, output_sha256=sha256)
+                    row = self._save(item, row, result, result.image)
                 if item.image is not None and self.work.preview_size:
                     after = result.image if result and result.status == "applied" else None
                     write_previews(self.output, item.target.id, item.image, after, self.work.preview_size)
             except OutputError as error:
-                row = replace(row, status="failed", reason=str(error), output=None, output_sha256=None)
+                row = replace(self._row(item), status="failed", reason=str(error))
                 stop = str(error) if _ends_the_run(error) else ""
             except Exception as error:  # noqa: BLE001 - such as no memory for encoding
-                reason = failure(error, item.target.path)
-                row = replace(row, status="failed", reason=reason, output=None, output_sha256=None)
+                row = replace(self._row(item), status="failed", reason=failure(error, item.target.path))
         row = replace(row, seconds=round(sum(item.times.values()), 4))
         return Outcome(row=row, times=item.times, stop=stop)
 
-    def _transfer(self, image: Image, hints: Hints) -> Transfer:
-        work = self.work
+    def _transfer(self, item: Item, image: Image) -> Transfer:
+        work, hints = self.work, item.target.hints
         if self._carrier is not None:
             return annotate_target(self._carrier, image)
-        return transfer(
+        known = known_placements(item.target, item.sha256, work.edit)
+        result = transfer(
             work.source,
             work.edit,
             image,
@@ -241,18 +243,29 @@ class Worker:
             mirror=hints.mirror,
             min_confidence=hints.min_confidence,
             compositing=work.compositing,
+            placements=known.applied,
             pins=hints.pins,
-            target_mask=hints.region(image.size, max_pixels=work.max_pixels),
+            target_mask=hints.region(image.size, max_pixels=work.batch.max_pixels),
             target_quad=hints.quad,
             views=work.views,
         )
+        if not known.missed:
+            return result
+        warning = instances_warning(work.edit, len(result.placements), len(known.missed))
+        return replace(result, missed=tuple(known.missed), warning=warning)
 
-    def _save(self, result: Transfer, image: Image, name: str) -> str:
-        if result.annotated is None:
-            return self.output.save_image(image, name)
-        data = annotated_to_bytes(result.annotated)
-        self.output.write(name, data)
-        return hashlib.sha256(data).hexdigest()
+    def _save(self, item: Item, row: Row, result: Transfer, image: Image) -> Row:
+        if result.annotated is not None:
+            data = annotated_to_bytes(result.annotated)
+            self.output.write(item.name, data)
+            return replace(row, output=item.name, output_sha256=hashlib.sha256(data).hexdigest())
+        work = self.work
+        assert item.image is not None
+        return save_result(
+            self.output, row, item.name, image, target=item.image, edit=work.edit,
+            transforms=[each.transform for each in result.placements], source=work.source,
+            compositing=work.compositing, batch=work.batch,
+        )  # fmt: skip
 
     def _improves(self, item: Item) -> bool:
         """Whether a target that was placed again lies better than before."""
@@ -270,7 +283,8 @@ class Worker:
             status="failed",
             reason=item.failure,
             engine=work.settings.engine,
-            model=asdict(self.featurizer.model),
+            model=(target.placed or {}).get("model") or asdict(self.featurizer.model),
+            placed_by=placed_by(target),
             seed=work.settings.seed,
             size=list(item.image.size) if item.image else None,
             target_sha256=item.sha256 or input_sha256(target.path),
@@ -285,7 +299,7 @@ class Worker:
         if result.placement is None:
             return row
         row = row.with_placement(result.placement, work.edit.quad)
-        if work.settings.instances == 1 and not result.missed:
+        if work.settings.instances == 1 and len(result.placements) < 2 and not result.missed:
             return row
         return row.with_placements(result.placements, result.missed, work.edit.quad)
 

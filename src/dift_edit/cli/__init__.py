@@ -22,6 +22,7 @@ COMMANDS = {
     "annotate": "dift_edit.cli.annotate",
     "sequence": "dift_edit.cli.sequence",
     "run": "dift_edit.cli.run",
+    "render": "dift_edit.cli.render",
     "report": "dift_edit.cli.report",
     "apply-review": "dift_edit.cli.apply_review",
     "match": "dift_edit.cli.match",
@@ -42,7 +43,7 @@ _CONFIGURED = {
     "evaluate": ("device",),
 }
 """Command → its flags that `dift-edit config` shows and whose defaults mean the same everywhere."""
-_RESUMED = ("demo", "propagate", "annotate", "sequence", "run")
+_RESUMED = ("demo", "propagate", "annotate", "sequence", "run", "render")
 _GO_ON = "What is done is kept: run the same command again to go on."
 
 

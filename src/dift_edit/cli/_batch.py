@@ -127,7 +127,8 @@ class Teller:
         if row.status == "failed":
             self._say(f"failed  {shown(row.reason)}")
         elif self._bar is None and not self._quiet:
-            rest = f"→ {shown(row.output)}" if row.output else f"({row.reason})"
+            result = row.output or next(iter(row.files), None)
+            rest = f"→ {shown(result)}" if result else f"({row.reason})"
             self._say(f"[{self._done}/{total}] {row.status:9} {row.confidence:4.2f}  {shown(row.target)} {rest}")
 
     def _learning(self, views: list[str], todo: int) -> None:
@@ -154,6 +155,8 @@ class Teller:
             total = sum(summary.times.values()) or 1.0
             line += "; time: " + ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in summary.times.items())
         self._say(line)
+        for line in verified_lines(summary):
+            self._say(line)
         for line in unredacted_lines(summary.unredacted, summary.warned, len(summary.rows)):
             self._say(line)
         if summary.unredacted_folder:
@@ -179,6 +182,8 @@ class JsonTeller(Teller):
                 "times": done.times,
                 "output": done.output,
                 "exit_status": done.exit_status,
+                "verified": len(done.verified),
+                "differing": [row.target for row in done.differing],
                 "unredacted": [row.target for row in done.unredacted],
                 "warned": [row.target for row in done.warned],
                 "unredacted_folder": done.unredacted_folder,
@@ -207,6 +212,22 @@ def unredacted_lines(exposed: list[Any], warned: list[Any], total: int) -> list[
             lines += [f"  {shown(line)}" for line in said[:_MOST_SKIPPED]]
         if len(rows) > _MOST_SKIPPED:
             lines.append(f"  … and {len(rows) - _MOST_SKIPPED} more, see manifest.jsonl")
+    return lines
+
+
+def verified_lines(summary: Any) -> list[str]:
+    """What the comparison of outputs and targets says; nothing where there was none."""
+    if not summary.verified:
+        return []
+    count, wrong = len(summary.verified), summary.differing
+    lossy = [row.untouched for row in summary.verified if row.untouched["unit"] == "blocks"]
+    lines = [f"{len(wrong)} of {count} outputs differ from their targets outside the edit" + (":" if wrong else "")]
+    lines += [f"  {shown(row.target)}: {row.untouched['changed']} pixels" for row in wrong[:_MOST_SKIPPED]]
+    compared = sum(each["compared"] for each in lossy)
+    if compared:
+        share = sum(each["changed"] for each in lossy) / compared
+        largest = max(each["largest"] for each in lossy)
+        lines.append(f"  lossy formats: encoding again changed {share:.2%} of the blocks, by {largest:.0f}/255 at most")
     return lines
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -103,7 +104,7 @@ def _remake(folder: Any) -> Any:
         return None
     source = load_image(job.source)
     edit = job.load_edit(source)
-    featurizer = cache(ModelSpec.of_job(job).load)  # when it is needed, once
+    featurizer = cache(ModelSpec.of_job(replace(job, placed=None)).load)  # when it is needed, once
     transfer = job.transfer
 
     def search(image: Any, pins: Any) -> Placement:
@@ -123,6 +124,5 @@ def _remake(folder: Any) -> Any:
         edit=edit,
         compositing=job.compositing,
         locate=search,
-        max_pixels=job.batch.max_pixels,
-        preview_size=job.batch.preview_size,
+        batch=job.batch,
     )

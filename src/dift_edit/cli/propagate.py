@@ -1,7 +1,6 @@
 """``dift-edit propagate``: one edit, many photos."""
 
 import argparse
-from dataclasses import fields
 from typing import Any
 
 HELP = "carry one edit to many photos"
@@ -10,13 +9,14 @@ HELP = "carry one edit to many photos"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a job; the flags of its settings come from their fields."""
     from dift_edit.cli._batch import add_log_arguments
+    from dift_edit.cli._edits import add_layer_arguments, numbers
     from dift_edit.job.recipe import DIFFERENCE_KINDS
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
 
     parser.add_argument("source", metavar="SOURCE", help="the image that the edit was made on")
     parser.add_argument("targets", metavar="TARGET", nargs="*", help="images, folders, patterns or URLs")
-    edit = parser.add_argument_group("the edit (--sticker or --edited, and any number of --edit above it)")
+    edit = parser.add_argument_group("the edit (--sticker or --edited, and any number of the others above it)")
     edit.add_argument(
         "--sticker", metavar="PNG", help="an image with transparency; without a place, a canvas of the source's size"
     )
@@ -36,14 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what was done to EDITED; auto looks at each changed part and says what it found (default: %(default)s)",
     )
-    edit.add_argument(
-        "--edit",
-        metavar="JSON[,NAME=VALUE…]",
-        action="append",
-        default=[],
-        help="an edit that save_edit wrote: redaction, recolouring, labels…; may be repeated, the last one on top; "
-        "with blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
-    )
+    add_layer_arguments(edit)
     edit.add_argument(
         "--view",
         metavar="IMAGE,X,Y,W,H",
@@ -79,41 +72,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_log_arguments(parser)
 
 
-def numbers(count: int) -> Any:
-    """A parser of `count` numbers with commas between them."""
-
-    def parse(text: str) -> tuple[float, ...]:
-        try:
-            values = tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
-        except ValueError:
-            values = ()
-        if len(values) != count:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them")
-        return values
-
-    parse.__name__ = f"{count} numbers"
-    return parse
-
-
-def edit_file(text: str) -> Any:
-    """A layer from ``FILE`` or ``FILE,NAME=VALUE,…`` with names of `Compositing`."""
-    from dift_edit.errors import EditError
-    from dift_edit.job.recipe import EditFile
-    from dift_edit.rendering.compositing import Compositing
-
-    kinds: dict[str, Any] = {item.name: type(item.default) for item in fields(Compositing)}
-    file, values = text, dict[str, Any]()
-    while (found := file.rpartition(","))[1] and found[2].partition("=")[0] in kinds and "=" in found[2]:
-        file, (name, _, value) = found[0], found[2].partition("=")
-        try:
-            values[name] = {"true": True, "false": False}[value] if kinds[name] is bool else kinds[name](value)
-        except (ValueError, KeyError) as error:
-            raise EditError(
-                f"--edit {text}: {name} cannot be {value!r}; see the flag --{name} for its values."
-            ) from error
-    return EditFile(file, Compositing(**values) if values else None)
-
-
 def view_file(text: str) -> Any:
     """A view from ``IMAGE,X,Y,W,H`` or ``IMAGE,X,Y,X,Y,X,Y,X,Y``."""
     from dift_edit.job.recipe import ViewFile
@@ -133,6 +91,7 @@ def view_file(text: str) -> Any:
 
 def job_from(args: argparse.Namespace) -> Any:
     """The job that the arguments describe."""
+    from dift_edit.cli._edits import layers_from
     from dift_edit.job.recipe import Job
     from dift_edit.rendering.compositing import Compositing
     from dift_edit.settings import BatchSettings, TransferSettings, settings_from_arguments
@@ -143,7 +102,7 @@ def job_from(args: argparse.Namespace) -> Any:
         sticker=args.sticker,
         edited=args.edited,
         edited_as=args.edited_as,
-        edits=tuple(map(edit_file, args.edit)),
+        edits=layers_from(args),
         at=args.at,
         quad=quad,
         views=tuple(args.view),

@@ -17,8 +17,8 @@ from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import as_quad, box_quad, quad_matrix
 from dift_edit.imaging.files import as_image, load_image
 from dift_edit.imaging.image import Image
-from dift_edit.rendering.compositing import Compositing, composite
-from dift_edit.rendering.warp import premultiplied, warp_layer
+from dift_edit.rendering.compositing import Compositing, composite, fitted
+from dift_edit.rendering.warp import Warped, premultiplied, warp_layer
 from dift_edit.types import ImageLike, QuadLike
 
 __all__ = ["Sticker"]
@@ -143,11 +143,20 @@ class Sticker:
     ) -> Image:
         """Put it on a target: see `dift_edit.edits.base.Edit`."""
         settings = compositing or Compositing()
+        warped, context = self._warped(target, transform, source, settings)
+        return composite(target, warped, settings, context=context)
+
+    def layer_on(self, target: Image, transform: Transform, source: Image | None, settings: Compositing) -> Warped:
+        """The (h, w, 4) premultiplied layer that `apply` puts over a target, its opacity not counted."""
+        warped, context = self._warped(target, transform, source, settings)
+        return warped if warped.empty else Warped(fitted(target, warped, settings, context), warped.box)
+
+    def _warped(
+        self, target: Image, transform: Transform, source: Image | None, settings: Compositing
+    ) -> tuple[Warped, Warped | None]:
         layer = self._as_seen(transform, settings.artwork)
         warped = warp_layer(layer, transform, target.size, matrix=self._layer_matrix, resampling=settings.resampling)
-        return composite(
-            target, warped, settings, context=source_context(source, self.quad, target, transform, settings)
-        )
+        return warped, source_context(source, self.quad, target, transform, settings)
 
     @cached_property
     def _parts(self) -> list[Part]:

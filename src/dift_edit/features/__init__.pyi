@@ -1,6 +1,7 @@
 from .base import FeatureMap as FeatureMap
 from .base import Featurizer as Featurizer
 from .base import ModelInfo as ModelInfo
+from .base import NoFeaturizer as NoFeaturizer
 from .cache import CachedFeaturizer as CachedFeaturizer
 from .cache import FeatureCache as FeatureCache
 from .cache import Pca as Pca
@@ -34,6 +35,7 @@ __all__ = [
     "LiteSettings",
     "ModelInfo",
     "NetworkFeaturizer",
+    "NoFeaturizer",
     "PRESETS",
     "Pca",
     "PixelDiffusionFeaturizer",

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 
-from dift_edit.errors import IncomparableError
+from dift_edit.errors import IncomparableError, ModelError
 from dift_edit.geometry.coords import Points, to_grid
 from dift_edit.types import ImageLike
 
@@ -17,6 +17,7 @@ __all__ = [
     "FeatureMap",
     "Featurizer",
     "ModelInfo",
+    "NoFeaturizer",
     "check_comparable",
     "image_seed",
     "make_noise",
@@ -145,6 +146,28 @@ class Featurizer(Protocol):
     def for_category(self, category: str) -> "Featurizer":
         """The featurizer for images of a category such as "cat"; itself unless it has a prompt."""
         return self
+
+
+class NoFeaturizer(Featurizer):
+    """Stands where no features are needed: every place is fixed or known."""
+
+    fingerprint = "none"
+    model = ModelInfo(id="none")
+
+    @property
+    def parallel(self) -> int:
+        """As many threads as there are."""
+        return 1 << 16
+
+    def __call__(self, image: ImageLike, *, seed: int = 0) -> FeatureMap:
+        """No features.
+
+        Raises
+        ------
+        ModelError
+            Always.
+        """
+        raise ModelError("Without a featurizer an edit has no place: give one, use the engine 'fixed', or a placement.")
 
 
 def image_seed(digest: str, seed: int) -> int:

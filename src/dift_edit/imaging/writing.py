@@ -22,7 +22,7 @@ from dift_edit.imaging.heif import encode_heif
 if TYPE_CHECKING:
     from dift_edit.imaging.image import Image, Pixels
 
-__all__ = ["OUTPUT_FORMATS", "save_image"]
+__all__ = ["OUTPUT_FORMATS", "encoded_png", "save_image"]
 
 OUTPUT_FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP",
@@ -121,6 +121,15 @@ def _save(image: "Image", path: Path) -> Path:
     picture = replace(image, pixels=pixels, alpha=alpha).to_pil()
     write_atomic(path, lambda file: picture.save(file, format_, **options))
     return path
+
+
+def encoded_png(image: "Image") -> bytes:
+    """The bytes of a PNG with an image's pixels in its own depth, and nothing of its file's metadata."""
+    if image.pixels.dtype == np.uint16:
+        return _encode_16_bit(image.pixels, image.alpha, ".png", None)
+    buffer = io.BytesIO()
+    image.to_pil().save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _has_parts(exif: bytes | None) -> bool:

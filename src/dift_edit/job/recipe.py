@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dift_edit.imaging.image import Image
     from dift_edit.placement.views import View
 
-__all__ = ["EditFile", "Job", "ViewFile", "load_job", "save_job"]
+__all__ = ["REGION_EDITS", "EditFile", "Job", "RegionEdit", "ViewFile", "load_job", "save_job"]
 
 VERSION = 1
 _PATHS = ("path", "mask")
@@ -54,6 +54,43 @@ class EditFile:
 
     file: str
     compositing: Compositing | None = None
+
+
+REGION_EDITS: dict[str, dict[str, type]] = {
+    "redact": {"mode": str, "cells": int, "color": str, "margin": float},
+    "recolour": {"exposure": float, "contrast": float, "saturation": float, "hue": float, "recolor": str},
+    "erase": {},
+}
+"""What can be done to a region, and what can be said about it: fields of `Redaction`, `ColorAdjust` and `Erase`."""
+
+
+@dataclass(frozen=True)
+class RegionEdit:
+    """A region of the source that is hidden, recoloured or taken out, as a layer of a job.
+
+    Attributes
+    ----------
+    kind : {"redact", "recolour", "erase"}
+    region : str
+        A box, the file of a polygon or of a mask, see `dift_edit.edits.load_region`.
+    values : dict
+        Fields of the edit, see `REGION_EDITS`.
+    compositing : Compositing or None
+        How this layer is blended; None takes the job's.
+    """
+
+    kind: str
+    region: str
+    values: dict[str, Any] = field(default_factory=dict)
+    compositing: Compositing | None = None
+
+    def load(self, source: "Image") -> "Edit":
+        """The edit; raises `EditError` or `ImageError`."""
+        from dift_edit.edits import ColorAdjust, Erase, Redaction, load_region
+
+        region = load_region(self.region, source.size)
+        made: dict[str, Any] = {"redact": Redaction, "recolour": ColorAdjust, "erase": Erase}
+        return cast("Edit", made[self.kind](region=region, **self.values))
 
 
 @dataclass(frozen=True)
@@ -106,9 +143,9 @@ class Job:
         The edit: an image with transparency, or the source after editing. At most one of them.
     edited_as : {"auto", "paint", "recolour", "redact", "erase"}
         What was done to the edited source.
-    edits : tuple of EditFile
-        For every other kind of edit; put on above it in this order, see `Layers`. A plain path stands for one that is
-        blended as the job says.
+    edits : tuple of EditFile and RegionEdit
+        For every other kind of edit; put on above it in this order, see `Layers`. A plain path stands for an
+        `EditFile` that is blended as the job says.
     at : tuple (x, y, w, h) or None
         Where the sticker lies in the source.
     quad : tuple of four (x, y) or None
@@ -121,6 +158,9 @@ class Job:
         Files that name targets, see `dift_edit.targets.collect.collect_targets`.
     entries : tuple of dict
         Targets with what is known of each: ``path`` and columns of a list, see `dift_edit.targets.hints.Hints`.
+    placed : str or None
+        Output folder of an earlier run on the same source: its placements are used, and nothing is searched. Of its
+        targets those in `targets` are done, all where there are none.
     output : str
         Folder or URL for the results.
     model, device : str
@@ -141,13 +181,14 @@ class Job:
     sticker: str | None = None
     edited: str | None = None
     edited_as: DifferenceKind = "auto"
-    edits: tuple[EditFile, ...] = ()
+    edits: tuple[EditFile | RegionEdit, ...] = ()
     at: tuple[float, ...] | None = None
     quad: tuple[tuple[float, float], ...] | None = None
     views: tuple[ViewFile, ...] = ()
     targets: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     entries: tuple[dict[str, Any], ...] = ()
+    placed: str | None = None
     output: str
     model: str = "mini"
     device: str = "cpu"
@@ -157,13 +198,14 @@ class Job:
     batch: BatchSettings = field(default_factory=BatchSettings)
 
     def __post_init__(self) -> None:
-        layers = tuple(each if isinstance(each, EditFile) else EditFile(each) for each in self.edits)
+        layers = tuple(each if isinstance(each, EditFile | RegionEdit) else EditFile(each) for each in self.edits)
         object.__setattr__(self, "edits", layers)
         if self.sticker is not None and self.edited is not None:
             raise EditError("A job has a sticker or an edited source (--sticker, --edited), not both.")
         if self.sticker is None and self.edited is None and not self.edits:
             raise EditError(
-                "A job needs one edit: give a sticker, an edited source or a file (--sticker, --edited, --edit)."
+                "A job needs one edit: give a sticker, an edited source, a file or a region "
+                "(--sticker, --edited, --edit, --redact, --recolour, --erase)."
             )
         if self.edited_as not in DIFFERENCE_KINDS:
             raise EditError(f"edited_as is {self.edited_as!r}: use one of {', '.join(DIFFERENCE_KINDS)}.")
@@ -173,6 +215,11 @@ class Job:
             raise EditError("Only a sticker needs a place: --at and --quad go with --sticker.")
         if self.at is not None and self.quad is not None:
             raise EditError("A sticker has one place: give at or quad (--at, --quad), not both.")
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a network has to find the places of the edit."""
+        return self.transfer.engine != "fixed" and self.placed is None
 
     def load_edit(self, source: "Image") -> "Edit":
         """The edit, several as layers, checked against the loaded source.
@@ -185,7 +232,9 @@ class Job:
         from dift_edit.edits import Layers, Sticker, edit_from_difference, load_edit
         from dift_edit.imaging.files import load_image
 
-        layers: list[Edit] = [load_edit(each.file) for each in self.edits]
+        layers: list[Edit] = [
+            each.load(source) if isinstance(each, RegionEdit) else load_edit(each.file) for each in self.edits
+        ]
         settings = [each.compositing for each in self.edits]
         if self.edited is not None:
             layers.insert(0, edit_from_difference(source, load_image(self.edited), kind=self.edited_as))
@@ -207,9 +256,10 @@ class Job:
             source=change(self.source),
             sticker=self.sticker and change(self.sticker),
             edited=self.edited and change(self.edited),
-            edits=tuple(replace(each, file=change(each.file)) for each in self.edits),
+            edits=tuple(_moved(each, change) for each in self.edits),
             views=tuple(replace(each, image=change(each.image)) for each in self.views),
             targets=tuple(map(change, self.targets)),
+            placed=self.placed and change(self.placed),
             lists=tuple(path if path == "-" else change(path) for path in self.lists),
             entries=tuple(
                 {
@@ -220,6 +270,14 @@ class Job:
             ),
             output=change(self.output),
         )
+
+
+def _moved(layer: EditFile | RegionEdit, change: Callable[[str], str]) -> EditFile | RegionEdit:
+    if isinstance(layer, EditFile):
+        return replace(layer, file=change(layer.file))
+    from dift_edit.edits.region_files import box_of
+
+    return layer if box_of(layer.region) else replace(layer, region=change(layer.region))
 
 
 def load_job(path: Path | str, defaults: Mapping[str, Default] | None = None) -> Job:
@@ -273,7 +331,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         raise DiftEditError(f"it has version {data['version']!r}, but this dift-edit reads version {VERSION}.")
     edit, targets, model = (table_of(data, name) for name in ("edit", "targets", "model"))
     check_keys(edit, {"sticker", "edited", "edited_as", "files", "layers", "at", "quad"}, "[edit]")
-    check_keys(targets, {"paths", "lists", "each"}, "[targets]")
+    check_keys(targets, {"paths", "lists", "each", "placed"}, "[targets]")
     check_keys(model, {"name", "device", "settings"}, "[model]")
     for name in ("source", "output"):
         if not isinstance(data.get(name), str):
@@ -295,6 +353,7 @@ def _job_from(data: dict[str, Any]) -> Job:
         targets=texts_of(targets, "paths"),
         lists=texts_of(targets, "lists"),
         entries=_entries(targets),
+        placed=text_of(targets, "placed"),
         model=text_of(model, "name") or "mini",
         device=text_of(model, "device") or "cpu",
         model_settings=settings,
@@ -340,21 +399,36 @@ def _entries(targets: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(entries)
 
 
-def _edit_files(edit: dict[str, Any]) -> tuple[EditFile, ...]:
+def _edit_files(edit: dict[str, Any]) -> tuple[EditFile | RegionEdit, ...]:
     """The layers of ``files = […]`` or of ``[[edit.layers]]``."""
     layers = edit.get("layers", [])
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise DiftEditError("layers must be tables, each under its own [[edit.layers]].")
     if layers and "files" in edit:
         raise DiftEditError("[edit] has files and [[edit.layers]]: name all of them in one of the two.")
-    made = []
-    for layer in layers:
-        file = text_of(layer, "file")
-        if file is None:
-            raise DiftEditError('[[edit.layers]] must have  file = "…".')
-        blending = {key: value for key, value in layer.items() if key != "file"}
-        made.append(EditFile(file, settings_of(Compositing, blending, "[[edit.layers]]") if blending else None))
+    made = [_layer_of(layer) for layer in layers]
     return tuple(made) or tuple(map(EditFile, texts_of(edit, "files")))
+
+
+def _layer_of(layer: dict[str, Any]) -> EditFile | RegionEdit:
+    """One table of ``[[edit.layers]]``."""
+    where = "[[edit.layers]]"
+    kinds = [kind for kind in ("file", *REGION_EDITS) if kind in layer]
+    if len(kinds) != 1:
+        raise DiftEditError(f'{where} must have one of  file = "…", {", ".join(REGION_EDITS)}.')
+    kind = kinds[0]
+    own = REGION_EDITS.get(kind, {})
+    values = {key: layer[key] for key in own if key in layer}
+    for key, value in values.items():
+        if not isinstance(value, (int, float) if own[key] is float else own[key]) or isinstance(value, bool):
+            raise DiftEditError(f"{key} in {where} must be of the kind {own[key].__name__}, but is {value!r}.")
+    blending = {key: value for key, value in layer.items() if key not in (kind, *own)}
+    compositing = settings_of(Compositing, blending, where) if blending else None
+    if kind == "file":
+        return EditFile(text_of(layer, "file") or "", compositing)
+    place = layer[kind]
+    region = text_of(layer, kind) if isinstance(place, str) else ",".join(map(repr, numbers_of(place, 4, kind) or ()))
+    return RegionEdit(kind, region or "", values, compositing)
 
 
 def _views(tables: Any) -> tuple[ViewFile, ...]:
@@ -402,8 +476,9 @@ def save_job(job: Job, path: Path | str) -> None:
 
 def format_job(job: Job) -> str:
     """The text of a recipe file, with the paths as they are; settings at their defaults are left out."""
-    layered = any(each.compositing for each in job.edits)
-    files = None if layered or not job.edits else [each.file for each in job.edits]
+    plain = [each.file for each in job.edits if isinstance(each, EditFile) and each.compositing is None]
+    layered = len(plain) < len(job.edits)
+    files = None if layered or not job.edits else plain
     edit: dict[str, Any] = {
         "sticker": job.sticker, "edited": job.edited,
         "edited_as": None if job.edited_as == "auto" else job.edited_as,
@@ -412,7 +487,7 @@ def format_job(job: Job) -> str:
     own = {f"{each.table}.{each.key}" for each in user_defaults().values()}
     tables = {
         "edit": edit,
-        "targets": {"paths": job.targets or None, "lists": job.lists or None},
+        "targets": {"paths": job.targets or None, "lists": job.lists or None, "placed": job.placed},
         "model": {"name": job.model, "device": job.device},
         "model.settings": job.model_settings,
         **{table: _changed(getattr(job, table), table, own) for table in TABLES},
@@ -425,8 +500,9 @@ def format_job(job: Job) -> str:
         for layer in job.edits if layered and name == "edit" else ():
             # all of them, also those at their defaults: a layer without any is blended as the job says
             blending = {} if layer.compositing is None else _plain_settings(layer.compositing)
-            lines += ["", "[[edit.layers]]", f"file = {toml_value(layer.file)}"]
-            lines += [f"{key} = {toml_value(value)}" for key, value in blending.items()]
+            given = {"file": layer.file} if isinstance(layer, EditFile) else {layer.kind: layer.region, **layer.values}
+            lines += ["", "[[edit.layers]]"]
+            lines += [f"{key} = {toml_value(value)}" for key, value in (given | blending).items()]
         for entry in job.entries if name == "targets" else ():
             lines += ["", "[[targets.each]]", *(f"{key} = {toml_value(value)}" for key, value in entry.items())]
     for view in job.views:

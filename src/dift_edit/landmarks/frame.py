@@ -146,7 +146,7 @@ class FrameSearch:
             seen = self.featurizer(view.image, seed=self.seed)
             evidence = gather_evidence(own, quad, seen, affinity=Affinity.of(own, seen))
             poses = sample_poses(evidence, seed=self.seed)
-            fix = poses.transform(poses.expected[0])
+            fix = poses.placement
             a = complex(fix.matrix[0, 0], fix.matrix[1, 0])
             if number == LOOKS or (abs(np.angle(a)) < TURNED and abs(np.log(abs(a))) < np.log(GROWN)):
                 break
@@ -162,7 +162,7 @@ class FrameSearch:
                 own, quad, to_view = self._turned_source(degrees, mirrored)
                 evidence = gather_evidence(own, quad, seen, affinity=Affinity.of(own, seen, SCREEN_CELLS))
                 poses = sample_poses(evidence, seed=self.seed)
-                found.append((float(poses.scores[0]), to_view.then(poses.transform(poses.expected[0])), mirrored))
+                found.append((float(poses.scores[0]), to_view.then(poses.placement), mirrored))
         found.sort(key=lambda item: -item[0])
         yield from ((transform, mirrored) for _, transform, mirrored in found[:CANDIDATES])
 

@@ -1,3 +1,4 @@
+from .fixed import fixed_placement as fixed_placement
 from .instances import locate_instances as locate_instances
 from .placement import Placement as Placement
 from .placement import locate as locate
@@ -9,6 +10,7 @@ __all__ = [
     "Placement",
     "SeenView",
     "View",
+    "fixed_placement",
     "locate",
     "locate_features",
     "locate_instances",

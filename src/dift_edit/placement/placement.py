@@ -57,11 +57,10 @@ BY_PINS = (0.6, 0.7, 0.8, 0.9)
 PIN_SLACK = 0.1
 """How far pins may be missed before they count as contradictory, in sizes of the placed edit (chosen)."""
 
-ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "none"]
-"""Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": that
-model's features that mean the same for all networks, where the network's own were not fitted; "surface": the very same
-surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "none": no
-placement was found. Only "fitted" is calibrated."""
+ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "fixed", "none"]
+"""Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": a
+model fitted to all embedded networks, where the network's own was not fitted; "surface": the very same surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "fixed": the
+place is the same in every image; "none": no placement was found. Only "fitted" is calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +75,7 @@ class Placement:
         Source pixels → target pixels.
     confidence : float
         Probability, 0 to 1, that the placed quad overlaps the right one by half (IoU ≥ 0.5).
-    confidence_source : {"fitted", "surface", "pins", "tracked", "none"}
+    confidence_source : {"fitted", "uncalibrated", "surface", "pins", "tracked", "fixed", "none"}
         What the confidence rests on, see `ConfidenceSource`.
     mirrored : bool
         Whether the target shows the object mirrored.
@@ -296,8 +295,7 @@ def locate_features(
     IncomparableError
         If the maps come from different featurizers or settings.
     """
-    if engine not in ENGINES:
-        raise EditError(f"There is no engine {engine!r}: use one of {', '.join(ENGINES)}.")
+    _check_engine(engine)
     if mirror not in MIRRORS:
         raise EditError(f"The mirror test cannot be {mirror!r}: use one of {', '.join(MIRRORS)}.")
     if mirror == "always" and mirrored_target is None:
@@ -381,6 +379,13 @@ def locate_features(
     except GeometryError as error:
         return _nowhere(corners, source.image_size, target.image_size, engine, str(error))
     return _turned(placed, width) if flip else placed
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise EditError(f"There is no engine {engine!r}: use one of {', '.join(ENGINES)}.")
+    if engine == "fixed":
+        raise EditError("The engine 'fixed' looks at no features: use transfer or fixed_placement.")
 
 
 _turned_maps: WeakKeyDictionary[FeatureMap, dict[int, FeatureMap]] = WeakKeyDictionary()

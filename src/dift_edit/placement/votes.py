@@ -44,16 +44,18 @@ TOLERANCE_POWER = 0.5
 """Power of the scale, over the expected one, that it is multiplied with (measured on thirteen kinds of objects, see
 docs/transfer_quality.md): with 0 displacements are compared in the target, which favours maps that draw the points
 together, with 1 in the source, which favours the opposite."""
-BLUR_SCALES = (1 / math.e, 1 / math.sqrt(math.e), 1.0, math.sqrt(math.e), math.e)
+BLUR_SCALES = (1 / math.e, 1.0, math.e)
 """Scales, over the expected one, that the votes are blurred for; between them the support is interpolated (chosen)."""
 EXPECTED = BLUR_SCALES.index(1.0)
-"""Which of these is the expected scale."""
+"""Which of these is the expected one."""
 TOLERANCE_GROWTH = 0.07
 """What is added to it per distance from the edit (chosen; ablation as above)."""
 REACH = 0.4
 """Distance from the edit, in units of its size, at which a point weighs 1/e (chosen; ablation as above)."""
 WIDE = 2.0
 """The same where the whole object is judged: for the mirror test and the confidence (chosen)."""
+AGREEING = 0.25
+"""Distance, in sizes of the placed edit, within which a point's strongest vote agrees with a placement (chosen)."""
 RING = 0.5
 """Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
@@ -107,14 +109,30 @@ class Evidence:
         """Geometric mean of the sides of the edit's box, in source pixels."""
         return quad_extent(self.quad)
 
-    @property
-    def entropy(self) -> float:
-        """How spread the votes of the edit's own points are: 0 when each is for a single cell, 1 when for all alike."""
+    def agreement(self, placed: MatrixTransform) -> tuple[float, float]:
+        """How far the best places of the edit's own points, each by itself, agree with where a map puts them.
+
+        Returns
+        -------
+        float
+            Share of the points whose strongest vote lies within `AGREEING` sizes of the placed edit.
+        float
+            Mean share of the target's cells that have fewer votes than the mapped place.
+        """
         own = np.flatnonzero(self.distance == 0)
         own = own if len(own) else np.arange(len(self.points))
-        votes = self.votes[torch.from_numpy(own)].flatten(1)
-        spread = -(votes * votes.clamp_min(1e-12).log()).sum(1).numpy() / math.log(max(votes.shape[1], 2))
-        return float(spread @ self.mass[own] / self.mass[own].sum())
+        votes = self.votes[torch.from_numpy(own)]
+        cells, size = np.array(votes.shape[:0:-1]), np.asarray(self.target_size)
+        mapped = placed(self.points[own])
+        x, y = np.clip(np.floor((mapped + 0.5) * cells / size), 0, cells - 1).astype(np.int64).T
+        votes = votes.flatten(1)
+        there = votes[torch.arange(len(own)), torch.from_numpy(y * cells[0] + x)]
+        best = votes.argmax(1).numpy()
+        missed = (np.stack([best % cells[0], best // cells[0]], 1) + 0.5) * size / cells - 0.5 - mapped
+        near = np.linalg.norm(missed, axis=1) < AGREEING * quad_extent(placed(self.quad))
+        rank = (votes < there[:, None]).double().mean(1).numpy()
+        mass = self.mass[own] / self.mass[own].sum()
+        return float(near @ mass), float(rank @ mass)
 
     def support(self, matrices: Array) -> torch.Tensor:
         """How strongly each point's vote supports affine maps.
@@ -134,13 +152,28 @@ class Evidence:
         maps[:, :, 2:] += scale / 2 - 1
         points = np.column_stack([self.points, np.ones(len(self.points))])
         grid = torch.from_numpy((points @ maps.reshape(-1, 3).T).astype(np.float32)).view(len(points), -1, 2)
-        grown = np.sqrt(np.abs(np.linalg.det(np.asarray(matrices)[:, :, :2]))) / self.expected_scale
-        level = np.interp(np.log(np.maximum(grown, 1e-9)), np.log(BLUR_SCALES), np.arange(len(BLUR_SCALES)))
-        depth = torch.from_numpy(((2 * level + 1) / len(BLUR_SCALES) - 1).astype(np.float32))
-        grid = torch.cat([grid, depth[None, :, None].expand(len(points), -1, 1)], -1)
-        found = F.grid_sample(self.field[:, None], grid[:, None, None], align_corners=False, padding_mode="border")
+        found = self._at_levels(grid, self._levels(np.asarray(matrices)))
         within = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
-        return torch.minimum(found[:, 0, 0, 0], torch.where(within, torch.inf, self._mean))
+        return torch.minimum(found, torch.where(within, torch.inf, self._mean))
+
+    def _levels(self, matrices: Array) -> Array:
+        """(K,) where between the levels of the field the scales of affine maps lie."""
+        grown = np.sqrt(np.abs(np.linalg.det(matrices[:, :, :2]))) / self.expected_scale
+        level: Array = np.interp(np.log(np.maximum(grown, 1e-9)), np.log(BLUR_SCALES), np.arange(len(BLUR_SCALES)))
+        return level
+
+    def _at_levels(self, grid: torch.Tensor, levels: Array) -> torch.Tensor:
+        """(N, K) the field at places (N, K, 2), between two levels each."""
+        found = torch.empty(grid.shape[:2])
+        lower = np.minimum(levels.astype(np.int64), len(BLUR_SCALES) - 2)
+        for level in np.unique(lower):
+            chosen = np.flatnonzero(lower == level)
+            share = torch.from_numpy((levels[chosen] - level).astype(np.float32))
+            both = F.grid_sample(
+                self.field[:, level : level + 2], grid[:, None, chosen], align_corners=False, padding_mode="border"
+            )
+            found[:, chosen] = torch.lerp(both[:, 0, 0], both[:, 1, 0], share)
+        return found
 
     @property
     def chance(self) -> float:

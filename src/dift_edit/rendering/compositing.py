@@ -27,7 +27,7 @@ from dift_edit.rendering.warp import Box, Warped, premultiplied
 from dift_edit.settings import Settings, option
 from dift_edit.types import Artwork, Blend, Resampling
 
-__all__ = ["ARTWORKS", "BLENDS", "Compositing", "alpha_over", "composite", "feathered", "widened", "write"]
+__all__ = ["ARTWORKS", "BLENDS", "Compositing", "alpha_over", "composite", "feathered", "fitted", "widened", "write"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -118,8 +118,6 @@ def composite(
     if warped.empty:
         return target
     values = fitted(target, warped, settings, context)
-    if settings.feather > 0:
-        values = values * feathered(values[..., 3], settings.feather)[..., None]
     if settings.opacity < 1:
         values = values * np.float32(settings.opacity)
     if settings.blend == "over":
@@ -128,6 +126,14 @@ def composite(
 
 
 def fitted(target: Image, layer: Warped, settings: Compositing, context: Warped | None) -> Floats:
+    """The layer's values (h, w, 4), premultiplied, as they go on a target but for the opacity: fitted and feathered."""
+    values = _lit(target, layer, settings, context)
+    if settings.feather > 0:
+        values = values * feathered(values[..., 3], settings.feather)[..., None]
+    return values
+
+
+def _lit(target: Image, layer: Warped, settings: Compositing, context: Warped | None) -> Floats:
     """The layer's values (h, w, 4) with the target's light, shade, palette and texture, as far as wanted."""
     if not any((settings.match_color, settings.shading, settings.palette, settings.texture)):
         return layer.values

@@ -7,26 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dift_edit.atomic_files import parse_json
 from dift_edit.edits.layers import artwork_on, hides_content
 from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
-from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import as_points
-from dift_edit.geometry.estimate import Correspondences, fit_affine
-from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.placement.by_hand import place_by_hand
 from dift_edit.report.previews import preview_name, write_previews
+from dift_edit.report.side_files import move_files, remove_files, save_result
 from dift_edit.results.folder import REJECTED, OutputFolder
 from dift_edit.results.journal import Journal
-from dift_edit.results.manifest import PLACED, Row, edit_lattice
+from dift_edit.results.manifest import PLACED, Row, placed_transform
+from dift_edit.settings import BatchSettings
 from dift_edit.targets.collect import row_path
 from dift_edit.targets.storage import read_image
 
 __all__ = ["Decision", "Remake", "apply_decisions", "read_decisions"]
 
 _CHOICES = ("", "accepted", "rejected")
+_NO_RESULT: dict[str, Any] = {"output": None, "output_sha256": None, "files": {}, "baked": "", "untouched": {}}
 _CORNERS = 4
 
 
@@ -65,15 +64,15 @@ class Remake:
     compositing : Compositing
     locate : callable
         Finds the edit's place in an image with the help of pins: (image, pins) to `Placement`.
-    max_pixels, preview_size : int
+    batch : BatchSettings
+        What is written of a result.
     """
 
     source: Any
     edit: Any
     compositing: Any
     locate: Callable[[Any, Any], Any]
-    max_pixels: int
-    preview_size: int
+    batch: BatchSettings
 
 
 def read_decisions(path: Path | str, job: str) -> list[Decision]:
@@ -218,6 +217,7 @@ def _required(remake: Remake | None, folder: OutputFolder, why: str) -> Remake:
 
 def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row:
     """Move a result to, or back from, the folder of rejected ones."""
+    row = move_files(folder, row, rejected=rejected)
     wanted = f"{REJECTED}{name}" if rejected else name
     if row.output is None or row.output == wanted:
         return row
@@ -241,7 +241,8 @@ def _failed(folder: OutputFolder, row: Row, reason: str) -> Row:
     """A redaction that could not be moved to where the reviewer wants it."""
     if row.output is not None and folder.exists(row.output):
         folder.remove(row.output)
-    return replace(row, status="failed", reason=reason, confidence=0.0, output=None, output_sha256=None)
+    remove_files(folder, set(row.files))
+    return replace(row, status="failed", reason=reason, confidence=0.0, **_NO_RESULT)
 
 
 def _applied_as_shown(folder: OutputFolder, row: Row, name: str, remake: Remake) -> Row:
@@ -278,26 +279,23 @@ def _with_instances(folder: OutputFolder, row: Row, name: str, made: Decision, r
 
 def _transform(target: str, placed: dict[str, Any], edit: Any) -> Transform:
     """Source pixels to target pixels, of a row or one of its placements."""
-    if placed["matrix"] is not None:
-        return MatrixTransform(np.asarray(placed["matrix"], dtype=np.float64))
-    if placed["mesh"] is None:
+    transform = placed_transform(placed, edit.quad)
+    if transform is None:
         raise EditError(f"The row of {target} holds no placement: run the job again")
-    lattice, mesh = edit_lattice(edit.quad), np.reshape(placed["mesh"], (-1, 2))
-    outside = fit_affine(Correspondences(lattice, mesh, np.ones(len(lattice))))
-    return PiecewiseAffine(lattice, mesh, triangulate(lattice), outside)
+    return transform
 
 
 def _withdrawn(folder: OutputFolder, row: Row) -> Row:
     """An abstained target again: what was put on when it was accepted is removed."""
-    folder.remove(str(row.output))
+    remove_files(folder, {*row.files, *filter(None, [row.output])})
     for kind in ("after", "rejected"):
         if folder.keeps(preview_name(row.id, kind)):
             folder.remove(preview_name(row.id, kind))
-    return replace(row, status="abstained", output=None, output_sha256=None, artwork="")
+    return replace(row, status="abstained", artwork="", **_NO_RESULT)
 
 
 def _read(folder: OutputFolder, row: Row, remake: Remake) -> tuple[Any, str]:
-    return read_image(row_path(row.target, row.id, str(folder)), max_pixels=remake.max_pixels)
+    return read_image(row_path(row.target, row.id, str(folder)), max_pixels=remake.batch.max_pixels)
 
 
 def _remade(folder: OutputFolder, row: Row, name: str, made: Decision, remake: Remake) -> Row:
@@ -326,16 +324,16 @@ def _put_on(
     result = image
     for transform in transforms:
         result = remake.edit.apply(result, transform, source=remake.source, compositing=remake.compositing)
-    output_sha256 = folder.save_image(result, name)
-    write_previews(folder, row.id, image, result, remake.preview_size)
-    if row.output not in (None, name):
-        folder.remove(str(row.output))
+    made = save_result(
+        folder, row, name, result, target=image, edit=remake.edit, transforms=transforms, source=remake.source,
+        compositing=remake.compositing, batch=remake.batch,
+    )  # fmt: skip
+    write_previews(folder, row.id, image, result, remake.batch.preview_size)
+    remove_files(folder, {*row.files, *filter(None, [row.output])} - {*made.files, name})
     return replace(
-        row,
+        made,
         status="applied",
-        output=name,
         size=list(image.size),
-        output_sha256=output_sha256,
         target_sha256=sha256,
         artwork=artwork_on(remake.edit, transforms[0], remake.compositing),
     )

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,18 @@ import numpy as np
 
 from dift_edit._version import __version__
 from dift_edit.errors import MissingDependencyError
+from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.geometry.estimate import Correspondences, fit_affine
+from dift_edit.geometry.mesh import PiecewiseAffine, triangulate
 from dift_edit.geometry.quad import quad_lattice
-from dift_edit.results.names import is_output_name
+from dift_edit.results.names import is_output_name, is_side_name
 from dift_edit.types import QuadLike, Status
 
 if TYPE_CHECKING:
     from dift_edit.geometry.coords import Points
     from dift_edit.placement.placement import Placement
 
-__all__ = ["PLACED", "Row", "edit_lattice", "is_array", "manifest_jsonl", "manifest_parquet"]
+__all__ = ["PLACED", "Row", "edit_lattice", "is_array", "manifest_jsonl", "manifest_parquet", "placed_transform"]
 
 _LINES = 7
 """Points along each side of the mesh that a row keeps of a bent placement (chosen)."""
@@ -33,7 +36,7 @@ class Row:
     id, target : str
         Stable name (the path from the output folder, unless a list gave one), and the path or URL as it was given.
     output : str or None
-        Name of the result relative to the output folder; None unless applied.
+        Name of the result relative to the output folder; None unless applied, and with ``--no-flattened``.
     status : {"applied", "abstained", "failed"}
     reason : str
         Why it was not applied, in words; or what speaks against a placement.
@@ -86,9 +89,20 @@ class Row:
         Ids of the targets whose results were tried as further views of the edit; the placement stayed as it was where
         they gave none of more confidence.
     earlier : dict or None
-        ``quad`` and ``confidence`` before the target was placed again with further views.
+        ``quad`` and ``confidence`` before the target was first placed again with further views.
     look : str
         What the target looks like, see `dift_edit.results.looks`; the journal has it, and the manifest does not.
+    files : dict
+        Names of the result's layers and masks relative to the output folder → SHA-256 of their bytes.
+    baked : str
+        What the format of the layers cannot keep apart, in words; empty where there is nothing.
+    untouched : dict
+        With ``--verify``, how the output compares with the target outside the edit (`dift_edit.imaging.Untouched`):
+        ``reach`` (share of the pixels that the edit may set), ``unit`` ("pixels", or "blocks" of a lossy format),
+        ``compared``, ``changed`` (numbers of units), ``largest`` (difference in 255ths), ``tables_kept`` (of JPEG: the
+        quantisation tables and subsampling; else None).
+    placed_by : str
+        Fingerprint of the run that the placement comes from, where an earlier one found it (``dift-edit render``).
     """
 
     id: str
@@ -123,6 +137,10 @@ class Row:
     views: list[str] = field(default_factory=list)
     earlier: dict[str, Any] | None = None
     look: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    baked: str = ""
+    untouched: dict[str, Any] = field(default_factory=dict)
+    placed_by: str = ""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Row":
@@ -143,6 +161,13 @@ class Row:
     def decided(self) -> bool:
         """Whether a person accepted, rejected or corrected the result, or placed it by hand."""
         return bool(self.review) or bool(self.pins) or self.engine == "pins"
+
+    @property
+    def alone(self) -> tuple[list[list[float]] | None, float]:
+        """Quad and confidence that were found without further views."""
+        if self.earlier is not None:
+            return self.earlier["quad"], self.earlier["confidence"]
+        return self.quad, self.confidence or 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -207,6 +232,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool) or _is_text(value) or _is_number(value)
+
+
 def is_array(value: Any, *shape: int) -> bool:
     """Whether JSON holds nested lists of this shape with finite numbers."""
     if not shape:
@@ -246,6 +275,10 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "size": _or_none(lambda value: is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
     "target_sha256": _or_none(_is_text),
     "output_sha256": _or_none(_is_text),
+    "files": lambda value: (
+        isinstance(value, dict) and all(map(is_side_name, value)) and all(map(_is_text, value.values()))
+    ),
+    "untouched": lambda value: isinstance(value, dict) and all(map(_is_plain, value.values())),
     "review": lambda value: _is_text(value) and value in ("", "accepted", "rejected"),
     "views": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "earlier": _or_none(
@@ -261,6 +294,30 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 def edit_lattice(quad: QuadLike) -> "Points":
     """The (49, 2) source points of a row's mesh: over the edit's (4, 2) quad, row by row from its top left corner."""
     return quad_lattice(np.asarray(quad, dtype=np.float64), across=_LINES)
+
+
+def placed_transform(placed: Mapping[str, Any], quad: QuadLike) -> Transform | None:
+    """Source pixels to target pixels, as a row or one of its placements holds them.
+
+    Parameters
+    ----------
+    placed : mapping
+        With ``matrix`` and ``mesh``, as of `Row`.
+    quad : array_like
+        (4, 2) corners, in source pixels, of the edit that was placed.
+
+    Returns
+    -------
+    Transform or None
+        A matrix, or a mesh that goes on as an affine map outside the edit; None where there is no placement.
+    """
+    if placed["matrix"] is not None:
+        return MatrixTransform(np.asarray(placed["matrix"], dtype=np.float64))
+    if placed["mesh"] is None:
+        return None
+    lattice, mesh = edit_lattice(quad), np.reshape(placed["mesh"], (-1, 2))
+    outside = fit_affine(Correspondences(lattice, mesh, np.ones(len(lattice))))
+    return PiecewiseAffine(lattice, mesh, triangulate(lattice), outside)
 
 
 def _plain(points: Any) -> Any:

@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.targets.collect import Target
 
-__all__ = ["RESERVED_FOLDERS", "is_output_name", "name_outputs", "safe_name"]
+__all__ = ["RESERVED_FOLDERS", "is_output_name", "is_side_name", "name_outputs", "safe_name"]
 
-RESERVED_FOLDERS = (".dift-edit", "review_files", "rejected")
+SIDE_FOLDERS = ("layers", "masks")
+RESERVED_FOLDERS = (".dift-edit", "review_files", "rejected", *SIDE_FOLDERS)
 RESERVED = (
     *RESERVED_FOLDERS,
     "manifest.jsonl",
@@ -22,7 +23,7 @@ RESERVED = (
     "review.html",
     "job.toml",
 )
-"""Names in the output folder that are dift-edit's own."""
+"""Names in the output folder that are dift-edit's own; layers and masks lie in `SIDE_FOLDERS`."""
 _UNSAFE = '\\<>:"|?*\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff'
 """Not allowed in names on Windows (":" also leads to another drive or stream); turns of the direction of writing."""
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)
@@ -72,6 +73,14 @@ def is_output_name(name: object) -> bool:
         return False
     first, *rest = name.removeprefix("rejected/").split("/")
     return all(part not in ("", ".", "..") for part in (first, *rest)) and first.casefold() not in RESERVED
+
+
+def is_side_name(name: object) -> bool:
+    """Whether a value that a file claims to be the name of a result's layers or mask is one that dift-edit may give."""
+    if not isinstance(name, str):
+        return False
+    folder, _, rest = name.removeprefix("rejected/").partition("/")
+    return folder in SIDE_FOLDERS and is_output_name(rest) and not rest.startswith("rejected/")
 
 
 def _safe_part(part: str) -> str:

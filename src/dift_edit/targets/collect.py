@@ -15,7 +15,7 @@ from dift_edit.targets.hints import Hints
 from dift_edit.targets.lists import read_target_list, target_entry
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
-__all__ = ["Target", "Targets", "collect_targets", "row_path", "with_settled_ids"]
+__all__ = ["Target", "Targets", "collect_targets", "row_path", "settled_id", "with_settled_ids"]
 
 IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
     ".jp2",
@@ -50,6 +50,8 @@ class Target:
         Name of the folder that `name` is relative to; tells equal names apart.
     hints : Hints
         What a list or a recipe says about it.
+    placed : dict or None
+        The row of an earlier run that found the edit's place in this target.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Target:
     name: str
     group: str = ""
     hints: Hints = field(default_factory=Hints)
+    placed: dict[str, Any] | None = None
 
 
 @dataclass
@@ -69,10 +72,13 @@ class Targets:
         In a stable order, no file twice.
     skipped : list of (path, reason)
         Files that are not images, and folders that cannot be read.
+    placed_by : str
+        Fingerprint of the run that found the places, where an earlier one did.
     """
 
     targets: list[Target] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    placed_by: str = ""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -150,9 +156,9 @@ def with_settled_ids(targets: Targets, output: str | Path) -> Targets:
     """
     found: dict[str, Target] = {}
     for target in targets:
-        settled = replace(target, id=_settled(target.path, output)) if target.id == target.path else target
+        settled = replace(target, id=settled_id(target.path, output)) if target.id == target.path else target
         found.setdefault(settled.id, settled)
-    return Targets(list(found.values()), targets.skipped)
+    return replace(targets, targets=list(found.values()))
 
 
 def row_path(target: str, id: str, output: str | Path) -> str:
@@ -177,7 +183,8 @@ def row_path(target: str, id: str, output: str | Path) -> str:
     return there if os.path.exists(there) else target
 
 
-def _settled(path: str, output: str | Path) -> str:
+def settled_id(path: str, output: str | Path) -> str:
+    """The id of a target at a path, see `with_settled_ids`."""
     local, folder = local_path(path), local_path(str(output))
     if local is None:
         return path

@@ -27,9 +27,8 @@ const decisions = new Map(applied);
 
 function made(row) { return decisions.get(row.id) || NONE; }
 function decision(row) { return made(row).decision; }
-function same(a, b) {
-  return a.decision === b.decision && a.note === b.note && JSON.stringify(a.pins) === JSON.stringify(b.pins) && String(a.instances) === String(b.instances);
-}
+function alike(a, b) { return a === b || (a.length === b.length && (!a.length || JSON.stringify(a) === JSON.stringify(b))); }
+function same(a, b) { return a.decision === b.decision && a.note === b.note && alike(a.pins, b.pins) && alike(a.instances, b.instances); }
 function isEmpty(kept) { return !kept.decision && !kept.note && !kept.pins.length && !kept.instances.length; }
 function instancesOf(row) { return row.placements?.length > 1 ? row.placements : []; }
 /* Whether the edit is, or will be, on one of the instances */
@@ -38,7 +37,7 @@ function isOn(row, i) {
   return chosen ? chosen === "accepted" : row.placements[i].status === "applied";
 }
 /* Moved or pinned, and not put on again since */
-function isCorrected(row) { return made(row).pins.length > 0 && JSON.stringify(made(row).pins) !== JSON.stringify(row.pins); }
+function isCorrected(row) { return made(row).pins.length > 0 && !alike(made(row).pins, row.pins); }
 function isPlaced(row) { return made(row).pins.length === CORNERS; }
 function canJudge(row) { return row.status !== "failed" && Boolean(row.after || row.quad); }
 function isOpen(row) { return canJudge(row) && !decision(row) && !made(row).pins.length; }
