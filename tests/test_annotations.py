@@ -517,6 +517,18 @@ def test_left_and_right_are_found_in_names():
     assert pairs == {"left_eye": "right_eye", "eyeL": "eyeR", "LEye": "REye", "l_leg": "r_leg", "tail.L": "tail.R"}
 
 
+@pytest.mark.parametrize("format_", ["coco", "cvat", "tps", "deeplabcut", "labelme", "yolo", "napari"])
+def test_only_the_images_given_are_read(tmp_path, format_):
+    images = pictures(tmp_path, "a.png", "b.png", "c.png")
+    name = {"coco": "a.json", "cvat": "a.xml", "tps": "a.tps", "deeplabcut": "a.csv"}.get(format_, "out")
+    thing = AnnotatedObject(category="fly", keypoints=eyes())
+    both = Annotations([AnnotatedImage(path=path, size=SIZE, objects=[thing]) for path in ("a.png", "b.png")])
+    write_annotations(both, tmp_path / name, format=format_)
+    assert [image.path for image in read_annotations(tmp_path / name, images=[images / "b.png"]).images] == ["b.png"]
+    with pytest.raises(AnnotationError, match=r"no annotations of c\.png"):
+        read_annotations(tmp_path / name, images=images / "c.png")
+
+
 def test_formats_are_told_from_names_and_content(tmp_path):
     for name, format_ in {"a.json": "coco", "a.xml": "cvat", "a.TPS": "tps", "CollectedData_x.csv": "deeplabcut",
                           "x.h5": "deeplabcut", "a.csv": "napari", "data.yaml": "yolo"}.items():  # fmt: skip
