@@ -12,6 +12,7 @@ GUIDES = {
     "napari.md": ("Tutorial", "napari"),
     "models.md": ("Guides", "Which model when"),
     "edits.md": ("Guides", "Kinds of edits"),
+    "annotation-formats.md": ("Guides", "Annotation formats"),
     "batch.md": ("Guides", "Many photos and clusters"),
     "mockups.md": ("Guides", "Layers, mock-ups, proof"),
     "review.md": ("Guides", "Reviewing results"),

@@ -48,14 +48,17 @@ def read(path: Path, pictures: Pictures) -> Annotations:
     if not files:
         raise AnnotationError(f"{path} holds no .json files: give the folder of LabelMe's files.")
     home = path if path.is_dir() else path.parent
-    return Annotations([_image(file, home, pictures) for file in files])
+    images = [_image(file, home, pictures) for file in files]
+    return Annotations([image for image in images if image is not None])
 
 
-def _image(file: Path, home: Path, pictures: Pictures) -> AnnotatedImage:
+def _image(file: Path, home: Path, pictures: Pictures) -> AnnotatedImage | None:
     data = parse_object(read_regular(file, links=True))
     if not isinstance(data.get("shapes"), list):
         raise AnnotationError(f"{file} is no file of LabelMe: it needs the list of shapes.")
     name = plain_name(data["imagePath"], file.relative_to(home).parent.as_posix())
+    if not pictures.wants(name):
+        return None
     stated = (data.get("imageWidth"), data.get("imageHeight"))
     known = None if None in stated else (int(stated[0]), int(stated[1]))  # type: ignore[arg-type]
     flags = {str(key): bool(value) for key, value in (data.get("flags") or {}).items()}
@@ -153,7 +156,7 @@ def _mask(shape: Mapping[str, Any], corners: Points) -> ObjectMask:
         if opened.width * opened.height > LARGEST_MASK:
             raise AnnotationError(f"A mask has {opened.width} × {opened.height} pixels, which is too large: check it.")
         pixels = np.asarray(opened)
-    return ObjectMask(round(left), round(top), np.atleast_3d(pixels).any(axis=2))
+    return ObjectMask(round(left), round(top), (np.atleast_3d(pixels) != 0).max(axis=2))
 
 
 def write(annotations: Annotations, path: Path) -> None:
