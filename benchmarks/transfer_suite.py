@@ -343,6 +343,7 @@ def run_suite(args: Any) -> Iterator[str]:
                     "set": result.group, "mirrored": result.mirrored, "turned": result.turned, "iou": result.iou,
                     "confidence": result.confidence, "source": str(task.source), "target": str(task.target),
                     "quad": result.quad.tolist(), "truth": result.truth.tolist(), "edit": task.quad.tolist(),
+                    "decided": None if result.decided is None else result.decided.tolist(),
                 }
                 for task, result in zip(tasks, results, strict=True)
             ]

@@ -253,11 +253,6 @@ def test_ten_thousand_rows_on_a_phone(browser, many):
     context.close()
 
 
-LONG_TASKS = """() => {
-  window.tasks = [];
-  new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((entry) => entry.duration)))
-    .observe({ type: "longtask", buffered: false });
-}"""
 SCROLL = """async (pixels) => {
   const list = document.getElementById("list");
   list.scrollTop = 0;
@@ -266,28 +261,45 @@ SCROLL = """async (pixels) => {
     await new Promise(requestAnimationFrame);
   }
   await new Promise((done) => setTimeout(done, 200));
-  return Math.max(...window.tasks.splice(0), 0);
+}"""
+LONG_TASKS = """() => {
+  window.tasks = [];
+  new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((entry) => entry.duration)))
+    .observe({ type: "longtask" });
 }"""
 
 
-@pytest.mark.alone
+def main_thread_tasks(trace):
+    """Processor time of each task of the page's main thread, in milliseconds, from Chromium's own trace."""
+    events = json.loads(trace)["traceEvents"]
+    named = [each for each in events if each["name"] == "thread_name"]
+    threads = {(each["pid"], each["tid"]) for each in named if each["args"]["name"] == "CrRendererMain"}
+    return [
+        each["tdur"] / 1000
+        for each in events
+        if each["name"].endswith("RunTask") and "tdur" in each and (each["pid"], each["tid"]) in threads
+    ]
+
+
 @pytest.mark.parametrize("layout", ["list", "grid"])
 def test_scrolling_ten_thousand_rows_has_no_long_task(browser, many, layout):
-    """Slowly, by pages, and in leaps; a busy machine gets three tries."""
+    """Slowly, by pages, and in leaps, with everything selected."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.goto((many / "review.html").as_uri())
     if layout == "grid":
         page.keyboard.press("g")
-    page.keyboard.press("s")  # everything is selected
+    page.keyboard.press("s")
     page.evaluate(LONG_TASKS)
-    longest = []
-    for _ in range(3):
-        longest.append({pixels: page.evaluate(SCROLL, pixels) for pixels in (40, 700, 9000)})
-        if max(longest[-1].values()) <= 100:
-            break
-    print(layout, longest)
-    assert min(max(each.values()) for each in longest) <= 100, longest
+    for pixels in (40, 700, 9000):
+        browser.start_tracing(page=page, categories=["toplevel"])
+        page.evaluate(SCROLL, pixels)
+        tasks = main_thread_tasks(browser.stop_tracing())
+        longest = max(page.evaluate("window.tasks.splice(0)"), default=0)  # of the clock: it shares the machine
+        print(
+            f"{layout}, {pixels} pixels a frame: longest task {max(tasks):.0f} ms of processor, {longest:.0f} ms in all"
+        )
+        assert len(tasks) > 50 and max(tasks) < 100
     assert page.locator(".row").count() < 120
     context.close()
 

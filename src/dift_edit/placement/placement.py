@@ -58,9 +58,8 @@ PIN_SLACK = 0.1
 """How far pins may be missed before they count as contradictory, in sizes of the placed edit (chosen)."""
 
 ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "fixed", "none"]
-"""Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": that
-model's features that mean the same for all networks, where the network's own were not fitted; "surface": the very same
-surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "fixed": the
+"""Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": a
+model fitted to all embedded networks, where the network's own was not fitted; "surface": the very same surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "fixed": the
 place is the same in every image; "none": no placement was found. Only "fitted" is calibrated."""
 
 

@@ -54,6 +54,8 @@ REACH = 0.4
 """Distance from the edit, in units of its size, at which a point weighs 1/e (chosen; ablation as above)."""
 WIDE = 2.0
 """The same where the whole object is judged: for the mirror test and the confidence (chosen)."""
+AGREEING = 0.25
+"""Distance, in sizes of the placed edit, within which a point's strongest vote agrees with a placement (chosen)."""
 RING = 0.5
 """Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
@@ -107,14 +109,30 @@ class Evidence:
         """Geometric mean of the sides of the edit's box, in source pixels."""
         return quad_extent(self.quad)
 
-    @property
-    def entropy(self) -> float:
-        """How spread the votes of the edit's own points are: 0 when each is for a single cell, 1 when for all alike."""
+    def agreement(self, placed: MatrixTransform) -> tuple[float, float]:
+        """How far the best places of the edit's own points, each by itself, agree with where a map puts them.
+
+        Returns
+        -------
+        float
+            Share of the points whose strongest vote lies within `AGREEING` sizes of the placed edit.
+        float
+            Mean share of the target's cells that have fewer votes than the mapped place.
+        """
         own = np.flatnonzero(self.distance == 0)
         own = own if len(own) else np.arange(len(self.points))
-        votes = self.votes[torch.from_numpy(own)].flatten(1)
-        spread = -(votes * votes.clamp_min(1e-12).log()).sum(1).numpy() / math.log(max(votes.shape[1], 2))
-        return float(spread @ self.mass[own] / self.mass[own].sum())
+        votes = self.votes[torch.from_numpy(own)]
+        cells, size = np.array(votes.shape[:0:-1]), np.asarray(self.target_size)
+        mapped = placed(self.points[own])
+        x, y = np.clip(np.floor((mapped + 0.5) * cells / size), 0, cells - 1).astype(np.int64).T
+        votes = votes.flatten(1)
+        there = votes[torch.arange(len(own)), torch.from_numpy(y * cells[0] + x)]
+        best = votes.argmax(1).numpy()
+        missed = (np.stack([best % cells[0], best // cells[0]], 1) + 0.5) * size / cells - 0.5 - mapped
+        near = np.linalg.norm(missed, axis=1) < AGREEING * quad_extent(placed(self.quad))
+        rank = (votes < there[:, None]).double().mean(1).numpy()
+        mass = self.mass[own] / self.mass[own].sum()
+        return float(near @ mass), float(rank @ mass)
 
     def support(self, matrices: Array) -> torch.Tensor:
         """How strongly each point's vote supports affine maps.

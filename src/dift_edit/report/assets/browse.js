@@ -252,7 +252,6 @@ function go(place, { extend = false } = {}) {
     $("note").blur();
     setMend("");
     $("slider").value = 0;
-    view.closer = false;
   }
   view.current = next;
   if (extend) selectRange(view.anchor, view.current); else view.anchor = view.current;

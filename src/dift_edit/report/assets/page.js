@@ -7,7 +7,6 @@ function toggleOutline() {
 }
 function closer() {
   view.closer = !view.closer;
-  $("closer").setAttribute("aria-pressed", String(view.closer));
   drawNow();
 }
 function peek(on) {

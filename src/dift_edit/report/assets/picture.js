@@ -60,6 +60,7 @@ function drawDetail() {
   $("nothing").textContent = row.picture ? "" : row.reason || "There is no picture.";
   drawPicture();
   look();
+  $("closer").setAttribute("aria-pressed", String(Boolean(view.closer)));
   $("accept").setAttribute("aria-pressed", String(kept.decision === "accepted"));
   $("reject").setAttribute("aria-pressed", String(kept.decision === "rejected"));
   if (document.activeElement !== $("note")) $("note").value = kept.note;
@@ -110,7 +111,9 @@ function drawPicture() {
   const plain = view.mend || corrected || !row.after;  // the result does not show this place
   const ghost = Boolean(plain && quad && meta.cutout && row.picture);
   show("before", row.before || row.after, row.before ? `${row.name} before the edit` : `${row.name} with the edit`);
-  show("after", plain ? (ghost || !row.before ? null : row.after) : row.after, `${row.name} with the edit`);
+  const after = view.closer && row.isSharp ? row.link : row.after;
+  show("after", plain && (ghost || !row.before) ? null : after, `${row.name} with the edit`);
+  if (view.closer && row.after) sharpen(row);
   fit(row, quad);
   $("layer").toggleAttribute("hidden", !ghost);
   if (ghost) drawGhost(row, quad);
@@ -131,6 +134,14 @@ function show(id, source, alt) {
   image.alt = alt;
   if (source && image.getAttribute("src") !== source) image.src = source;
 }
+/* Seen closer, the result itself replaces its preview as soon as it is there */
+function sharpen(row) {
+  if (row.isSharp !== undefined || !/\.(jpe?g|png|webp|avif|gif)$/i.test(row.link || "") || row.size[0] * row.size[1] > 5e7) return;
+  row.isSharp = false;
+  const whole = make("img");
+  whole.onload = () => { row.isSharp = true; if (current() === row) drawPicture(); };
+  whole.src = row.link;
+}
 function fit(row, quad) {
   const [width, height] = row.size || [4, 3];
   const stage = $("view");
@@ -142,7 +153,10 @@ function fit(row, quad) {
     const zoom = Math.min(8, Math.max(1, 0.6 * Math.min(room[0] / (spans[0] * scale), room[1] / (spans[1] * scale))));
     scale *= zoom;
     const middle = centre(quad);
-    shift = [0, 1].map((axis) => -scale * (middle[axis] + 0.5 - row.size[axis] / 2));
+    shift = [0, 1].map((axis) => {
+      const most = Math.max(0, (row.size[axis] * scale - room[axis]) / 2);  // as far as the picture fills the room
+      return Math.min(Math.max(-scale * (middle[axis] + 0.5 - row.size[axis] / 2), -most), most);
+    });
   }
   frame.width = width * scale;
   frame.height = height * scale;
