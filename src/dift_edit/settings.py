@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -237,11 +237,17 @@ def _kind(item: Field[Any], hint: Any) -> type:
     return found
 
 
-def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -> None:
+FOR_EDITS = ("learn", "layers", "masks", "flattened", "verify")
+"""Fields of `BatchSettings` that mean nothing where annotations are carried."""
+
+
+def add_settings_arguments(
+    parser: argparse._ActionsContainer, settings: type, *, leave_out: Collection[str] = ()
+) -> None:
     """Add one flag for each field of a settings dataclass, with the field's default, choices and help."""
     hints = get_type_hints(settings)
     for item in fields(settings):
-        if "help" not in item.metadata or item.default is MISSING:
+        if "help" not in item.metadata or item.default is MISSING or item.name in leave_out:
             continue
         options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: %(default)s)"}
         choices, several = choices_of(item), get_origin(hints[item.name]) is tuple
@@ -280,6 +286,6 @@ def _number_or_word(kind: type, words: tuple[str, ...]) -> Callable[[str], Any]:
 
 
 def settings_from_arguments(args: argparse.Namespace, settings: type[S]) -> S:
-    """The settings that the flags of `add_settings_arguments` gave."""
+    """The settings that the flags of `add_settings_arguments` gave; fields without a flag keep their defaults."""
     names = [item.name for item in fields(settings) if "help" in item.metadata]  # type: ignore[arg-type]
-    return settings(**{name: getattr(args, name) for name in names})
+    return settings(**{name: getattr(args, name) for name in names if hasattr(args, name)})
