@@ -6,9 +6,9 @@
 Data: so many plain pairs of each set of `transfer_suite.py`, and for every fourth of them the same edit looked for in a
 target of another set, which is never right; placed by features alone, without the mirror test. Right is an IoU of at
 least 0.5. The model is a logistic regression on the features of `dift_edit.placement.confidence` with a ridge: one per
-model named, and one of the features that do not depend on the model for all others, fitted to the samples of all. Its
-quality is measured by leaving each set out in turn. ``--samples`` keeps what was measured, so that a run can go on
-where it was interrupted; samples of features that have changed have to be deleted by hand.
+model named, and one for all others, fitted to the samples of all. Its quality is measured by leaving each set out in
+turn. ``--samples`` keeps what was measured, so that a run can go on where it was interrupted; samples of features that
+have changed have to be deleted by hand.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from transfer_suite import StoredFeatures, calibration_error, draw, sets
 from dift_edit.atomic_files import write_text
 from dift_edit.features.registry import load_featurizer
 from dift_edit.geometry.quad import quad_iou
-from dift_edit.placement.confidence import MODEL_FREE, ConfidenceFeatures
+from dift_edit.placement.confidence import ConfidenceFeatures
 from dift_edit.placement.placement import locate_features
 
 NAMES = [item.name for item in fields(ConfidenceFeatures)]
@@ -84,9 +84,9 @@ def predict(model: Fit, x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-((x - mean) / scale @ weights + bias)))
 
 
-def judged(rows: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+def judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The model fitted to samples, and how well one does on sets that it was not fitted to."""
-    x = np.array([[row["signs"][name] for name in names] for row in rows])
+    x = np.array([[row["signs"][name] for name in NAMES] for row in rows])
     y = np.array([row["iou"] >= 0.5 for row in rows])
     group, same = np.array([row["set"] for row in rows]), np.array([row["same"] for row in rows])
     held_out = np.zeros(len(y))
@@ -103,7 +103,7 @@ def judged(rows: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
         "bias": round(bias, 5),
         "signs": {
             name: {"weight": round(float(w), 5), "mean": round(float(m), 5), "scale": round(float(s), 5)}
-            for name, w, m, s in zip(names, weights, mean, scale, strict=True)
+            for name, w, m, s in zip(NAMES, weights, mean, scale, strict=True)
         },
         "left out": {
             "with unrelated targets": _quality(held_out, y),
@@ -168,11 +168,11 @@ def main() -> None:
         "models": {
             model: {
                 "fingerprint": load_featurizer(model).fingerprint,
-                **judged([row for row in rows if row["model"] == model], NAMES),
+                **judged([row for row in rows if row["model"] == model]),
             }
             for model in counts
         },
-        "other models": judged(rows, list(MODEL_FREE)),
+        "other models": judged(rows),
     }
     write_text(OUTPUT, json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -141,7 +141,7 @@ def fitted(rows: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 def write_fit(samples: Path) -> None:
     """Fit the confidence of all models in a file of samples."""
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
-    models = list(dict.fromkeys(row["model"] for row in rows))
+    models = sorted({row["model"] for row in rows}, key=lambda name: (name != "mini", name))  # the first is for others
     record = {
         "about": "Logistic models: landmarks within 5 % of the extent; objects with a median error below 15 % of it",
         "command": "python benchmarks/landmarks.py --fit SAMPLES",
@@ -180,7 +180,7 @@ def main() -> None:
         return
     featurizer = load_featurizer(args.model)
     if args.cache:
-        featurizer = CachedFeaturizer(featurizer, FeatureCache(args.cache, max_bytes=20 << 30), dtype="float16")
+        featurizer = CachedFeaturizer(featurizer, FeatureCache(args.cache, max_bytes=40 << 30))
     rows = []
     for folder in sets(args.folder):
         if not (folder / "pairs.jsonl").is_file() or (args.only and folder.name not in args.only.split(",")):

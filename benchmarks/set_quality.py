@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from transfer_quality import put
 
-from dift_edit.batch.learning import KnownPlace, choose_views, improves
+from dift_edit.batch.learning import TEACHES, KnownPlace, choose_views, improves
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.registry import load_featurizer
@@ -175,15 +175,15 @@ class Run:
             KnownPlace(id=f"{k:04}", quad=tuple(map(tuple, self.case.truths[k].tolist())), weight=1.0, decided=True)
             for k in corrected
         ]
-        sure = [k for k, found in enumerate(self.alone) if found.confidence >= SURE and k not in corrected]
+        sure = [k for k, found in enumerate(self.alone) if found.confidence >= TEACHES and k not in corrected]
         for k in sorted(sure, key=lambda k: -self.alone[k].confidence):
             quad = tuple(map(tuple, self.alone[k].quad.tolist()))
             places.append(KnownPlace(id=f"{k:04}", quad=quad, weight=self.alone[k].confidence))
         chosen = choose_views(places, self.look, featurizer=self.pictures.featurizer)
         views = [self.look(place) for place in chosen]
-        found = list(self.alone)
+        found, ids = list(self.alone), {place.id for place in chosen}
         for k, before in enumerate(self.alone):
-            if views and before.confidence < SURE and k not in corrected:
+            if views and before.confidence < SURE and f"{k:04}" not in ids:
                 after = self.place(k, views)
                 if improves(after, before.confidence, TransferSettings().min_confidence, decided=bool(corrected)):
                     found[k] = after

@@ -27,8 +27,13 @@ TARGETS = {
     "edit": "edit.json",
     "cube": "table.cube",
     "checkpoint": "checkpoint.pt",
-    "labels": "shapes.csv",
-    "coco": "coco.json",
+    "shapes": "n.shapes.csv",
+    "coco": "a.json",
+    "labelme": "l.json",
+    "cvat": "a.xml",
+    "tps": "a.tps",
+    "deeplabcut": "d.csv",
+    "deeplabcut-h5": "d.h5",
     "targets-txt": "list.txt",
     "targets-parquet": "list.parquet",
     "journal": "journal.jsonl",
@@ -48,10 +53,10 @@ def reader(target, folder):
     """What reads the file of a target."""
     import test_fuzz
     from dift_edit import Sticker, load_image, load_job
+    from dift_edit.annotations import read_annotations
     from dift_edit.clips.io import as_clip
     from dift_edit.clips.tracking.track_store import TrackStore
     from dift_edit.edits import CubeLut, load_edit
-    from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
     from dift_edit.evaluation.runner import load_report
     from dift_edit.features.adm_checkpoint import convert_adm
     from dift_edit.features.cache import FeatureCache
@@ -97,7 +102,6 @@ def reader(target, folder):
     if target.startswith("clip"):
         CLIP[:] = test_fuzz.clip_files(folder / "clip")
     more = {
-        "coco": labels_from_coco,
         "targets-txt": lambda path: collect_targets([], lists=[path]),
         "targets-parquet": lambda path: collect_targets([], lists=[path]),
         "journal": journal,
@@ -111,6 +115,11 @@ def reader(target, folder):
         "animation": animation,
         "session": session,
     }
+    if TARGETS[target] in test_fuzz.ANNOTATED:
+        photos = folder / "photos"
+        photos.mkdir()
+        test_fuzz.picture(1, (24, 18)).save(photos / "a.png")
+        return lambda path: read_annotations(path, images=photos)
     if target in more:
         return more[target]
     return {
@@ -122,7 +131,6 @@ def reader(target, folder):
         "edit": load_edit,
         "cube": CubeLut.from_file,
         "checkpoint": lambda path: convert_adm(path, folder / "converted"),
-        "labels": read_napari_csv,
     }[target]
 
 
@@ -158,10 +166,11 @@ def seeds(target):
 
     if target in ("picture", "sticker"):
         return list(test_fuzz.VALID.values())
+    if TARGETS[target] in test_fuzz.ANNOTATED:
+        return [test_fuzz.ANNOTATED[TARGETS[target]]]
     row = {"id": "x", "target": "x.png", "status": "applied", "output": "x.png", "quad": [[0, 0]] * 4, "size": [4, 4]}
     records = [{"type": "job", "job": {}}, {"type": "plan", "id": "x", "output": "x.png"}, {"type": "row", "row": row}]
     more = {
-        "coco": lambda: test_fuzz.COCO,
         "targets-txt": lambda: b"a.jpg\n# note\nb.jpg\n",
         "targets-parquet": parquet,
         "journal": lambda: b"".join(map(test_fuzz.checked_line, records)),
@@ -190,7 +199,6 @@ def seeds(target):
         "edit": [json.dumps(edit).encode()],
         "cube": [test_fuzz.CUBE],
         "checkpoint": [checkpoint.getvalue()],
-        "labels": [b"index,shape-type,vertex-index,axis-0,axis-1\n0,polygon,0,1,1\n0,polygon,1,5,1\n0,polygon,2,5,5\n"],
     }[target]
 
 

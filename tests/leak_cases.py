@@ -257,6 +257,11 @@ def _write_deep(path, kind, values, exif, extra):
         path.write_bytes(data)
 
 
+def opened(data):
+    """A picture from the bytes of its file."""
+    return open_heif(io.BytesIO(data), "") if is_heif(data) else PIL.Image.open(io.BytesIO(data))
+
+
 def unpacked(data):
     """The bytes of a file, of its metadata, and of whatever is compressed in it."""
     found = [data]
@@ -268,7 +273,7 @@ def unpacked(data):
                 found.append(stream.decompress(data[start:], 1 << 22))
             except zlib.error:
                 continue
-    with open_heif(io.BytesIO(data), "") if is_heif(data) else PIL.Image.open(io.BytesIO(data)) as picture:
+    with opened(data) as picture:
         found += [value if isinstance(value, bytes) else str(value).encode() for value in picture.info.values()]
         exif = picture.getexif()
         for tags in (exif, *(exif.get_ifd(part) for part in (0x8769, 0x8825, 0xA005, 1))):
@@ -349,7 +354,7 @@ def traces(data, number):
         found.append("the text")
     if depth[40:80] in inside:
         found.append("the depth map")
-    with PIL.Image.open(io.BytesIO(data)) as picture:
+    with opened(data) as picture:
         if getattr(picture, "n_frames", 1) != 1:
             found.append("other frames")
         if 0x8825 in picture.getexif():

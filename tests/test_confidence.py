@@ -1,19 +1,20 @@
 """The confidence: which model it is made with, what it names, and what several instances do to it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from skimage import data
 
 from dift_edit.features.registry import load_featurizer
+from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.quad import quad_iou
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import abstain_reason
-from dift_edit.placement.confidence import MODEL_FREE, WORDS, ConfidenceFeatures, against, calibrated, probability
+from dift_edit.placement.confidence import WORDS, ConfidenceFeatures, against, calibrated, probability
 from dift_edit.placement.placement import locate, locate_features, turned_features
 from dift_edit.placement.similarities import others_like_best, sample_poses
-from dift_edit.placement.votes import gather_evidence
+from dift_edit.placement.votes import Affinity, gather_evidence
 
 QUAD = np.array([[150.0, 70], [290, 70], [290, 200], [150, 200]])  # the astronaut's head
 
@@ -31,11 +32,21 @@ def confidence_features(astronaut, mini) -> ConfidenceFeatures:
     return found
 
 
-def test_other_models_are_judged_by_features_that_do_not_depend_on_them(confidence_features) -> None:
-    assert not calibrated("unheard of") and set(MODEL_FREE) == set(WORDS) - {"entropy", "whole_score"}
+def test_other_models_are_judged_by_the_same_features(confidence_features) -> None:
+    assert not calibrated("unheard of") and set(asdict(confidence_features)) == set(WORDS)
     usual = probability(confidence_features, "unheard of")
-    assert probability(replace(confidence_features, entropy=0.99, whole_score=0.0), "unheard of") == usual
     assert probability(replace(confidence_features, round_trip=0.0), "unheard of") < usual
+    assert probability(replace(confidence_features, agreement=0.0, rank=0.5), "unheard of") < usual
+
+
+def test_points_agree_with_the_place_that_they_vote_for(astronaut, mini) -> None:
+    features = mini(astronaut)
+    evidence = gather_evidence(features, QUAD, features)
+    affinity = Affinity.of(features, features)
+    near, rank = affinity.agreement(evidence, MatrixTransform(np.eye(3)))
+    assert near > 0.8 and rank > 0.95
+    near, rank = affinity.agreement(evidence, MatrixTransform(np.array([[1.0, 0, 0], [0, 1, 250], [0, 0, 1]])))
+    assert near < 0.2 and rank < 0.95
 
 
 def test_the_embedded_networks_are_calibrated() -> None:
@@ -64,6 +75,8 @@ def test_what_speaks_against_a_placement_is_named(confidence_features, astronaut
     placed = replace(locate_features(features, QUAD, features), confidence=0.1, confidence_features=bad)
     assert abstain_reason(placed, 0.3).startswith("the confidence 0.10 is below 0.30: the way back disagrees")
     assert abstain_reason(placed, 0.0) == ""
+    named = [" and ".join(against(bad, name)) for name in ("", features.fingerprint)]
+    assert [abstain_reason(placed, 0.3, name).split(": ")[1] for name in ("", features.fingerprint)] == named
 
 
 def test_a_second_instance_does_not_lower_the_confidence(astronaut, mini) -> None:

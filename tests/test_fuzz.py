@@ -27,14 +27,25 @@ from hypothesis import strategies as st
 
 from batch_data import picture
 from dift_edit import DiftEditError, Sticker, load_image, load_job
+from dift_edit.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Annotations,
+    Curve,
+    Keypoint,
+    ObjectMask,
+    Outline,
+    read_annotations,
+    read_landmark_pairs,
+    write_annotations,
+)
 from dift_edit.batch.finish import rows_of as rows_of_journal
 from dift_edit.clips.io.animation import AnimationClip
 from dift_edit.clips.labels.masks import read_mask
 from dift_edit.clips.tracking.track_store import TrackStore
 from dift_edit.clips.tracking.tracker import Tracker
 from dift_edit.edits import CubeLut, load_edit, save_edit
-from dift_edit.edits.labels_io import labels_from_coco, read_napari_csv
-from dift_edit.errors import EditError, ImageError, ModelError, OutputError
+from dift_edit.errors import EditError, ImageError, MissingDependencyError, ModelError, OutputError
 from dift_edit.features.adm_checkpoint import convert_adm
 from dift_edit.features.base import FeatureMap
 from dift_edit.features.cache import FeatureCache
@@ -480,17 +491,6 @@ def test_an_edit_cannot_read_files_outside_its_folder(folder):
             load_edit(inside / "edit.json")
 
 
-@tries(200)
-@given(value=plain)
-def test_any_annotations(folder, value):
-    with contextlib.suppress(DiftEditError):
-        labels_from_coco(value if isinstance(value, dict) else {"images": value, "annotations": value})
-    path = folder / "shapes.csv"
-    path.write_text(f"index,shape-type,vertex-index,axis-0,axis-1\n0,polygon,0,{value!r},1\n")
-    with contextlib.suppress(DiftEditError):
-        read_napari_csv(path)
-
-
 class Payload:
     """A pickle that would make a folder."""
 
@@ -610,28 +610,105 @@ def test_damaged_decisions(folder, data, value, key):
             assert "\n" not in str(error)
 
 
-COCO = json.dumps({
-    "images": [{"id": 1, "file_name": "a.png", "width": 20, "height": 20}],
-    "categories": [{"id": 1, "name": "cat", "keypoints": ["nose"]}],
-    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "keypoints": [3, 3, 2],
-                     "segmentation": [[1, 1, 6, 1, 6, 6]]}],
-}).encode()  # fmt: skip
+def annotation_files():
+    """Annotations of one image, in a file of each format that holds one."""
+    square = np.array([(4.0, 4), (14, 4), (14, 14), (4, 14)])
+    mask = np.zeros((18, 24), bool)
+    mask[3:9, 4:12], mask[5, 6] = True, False
+    points = [Keypoint("left", 5, 6, "hidden", 0.5), Keypoint("right", 0, 0, "missing"), Keypoint("nose", 9, 9)]
+    thing = AnnotatedObject(category="cat", box=(3, 3, 15, 15), outlines=[Outline(square)], keypoints=points, id="7",
+                            curves=[Curve(square, closed=True)], confidence=0.5, attributes={"tame": True})  # fmt: skip
+    masked = AnnotatedObject(category="blob", mask=ObjectMask.of(mask), id="8")
+    whole = Annotations([AnnotatedImage(path="a.png", size=(24, 18), objects=[thing, masked])])
+    names = {"a.json": "coco", "l.json": "labelme", "a.xml": "cvat", "a.tps": "tps", "d.csv": "deeplabcut",
+             "d.h5": "deeplabcut"}  # fmt: skip
+    files = {}
+    with tempfile.TemporaryDirectory() as name:
+        for file, format_ in names.items():
+            with contextlib.suppress(MissingDependencyError):
+                write_annotations(whole, Path(name) / file, format=format_)
+                files[file] = (Path(name) / file).read_bytes()
+        files["a.confidence.csv"] = (Path(name) / "a.confidence.csv").read_bytes()
+        write_annotations(whole, Path(name) / "napari", format="napari")
+        files |= {
+            f"n.{kind}.csv": (Path(name) / "napari" / f"a.{kind}.csv").read_bytes() for kind in ("points", "shapes")
+        }
+        for task in ("segment", "pose"):
+            write_annotations(whole, Path(name) / task, format=f"yolo-{task}")
+            files[f"{task}.txt"] = (Path(name) / task / "labels" / "a.txt").read_bytes()
+            files[f"{task}.yaml"] = (Path(name) / task / "data.yaml").read_bytes()
+    return files
 
 
-@tries(200)
-@given(
-    data=st.data(), value=plain, key=st.sampled_from(["image_id", "category_id", "bbox", "keypoints", "segmentation"])
-)
-def test_damaged_annotations(folder, data, value, key):
-    path = folder / "coco.json"
-    valued = json.loads(COCO)
-    valued["annotations"][0][key] = value
-    for content in (data.draw(damaged(COCO)), json.dumps(valued).encode()):
-        path.write_bytes(content)
-        try:
-            labels_from_coco(path)
-        except DiftEditError as error:
-            assert "\n" not in str(error)
+ANNOTATED = annotation_files()
+BIGWARP = b'"Pt-0","true","1.5","2.0","3.0","4.5"\n"Pt-1","false","1.5","2.0","3.0","4.5"\n'
+
+
+def lay_annotations(folder, name, content):
+    """Write a file of annotations with what belongs to it; returns what is to be read."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "labels").mkdir(parents=True)
+    picture(1, (24, 18)).save(folder / "a.png")
+    stem = name.rpartition(".")[0]
+    if stem in ("segment", "pose"):
+        for each, data in ((f"{stem}.yaml", "data.yaml"), (f"{stem}.txt", "labels/a.txt")):
+            (folder / data).write_bytes(content if each == name else ANNOTATED[each])
+        return folder / "data.yaml"
+    (folder / name).write_bytes(content)
+    if name == "a.confidence.csv":
+        (folder / "a.tps").write_bytes(ANNOTATED["a.tps"])
+        return folder / "a.tps"
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ANNOTATED)
+@tries(60)
+@given(data=st.data())
+def test_damaged_annotations(folder, name, data):
+    path = lay_annotations(folder / "annotated", name, data.draw(damaged(ANNOTATED[name])))
+    with contextlib.suppress(DiftEditError):
+        read = read_annotations(path)
+        for format_ in ("coco", "cvat", "labelme", "napari", "yolo"):  # whatever was read can be written, or is refused
+            with contextlib.suppress(DiftEditError):
+                write_annotations(
+                    read, folder / "rewritten" if format_ != "coco" else folder / "r.json", format=format_
+                )
+    try:
+        read_annotations(path)
+    except DiftEditError as error:
+        assert "\n" not in str(error)
+
+
+@tries(300)
+@given(data=st.data(), value=plain, name=st.sampled_from(["a.json", "l.json"]))
+def test_annotations_with_any_value(folder, data, value, name):
+    """The JSON is whole, one of its values is something else."""
+    whole = json.loads(ANNOTATED[name])
+    at = whole
+    while True:
+        key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        inside = at[key]
+        if not isinstance(inside, dict | list) or not inside or data.draw(st.booleans()):
+            break
+        at = inside
+    at[key] = value
+    path = lay_annotations(folder / "valued", name, json.dumps(whole).encode())
+    try:
+        read_annotations(path, format="coco" if name == "a.json" else "labelme")
+    except DiftEditError as error:
+        assert "\n" not in str(error)
+
+
+@tries(100)
+@given(data=st.data(), elastix=st.booleans())
+def test_damaged_landmark_pairs(folder, data, elastix):
+    path = folder / ("p.moving.txt" if elastix else "p.csv")
+    (folder / "p.fixed.txt").write_bytes(b"point\n2\n1 2\n3 4.5\n")
+    path.write_bytes(data.draw(damaged(b"point\n2\n1 2\n3 4.5\n" if elastix else BIGWARP)))
+    try:
+        read_landmark_pairs(path)
+    except DiftEditError as error:
+        assert "\n" not in str(error)
 
 
 def tracker():
@@ -745,31 +822,6 @@ def test_a_damaged_parquet_list_is_one_line(folder):
             list(read_target_list(str(path)))
         except DiftEditError as error:
             assert "\n" not in str(error)
-
-
-HEAD = "index,shape-type,vertex-index,axis-0,axis-1\n"
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ("inf,polygon,0,1,2\n", "line 2: index, axis-0 and axis-1 must be numbers"),  # OverflowError
-        ("nan,polygon,0,1,2\n", "line 2: index"),
-        ("0,polygon,0,1\n", "line 2: index"),
-        (f'0,"{"x" * 200_000}",0,1,2\n', "field larger than field limit"),  # csv.Error
-        ("0,ellipse,0,1,2\n", "four corners"),
-        ("".join(f"0,polygon,{i},{value},2\n" for i, value in enumerate(("1", "inf", "3"))), "finite"),
-        ("".join(f"0,ellipse,{i},1e308,-1e308\n" for i in range(4)), "finite"),
-        ("0,point,0,nan,1\n", "finite"),
-    ],
-    ids=["infinite index", "no index", "short row", "long field", "one corner", "infinite", "huge ellipse", "no point"],
-)
-def test_hostile_napari_csv_is_a_sentence(folder, row, words):
-    path = folder / "hostile.csv"
-    path.write_text(HEAD + row)
-    with pytest.raises(EditError, match=words) as caught:
-        read_napari_csv(path)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("error")

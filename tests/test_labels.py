@@ -1,19 +1,17 @@
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dift_edit.edits import (
-    Keypoints,
-    LabelLayer,
-    Polygon,
-    labels_from_coco,
-    labels_to_coco,
-    read_napari_csv,
-    write_napari_csv,
+from dift_edit.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Annotations,
+    Curve,
+    read_annotations,
+    write_annotations,
 )
+from dift_edit.edits import Keypoints, LabelLayer, Polygon
 from dift_edit.edits.labels import clip_polygon
 from dift_edit.errors import EditError
 from dift_edit.imaging.files import as_image
@@ -82,58 +80,25 @@ def test_annotations_are_drawn():
     assert (drawn[20, 20] != 200).any() and (drawn[45, 55] == 200).all()
 
 
-def test_coco_there_and_back(tmp_path):
-    only = LabelLayer(polygons=layer().polygons, keypoints=layer().keypoints)
-    coco = labels_to_coco({"a.jpg": (only, (60, 50)), "b.jpg": (only.carry(similarity(x=5), (60, 50)), (60, 50))})
-    first = coco["annotations"][0]
-    assert first["segmentation"] == [[10.5, 10.5, 30.5, 10.5, 30.5, 30.5, 10.5, 30.5]]
-    assert first["bbox"] == [10.5, 10.5, 20, 20] and first["area"] == 400 and first["num_keypoints"] == 2
-    assert [a["id"] for a in coco["annotations"]] == [1, 2] and len(coco["categories"]) == 1
-    (tmp_path / "c.json").write_text(json.dumps(coco))
-    back = labels_from_coco(tmp_path / "c.json", "b.jpg")
+def test_annotations_there_and_back(tmp_path):
+    carried = layer().carry(similarity(x=5), (60, 50))
+    images = [layer().annotated("a.jpg", (60, 50)), carried.annotated("b.jpg", (60, 50))]
+    write_annotations(Annotations(images), tmp_path / "c.json")
+    image = read_annotations(tmp_path / "c.json").image("b.jpg")
+    assert [thing.category for thing in image.objects] == ["cat", "3", "500"]
+    assert (image.objects[2].mask.in_image((60, 50)) == (carried.label_map == 500)).all()
+    back = LabelLayer.from_annotations(image)
     assert np.allclose(back.polygons[0].points, SQUARE + (5, 0)) and back.polygons[0].label == "cat"
+    assert [polygon.label for polygon in back.polygons] == ["cat", "3", "500"] and area(back.polygons[2].points) == 100
     assert np.allclose(back.keypoints[0].points[:2], [(17, 12), (33, 20)])
     assert back.keypoints[0].names == ("nose", "ear", "tail") and list(back.keypoints[0].visible) == [2, 1, 0]
-    boxed = {
-        "images": [{"id": 7}],
-        "categories": [],
-        "annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 4, 2]}],
-    }
-    assert np.allclose(labels_from_coco(boxed).polygons[0].points, [(-0.5, -0.5), (3.5, -0.5), (3.5, 1.5), (-0.5, 1.5)])
+    boxed = AnnotatedImage(path="a.jpg", objects=[AnnotatedObject(category="cat", box=(-0.5, -0.5, 3.5, 1.5))])
+    corners = LabelLayer.from_annotations(boxed).polygons[0].points
+    assert np.allclose(corners, [(-0.5, -0.5), (3.5, -0.5), (3.5, 1.5), (-0.5, 1.5)])
 
 
-def test_napari_shapes_there_and_back(tmp_path):
-    write_napari_csv(layer(), tmp_path / "s.csv")
-    rows = (tmp_path / "s.csv").read_text().splitlines()
-    assert rows[0] == "index,shape-type,vertex-index,axis-0,axis-1" and rows[2] == "0,polygon,1,10.0,30.0"
-    assert np.array_equal(read_napari_csv(tmp_path / "s.csv", "cat").polygons[0].points, SQUARE)
-    (tmp_path / "p.csv").write_text("index,axis-0,axis-1\n0,3,4\n1,5,6\n")
-    assert np.array_equal(read_napari_csv(tmp_path / "p.csv").keypoints[0].points, [(4, 3), (6, 5)])
-    (tmp_path / "e.csv").write_text(
-        rows[0] + "\n" + "".join(f"0,ellipse,{i},{y},{x}\n" for i, (x, y) in enumerate(SQUARE))
-    )
-    ellipse = read_napari_csv(tmp_path / "e.csv").polygons[0].points
-    assert abs(area(ellipse) - np.pi * 100) < 2
-
-
-def test_napari_itself_reads_and_writes_these_files(tmp_path):
-    reader = pytest.importorskip("napari_builtins.io._read")
-    write_napari_csv(layer(), tmp_path / "s.csv")
-    data, _meta, kind = reader.csv_to_layer_data(str(tmp_path / "s.csv"))
-    assert kind == "shapes" and np.array_equal(data[0], SQUARE[:, ::-1])
-    writer = pytest.importorskip("napari_builtins.io._write")
-    writer.napari_write_shapes(str(tmp_path / "n.csv"), [SQUARE[:, ::-1]], {"shape_type": ["polygon"]})
-    assert np.array_equal(read_napari_csv(tmp_path / "n.csv").polygons[0].points, SQUARE)
-
-
-def test_bad_annotations_are_named(tmp_path):
-    (tmp_path / "t.json").write_text("{}")
-    (tmp_path / "n.json").write_text("nope")
-    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    (tmp_path / "y.csv").write_text("index,axis-0,axis-1\n0,zero,4\n")
-    (tmp_path / "l.csv").write_text("index,shape-type,vertex-index,axis-0,axis-1\n0,path,0,1,2\n0,path,1,5,2\n")
-    rle = {"images": [{"id": 1}], "categories": [], "annotations": [
-        {"id": 9, "image_id": 1, "category_id": 1, "segmentation": {"counts": "x", "size": [1, 1]}}]}  # fmt: skip
+def test_bad_annotations_are_named():
+    curve = AnnotatedImage(path="a.jpg", objects=[AnnotatedObject(category="vein", curves=[Curve(SQUARE)])])
     cases = [
         (LabelLayer, "no annotations"),
         (lambda: LabelLayer(label_map=np.zeros((3, 3), int)), "no annotations"),
@@ -141,14 +106,8 @@ def test_bad_annotations_are_named(tmp_path):
         (lambda: Polygon(SQUARE[:2]), "3 or more"),
         (lambda: Polygon([(0, 0), (1, np.nan), (2, 2)]), "finite"),
         (lambda: Keypoints(SQUARE, ("a",)), "one for each"),
-        (lambda: labels_from_coco(tmp_path / "t.json"), "not a COCO"),
-        (lambda: labels_from_coco(tmp_path / "n.json"), "JSON"),
-        (lambda: labels_from_coco(tmp_path / "no.json"), "does not exist"),
-        (lambda: labels_from_coco(rle), "run-length"),
-        (lambda: labels_from_coco({"images": [], "annotations": [], "categories": []}, "a.jpg"), "a.jpg"),
-        (lambda: read_napari_csv(tmp_path / "x.csv"), "columns"),
-        (lambda: read_napari_csv(tmp_path / "y.csv"), "line 2"),
-        (lambda: read_napari_csv(tmp_path / "l.csv"), "path has no inside"),
+        (lambda: LabelLayer.from_annotations(curve), "no inside"),
+        (lambda: LabelLayer.from_annotations(AnnotatedImage(path="a.jpg")), "no annotations"),
     ]
     for call, words in cases:
         with pytest.raises(EditError, match=words):

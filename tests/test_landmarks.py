@@ -13,7 +13,7 @@ from dift_edit.landmarks.matcher import LandmarkMatcher
 from dift_edit.landmarks.settle import settle
 from dift_edit.landmarks.smooth import BENDS, covariance, predict_each_other, stiffness
 from dift_edit.landmarks.view import View, view_box
-from dift_edit.landmarks.votes import TiledVotes, Votes
+from dift_edit.landmarks.votes import Votes
 from dift_edit.rendering.warp import warp_image
 from dift_edit.samples import FOLDER
 
@@ -57,9 +57,6 @@ def test_votes_are_read_between_cells(rng):
     x = lumps(places - 4.5, (320, 320), (32, 32))  # cell k of the lumps lies at 10 k, its middle at 10 k + 4.5
     seen = Votes.of(x, (320, 320)).near(places + rng.normal(0, 4, places.shape), np.full(30, 30.0**2))
     assert np.abs(seen.mean - places).max() < 2.5 and (seen.gain > 1).all()
-    tiles = TiledVotes([(np.arange(30), Votes.of(x, (320, 320)), MatrixTransform(np.diag([0.5, 0.5, 1.0])))])
-    halved = tiles.near(places / 2, np.full(30, 15.0**2))
-    assert np.abs(halved.mean - places / 2).max() < 2.5
 
 
 def test_points_whose_votes_are_wrong_go_where_the_others_say(rng):

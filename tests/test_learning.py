@@ -154,14 +154,22 @@ def row(name, **more):
 
 
 def test_who_may_teach():
+    quad = [list(corner) for corner in SOURCE_PLACE]
+    again = {"views": ["sure"], "earlier": {"quad": quad, "confidence": 0.75}}
     rows = [
-        row("sure"), row("surer", confidence=0.97), row("unsure", confidence=0.6), row("accepted", confidence=0.4,
-        review="accepted"), row("rejected", review="rejected"), row("abstained", status="abstained"),
-        row("placed again", views=["sure"]), row("pins", pins=[[[1, 1], [2, 2]]], reason="searched again with pins"),
-    ]  # fmt: skip
+        row("sure"),
+        row("surer", confidence=0.97),
+        row("unsure", confidence=0.6),
+        row("accepted", confidence=0.4, review="accepted"),
+        row("rejected", review="rejected"),
+        row("abstained", status="abstained"),
+        row("placed again", **again),
+        row("pins", pins=[[[1, 1], [2, 2]]], reason="searched again with pins"),
+        row("folded", quad=[quad[0], quad[2], quad[1], quad[3]]),
+    ]
     found = known_places(rows)
-    assert [known.id for known in found] == ["accepted", "pins", "surer", "sure"]
-    assert [known.decided for known in found] == [True, True, False, False]
+    assert [known.id for known in found] == ["accepted", "pins", "surer", "sure", "placed again"]
+    assert [known.weight for known in found] == [1, 1, 0.97, 0.95, 0.75]  # the last one as it was found alone
     assert [known.id for known in known_places(rows[::-1])] == [known.id for known in found]
 
 

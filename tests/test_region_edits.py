@@ -60,7 +60,7 @@ def test_a_box_a_polygon_and_a_mask_give_the_same_region(tmp_path):
         ("corners.txt", b"\xff\xfe1", "it is no text"),
         ("corners.json", b'{"a": 1}', "in JSON a list"),
         ("corners.json", b"[" * 100_000, "in JSON a list"),
-        ("corners.json", b"[[1e300, 0], [0, 1e300], [5, 5]]", "pixels: give points inside the source"),
+        ("corners.json", b"[[1e300, 0], [0, 1e300], [5, 5]]", "give points inside the source"),
         ("mask.png", b"no picture", "not a picture"),
     ],
 )
@@ -158,13 +158,13 @@ def test_a_wrong_layer_of_a_recipe_is_a_sentence(tmp_path, layer, text):
         (("--recolour", "1,1,5,5"), "changes nothing"),
         (("--recolour", "1,1,5,5,huge=3"), "there is no 'huge'"),
         (("--erase", "1,1,5,5,mode=fill"), "there is no 'mode'"),
-        (("--erase", "0,0,48,40"), ""),
+        (("--erase", "0,0,48,40"), "The region covers all of"),
         (("--redact", "100,100,5,5"), "lies outside the source"),
     ],
 )
 def test_a_wrong_edit_is_a_sentence_and_status_2(scene, edit, text, capsys):
     command = ["propagate", f"{scene}/source.png", f"{scene}/photos", *edit, "--engine", "fixed", "-o", f"{scene}/out"]
-    assert main([*command, "--quiet"]) == (2 if text else 1)
+    assert main([*command, "--quiet"]) == 2
     said = capsys.readouterr().err
     assert text in said and "Traceback" not in said
 

@@ -282,13 +282,14 @@ def _located(
 ) -> list[Placement]:
     """Where the edit lies. A redaction looks for every instance, to say what it leaves to be seen."""
     chosen: dict[str, Any] = {"engine": settings.engine, "mirror": settings.mirror, "seed": settings.seed}
-    if settings.instances == 1 and not hides_content(edit):
-        return [locate(source, edit.quad, target, featurizer=featurizer, **chosen, **hints)]
-    count, least = settings.instances, settings.min_confidence
+    first, count, least = None, settings.instances, settings.min_confidence
+    if count == 1:
+        first = locate(source, edit.quad, target, featurizer=featurizer, **chosen, **hints)
+        if not hides_content(edit) or abstain_reason(first, least):
+            return [first]
+        least = max(least, TransferSettings.min_confidence)  # others are only named where they are likely
     if count == "all" or hides_content(edit):
         count = MOST_INSTANCES
-    if settings.instances == 1:  # what nobody asked for is named only where it is likely
-        least = max(least, TransferSettings.min_confidence)
     return find_instances(
         source,
         edit.quad,
@@ -296,6 +297,7 @@ def _located(
         featurizer=featurizer,
         count=count,
         min_confidence=least,
+        first=first,
         **chosen,
         **hints,
     )

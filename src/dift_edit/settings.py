@@ -38,7 +38,7 @@ MIRRORS = get_args(Mirror)
 LEARN = get_args(Learn)
 
 SURE = 0.9
-"""Confidence from which a placement needs no help, and may teach others (chosen; see docs/learning.md)."""
+"""Confidence from which a placement needs no help (chosen; see docs/learning.md)."""
 
 S = TypeVar("S", bound="Settings")
 D = TypeVar("D", bound="DataclassInstance")

@@ -2,6 +2,8 @@ from .files import ANNOTATION_FORMATS as ANNOTATION_FORMATS
 from .files import annotation_format as annotation_format
 from .files import read_annotations as read_annotations
 from .files import write_annotations as write_annotations
+from .landmark_pairs import read_landmark_pairs as read_landmark_pairs
+from .landmark_pairs import write_landmark_pairs as write_landmark_pairs
 from .model import AnnotatedImage as AnnotatedImage
 from .model import AnnotatedObject as AnnotatedObject
 from .model import Annotations as Annotations
@@ -23,5 +25,7 @@ __all__ = [
     "Outline",
     "annotation_format",
     "read_annotations",
+    "read_landmark_pairs",
     "write_annotations",
+    "write_landmark_pairs",
 ]

@@ -4,6 +4,7 @@ Boxes and polygons have the corner of the first pixel at (0, 0), so half a pixel
 pixels, as here. Confidence stands in ``score`` (as in COCO's results) and ``keypoint_scores``.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -48,13 +49,16 @@ def read(path: Path, pictures: Pictures) -> Annotations:
         raise AnnotationError(f"{path} is not a COCO data set: it needs the lists {', '.join(lists)}.")
     categories = {each["id"]: _category(each) for each in data["categories"]}
     objects: dict[Any, list[AnnotatedObject]] = {each["id"]: [] for each in data["images"]}
-    records = {each["id"]: _image(each, pictures) for each in data["images"]}
+    wanted = [each for each in data["images"] if pictures.wants(str(each["file_name"]))]
+    records = {each["id"]: _image(each, pictures) for each in wanted}
     for number, each in enumerate(data["annotations"]):
         what = f"{path}, annotation {each.get('id', number)}"
         if each["category_id"] not in categories:
             raise AnnotationError(f"{what} has the category {each['category_id']!r}, which is not in the file: add it.")
         if each["image_id"] not in objects:
             raise AnnotationError(f"{what} lies in the image {each['image_id']!r}, which is not in the file: add it.")
+        if each["image_id"] not in records:
+            continue
         size = records[each["image_id"]].size
         objects[each["image_id"]].append(_object(each, categories[each["category_id"]], size, what))
     images = [
@@ -185,9 +189,13 @@ def write(annotations: Annotations, path: Path) -> None:
 
 
 def _numbers(wanted: list[Any]) -> list[int]:
-    """The numbers themselves where all are whole and different, or else 1, 2, 3…"""
-    whole = all(isinstance(each, int) and each >= 0 for each in wanted)
-    return list(wanted) if whole and len(set(wanted)) == len(wanted) else list(range(1, len(wanted) + 1))
+    """The numbers themselves, and free ones for None; 1, 2, 3… for all where one is no number or comes twice."""
+    given = [each for each in wanted if each is not None]
+    if len(set(given)) < len(given) or not all(isinstance(each, int) and each >= 0 for each in given):
+        return list(range(1, len(wanted) + 1))
+    taken = set(given)
+    free = (number for number in itertools.count(1) if number not in taken)
+    return [next(free) if each is None else each for each in wanted]
 
 
 def _category_record(category: Category, number: int) -> dict[str, Any]:

@@ -132,8 +132,9 @@ def read_annotations(
     format : str, optional
         One of `ANNOTATION_FORMATS`; found from the name and content when left out.
     images : path or sequence of path, optional
-        The folder of the annotated images, or the images. Each must be there then, and have the size that the
-        annotations say. Otherwise images are looked for beside the annotations; YOLO and TPS cannot be read without.
+        The folder of the annotated images: each must be there then, and have the size that the annotations say. Or
+        image files: only the annotations of these are read. When left out, images are looked for beside the
+        annotations; YOLO and TPS cannot be read without.
 
     Returns
     -------
@@ -153,7 +154,11 @@ def read_annotations(
         if not path.exists():
             raise AnnotationError(f"{path} does not exist: check the path of the annotations.")
         chosen = format or annotation_format(path)
-        annotations = _format(chosen).read(path, Pictures(images, path))
+        pictures = Pictures(images, path)
+        annotations = _format(chosen).read(path, pictures)
+        if not annotations.images and pictures.names():
+            names = ", ".join(pictures.names()[:3])
+            raise AnnotationError(f"{path} has no annotations of {names}: give an image that is annotated there.")
         if "confidence" not in _format(chosen).holds and (beside := _beside(path)).is_file():
             annotations = _with_confidence(annotations, beside)
     except NotRegularError as error:

@@ -7,6 +7,7 @@ pixels the area from -0.5 to W - 0.5 and H - 0.5. Readers and writers convert ea
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
@@ -75,6 +76,7 @@ class Keypoint:
         if self.visibility not in get_args(Visibility):
             choices = ", ".join(get_args(Visibility))
             raise AnnotationError(f"The keypoint {self.name!r} is {self.visibility!r}, but must be one of {choices}.")
+        _checked_names("a keypoint", self.name)
         missing = self.visibility == "missing"
         x, y = (math.nan, math.nan) if missing else _checked_points((self.x, self.y), f"keypoint {self.name!r}")[0]
         object.__setattr__(self, "x", float(x))
@@ -136,6 +138,7 @@ class Curve:
     name: str = ""
 
     def __post_init__(self) -> None:
+        _checked_names("a curve", self.name)
         object.__setattr__(self, "points", _checked_points(self.points, f"curve {self.name!r}", least=2))
 
 
@@ -251,6 +254,7 @@ class AnnotatedObject:
 
     def __post_init__(self) -> None:
         what = f"object {self.id!r} ({self.category!r})" if self.id else f"object {self.category!r}"
+        _checked_names("an object", self.category, self.id)
         if self.box is not None:
             edges = _checked_points(np.reshape(self.box, (2, 2)), f"box of the {what}")
             left, top, right, bottom = edges.ravel().tolist()
@@ -315,6 +319,7 @@ class AnnotatedImage:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _checked_names("an image", self.path)
         if self.size is not None:
             width, height = self.size
             if not (0 < width < LARGEST and 0 < height < LARGEST):
@@ -358,6 +363,7 @@ class Category:
 
     def __post_init__(self) -> None:
         names, count = tuple(self.keypoints), len(self.keypoints)
+        _checked_names("a category", self.name, self.parent, *names)
         if len(set(names)) < count:
             raise AnnotationError(f"Two keypoints of the category {self.name!r} have the same name: rename one.")
         bones = tuple((int(a), int(b)) for a, b in self.skeleton)
@@ -482,6 +488,13 @@ def _checked_points(points: PointsLike | tuple[float, float], what: str, least: 
     if not (np.abs(array) <= LARGEST).all():
         raise AnnotationError(f"The {what} has a coordinate beyond {LARGEST:.0f} pixels: correct it.")
     return array
+
+
+def _checked_names(what: str, *names: str) -> None:
+    """Names must be text that every format can write."""
+    for name in names:
+        if any(unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" for c in name):
+            raise AnnotationError(f"The name {name!r} of {what} has a control character: rename it.")
 
 
 def _probability(value: float | None, what: str) -> float | None:

@@ -1,7 +1,8 @@
 """The CSV files that napari saves for Points and Shapes layers.
 
 Axis 0 is y and axis 1 is x, in indices of pixels, as here. Further columns are read by napari as features of points:
-``name``, ``category``, ``object``, ``visibility`` and ``confidence`` are written and read. napari skips them in shapes.
+``name``, ``category``, ``object``, ``visibility``, ``confidence`` and ``object_confidence`` are written and read.
+napari skips them in shapes.
 """
 
 import csv
@@ -49,6 +50,8 @@ def read(path: Path, pictures: Pictures) -> Annotations:
         found = pictures.find_stem(stem)
         only = pictures.names() if len(of_image) == 1 and not found else []
         name = f"{stem}{found.suffix}" if found else only[0] if len(only) == 1 else stem
+        if not pictures.wants(name):
+            continue
         objects = [
             AnnotatedObject(category=category, id="" if id_.startswith("#") else id_, **parts)
             for (category, id_), parts in things.items()
@@ -90,6 +93,9 @@ def _add(things: dict[tuple[str, str], dict[str, Any]], part: dict[str, Any]) ->
         name = part.get("name") or str(len(thing["keypoints"]) + 1)
         score = _score(part.get("confidence"), part["file"])
         x, y = points[0].tolist()
+        whole = _score(part.get("object_confidence"), part["file"])
+        if whole is not None:
+            thing["confidence"] = whole
         thing["keypoints"].append(Keypoint(name, x, y, visibility, score))
         return
     score = _score(part.get("confidence"), part["file"])
@@ -170,11 +176,12 @@ def _points_text(image: AnnotatedImage) -> str:
     rows: list[list[Any]] = []
     for number, thing in enumerate(image.objects):
         name = thing.id or f"#{number}"
+        whole = "" if thing.confidence is None else repr(thing.confidence)
         for k in thing.keypoints:
             if not k.missing:
                 score = "" if k.confidence is None else repr(k.confidence)
-                rows.append([len(rows), repr(k.y), repr(k.x), k.name, thing.category, name, k.visibility, score])
-    head = ["index", "axis-0", "axis-1", "name", "category", "object", "visibility", "confidence"]
+                rows.append([len(rows), repr(k.y), repr(k.x), k.name, thing.category, name, k.visibility, score, whole])
+    head = ["index", "axis-0", "axis-1", "name", "category", "object", "visibility", "confidence", "object_confidence"]
     return _table(head, rows)
 
 

@@ -31,6 +31,8 @@ __all__ = ["TASKS", "holds", "read", "write"]
 TASKS = ("detect", "segment", "pose", "obb")
 _SEEN: tuple[Visibility, ...] = ("missing", "hidden", "visible")
 _MOST_CLASSES = 100_000
+_DEEPEST = 8
+"""Lists and tables of a data.yaml lie at most 3 deep in each other."""
 
 
 def holds(task: str) -> frozenset[str]:
@@ -60,6 +62,8 @@ def read(path: Path, pictures: Pictures) -> Annotations:
     for file, stem in _label_files(path, data):
         found = pictures.find_stem(stem)
         name = f"{stem}{found.suffix}" if found else stem
+        if not pictures.wants(name):
+            continue
         size = pictures.needed_size(name, "YOLO's labels are shares of its width and height")
         objects = list(_objects(read_regular(file, links=True).decode(), categories, shape, size, file))
         images.append(AnnotatedImage(path=name, size=size, objects=objects))
@@ -69,8 +73,13 @@ def read(path: Path, pictures: Pictures) -> Annotations:
 def _yaml(path: Path) -> dict[str, Any]:
     text = read_regular(path, links=True).decode()
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise AnnotationError(f"{path} has YAML aliases, which can grow without end: write the values out.")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
+                raise AnnotationError(
+                    f"{path} has YAML aliases or nests too deep, which no data.yaml needs: remove them."
+                )
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise AnnotationError(f"{path} is no YAML ({' '.join(str(error).split())}): correct it.") from error
@@ -176,7 +185,7 @@ def write(annotations: Annotations, path: Path, task: str) -> None:
     """See `dift_edit.annotations.write_annotations`; `path` is the folder."""
     numbers = [category.id for category in annotations.categories]
     if None in numbers or len(set(numbers)) < len(numbers):
-        numbers = list(range(len(numbers)))
+        numbers = list(range(len(numbers)))  # YOLO counts classes from 0
     count = max((len(category.keypoints) for category in annotations.categories), default=0) if task == "pose" else 0
     if task == "pose" and count == 0:
         raise AnnotationError("There are no keypoints to write as YOLO pose: write yolo-detect or yolo-segment.")

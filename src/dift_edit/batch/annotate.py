@@ -19,7 +19,7 @@ from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.run import run_batch
 from dift_edit.batch.stream import stream
 from dift_edit.batch.summary import OnEvent, Summary
-from dift_edit.errors import AnnotationError, OutputError
+from dift_edit.errors import AnnotationError, OutputError, SettingsError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
@@ -153,6 +153,8 @@ def annotate_batch(
     """
     if local_path(str(output)) is None:
         raise OutputError(f"Annotations are written into a folder of this machine, not to {output}: name one (-o).")
+    if batch is not None and batch.learn != "off":
+        raise SettingsError("Annotations cannot be carried with learn='auto' yet: annotate several sources instead.")
     settings = settings or AnnotateSettings()
     labels = load_source_labels(source, annotations, settings)
     chosen = format or ("coco" if isinstance(annotations, Annotations) else annotation_format(annotations))

@@ -9,13 +9,14 @@ from dift_edit.geometry.quad import check_quad, quad_iou
 from dift_edit.placement.placement import Placement, locate_features
 from dift_edit.placement.views import SeenView, View
 from dift_edit.results.manifest import Row
-from dift_edit.settings import SURE
 from dift_edit.types import QuadLike
 
-__all__ = ["MOST_VIEWS", "KnownPlace", "choose_views", "improves", "is_usable", "known_places"]
+__all__ = ["MOST_VIEWS", "TEACHES", "KnownPlace", "choose_views", "improves", "is_usable", "known_places"]
 
+TEACHES = 0.7
+"""Confidence from which a placement may become a view, where others confirm it (chosen; as below)."""
 MOST_VIEWS = 5
-"""Views that a target is placed again with, at most (chosen; as above)."""
+"""Views that a target is placed again with, at most (chosen; see docs/learning.md)."""
 _WITNESSES, _AGREEING, _OVERLAP = 3, 2, 0.5
 """A machine-made view is looked for from so many others; so many have to find it, with such an IoU (chosen)."""
 
@@ -45,19 +46,18 @@ class KnownPlace:
 def known_places(rows: Iterable[Row]) -> list[KnownPlace]:
     """The rows that may teach others: those decided by a person first, then the most confident ones.
 
-    Rows that were placed with further views count only when a person decided them. So which targets teach does not
-    depend on how far an interrupted run came.
+    Of a row that nobody decided counts what was found without further views. So which targets teach does not depend on
+    how far an interrupted run came.
     """
     found = []
     for row in rows:
-        if row.status != "applied" or row.quad is None or row.size is None or row.review == "rejected":
+        corners, confidence = (row.quad, 1.0) if row.decided else row.alone
+        if row.status != "applied" or corners is None or row.size is None or row.review == "rejected":
             continue
-        confidence, size = float(row.confidence or 0), (row.size[0], row.size[1])
-        sure = confidence >= SURE and not row.reason and not row.views
-        if (row.decided or sure) and is_usable(row.quad, size):
-            quad = tuple(tuple(corner) for corner in row.quad)
-            weight = 1.0 if row.decided else confidence
-            found.append(KnownPlace(id=row.id, quad=quad, weight=weight, decided=row.decided))
+        trusted = row.decided or (confidence >= TEACHES and not row.reason)
+        if trusted and is_usable(corners, (row.size[0], row.size[1])):
+            quad = tuple(tuple(corner) for corner in corners)
+            found.append(KnownPlace(id=row.id, quad=quad, weight=confidence, decided=row.decided))
     return sorted(found, key=lambda place: (not place.decided, -place.weight, place.id))
 
 

@@ -424,7 +424,7 @@ class _Run:
         if not chosen:
             return
         ids = tuple(place.id for place in chosen)
-        again = [row for row in again if row.views != list(ids)]
+        again = [row for row in again if row.views != list(ids) and row.id not in ids]
         work = replace(
             self.work, views=(*self.work.views, *map(look, chosen)),
             taught=Taught(views=ids, confidences={row.id: row.confidence or 0.0 for row in again},
@@ -437,8 +437,9 @@ class _Run:
             for outcome in outcomes:
                 earlier = rows[outcome.row.id]
                 row = replace(earlier, views=list(ids)) if outcome.kept else outcome.row
-                if not outcome.kept and earlier.quad is not None:
-                    row = replace(row, earlier={"quad": earlier.quad, "confidence": earlier.confidence})
+                quad, confidence = earlier.alone
+                if not outcome.kept and quad is not None:
+                    row = replace(row, earlier={"quad": quad, "confidence": confidence})
                 seconds = round(earlier.seconds + outcome.row.seconds, 4)
                 self._take(replace(outcome, row=replace(row, seconds=seconds)), len(todo))
 

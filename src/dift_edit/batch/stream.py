@@ -9,7 +9,7 @@ from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from dift_edit.batch.learning import KnownPlace, choose_views, improves, is_usable
+from dift_edit.batch.learning import TEACHES, KnownPlace, choose_views, improves, is_usable
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, worker_threads
 from dift_edit.edits.base import Edit, check_edit
@@ -163,7 +163,7 @@ def _taught(
                 continue
             if found.confidence < SURE:
                 again.append(number)
-            elif not found.reason and is_usable(found.quad, result.image.size):
+            if found.confidence >= TEACHES and not found.reason and is_usable(found.quad, result.image.size):
                 quad = tuple(map(tuple, found.quad.tolist()))
                 places.append(KnownPlace(id=f"{number:012}", quad=quad, weight=found.confidence))
         places.sort(key=lambda place: (-place.weight, place.id))
@@ -175,7 +175,9 @@ def _taught(
         seed = results[0].settings.seed if results else 0
         with arithmetic_threads():
             chosen = choose_views(places, look, featurizer=keeping, seed=seed) if again else []
-        if chosen:
+        teachers = {int(place.id) for place in chosen}
+        again = [number for number in again if number not in teachers]
+        if chosen and again:
             taught = run_with(keeping, (*views, *map(look, chosen)))
             for number, result in zip(again, stream(taught, [inputs[k] for k in again], failed), strict=True):
                 before, after = results[number].placement, result.placement

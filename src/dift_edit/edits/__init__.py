@@ -5,7 +5,6 @@ from dift_edit.edits.base import Edit, check_edit
 from dift_edit.edits.erase import Erase
 from dift_edit.edits.example import PaintLayer, edit_from_difference
 from dift_edit.edits.labels import Keypoints, LabelLayer, Polygon
-from dift_edit.edits.labels_io import labels_from_coco, labels_to_coco, read_napari_csv, write_napari_csv
 from dift_edit.edits.layers import Layers
 from dift_edit.edits.lut import CubeLut
 from dift_edit.edits.redaction import Redaction
@@ -34,12 +33,8 @@ __all__ = [
     "edit_from_difference",
     "edit_from_dict",
     "edit_to_dict",
-    "labels_from_coco",
-    "labels_to_coco",
     "layered",
     "load_edit",
     "load_region",
-    "read_napari_csv",
     "save_edit",
-    "write_napari_csv",
 ]

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageColor
 
+from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Keypoint, ObjectMask, Outline, Visibility
+from dift_edit.annotations.outlines import outlines_of, rings
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Transform
@@ -18,6 +20,9 @@ from dift_edit.rendering.compositing import Compositing, write
 from dift_edit.rendering.warp import warp_layer
 
 __all__ = ["Keypoints", "LabelLayer", "Polygon", "clip_polygon"]
+
+_VISIBLE: tuple[Visibility, ...] = ("missing", "hidden", "visible")
+"""What the numbers of `Keypoints.visible` mean."""
 
 _STEP = 6.0
 """Longest edge of a polygon, in source pixels, that a bent transform may keep straight (chosen)."""
@@ -129,6 +134,79 @@ class LabelLayer:
         room = np.maximum(0, 8 - (high - low)) / 2  # a single point has no extent, but a neighbourhood
         (left, top), (right, bottom) = low - room, high + room
         return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+    @classmethod
+    def from_annotations(cls, image: AnnotatedImage) -> "LabelLayer":
+        """The annotations of an image that `dift_edit.annotations.read_annotations` has read.
+
+        Parameters
+        ----------
+        image : AnnotatedImage
+            Outlines, masks (by their outlines), boxes of objects that have neither, and keypoints are taken.
+
+        Returns
+        -------
+        LabelLayer
+
+        Raises
+        ------
+        EditError
+            If there is a curve, which has no inside, or nothing at all.
+        """
+        polygons: list[Polygon] = []
+        keypoints: list[Keypoints] = []
+        for number, thing in enumerate(image.objects):
+            label, group = thing.category, thing.id or f"#{number}"
+            if thing.curves:
+                raise EditError(
+                    f"The curve of {label!r} in {image.path} has no inside: only areas and keypoints are carried."
+                )
+            outlines = outlines_of(thing)
+            parts = rings(outlines) or ([box_quad(thing.box)] if thing.box and not thing.keypoints else [])
+            polygons += [Polygon(part, label, group) for part in parts]
+            if any(not k.missing for k in thing.keypoints):
+                places = [(0.0, 0.0) if k.missing else (k.x, k.y) for k in thing.keypoints]
+                seen = [_VISIBLE.index(k.visibility) for k in thing.keypoints]
+                names = tuple(k.name for k in thing.keypoints)
+                keypoints.append(Keypoints(np.array(places), names, np.array(seen), label, group))
+        return cls(polygons=polygons, keypoints=keypoints)
+
+    def annotated(self, path: str, size: tuple[int, int]) -> AnnotatedImage:
+        """As annotations, for `dift_edit.annotations.write_annotations`.
+
+        Parameters
+        ----------
+        path : str
+            The image's file, as the annotations shall name it.
+        size : (W, H)
+            Its size.
+
+        Returns
+        -------
+        AnnotatedImage
+            Parts with one label and one group are one object; each value of a label map is an object with a mask.
+        """
+        things: dict[tuple[str, str], dict[str, Any]] = {}
+        parts: list[Polygon | Keypoints] = [*self.polygons, *self.keypoints]
+        for number, part in enumerate(parts):
+            key = (part.label or "object", part.group or f"#{number}")
+            thing = things.setdefault(key, {"outlines": [], "keypoints": []})
+            if isinstance(part, Polygon):
+                thing["outlines"].append(Outline(part.points))
+            else:
+                rows = zip(
+                    part.names or map(str, range(1, len(part.points) + 1)), part.points, part.visible, strict=True
+                )
+                thing["keypoints"] += [Keypoint(name, x, y, _VISIBLE[seen]) for name, (x, y), seen in rows]
+        objects = [
+            AnnotatedObject(category=label, id="" if group.startswith("#") else group, **made)
+            for (label, group), made in things.items()
+        ]
+        if self.label_map is not None:
+            for value in np.unique(self.label_map[self.label_map != 0]):
+                mask = ObjectMask.of(self.label_map == value)
+                objects.append(AnnotatedObject(category=str(value), mask=mask))
+        return AnnotatedImage(path=path, size=size, objects=objects)
 
     def carry(self, transform: Transform, size: tuple[int, int]) -> "LabelLayer | None":
         """The annotations on a target.

@@ -21,6 +21,8 @@ _SUBROWS = 8
 """Rows in each pixel at which a polygon's coverage is computed (chosen)."""
 _MAX_SIDE = 20_000
 """Pixels: larger masks are refused, rather than a gigabyte taken (chosen)."""
+_FARTHEST = 1e7
+"""Pixels from the source's corner: no image reaches so far (chosen)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +61,11 @@ class Region:
             raise EditError(str(error)) from error
         if len(outline) < 3:
             raise EditError(f"A polygon needs three corners or more, but has {len(outline)}.")
+        wide, high = np.ptp(outline, axis=0)
+        if max(wide, high) > _MAX_SIDE or np.abs(outline).max() > _FARTHEST:
+            raise EditError(f"The region is {wide:.6g}×{high:.6g} pixels, or far away: give points inside the source.")
         low = np.floor(outline.min(axis=0)).astype(int) - 1
         width, height = (np.ceil(outline.max(axis=0)).astype(int) + 2 - low).tolist()
-        if max(width, height) > _MAX_SIDE:
-            raise EditError(f"The region is {width}×{height} pixels: give points inside the source.")
         weight = _filled(outline - low, width, height)
         if not weight.any():
             raise EditError("The polygon covers no area: give corners that are not on one line.")

@@ -5,6 +5,7 @@ kind out. All signs are ratios, so that they mean the same for other networks.
 """
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -31,38 +32,57 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 
-OBJECT_SIGNS = ("placement", "contrast", "gain", "fine gain", "miss", "fine miss", "bend", "shift")
-"""Logit of the placement's confidence; the frame's contrast; means over all points of the votes' gain in the whole
-object and in its parts; logarithms of the median distance between points and their predictions, both times; of the
-stiffness; and of how far the parts moved the points."""
-LANDMARK_SIGNS = ("gain", "fine gain", "miss", "fine miss", "spread", "shift", "way back", "likeness")
-"""Of one landmark: the gains; logarithms of its distances to the predictions, of the prediction's spread and of how far
-the enlarged part moved it; of how far from it the votes of its place lie in the source; and how alike both places are,
-between the mean of the source (0) and the same (1)."""
+OBJECT_SIGNS = ("placement", "contrast", "gain", "patches", "miss", "fine miss", "bend", "shift")
+"""Logit of the placement's confidence; the frame's contrast; means over all points of the features' gain and of the
+patches' likeness; logarithms of the median distance between points and their predictions, by features and by pixels; of
+the stiffness; and of how far the pixels moved the points."""
+LANDMARK_SIGNS = ("gain", "patch", "miss", "fine miss", "spread", "shift", "way back", "likeness")
+"""Of one landmark: the features' gain; the patch's likeness; logarithms of its distances to the predictions, of the
+prediction's spread and of how far the pixels moved it; of how far from it the votes of its place lie in the source; and
+how alike the features of both places are, between the mean of the source (0) and the same (1)."""
 _TINY = 1e-3
 """Of distances in extents, before their logarithm is taken."""
 
 
-def object_signs(placement: Placement, frame: Frame, coarse: Settled, fine: Settled, extent: float) -> Array:
+@dataclass(frozen=True, eq=False)
+class Fits:
+    """How points fit.
+
+    Attributes
+    ----------
+    coarse, fine : Settled
+        By the features' votes, and by those of the pixels, too.
+    patches : ndarray
+        (N,) likeness of the patches.
+    extent : float
+        Of the landmarks in view pixels.
+    """
+
+    coarse: Settled
+    fine: Settled
+    patches: Array
+    extent: float
+
+    @property
+    def distances(self) -> tuple[Array, Array, Array]:
+        """(N,) in extents: to the predictions, by features and by pixels, and from one to the other."""
+        coarse, fine = self.coarse, self.fine
+        pairs = (coarse.points, coarse.predicted), (fine.points, fine.predicted), (coarse.points, fine.points)
+        miss, fine_miss, shift = (np.linalg.norm(a - b, axis=1) / self.extent for a, b in pairs)
+        return miss, fine_miss, shift
+
+
+def object_signs(placement: Placement, frame: Frame, fits: Fits) -> Array:
     """(L,) what speaks for an object as a whole, see `OBJECT_SIGNS`."""
+    miss, fine_miss, shift = (float(np.median(each)) for each in fits.distances)
     return np.array([
-        logit(np.clip(placement.confidence, 0.01, 0.99)), frame.contrast, coarse.gain.mean(), fine.gain.mean(),
-        *(np.log(_TINY + np.median(each)) for each in (
-            _miss(coarse, extent), _miss(fine, extent), [fine.bend], _shift(coarse, fine, extent)
-        )),
+        logit(np.clip(placement.confidence, 0.01, 0.99)), frame.contrast, fits.coarse.gain.mean(), fits.patches.mean(),
+        *np.log(_TINY + np.array([miss, fine_miss, fits.fine.bend, shift])),
     ])  # fmt: skip
 
 
 def landmark_signs(
-    source: FeatureMap,
-    target: FeatureMap,
-    points: Points,
-    *,
-    coarse: Settled,
-    fine: Settled,
-    back: Votes,
-    extent: float,
-    about_all: Array,
+    source: FeatureMap, target: FeatureMap, points: Points, fits: Fits, back: Votes, about_all: Array
 ) -> Array:
     """(N, K + L) what speaks for each landmark: `LANDMARK_SIGNS`, then those of its object.
 
@@ -72,35 +92,23 @@ def landmark_signs(
         Of the views.
     points : ndarray
         (N, 2) in the source's view.
-    coarse, fine : Settled
-        Where they are in the target's view.
+    fits : Fits
+        How they fit in the target's view.
     back : Votes
-        Of these places for places in the source's view.
-    extent : float
-        Of the landmarks in view pixels.
+        Of the places found for places in the source's view.
     about_all : ndarray
         (L,) of the object.
     """
     queries = source.sample(points)
     own = (queries @ source.unit.flatten(1).mean(1)).numpy(force=True).astype(np.float64)
-    alike = (queries * target.sample(fine.points).to(queries.device)).sum(1).numpy(force=True).astype(np.float64)
-    way_back = back.mean_distance(points, 0.5 * extent) / extent
-    distances = (
-        _miss(coarse, extent), _miss(fine, extent), fine.spread, _shift(coarse, fine, extent), way_back
-    )  # fmt: skip
-    signs = [coarse.gain, fine.gain, *(np.log(_TINY + each) for each in distances)]
-    signs.append((alike - own) / np.maximum(1 - own, 1e-6))
-    return np.column_stack([*signs, np.broadcast_to(about_all, (len(points), len(about_all)))])
-
-
-def _miss(settled: Settled, extent: float) -> Array:
-    missed: Array = np.linalg.norm(settled.points - settled.predicted, axis=1) / extent
-    return missed
-
-
-def _shift(coarse: Settled, fine: Settled, extent: float) -> Array:
-    moved: Array = np.linalg.norm(fine.points - coarse.points, axis=1) / extent
-    return moved
+    found = target.sample(fits.fine.points).to(queries.device)
+    alike = (queries * found).sum(1).numpy(force=True).astype(np.float64)
+    miss, fine_miss, shift = fits.distances
+    way_back = back.mean_distance(points, 0.5 * fits.extent) / fits.extent
+    logs = np.log(_TINY + np.stack([miss, fine_miss, fits.fine.spread, shift, way_back], 1))
+    likeness = (alike - own) / np.maximum(1 - own, 1e-6)
+    of_all = np.broadcast_to(about_all, (len(points), len(about_all)))
+    return np.column_stack([fits.coarse.gain, fits.patches, logs, likeness, of_all])
 
 
 def landmark_probability(signs: Array, fingerprint: str = "") -> Array:
@@ -122,7 +130,7 @@ def _probability(kind: str, signs: Array, fingerprint: str) -> Array:
 
 @cache
 def _models() -> dict[str, Any]:
-    """Fingerprint of the featurizer → its models; "" for all others."""
+    """Fingerprint of the featurizer → its models; "" for all others, the default's."""
     record = json.loads(files("dift_edit.landmarks").joinpath("confidence.json").read_text(encoding="utf-8"))
     known = {model["fingerprint"]: model for model in record["models"].values()}
     return {**known, "": next(iter(record["models"].values()))}

@@ -2,28 +2,26 @@
 
 Placement gives the frame: the target is brought to the size and turn in which the source shows the object. There each
 landmark votes for the places that look like it, and so do further points between the landmarks. Every point looks near
-the place that all others predict (`settle`), first in the whole object, then in enlarged parts of it.
+the place that all others predict (`settle`), first with the features' votes, then with those of the pixels, too.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from dift_edit.errors import GeometryError
-from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.features.base import Featurizer
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, as_points, inside
-from dift_edit.geometry.estimate import Correspondences, fit_affine, fit_similarity
 from dift_edit.geometry.thin_plate import fit_thin_plate
 from dift_edit.imaging.image import Image
-from dift_edit.landmarks.confidence import landmark_probability, landmark_signs, object_probability, object_signs
+from dift_edit.landmarks.confidence import Fits, landmark_probability, landmark_signs, object_probability, object_signs
 from dift_edit.landmarks.frame import Frame, FrameSearch, TargetMaps
+from dift_edit.landmarks.patches import PatchVotes
 from dift_edit.landmarks.settle import Settled, settle
 from dift_edit.landmarks.view import View, view_box
-from dift_edit.landmarks.votes import TiledVotes, Votes
+from dift_edit.landmarks.votes import Votes
 from dift_edit.placement.placement import Placement
 from dift_edit.placement.votes import Affinity
 from dift_edit.types import Mirror, PointsLike
@@ -37,13 +35,10 @@ STEP, BESIDE = 0.12, 0.1
 CELLS = 6000
 """Most cells of a view's map, see `Affinity` (chosen, for memory and time)."""
 WINDOW, LEAST, ROUNDS = 0.12, 0.01, 6
-"""In the whole object: the first look, and how exact a vote is at best, in extents; and how many looks (chosen)."""
-FINE_WINDOW, FINE_LEAST, FINE_ROUNDS = 0.04, 0.004, 3
-"""The same in its enlarged parts (chosen)."""
-TILES, OVERLAP, SIDE = 2, 0.5, 448
-"""Enlarged parts across the extent, by how much they overlap, and their side in pixels (chosen)."""
-TOWARD = 0.3
-"""How much the affine map of a part is drawn to a similarity, see `fit_affine` (chosen)."""
+"""With the features' votes: the first look, and how exact a vote is at best, in extents; and how many looks there are
+(chosen)."""
+FINE_WINDOW, FINE_LEAST, FINE_ROUNDS = 0.03, 0.004, 3
+"""The same with the pixels' votes (chosen)."""
 SMALLEST = 0.15
 """Least extent of what is looked at, in short sides of the source: a single point has none (chosen)."""
 SMOOTHING = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1e1)
@@ -132,7 +127,6 @@ class LandmarkMatcher:
         self._search = FrameSearch(
             source, self._quad(whole), self.view, featurizer=featurizer, mirror=mirror, seed=seed
         )
-        self._tile_maps: dict[int, FeatureMap] = {}
 
     def _quad(self, whole: Points) -> Points:
         """(4, 2) corners of the box round the object, with some room, in source pixels."""
@@ -166,35 +160,29 @@ class LandmarkMatcher:
             If the target is too small to be looked at.
         """
         placement, frame = self._search(maps or TargetMaps(target, self.featurizer, self.seed))
+        size = self.view.image.size
         affinity = Affinity.of(self._search.view_map, frame.features, CELLS)
-        votes = Votes.of(affinity.votes(self.nodes, self.view.image.size), self.view.image.size)
+        votes = Votes.of(affinity.votes(self.nodes, size), size)
         base = frame.fix(self.nodes)
         coarse = settle(
             votes, self.nodes, base, base=base, extent=self.extent, window=WINDOW, least=LEAST, rounds=ROUNDS
         )
+        patches = PatchVotes.of(self.view.image, frame.view.image, self.nodes, coarse, votes, self.extent)
         fine = settle(
-            self._tiled_votes(target, frame.view, coarse), self.nodes, coarse.predicted, base=base,
-            extent=self.extent, window=FINE_WINDOW, least=FINE_LEAST, rounds=FINE_ROUNDS,
+            patches, self.nodes, coarse.predicted, base=base, extent=self.extent, window=FINE_WINDOW,
+            least=FINE_LEAST, rounds=FINE_ROUNDS,
         )  # fmt: skip
-        return self._landmarks(placement, frame, affinity, coarse, fine)
-
-    def _landmarks(
-        self, placement: Placement, frame: Frame, affinity: Affinity, coarse: Settled, fine: Settled
-    ) -> Landmarks:
-        count, size = len(self.points), self.view.image.size
+        fits = Fits(coarse, fine, patches.likeness, self.extent)
+        about_all = object_signs(placement, frame, fits)
         back = Votes.of(affinity.reversed().votes(fine.points, size), size)
-        about_all = object_signs(placement, frame, coarse, fine, self.extent)
-        signs = landmark_signs(
-            self._search.view_map, frame.features, self.nodes, coarse=coarse, fine=fine, back=back,
-            extent=self.extent, about_all=about_all,
-        )  # fmt: skip
-        fingerprint = self.featurizer.fingerprint
-        transform = self._deformation(frame, fine)
-        sure = object_probability(about_all, fingerprint)
+        signs = landmark_signs(self._search.view_map, frame.features, self.nodes, fits, back, about_all)
+        count, fingerprint = len(self.points), self.featurizer.fingerprint
+        transform, sure = self._deformation(frame, fine), object_probability(about_all, fingerprint)
         quad = transform(self._search.quad)
+        there = inside(quad.mean(0), target.size).all()
         found = replace(
             placement, quad=quad, transform=transform, confidence=sure, mirrored=frame.mirrored, engine="landmarks",
-            reason="" if inside(quad.mean(0), frame.view.picture_size).all() else "the place lies outside the image",
+            reason="" if there else "the place lies outside the image",
         )  # fmt: skip
         return Landmarks(
             points=frame.view.to_picture(fine.points[:count]),
@@ -230,45 +218,3 @@ class LandmarkMatcher:
         low, high = self._box + np.array([[-1], [1]]) * BESIDE * self.extent
         x, y = (np.linspace(low[k], high[k], 11) for k in (0, 1))
         return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-
-    def _tiled_votes(self, target: Image, view: View, coarse: Settled) -> TiledVotes:
-        """Votes in enlarged parts of the target, each brought to the source's shape by what the points say there."""
-        nearest = np.linalg.norm(self.nodes[:, None] - self._centres, axis=2).argmin(1)
-        parts = []
-        for number, part in self._tiles():
-            index = np.flatnonzero(nearest == number)
-            if not len(index):
-                continue
-            local = np.exp(-((self.nodes - self._centres[number]) ** 2).sum(1) / (2 * (0.6 * self._tile) ** 2))
-            pairs = Correspondences(self.nodes, coarse.predicted, local / (coarse.spread**2 + LEAST**2))
-            there = fit_affine(pairs, fit_similarity(pairs), TOWARD)
-            if number not in self._tile_maps:
-                own = View.of(self.source, part.then(self.view.to_picture), (SIDE, SIDE))
-                self._tile_maps[number] = self.featurizer(own.image, seed=self.seed)
-            seen = View.of(target, part.then(there).then(view.to_picture), (SIDE, SIDE))
-            affinity = Affinity.of(self._tile_maps[number], self.featurizer(seen.image, seed=self.seed), CELLS)
-            votes = affinity.votes(part.inverse()(self.nodes[index]), (SIDE, SIDE))
-            parts.append((index, Votes.of(votes, (SIDE, SIDE)), part.then(there)))
-        return TiledVotes(parts)
-
-    @cached_property
-    def _tile(self) -> float:
-        """Side of an enlarged part, in view pixels."""
-        low, high = self._box
-        return float((high - low).max()) * (1 + OVERLAP) / TILES
-
-    @cached_property
-    def _centres(self) -> Points:
-        """(T, 2) view pixels of the middles of the enlarged parts."""
-        axes = []
-        for low, high in self._box.T:
-            room = max(high - low - self._tile, 0.0)
-            count = 1 + int(np.ceil(room / (0.7 * self._tile)))
-            axes.append((low + high) / 2 + np.linspace(-room / 2, room / 2, count))
-        return np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
-
-    def _tiles(self) -> Iterator[tuple[int, MatrixTransform]]:
-        """The number of each enlarged part, and its pixels → view pixels."""
-        scale = self._tile / SIDE
-        for number, (x, y) in enumerate(self._centres - scale * (SIDE - 1) / 2):
-            yield number, MatrixTransform(np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]]))

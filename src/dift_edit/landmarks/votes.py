@@ -1,7 +1,6 @@
 """Where single points may lie in a view of the target, and what that says together with a prediction."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +9,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dift_edit.geometry.base import MatrixTransform
-from dift_edit.geometry.coords import Points
+from dift_edit.geometry.coords import Points, to_grid
 
-__all__ = ["TiledVotes", "Voted", "Votes", "Weighed"]
+__all__ = ["Voted", "Votes", "Weighed"]
 
 ACROSS = 160
 """Cells along a view's longer side to which votes are interpolated (chosen): about 1 % of the extent."""
@@ -78,6 +76,13 @@ class Votes:
         scale = np.array(self.size) / (width, height)
         return (np.arange(width) + 0.5) * scale[0] - 0.5, (np.arange(height) + 0.5) * scale[1] - 0.5
 
+    def log_at(self, places: npt.NDArray[np.float64]) -> Array:
+        """(N, K) logarithms of the votes at (N, K, 2) places, bilinear between the cells."""
+        grid = to_grid(places.reshape(-1, 2), self.size).view(len(places), 1, -1, 2)
+        log = torch.from_numpy(self.share).clamp_min(1e-12).log()[:, None]
+        found = F.grid_sample(log, grid, align_corners=False, padding_mode="border")[:, 0, 0]
+        return found.numpy().astype(np.float64)
+
     def mean_distance(self, places: Points, most: float) -> Array:
         """(N,) mean distance of the votes from (N, 2) places, in view pixels; farther ones count as `most`."""
         x, y = self._axes()
@@ -99,25 +104,3 @@ class Votes:
         spread = (columns * (x - mean[:, :1]) ** 2).sum(1) + (rows * (y - mean[:, 1:]) ** 2).sum(1)
         chance = np.maximum(across.sum(1) * down.sum(1), 1.0) / (width * height)
         return Weighed(mean, spread / 2 + cell / 12, np.log(total / chance))
-
-
-@dataclass(frozen=True, eq=False)
-class TiledVotes:
-    """Votes of points for places in parts of a view that were looked at enlarged.
-
-    Attributes
-    ----------
-    parts : sequence of (index, Votes, MatrixTransform)
-        Which points vote in a part, their votes, and the part's pixels → view pixels.
-    """
-
-    parts: Sequence[tuple[npt.NDArray[np.int64], Votes, MatrixTransform]]
-
-    def near(self, places: Points, variance: Array) -> Weighed:
-        """See `Voted`."""
-        mean, spread, gain = np.empty_like(places), np.empty_like(variance), np.empty_like(variance)
-        for index, votes, to_view in self.parts:
-            area = abs(float(np.linalg.det(to_view.matrix[:2, :2])))
-            seen = votes.near(to_view.inverse()(places[index]), variance[index] / area)
-            mean[index], spread[index], gain[index] = to_view(seen.mean), seen.variance * area, seen.gain
-        return Weighed(mean, spread, gain)

@@ -3,14 +3,15 @@
 Similarity of features says little: some things look alike everywhere. What tells right placements from wrong ones is
 whether other poses explain the votes as well, whether the way back leads to where it began, whether the whole object
 agrees with its part, and by how much the place stands out from any other. A logistic model maps these features to a
-probability: one for each embedded network, and one of the features that do not depend on the network for all others,
-whose results are not calibrated. The coefficients and how well they do on kinds that they were not fitted to are in
-``confidence.json`` (the features as "signs"), which `benchmarks/calibrate_confidence.py` writes.
+probability: one for each embedded network, and one fitted to all of them for all others, whose results are not
+calibrated. All features are ratios, ranks and overlaps, which mean the same whatever the network. The coefficients and
+how well they do on kinds that they were not fitted to are in ``confidence.json`` (the features as "signs"), which
+`benchmarks/calibrate_confidence.py` writes.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,9 +21,9 @@ import numpy as np
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import quad_extent, quad_iou
 from dift_edit.placement.similarities import Poses
-from dift_edit.placement.votes import Evidence
+from dift_edit.placement.votes import Affinity, Evidence
 
-__all__ = ["MODEL_FREE", "ConfidenceFeatures", "against", "calibrated", "probability"]
+__all__ = ["ConfidenceFeatures", "against", "calibrated", "probability"]
 
 WORDS = {
     "overlap": "other places fit as well",
@@ -32,12 +33,12 @@ WORDS = {
     "whole": "the object as a whole lies elsewhere",
     "contrast": "little of the edit's surroundings is recognised",
     "whole_contrast": "little of the object is recognised",
-    "whole_score": "little of the object is recognised",
     "scale": "the scale is implausible",
     "turn": "the turn is implausible",
     "size": "the place is small",
     "source_size": "the edit is small",
-    "entropy": "the votes are spread",
+    "agreement": "its points lie elsewhere, each by itself",
+    "rank": "its points lie elsewhere, each by itself",
 }
 """What is said where a feature speaks against a placement."""
 NOTICEABLE = -0.3
@@ -94,10 +95,10 @@ class ConfidenceFeatures:
         Logarithm of the placed edit's size in short sides of the target: the same error harms a small edit more.
     source_size : float
         The same in the source.
-    entropy : float
-        How spread the votes of the edit's points are, 0 to 1.
-    whole_score : float
-        Support of the best pose of the whole object.
+    agreement : float
+        Share of the edit's points that are most similar to a cell near where the placement puts them.
+    rank : float
+        Mean share of the target's cells that are less similar to such a point than the place where it is put.
     """
 
     overlap: float
@@ -111,19 +112,22 @@ class ConfidenceFeatures:
     turn: float
     size: float
     source_size: float
-    entropy: float
-    whole_score: float
+    agreement: float
+    rank: float
 
     @classmethod
-    def of(cls, evidence: Evidence, near: Poses, wide: Poses, back: "Sequence[WayBack]") -> "ConfidenceFeatures":
+    def of(
+        cls, evidence: Evidence, near: Poses, wide: Poses, back: "Sequence[WayBack]", affinity: Affinity
+    ) -> "ConfidenceFeatures":
         """The features from an edit's votes, the poses of its surroundings and of the whole object, and those back.
 
         `back` are the ways back to the source and to further views: of each measure the best counts, as the target
-        may show what only one of them shows.
+        may show what only one of them shows. `affinity` is that of the source and the target.
         """
         index, overlap = near.expected
         placed = near.placement(near.quad)
         back_overlap, round_trip, back_contrast = np.max([way.measures(placed) for way in back], axis=0).tolist()
+        agreement, rank = affinity.agreement(evidence, near.placement)
         extent = quad_extent(placed)
         a = complex(near.a[index])
         return cls(
@@ -134,12 +138,8 @@ class ConfidenceFeatures:
             turn=float(abs(np.angle(a * np.exp(-1j * near.about)))),
             size=float(np.log(extent / min(evidence.target_size))),
             source_size=float(np.log(evidence.extent / min(evidence.source_size))),
-            entropy=evidence.entropy, whole_score=float(wide.scores[0]),
+            agreement=agreement, rank=rank,
         )  # fmt: skip
-
-
-MODEL_FREE = tuple(item.name for item in fields(ConfidenceFeatures) if item.name not in ("entropy", "whole_score"))
-"""Features that are ratios and overlaps: they mean the same whatever the network."""
 
 
 def probability(features: ConfidenceFeatures, fingerprint: str = "") -> float:

@@ -38,6 +38,9 @@ _FUTILE = 2
 """Places of a part that are looked at in vain before the part is given up (chosen)."""
 _ROUND_TRIP = 0.5
 """Overlap with the edit that the way back from an instance has to reach (the IoU of a right place)."""
+_SEARCH_ODDS = 0.5
+"""Factor of the odds of an instance after the first (chosen): the confidence was fitted to the best place of a target,
+and among many places one looks right by chance."""
 _LEAST_SCORE = 0.45
 """Support that a place is looked at with, in supports of the best place of the target (chosen)."""
 _APART = 0.45
@@ -45,7 +48,7 @@ _APART = 0.45
 _OTHER_SIZE = 0.7
 """Logarithm of the ratio of sizes from which on a place is another one than a vain place there (chosen)."""
 _SMALLEST = 64
-"""Pixels of a target's shorter side below which it is not searched in parts (chosen)."""
+"""Pixels of a target's shorter side below which no second instance is looked for (chosen)."""
 _NEAR = 0.75
 """How far from a likely place the instance may lie, in sizes of the placed edit (chosen)."""
 _WHOLE = 0.7
@@ -74,7 +77,8 @@ def locate_instances(
 
     Likely places are looked for in the whole target and in four overlapping parts of it, where small instances have
     more cells. Each is decided on its own: the target round it is cut out as the source shows the object, and the
-    edit is placed in that cut as in any other image. So its confidence means the same as that of a single placement.
+    edit is placed in that cut as in any other image. So its confidence does not depend on the other instances; the odds
+    of those after the first are halved, because among many places one looks right by chance.
 
     Parameters
     ----------
@@ -158,6 +162,7 @@ def find_instances(
     target_mask: MaskLike | None,
     surface: bool,
     views: Sequence[View] = (),
+    first: Placement | None = None,
 ) -> list[Placement]:
     """As `locate_instances`; where none is trusted, the one that `locate` finds all the same, to say why.
 
@@ -169,11 +174,13 @@ def find_instances(
         See `locate_instances`.
     views : sequence of View
         See `locate`.
+    first : Placement, optional
+        An instance that is known, whatever its confidence; the others are looked for.
 
     Returns
     -------
     list of Placement
-        At least one.
+        At least one, `first` first.
     """
     if count < 1:
         raise EditError(f"The number of instances is {count}: use 1 or more.")
@@ -193,9 +200,12 @@ def find_instances(
             "views": [view.facing(quad).seen(featurizer, seed=seed) for view in views],
         },
     )
-    first = search.place_first(pins)
+    if first is None:
+        first = search.place_first(pins)
+    else:
+        search.take(first)
     for part in search.parts():
-        if len(search.found) >= count:
+        if len(search.found) >= count or min(target.size) < _SMALLEST:
             break
         search.explore(part, count)
     found = [search.found[0], *sorted(search.found[1:], key=_doubt)] if search.found else [first]
@@ -260,7 +270,6 @@ class _Search:
         width, height = self.target.size
         across, down = round(_PART * width), round(_PART * height)
         corners = [(0, 0), (width - across, 0), (0, height - down), (width - across, height - down)]
-        corners = corners if min(width, height) >= _SMALLEST else []
         for box in (self.whole, *((x, y, x + across, y + down) for x, y in corners)):
             yield _Part(box, self.features, self._map(box))
 
@@ -280,7 +289,7 @@ class _Search:
             likely = self._likeliest(part)
             if likely is None:
                 return
-            if not self._keep(self._look_closer(likely)):
+            if not self._keep(_among_many(self._look_closer(likely))):
                 self.vain.append(likely(self.quad))
                 futile += 1
 
@@ -359,16 +368,28 @@ class _Search:
         return turned_features(self.featurizer, self.source, self.features, quarters, seed=self.seed)
 
     def _keep(self, placement: Placement) -> bool:
-        """Take a placement in, and its place out of the target, if it is an instance of its own."""
+        """Take a placement if it is an instance of its own."""
         if not _is_trusted(placement, self.min_confidence):
             return False
         if any(quads_overlap(placement.quad, other.quad) > _SHARED for other in self.found):
             return False
+        self.take(placement)
+        return True
+
+    def take(self, placement: Placement) -> None:
+        """Count a placement among the instances, and take its place out of the target."""
         self.found.append(placement)
         covered = np.zeros(self.free.shape, np.uint8)
         cv2.fillConvexPoly(covered, np.round(placement.quad).astype(np.int32), 1)
         self.free = self.free & (covered == 0)
-        return True
+
+
+def _among_many(placement: Placement) -> Placement:
+    """A placement that was searched for at many places, with lower odds."""
+    if placement.confidence_features is None:
+        return placement
+    odds = _SEARCH_ODDS * placement.confidence
+    return replace(placement, confidence=odds / (1 - placement.confidence + odds))
 
 
 def _is_trusted(placement: Placement, min_confidence: float) -> bool:

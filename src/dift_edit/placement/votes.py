@@ -54,6 +54,8 @@ REACH = 0.4
 """Distance from the edit, in units of its size, at which a point weighs 1/e (chosen; ablation as above)."""
 WIDE = 2.0
 """The same where the whole object is judged: for the mirror test and the confidence (chosen)."""
+AGREEING = 0.25
+"""Distance, in sizes of the placed edit, within which a point's most similar cell agrees with a placement (chosen)."""
 RING = 0.5
 """Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
@@ -106,15 +108,6 @@ class Evidence:
     def extent(self) -> float:
         """Geometric mean of the sides of the edit's box, in source pixels."""
         return quad_extent(self.quad)
-
-    @property
-    def entropy(self) -> float:
-        """How spread the votes of the edit's own points are: 0 when each is for a single cell, 1 when for all alike."""
-        own = np.flatnonzero(self.distance == 0)
-        own = own if len(own) else np.arange(len(self.points))
-        votes = self.votes[torch.from_numpy(own)].flatten(1)
-        spread = -(votes * votes.clamp_min(1e-12).log()).sum(1).numpy() / math.log(max(votes.shape[1], 2))
-        return float(spread @ self.mass[own] / self.mass[own].sum())
 
     def support(self, matrices: Array) -> torch.Tensor:
         """How strongly each point's vote supports affine maps.
@@ -270,6 +263,39 @@ class Affinity:
     def reversed(self) -> "Affinity":
         """With source and target exchanged."""
         return Affinity(self.table.T, self.target_cells, self.source_cells)
+
+    def agreement(self, evidence: Evidence, placed: MatrixTransform) -> tuple[float, float]:
+        """How far the best places of an edit's own points, each by itself, agree with where a map puts them.
+
+        Parameters
+        ----------
+        evidence : Evidence
+            Of the edit; cells without any vote are left out.
+        placed : MatrixTransform
+            Source pixels → target pixels.
+
+        Returns
+        -------
+        float
+            Share of the points whose most similar cell lies within `AGREEING` sizes of the placed edit.
+        float
+            Mean share of the target's cells that are less similar than the mapped place.
+        """
+        own = np.flatnonzero(evidence.distance == 0)
+        own = own if len(own) else np.arange(len(evidence.points))
+        points, size, (width, height) = evidence.points[own], np.asarray(evidence.target_size), self.target_cells
+        rows = bilinear_rows(self.table, points, evidence.source_size, self.source_cells).cpu()
+        mapped = placed(points)
+        grid = to_grid(mapped, evidence.target_size)[:, None, None].to(rows)
+        there = F.grid_sample(rows.view(-1, 1, height, width), grid, align_corners=False, padding_mode="border")
+        held = torch.nonzero(evidence.votes.sum(0).flatten())[:, 0]
+        rows = rows[:, held]
+        cell = held[rows.argmax(1)].numpy()
+        best = (np.stack([cell % width, cell // width], 1) + 0.5) * size / (width, height) - 0.5
+        near = np.linalg.norm(best - mapped, axis=1) < AGREEING * quad_extent(placed(evidence.quad))
+        rank = (rows < there.view(-1, 1)).double().mean(1).numpy()
+        mass = evidence.mass[own] / evidence.mass[own].sum()
+        return float(near @ mass), float(rank @ mass)
 
     def votes(self, points: Points, size: tuple[int, int]) -> torch.Tensor:
         """(N, H, W) for points of a source of a size: the softmax over the target times that over the source.

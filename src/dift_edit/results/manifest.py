@@ -89,7 +89,7 @@ class Row:
         Ids of the targets whose results were tried as further views of the edit; the placement stayed as it was where
         they gave none of more confidence.
     earlier : dict or None
-        ``quad`` and ``confidence`` before the target was placed again with further views.
+        ``quad`` and ``confidence`` before the target was first placed again with further views.
     look : str
         What the target looks like, see `dift_edit.results.looks`; the journal has it, and the manifest does not.
     files : dict
@@ -161,6 +161,13 @@ class Row:
     def decided(self) -> bool:
         """Whether a person accepted, rejected or corrected the result, or placed it by hand."""
         return bool(self.review) or bool(self.pins) or self.engine == "pins"
+
+    @property
+    def alone(self) -> tuple[list[list[float]] | None, float]:
+        """Quad and confidence that were found without further views."""
+        if self.earlier is not None:
+            return self.earlier["quad"], self.earlier["confidence"]
+        return self.quad, self.confidence or 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
