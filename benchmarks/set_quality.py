@@ -262,7 +262,7 @@ def table(scores: dict[str, Scores]) -> Iterator[str]:
     known = [
         [value for value in column if not np.isnan(value)] or [float("nan")] for column in zip(*lines, strict=True)
     ]
-    yield _line("**mean**", str(total), [float(np.mean(column)) if column else float("nan") for column in columns])
+    yield _line("**mean**", str(total), [float(np.mean(column)) if column else float("nan") for column in known])
 
 
 def _line(kind: str, count: str, mean: Sequence[float]) -> str:

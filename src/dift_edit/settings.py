@@ -8,13 +8,15 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
-from dift_edit.types import Anchor, AnchorSize, Engine, Instances, LayerFormat, Learn, Mirror
+from dift_edit.types import Anchor, AnchorSize, AnnotationFormat, Engine, Instances, LayerFormat, Learn, Mirror
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 __all__ = [
     "ANCHORS",
+    "ANNOTATION_FORMATS",
+    "AnnotateSettings",
     "ENGINES",
     "LEARN",
     "MIRRORS",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 ANCHORS = get_args(Anchor)
+ANNOTATION_FORMATS = get_args(AnnotationFormat)
 ENGINES = get_args(Engine)
 LAYER_FORMATS = get_args(LayerFormat)
 MIRRORS = get_args(Mirror)
@@ -235,6 +238,21 @@ def _kind(item: Field[Any], hint: Any) -> type:
     choices = choices_of(item)
     found: type = type(choices[0]) if choices else next((p for p in get_args(hint) if p is not type(None)), hint)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateSettings(Settings):
+    """How annotations are carried."""
+
+    mirror: Mirror = option("auto", "whether the target may show the object mirrored")
+    swap_sides: bool = option(False, "exchange the names of left and right keypoints where the target is mirrored")
+    min_confidence: float = option(
+        0.3, "leave out objects below this probability that the place is right, 0 to 1", limits=(0, 1)
+    )
+    min_keypoint_confidence: float = option(
+        0.1, "call keypoints missing below this probability that they are right, 0 to 1", limits=(0, 1)
+    )
+    seed: int = option(0, "random seed")
 
 
 FOR_EDITS = ("learn", "layers", "masks", "flattened", "verify")

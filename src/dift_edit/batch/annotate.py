@@ -14,7 +14,6 @@ from dift_edit.annotations import (
     read_annotations,
     write_annotations,
 )
-from dift_edit.annotations.files import AnnotationFormat
 from dift_edit.batch.annotated import annotate_target, annotated_from_bytes, placement_settings
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.run import run_batch
@@ -24,14 +23,14 @@ from dift_edit.errors import AnnotationError, OutputError, SettingsError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
-from dift_edit.landmarks.annotate import AnnotateSettings, LabelCarrier, SourceLabels
+from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer
 from dift_edit.results.folder import OutputFolder, open_output
 from dift_edit.results.manifest import Row
-from dift_edit.settings import FOR_EDITS, BatchSettings, override
+from dift_edit.settings import FOR_EDITS, AnnotateSettings, BatchSettings, override
 from dift_edit.targets.collect import Paths, Targets, collect_targets
 from dift_edit.targets.storage import local_path
-from dift_edit.types import ImageLike, Mirror
+from dift_edit.types import AnnotationFormat, ImageLike, Mirror
 
 __all__ = ["annotate", "annotate_batch", "load_source_labels"]
 

@@ -7,10 +7,14 @@ HELP = "carry boxes, outlines, masks and landmarks of an annotated image to many
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments; the flags of the settings come from their fields."""
-    from dift_edit.annotations.files import ANNOTATION_FORMATS
     from dift_edit.cli._batch import add_log_arguments
-    from dift_edit.landmarks import AnnotateSettings
-    from dift_edit.settings import FOR_EDITS, BatchSettings, add_settings_arguments
+    from dift_edit.settings import (
+        ANNOTATION_FORMATS,
+        FOR_EDITS,
+        AnnotateSettings,
+        BatchSettings,
+        add_settings_arguments,
+    )
 
     parser.add_argument("source", metavar="SOURCE", help="the annotated image, or the folder of several")
     parser.add_argument("labels", metavar="LABELS", help="its annotations: a file or folder in any of the formats")
@@ -38,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.batch import annotate_batch
     from dift_edit.batch.model import ModelSpec
     from dift_edit.cli._batch import run_told
-    from dift_edit.landmarks import AnnotateSettings
-    from dift_edit.settings import BatchSettings, settings_from_arguments
+    from dift_edit.settings import AnnotateSettings, BatchSettings, settings_from_arguments
     from dift_edit.targets.collect import collect_targets
 
     targets = collect_targets(args.targets, lists=args.targets_from, leave_out=(args.source, args.output))
