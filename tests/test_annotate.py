@@ -2,7 +2,11 @@
 
 import json
 import multiprocessing
+import runpy
+import shlex
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,11 +29,10 @@ from dift_edit.batch import ModelSpec, annotate, annotate_batch
 from dift_edit.cli import main
 from dift_edit.errors import AnnotationError
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.landmarks import AnnotateSettings
 from dift_edit.landmarks.carry import carry_object, landmarks_of
 from dift_edit.landmarks.stored import object_from_dict, object_to_dict
 from dift_edit.samples import FOLDER
-from dift_edit.settings import BatchSettings
+from dift_edit.settings import AnnotateSettings, BatchSettings
 from dift_edit.viz import draw_annotations
 
 SIZE = (48, 40)
@@ -214,3 +217,22 @@ def test_unusable_sources_are_refused_in_a_sentence(tmp_path, lite):
     with pytest.raises(AnnotationError, match="Nothing is annotated"):
         list(annotate(FOLDER / "cat.jpg", nothing, FOLDER / "kitten.jpg", featurizer=lite))
     assert main(["annotate", f"{tmp_path}/source.png", f"{tmp_path}/none.json", f"{tmp_path}/photos", "-o", "x"]) == 2
+
+
+def test_the_commands_of_the_landmarks_page_run(tmp_path, monkeypatch, capsys):
+    root = Path(__file__).parents[1]
+    monkeypatch.setattr(sys, "argv", ["landmarks_on_specimens.py", str(tmp_path), "3"])
+    drawn = runpy.run_path(str(root / "examples" / "landmarks_on_specimens.py"), run_name="__main__")
+    assert "3 of 3 leaves" in capsys.readouterr().out
+    page = (root / "docs" / "landmarks.md").read_text(encoding="utf-8")
+    command = next(line for line in page.splitlines() if line.startswith("dift-edit annotate"))
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)[1:]) == 0
+    found = read_annotations(tmp_path / "out" / "annotations.json", images=tmp_path / "out")
+    errors = []
+    for image in found.images:
+        (leaf,) = image.objects
+        truth = drawn["leaf"](int(image.path[-7:-4]))[1]
+        places = np.array([(keypoint.x, keypoint.y) for keypoint in leaf.keypoints])
+        errors.append(np.linalg.norm(places - truth, axis=1) / np.ptp(truth, axis=0).max())
+    assert len(errors) == 3 and np.nanmedian(errors) < 0.02

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dift_edit.annotations import (
-    ANNOTATION_FORMATS,
     AnnotatedImage,
     AnnotatedObject,
     Annotations,
@@ -31,6 +30,7 @@ from dift_edit.annotations import (
 from dift_edit.annotations.model import mirror_pairs
 from dift_edit.annotations.outlines import joined_ring, rings, trace_mask
 from dift_edit.errors import AnnotationError
+from dift_edit.settings import ANNOTATION_FORMATS
 
 SIZE = (64, 48)
 SQUARE = np.array([(10.0, 10), (30, 10), (30, 30), (10, 30)])
@@ -517,6 +517,18 @@ def test_left_and_right_are_found_in_names():
     assert pairs == {"left_eye": "right_eye", "eyeL": "eyeR", "LEye": "REye", "l_leg": "r_leg", "tail.L": "tail.R"}
 
 
+@pytest.mark.parametrize("format_", ["coco", "cvat", "tps", "deeplabcut", "labelme", "yolo", "napari"])
+def test_only_the_images_given_are_read(tmp_path, format_):
+    images = pictures(tmp_path, "a.png", "b.png", "c.png")
+    name = {"coco": "a.json", "cvat": "a.xml", "tps": "a.tps", "deeplabcut": "a.csv"}.get(format_, "out")
+    thing = AnnotatedObject(category="fly", keypoints=eyes())
+    both = Annotations([AnnotatedImage(path=path, size=SIZE, objects=[thing]) for path in ("a.png", "b.png")])
+    write_annotations(both, tmp_path / name, format=format_)
+    assert [image.path for image in read_annotations(tmp_path / name, images=[images / "b.png"]).images] == ["b.png"]
+    with pytest.raises(AnnotationError, match=r"no annotations of c\.png"):
+        read_annotations(tmp_path / name, images=images / "c.png")
+
+
 def test_formats_are_told_from_names_and_content(tmp_path):
     for name, format_ in {"a.json": "coco", "a.xml": "cvat", "a.TPS": "tps", "CollectedData_x.csv": "deeplabcut",
                           "x.h5": "deeplabcut", "a.csv": "napari", "data.yaml": "yolo"}.items():  # fmt: skip
@@ -585,7 +597,11 @@ MALFORMED = {
     "labelme kind": ("l.json", LABELME.format(SHAPE.format("blob", "[[1, 2], [3, 4]]")), "'blob'"),
     "labelme points": ("l.json", LABELME.format(SHAPE.format("polygon", "[[1, 2]]")), "needs 3"),
     "labelme empty": ("l.json", LABELME.format(SHAPE.format("point", "[]")), "needs 1"),
-    "labelme mask": ("l.json", LABELME.format(SHAPE.format("mask", '[[1, 2], [3, 4]], "mask": "!"')), "damaged"),
+    "labelme mask": (
+        "l.json",
+        LABELME.format(SHAPE.format("mask", '[[1, 2], [3, 4]], "mask": "!"')),
+        "mask 'a' cannot be read",
+    ),
     "tps count": ("a.tps", "LM=99999999999999999999\n", "number of points"),
     "tps short": ("a.tps", "LM=3\n1 2\nIMAGE=a.png\n", "ends before"),
     "tps words": ("a.tps", "LM=1\none two\nIMAGE=a.png\n", "must be a number"),

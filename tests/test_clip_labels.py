@@ -12,7 +12,7 @@ from cell_colors import CellColors, cell_picture
 from clip_data import SMALL, write_clip
 from dift_edit.cli import main
 from dift_edit.clips.io import as_clip, open_clip
-from dift_edit.clips.labels import propagate_keypoints, propagate_labels
+from dift_edit.clips.labels import PropagationSettings, propagate_keypoints, propagate_labels
 from dift_edit.clips.labels.masks import draw_labels, read_mask, write_mask
 from dift_edit.clips.labels_job import process_keypoints, process_labels
 from dift_edit.errors import GeometryError, ImageError, OutputError
@@ -96,6 +96,20 @@ def test_another_job_does_not_take_the_scores_of_the_first(tmp_path: Path, frame
     moved = np.roll(labels, 16, 0)
     other = list(propagate_labels(frames, moved, featurizer=CellColors(), journal=journal, **EXACT))
     assert not np.array_equal(first[-1].labels, other[-1].labels)
+
+
+def test_frames_to_check_are_named(tmp_path: Path, labels) -> None:
+    plain = np.full_like(cell_picture(), 200)
+    frames = [cell_picture(), cell_picture(), plain, plain, cell_picture()]
+    sharp = PropagationSettings(last_frames=0, temperature=1e-4, radius=0)
+    report = process_labels(frames, labels, tmp_path / "out", featurizer=CellColors(), settings=sharp)
+    assert (
+        report.frame == 0 and report.confidences[0] == 1.0 and min(report.confidences[1], report.confidences[4]) > 0.9
+    )
+    assert report.confidences[2:4] == (0, 0) and report.unsure == [(2, 3)], "one of the two objects is nowhere"
+    assert report.summary().endswith("Check frames 2–3.")
+    written = json.loads((tmp_path / "out.labels.json").read_text())
+    assert written["check"] == [[2, 3]] and written["confidence"][2] == 0 and len(written["confidence"]) == 5
 
 
 def test_masks_are_drawn_over_the_frames(frames, labels) -> None:

@@ -1,14 +1,13 @@
 """Several instances of the object in one target: found, decided on one by one, and counted by a redaction."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from dift_edit.cli import main
-from dift_edit.edits import Redaction, Region, Sticker, save_edit
+from dift_edit.edits import Redaction, Region, Sticker, load_edit, save_edit
 from dift_edit.errors import EditError, SettingsError
 from dift_edit.geometry.quad import box_quad, quad_iou
 from dift_edit.imaging.files import load_image
@@ -90,16 +89,12 @@ def test_overlap_is_measured_by_the_smaller_quad(first, second, shared):
     assert quads_overlap(box_quad(second), box_quad(first)) == pytest.approx(shared, abs=1e-6)
 
 
-@pytest.mark.parametrize(("wanted", "put_on"), [(1, 1), (2, 2), ("all", 3)])
-def test_an_edit_is_put_on_as_many_as_asked(guitar, three, lite, wanted, put_on):
-    quad = guitar.quads[0]
-    done = transfer(guitar.image, redaction(quad), three.image, featurizer=lite, instances=wanted)
+def test_an_edit_is_put_on_as_many_as_asked(guitar, three, lite):
+    done = transfer(guitar.image, redaction(guitar.quads[0]), three.image, featurizer=lite, instances=2)
     hidden = [tuple(done.image.pixels[int(y), int(x)]) == (0, 255, 0) for x, y in (q.mean(0) for q in three.quads)]
-    assert done.status == "applied" and sum(hidden) == put_on == len(done.placements)
-    assert len(done.missed) == 3 - put_on
-    assert done.warning == (
-        f"only {put_on} of 3 instances of the object are hidden: use  --instances all" * (put_on < 3)
-    )
+    assert done.status == "applied" and sum(hidden) == 2 == len(done.placements)
+    assert len(done.missed) == 1
+    assert done.warning == "only 2 of 3 instances of the object are hidden: use  --instances all"
 
 
 def test_a_sticker_does_not_warn(guitar, three, lite):
@@ -116,13 +111,12 @@ def test_a_wrong_number_is_refused(wrong):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, guitar, three):
-    """A folder with the source, a redaction and two targets: three guitars, and one."""
+    """A folder with the source, a redaction and a target with three guitars."""
     folder = tmp_path_factory.mktemp("job")
     guitar.image.save(folder / "source.png")
     save_edit(redaction(guitar.quads[0]), folder / "hide.json")
     (folder / "photos").mkdir()
     three.image.save(folder / "photos" / "three.png")
-    draw_scene("guitar", 1, seed=1).image.save(folder / "photos" / "one.png")
     return folder
 
 
@@ -140,11 +134,11 @@ def rows(folder):
 def test_a_redaction_that_misses_an_instance_says_so(job, capsys):
     assert propagate(job, "missed") == 1
     said = capsys.readouterr().err
-    assert "1 of 2 targets are redacted only IN PART" in said and "three.png (only 1 of 3 instances" in said
+    assert "1 of 1 targets are redacted only IN PART" in said, said
+    assert "three.png (only 1 of 3 instances" in said
     row = rows(job / "missed")["../photos/three.png"]
     assert row.status == "applied" and "1 of 3" in row.warning
     assert [placed["status"] for placed in row.placements] == ["applied", "abstained", "abstained"]
-    assert not rows(job / "missed")["../photos/one.png"].warning
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +193,8 @@ def test_wrong_decisions_on_instances_are_named(hidden, capsys):
     assert len(read_decisions(decided(hidden), rows(hidden)["../photos/three.png"].job)) == 1
 
 
-def test_a_moved_first_instance_leaves_the_others(hidden, guitar):
-    quad = guitar.quads[0]
+def test_a_moved_first_instance_leaves_the_others(job, hidden):
+    quad = load_edit(job / "hide.json").quad
     moved = np.array([[20.0, 20], [80, 20], [80, 100], [20, 100]])
     pins = [[list(a), list(b)] for a, b in zip(quad.tolist(), moved.tolist(), strict=True)]
     assert main(["apply-review", str(hidden), decided(hidden, pins=pins)]) == 0
@@ -233,11 +227,6 @@ def test_two_of_the_very_same_surface_are_both_exact(lite):
     assert len(placements) == 2 and all(placement.on_surface for placement in placements)
     for shift in ((30, 40), (470, 360)):
         assert min(np.abs(placement.quad - quad - shift).max() for placement in placements) < 1
-
-
-def test_the_order_of_the_results_follows_from_the_seed(guitar, three, lite, found):
-    again = locate_instances(guitar.image, guitar.quads[0], replace(three.image, file=None), featurizer=lite)
-    assert all(np.array_equal(a.quad, b.quad) for a, b in zip(found, again, strict=True))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 3), (70, 65)])

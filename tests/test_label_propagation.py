@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +154,32 @@ def test_a_long_sequence_keeps_only_the_last_frames() -> None:
     for _ in range(10):
         propagator(maps[0])
         assert len(propagator._keys) == len(propagator._values) == 4
+
+
+def test_only_a_few_frames_are_alive_at_a_time() -> None:
+    alive: set[int] = set()
+    most = 0
+
+    def frames():
+        for number in range(40):
+            one = random_maps(1, seed=number)[0]
+            alive.add(number)
+            weakref.finalize(one, alive.discard, number)
+            yield one
+            del one
+
+    for _ in propagate_labels(frames(), np.eye(56, 72, dtype=int), last_frames=3):
+        gc.collect()
+        most = max(most, len(alive))
+    assert most <= 2, "features are reduced and kept in a memory of fixed size"
+
+
+def test_the_same_every_time(rng) -> None:
+    labels = (rng.random((56, 72)) > 0.5).astype(int)
+    first, second = (list(propagate_labels(random_maps(6), labels, channels=8)) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.scores, other.scores) and np.array_equal(one.labels, other.labels)
+        assert one.confidence == other.confidence
 
 
 def test_wrong_input_is_named() -> None:

@@ -15,6 +15,7 @@ GUIDES = {
     "annotation-formats.md": ("Guides", "Annotation formats"),
     "batch.md": ("Guides", "Many photos and clusters"),
     "mockups.md": ("Guides", "Layers, mock-ups, proof"),
+    "privacy.md": ("Guides", "Hide plates and faces"),
     "review.md": ("Guides", "Reviewing results"),
     "learning.md": ("Guides", "Learning from the set"),
     "sequences.md": ("Guides", "Videos and sequences"),

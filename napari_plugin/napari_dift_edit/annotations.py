@@ -10,7 +10,7 @@ from napari_dift_edit import layers as glue
 from napari_dift_edit.colours import colour_of_confidence
 from napari_dift_edit.state import Carried
 
-__all__ = ["label_values", "looks_of", "make_layer", "outlines_of", "polygons_of"]
+__all__ = ["ellipse_points", "label_values", "looks_of", "make_layer", "outlines_of", "polygons_of"]
 
 _LOOKS = {
     "points": (
@@ -79,11 +79,15 @@ def polygons_of(layer: Shapes, source: Layer) -> list[Any]:
     outlines = outlines_of(layer, source)
     for index, kind in enumerate(layer.shape_type):
         if kind == "ellipse":
-            corners = outlines[index]
-            angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
-            across, down = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-            outlines[index] = corners.mean(0) + np.cos(angle) * across + np.sin(angle) * down
+            outlines[index] = ellipse_points(outlines[index])
     return [outline for outline in outlines if len(outline) > 2]
+
+
+def ellipse_points(corners: Any) -> Any:
+    """The outline of an ellipse of which napari keeps the four corners of its box."""
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
+    across, down = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    return corners.mean(0) + np.cos(angle) * across + np.sin(angle) * down
 
 
 def label_values(layer: Labels, source: Layer) -> Any:

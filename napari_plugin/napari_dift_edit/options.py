@@ -85,11 +85,17 @@ class OptionsPanel(QCollapsible):
         self.editor.choose_settings(**{name: value})
 
 
+_FEW = 9
+"""Numbers to choose from where a word would do, too (chosen)."""
+
+
 def _widget_for(item: Field[Any], kind: Any) -> Widget:
     """An input for one field of a settings dataclass, from the metadata that the command line's flags are made of."""
     options: dict[str, Any] = {}
     choices = item.metadata.get("choices") or (get_args(kind) if get_origin(kind) is Literal else ())
     low, high = item.metadata.get("limits") or (None, None)
+    if words := item.metadata.get("words"):  # a number, or a word that stands for one
+        choices = (*range(low or 0, (low or 0) + _FEW), *words)
     if choices:
         options["choices"] = list(choices)
     elif kind is float:

@@ -49,13 +49,16 @@ def read(path: Path, pictures: Pictures) -> Annotations:
         raise AnnotationError(f"{path} is not a COCO data set: it needs the lists {', '.join(lists)}.")
     categories = {each["id"]: _category(each) for each in data["categories"]}
     objects: dict[Any, list[AnnotatedObject]] = {each["id"]: [] for each in data["images"]}
-    records = {each["id"]: _image(each, pictures) for each in data["images"]}
+    wanted = [each for each in data["images"] if pictures.wants(str(each["file_name"]))]
+    records = {each["id"]: _image(each, pictures) for each in wanted}
     for number, each in enumerate(data["annotations"]):
         what = f"{path}, annotation {each.get('id', number)}"
         if each["category_id"] not in categories:
             raise AnnotationError(f"{what} has the category {each['category_id']!r}, which is not in the file: add it.")
         if each["image_id"] not in objects:
             raise AnnotationError(f"{what} lies in the image {each['image_id']!r}, which is not in the file: add it.")
+        if each["image_id"] not in records:
+            continue
         size = records[each["image_id"]].size
         objects[each["image_id"]].append(_object(each, categories[each["category_id"]], size, what))
     images = [

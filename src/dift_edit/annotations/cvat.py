@@ -59,6 +59,8 @@ def read(path: Path, pictures: Pictures) -> Annotations:
     images = []
     for element in root.iterfind("image"):
         name = element.attrib["name"]
+        if not pictures.wants(name):
+            continue
         stated = (int(element.attrib["width"]), int(element.attrib["height"]))
         try:
             objects = list(_objects(element, categories if points else None))

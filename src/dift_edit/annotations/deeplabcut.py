@@ -32,6 +32,8 @@ def read(path: Path, pictures: Pictures) -> Annotations:
     parts: dict[str, None] = dict.fromkeys(part for _, _, part, _ in columns)
     images = []
     for name, values in rows:
+        if not pictures.wants(name):
+            continue
         found: dict[str, dict[str, dict[str, float]]] = {}
         for (_, individual, part, coordinate), value in zip(columns, values, strict=True):
             found.setdefault(individual, {}).setdefault(part, {})[coordinate] = value

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 from xml.etree.ElementTree import ParseError
 
 from dift_edit.annotations import coco, cvat, deeplabcut, labelme, napari_csv, tps, yolo
@@ -15,26 +14,10 @@ from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Annotat
 from dift_edit.annotations.pictures import ImagePlaces, Pictures
 from dift_edit.atomic_files import NotRegularError, read_regular, write_text
 from dift_edit.errors import AnnotationError, OutputError, first_line
+from dift_edit.settings import ANNOTATION_FORMATS
+from dift_edit.types import AnnotationFormat
 
-__all__ = ["ANNOTATION_FORMATS", "AnnotationFormat", "annotation_format", "read_annotations", "write_annotations"]
-
-AnnotationFormat: TypeAlias = Literal[
-    "coco",
-    "yolo",
-    "yolo-detect",
-    "yolo-segment",
-    "yolo-pose",
-    "yolo-obb",
-    "labelme",
-    "cvat",
-    "tps",
-    "deeplabcut",
-    "napari",
-]
-"""A format's name; ``yolo`` chooses the task by what there is to write."""
-
-ANNOTATION_FORMATS: tuple[str, ...] = get_args(AnnotationFormat)
-"""Their names."""
+__all__ = ["annotation_format", "read_annotations", "write_annotations"]
 
 _DAMAGED = (
     KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError, csv.Error,
@@ -132,8 +115,9 @@ def read_annotations(
     format : str, optional
         One of `ANNOTATION_FORMATS`; found from the name and content when left out.
     images : path or sequence of path, optional
-        The folder of the annotated images, or the images. Each must be there then, and have the size that the
-        annotations say. Otherwise images are looked for beside the annotations; YOLO and TPS cannot be read without.
+        The folder of the annotated images: each must be there then, and have the size that the annotations say. Or
+        image files: only the annotations of these are read. When left out, images are looked for beside the
+        annotations; YOLO and TPS cannot be read without.
 
     Returns
     -------
@@ -153,7 +137,11 @@ def read_annotations(
         if not path.exists():
             raise AnnotationError(f"{path} does not exist: check the path of the annotations.")
         chosen = format or annotation_format(path)
-        annotations = _format(chosen).read(path, Pictures(images, path))
+        pictures = Pictures(images, path)
+        annotations = _format(chosen).read(path, pictures)
+        if not annotations.images and pictures.names():
+            names = ", ".join(pictures.names()[:3])
+            raise AnnotationError(f"{path} has no annotations of {names}: give an image that is annotated there.")
         if "confidence" not in _format(chosen).holds and (beside := _beside(path)).is_file():
             annotations = _with_confidence(annotations, beside)
     except NotRegularError as error:

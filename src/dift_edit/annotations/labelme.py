@@ -29,7 +29,7 @@ from dift_edit.annotations.model import (
 from dift_edit.annotations.outlines import LARGEST_MASK, rings
 from dift_edit.annotations.pictures import Pictures, plain_name, relative_file
 from dift_edit.atomic_files import parse_object, read_regular, write_text
-from dift_edit.errors import AnnotationError, OutputError
+from dift_edit.errors import AnnotationError, OutputError, first_line
 from dift_edit.geometry.coords import Points
 
 __all__ = ["HOLDS", "read", "write"]
@@ -48,14 +48,17 @@ def read(path: Path, pictures: Pictures) -> Annotations:
     if not files:
         raise AnnotationError(f"{path} holds no .json files: give the folder of LabelMe's files.")
     home = path if path.is_dir() else path.parent
-    return Annotations([_image(file, home, pictures) for file in files])
+    images = [_image(file, home, pictures) for file in files]
+    return Annotations([image for image in images if image is not None])
 
 
-def _image(file: Path, home: Path, pictures: Pictures) -> AnnotatedImage:
+def _image(file: Path, home: Path, pictures: Pictures) -> AnnotatedImage | None:
     data = parse_object(read_regular(file, links=True))
     if not isinstance(data.get("shapes"), list):
         raise AnnotationError(f"{file} is no file of LabelMe: it needs the list of shapes.")
     name = plain_name(data["imagePath"], file.relative_to(home).parent.as_posix())
+    if not pictures.wants(name):
+        return None
     stated = (data.get("imageWidth"), data.get("imageHeight"))
     known = None if None in stated else (int(stated[0]), int(stated[1]))  # type: ignore[arg-type]
     flags = {str(key): bool(value) for key, value in (data.get("flags") or {}).items()}
@@ -149,10 +152,16 @@ def _part(shape: Mapping[str, Any]) -> tuple[str, Any]:
 
 def _mask(shape: Mapping[str, Any], corners: Points) -> ObjectMask:
     (left, top), _ = corners.tolist()
-    with PIL.Image.open(io.BytesIO(base64.b64decode(str(shape["mask"]), validate=True)), formats=["PNG"]) as opened:
-        if opened.width * opened.height > LARGEST_MASK:
-            raise AnnotationError(f"A mask has {opened.width} × {opened.height} pixels, which is too large: check it.")
-        pixels = np.asarray(opened)
+    try:
+        data = io.BytesIO(base64.b64decode(str(shape["mask"]), validate=True))
+        with PIL.Image.open(data, formats=["PNG"]) as opened:
+            if opened.width * opened.height > LARGEST_MASK:
+                raise ValueError(f"it has {opened.width} × {opened.height} pixels")
+            pixels = np.asarray(opened)
+    except Exception as error:  # whatever a decoder may meet in a damaged file
+        raise AnnotationError(
+            f"The mask {shape['label']!r} cannot be read ({first_line(error)}): remove it."
+        ) from error
     return ObjectMask(round(left), round(top), (np.atleast_3d(pixels) != 0).max(axis=2))
 
 

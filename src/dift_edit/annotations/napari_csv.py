@@ -50,6 +50,8 @@ def read(path: Path, pictures: Pictures) -> Annotations:
         found = pictures.find_stem(stem)
         only = pictures.names() if len(of_image) == 1 and not found else []
         name = f"{stem}{found.suffix}" if found else only[0] if len(only) == 1 else stem
+        if not pictures.wants(name):
+            continue
         objects = [
             AnnotatedObject(category=category, id="" if id_.startswith("#") else id_, **parts)
             for (category, id_), parts in things.items()

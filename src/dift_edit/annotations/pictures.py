@@ -39,13 +39,19 @@ class Pictures:
             folder = Path(places)
             if folder.is_dir():
                 self._folders = [folder, folder / "images"]
-            else:
+            elif folder.exists():
                 places = [places]
+            else:
+                raise AnnotationError(f"The folder of images {folder} does not exist: check its path.")
         if places is None:
             folder = beside if beside.is_dir() else beside.parent
             self._folders = [folder, folder / "images"]
         elif not self._folders and not isinstance(places, str | os.PathLike):
             self._files = {Path(place).name: Path(place) for place in places}
+
+    def wants(self, name: str) -> bool:
+        """Whether an image is to be read: all are, unless files were given one by one and it is none of them."""
+        return not self._files or PurePosixPath(name).name in self._files
 
     def names(self) -> list[str]:
         """Names of the files that were given one by one."""

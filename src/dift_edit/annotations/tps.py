@@ -56,14 +56,17 @@ def read(path: Path, pictures: Pictures) -> Annotations:
         text = data.decode("cp1252", "replace")  # tpsDig is a program for Windows
     objects: dict[str, list[AnnotatedObject]] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    for specimen in _specimens(text, path):
+    specimens = list(_specimens(text, path))
+    for specimen in specimens:
         name = plain_name(specimen.image or specimen.id)
         if name == ".":
             raise AnnotationError(f"{path} has a specimen without IMAGE= or ID=: say which image it is of.")
+        if not pictures.wants(name):
+            continue
         if name not in sizes:
             sizes[name] = pictures.needed_size(name, "TPS counts from its lower edge, so its height is needed")
         objects.setdefault(name, []).append(_object(specimen, sizes[name][1]))
-    if not objects:
+    if not specimens:
         raise AnnotationError(f"{path} has no specimen: a TPS file begins with LM= and a number.")
     return Annotations(
         [AnnotatedImage(path=name, size=sizes[name], objects=things) for name, things in objects.items()]

@@ -62,6 +62,8 @@ def read(path: Path, pictures: Pictures) -> Annotations:
     for file, stem in _label_files(path, data):
         found = pictures.find_stem(stem)
         name = f"{stem}{found.suffix}" if found else stem
+        if not pictures.wants(name):
+            continue
         size = pictures.needed_size(name, "YOLO's labels are shares of its width and height")
         objects = list(_objects(read_regular(file, links=True).decode(), categories, shape, size, file))
         images.append(AnnotatedImage(path=name, size=size, objects=objects))

@@ -37,6 +37,7 @@ COMMANDS = {
 """Command → module."""
 _CONFIGURED = {
     "propagate": ("model", "device"),
+    "annotate": ("model", "device"),
     "match": ("model", "device"),
     "features": ("model", "device"),
     "sequence": ("device",),

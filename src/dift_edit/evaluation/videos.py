@@ -99,9 +99,11 @@ class DavisBenchmark:
         results = propagate_labels(
             iter(sequence.frames), first, featurizer=maps.featurizer, settings=settings, seed=maps.seed
         )
+        confidences = []
         for path, result in zip(sequence.frames, results, strict=True):
             write_mask(folder / sequence.name / f"{path.stem}.png", result.labels)
-        return {"folder": sequence.name, "frames": len(sequence.frames)}
+            confidences.append(round(result.confidence, 4))
+        return {"folder": sequence.name, "frames": len(sequence.frames), "confidence": confidences}
 
     def score(self, item: Item, prediction: Prediction, folder: Path) -> Score:
         """J and F of every object that the first frame shows."""

@@ -38,6 +38,9 @@ _FUTILE = 2
 """Places of a part that are looked at in vain before the part is given up (chosen)."""
 _ROUND_TRIP = 0.5
 """Overlap with the edit that the way back from an instance has to reach (the IoU of a right place)."""
+_SEARCH_ODDS = 0.5
+"""Factor of the odds of an instance after the first (chosen): the confidence was fitted to the best place of a target,
+and among many places one looks right by chance."""
 _LEAST_SCORE = 0.45
 """Support that a place is looked at with, in supports of the best place of the target (chosen)."""
 _APART = 0.45
@@ -74,7 +77,8 @@ def locate_instances(
 
     Likely places are looked for in the whole target and in four overlapping parts of it, where small instances have
     more cells. Each is decided on its own: the target round it is cut out as the source shows the object, and the
-    edit is placed in that cut as in any other image. So its confidence means the same as that of a single placement.
+    edit is placed in that cut as in any other image. So its confidence does not depend on the other instances; the odds
+    of those after the first are halved, because among many places one looks right by chance.
 
     Parameters
     ----------
@@ -285,7 +289,7 @@ class _Search:
             likely = self._likeliest(part)
             if likely is None:
                 return
-            if not self._keep(self._look_closer(likely)):
+            if not self._keep(_among_many(self._look_closer(likely))):
                 self.vain.append(likely(self.quad))
                 futile += 1
 
@@ -378,6 +382,14 @@ class _Search:
         covered = np.zeros(self.free.shape, np.uint8)
         cv2.fillConvexPoly(covered, np.round(placement.quad).astype(np.int32), 1)
         self.free = self.free & (covered == 0)
+
+
+def _among_many(placement: Placement) -> Placement:
+    """A placement that was searched for at many places, with lower odds."""
+    if placement.confidence_features is None:
+        return placement
+    odds = _SEARCH_ODDS * placement.confidence
+    return replace(placement, confidence=odds / (1 - placement.confidence + odds))
 
 
 def _is_trusted(placement: Placement, min_confidence: float) -> bool:

@@ -21,8 +21,7 @@ class PropagationSettings(Settings):
     Attributes
     ----------
     channels : int
-        The directions are those of the first frame. On clips of DAVIS, 32 were better than all 512 of dift-mini: the
-        rest is mostly noise of the single frame.
+        The directions are those of the first frame. On clips of DAVIS, 32 were better than all 512 of dift-mini.
     edges : str
         "image" lets masks end at the image's edges, by a guided filter at full resolution; "cells" enlarges the scores
         bilinearly. The scores that are carried on are the same. Not for the released protocol.
@@ -145,6 +144,6 @@ def _principal_directions(unit: torch.Tensor, count: int) -> torch.Tensor | None
     """(C, count) orthonormal directions that hold most of a map's energy; None to keep all."""
     if not 0 < count < len(unit):
         return None
-    cells = unit.flatten(1).double()
+    cells = unit.flatten(1).cpu().double()
     directions: torch.Tensor = torch.linalg.eigh(cells @ cells.T).eigenvectors
-    return directions[:, -count:].float()
+    return directions[:, -count:].float().to(unit.device)
