@@ -183,8 +183,12 @@ function say(text, action) {
   $("toast-text").textContent = text;
   $("toast-action").hidden = !action;
   $("toast-action").textContent = action?.label || "";
-  $("toast-action").onclick = () => { action?.run(); $("toast").classList.remove("on"); };
+  $("toast-action").onclick = () => { hush(); action?.run(); };
   $("toast").classList.add("on");
   clearTimeout(say.timer);
-  say.timer = setTimeout(() => $("toast").classList.remove("on"), 1000 * (action?.seconds || 5));
+  say.timer = setTimeout(hush, 1000 * (action?.seconds || 5));
+}
+function hush() {
+  $("toast").classList.remove("on");
+  $("toast-action").hidden = true;
 }
