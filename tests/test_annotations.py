@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dift_edit.annotations import (
-    ANNOTATION_FORMATS,
     AnnotatedImage,
     AnnotatedObject,
     Annotations,
@@ -31,6 +30,7 @@ from dift_edit.annotations import (
 from dift_edit.annotations.model import mirror_pairs
 from dift_edit.annotations.outlines import joined_ring, rings, trace_mask
 from dift_edit.errors import AnnotationError
+from dift_edit.settings import ANNOTATION_FORMATS
 
 SIZE = (64, 48)
 SQUARE = np.array([(10.0, 10), (30, 10), (30, 30), (10, 30)])
@@ -597,7 +597,11 @@ MALFORMED = {
     "labelme kind": ("l.json", LABELME.format(SHAPE.format("blob", "[[1, 2], [3, 4]]")), "'blob'"),
     "labelme points": ("l.json", LABELME.format(SHAPE.format("polygon", "[[1, 2]]")), "needs 3"),
     "labelme empty": ("l.json", LABELME.format(SHAPE.format("point", "[]")), "needs 1"),
-    "labelme mask": ("l.json", LABELME.format(SHAPE.format("mask", '[[1, 2], [3, 4]], "mask": "!"')), "damaged"),
+    "labelme mask": (
+        "l.json",
+        LABELME.format(SHAPE.format("mask", '[[1, 2], [3, 4]], "mask": "!"')),
+        "mask 'a' cannot be read",
+    ),
     "tps count": ("a.tps", "LM=99999999999999999999\n", "number of points"),
     "tps short": ("a.tps", "LM=3\n1 2\nIMAGE=a.png\n", "ends before"),
     "tps words": ("a.tps", "LM=1\none two\nIMAGE=a.png\n", "must be a number"),

@@ -29,7 +29,7 @@ from dift_edit.annotations.model import (
 from dift_edit.annotations.outlines import LARGEST_MASK, rings
 from dift_edit.annotations.pictures import Pictures, plain_name, relative_file
 from dift_edit.atomic_files import parse_object, read_regular, write_text
-from dift_edit.errors import AnnotationError, OutputError
+from dift_edit.errors import AnnotationError, OutputError, first_line
 from dift_edit.geometry.coords import Points
 
 __all__ = ["HOLDS", "read", "write"]
@@ -152,10 +152,16 @@ def _part(shape: Mapping[str, Any]) -> tuple[str, Any]:
 
 def _mask(shape: Mapping[str, Any], corners: Points) -> ObjectMask:
     (left, top), _ = corners.tolist()
-    with PIL.Image.open(io.BytesIO(base64.b64decode(str(shape["mask"]), validate=True)), formats=["PNG"]) as opened:
-        if opened.width * opened.height > LARGEST_MASK:
-            raise AnnotationError(f"A mask has {opened.width} × {opened.height} pixels, which is too large: check it.")
-        pixels = np.asarray(opened)
+    try:
+        data = io.BytesIO(base64.b64decode(str(shape["mask"]), validate=True))
+        with PIL.Image.open(data, formats=["PNG"]) as opened:
+            if opened.width * opened.height > LARGEST_MASK:
+                raise ValueError(f"it has {opened.width} × {opened.height} pixels")
+            pixels = np.asarray(opened)
+    except Exception as error:  # whatever a decoder may meet in a damaged file
+        raise AnnotationError(
+            f"The mask {shape['label']!r} cannot be read ({first_line(error)}): remove it."
+        ) from error
     return ObjectMask(round(left), round(top), (np.atleast_3d(pixels) != 0).max(axis=2))
 
 
