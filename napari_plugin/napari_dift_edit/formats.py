@@ -79,7 +79,10 @@ def _parts(layer: Any, source: Any) -> Iterable[tuple[tuple[str, str], dict[str,
             yield (layer.name, str(value)), {"mask": ObjectMask.of(values == value)}
         return
     columns = {name: layer.features[name].tolist() for name in layer.features.columns}
-    about = lambda column, i, other: _given(columns.get(column, [None] * (i + 1))[i], other)  # noqa: E731
+
+    def about(column: str, i: int, other: Any) -> Any:
+        return _given(columns.get(column, [None] * (i + 1))[i], other)
+
     outlines = outlines_of(layer, source)
     if isinstance(layer, Points):
         for i, (x, y) in enumerate(outlines[0].tolist()):
