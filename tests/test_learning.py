@@ -88,6 +88,7 @@ def run_in_child(scene, tiny_model):
     run_scene(scene, ModelSpec(name=str(tiny_model), settings=SETTINGS), "killed", learn="auto")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_killed_runs_come_to_the_same_bytes(scene, spec, tiny_model, taught):
     """Killed in the first pass, and twice among the targets that are placed again."""
