@@ -61,9 +61,17 @@ def _annotated(path: str, layers: Sequence[Any], source: Any) -> "AnnotatedImage
         AnnotatedObject(category=category, id="" if name.startswith("#") else name, **parts)
         for (category, name), parts in things.items()
     ]
-    file = None if source is None else source.source.path
-    name = Path(str(file)).name if file else f"{source.name}" if source is not None else Path(path).stem
+    name = Path(path).stem if source is None else _file_name(source.name)
     return AnnotatedImage(path=name, size=size, objects=objects)
+
+
+def _file_name(layer: str) -> str:
+    """The file that a layer of the window was opened from; the layer's name where it was not."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    file = viewer.layers[layer].source.path if viewer is not None and layer in viewer.layers else None
+    return Path(file).name if file else layer
 
 
 def _parts(layer: Any, source: Any) -> Iterable[tuple[tuple[str, str], dict[str, Any]]]:
