@@ -207,7 +207,9 @@ def older_engine(checkout: Path) -> Locate:
     mine = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "dift_edit"}
     sys.path.insert(0, str(checkout / "src"))
     try:
-        found: Locate = importlib.import_module("dift_edit.placement.placement").locate_features
+        package = (checkout / "src" / "dift_edit" / "placement").is_dir()
+        module = importlib.import_module("dift_edit.placement.placement" if package else "dift_edit.placement")
+        found: Locate = module.locate_features
         made = importlib.import_module("dift_edit.features.base").FeatureMap
         noise = made(torch.randn(4, 12, 12, generator=torch.Generator().manual_seed(0)), (96, 96))
         box = np.array([[30.0, 30], [60, 30], [60, 60], [30, 60]])

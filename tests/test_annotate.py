@@ -29,11 +29,10 @@ from dift_edit.batch import ModelSpec, annotate, annotate_batch
 from dift_edit.cli import main
 from dift_edit.errors import AnnotationError
 from dift_edit.geometry.base import MatrixTransform
-from dift_edit.landmarks import AnnotateSettings
 from dift_edit.landmarks.carry import carry_object, landmarks_of
 from dift_edit.landmarks.stored import object_from_dict, object_to_dict
 from dift_edit.samples import FOLDER
-from dift_edit.settings import BatchSettings
+from dift_edit.settings import AnnotateSettings, BatchSettings
 from dift_edit.viz import draw_annotations
 
 SIZE = (48, 40)

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dift_edit.annotations import (
-    ANNOTATION_FORMATS,
     AnnotatedImage,
     AnnotatedObject,
     Annotations,
@@ -31,6 +30,7 @@ from dift_edit.annotations import (
 from dift_edit.annotations.model import mirror_pairs
 from dift_edit.annotations.outlines import joined_ring, rings, trace_mask
 from dift_edit.errors import AnnotationError
+from dift_edit.settings import ANNOTATION_FORMATS
 
 SIZE = (64, 48)
 SQUARE = np.array([(10.0, 10), (30, 10), (30, 30), (10, 30)])

@@ -14,7 +14,7 @@ from dift_edit.pipeline import abstain_reason
 from dift_edit.placement.confidence import WORDS, ConfidenceFeatures, against, calibrated, probability
 from dift_edit.placement.placement import locate, locate_features, turned_features
 from dift_edit.placement.similarities import others_like_best, sample_poses
-from dift_edit.placement.votes import gather_evidence
+from dift_edit.placement.votes import Affinity, gather_evidence
 
 QUAD = np.array([[150.0, 70], [290, 70], [290, 200], [150, 200]])  # the astronaut's head
 
@@ -42,9 +42,10 @@ def test_other_models_are_judged_by_the_same_features(confidence_features) -> No
 def test_points_agree_with_the_place_that_they_vote_for(astronaut, mini) -> None:
     features = mini(astronaut)
     evidence = gather_evidence(features, QUAD, features)
-    near, rank = evidence.agreement(MatrixTransform(np.eye(3)))
+    affinity = Affinity.of(features, features)
+    near, rank = affinity.agreement(evidence, MatrixTransform(np.eye(3)))
     assert near > 0.8 and rank > 0.95
-    near, rank = evidence.agreement(MatrixTransform(np.array([[1.0, 0, 0], [0, 1, 250], [0, 0, 1]])))
+    near, rank = affinity.agreement(evidence, MatrixTransform(np.array([[1.0, 0, 0], [0, 1, 250], [0, 0, 1]])))
     assert near < 0.2 and rank < 0.95
 
 

@@ -72,10 +72,14 @@ def test_the_set_teaches_and_what_was_sure_stays(scene, spec, taught):
     assert "look" not in rows["zhard0.png"]
 
 
-def test_workers_and_dask_give_the_same_bytes(scene, spec, taught):
-    pytest.importorskip("distributed")
+def test_workers_give_the_same_bytes(scene, spec, taught):
     run_scene(scene, spec, "two", learn="auto", workers=2)
     assert bytes_of(scene / "two") == bytes_of(taught[0])
+
+
+@pytest.mark.slow
+def test_dask_gives_the_same_bytes(scene, spec, taught):
+    pytest.importorskip("distributed")
     run_scene(scene, spec, "dask", learn="auto", workers=2, cluster="local")
     assert bytes_of(scene / "dask") == bytes_of(taught[0])
 

@@ -7,7 +7,7 @@ import torch
 
 from dift_edit.errors import GeometryError
 from dift_edit.evaluation.segmentation import contour_accuracy, region_similarity
-from dift_edit.imaging.edges import labels_at_edges
+from dift_edit.imaging.edges import labels_at_edges, mask_at_edges
 from dift_edit.imaging.image import Image
 
 CELL = 8
@@ -83,3 +83,14 @@ def test_small_images_and_other_depths() -> None:
     assert not labels_at_edges(torch.ones(1, 4, 4), image).any(), "one class is everywhere"
     with pytest.raises(GeometryError, match="reach"):
         labels_at_edges(coarse(mask), image, reach=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mask_that_was_put_a_little_off_moves_to_the_edges(seed: int) -> None:
+    image, mask = drawn(seed)
+    shifted = np.roll(mask, (2, 3), (0, 1)) > 0
+    found = mask_at_edges(shifted, image, error=0.03)
+    assert region_similarity(found, mask) > region_similarity(shifted, mask) + 0.05
+    assert not mask_at_edges(np.zeros_like(mask), image).any()
+    with pytest.raises(GeometryError, match="200×128"):
+        mask_at_edges(mask[1:], image)

@@ -3,7 +3,7 @@
 python tools/review_screenshots.py docs/images [desktop grid move pins phone dark …]
 """
 
-import json
+import io
 import shutil
 import sys
 import tempfile
@@ -21,6 +21,10 @@ DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 780}, "is_mobile": True, "has_touch": True}
 
 
+EYES = (((0.378, 0.378), (0.355, 0.374)), ((0.7, 0.455), (0.637, 0.359)))
+"""Each eye in the source and in the picture of the tuxedo cat, as shares of width and height."""
+
+
 def desktop(page: Page) -> None:
     """The list, and the least sure target."""
 
@@ -34,17 +38,18 @@ def grid(page: Page) -> None:
 
 def move(page: Page) -> None:
     """The edit turned by hand."""
+    page.locator(".row").filter(has_text="kitten").click()
     page.keyboard.press("m")
-    for _ in range(6):
-        page.keyboard.press(".")
-    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.type("......+++")
 
 
 def pins(page: Page) -> None:
-    """Two pins."""
+    """The eyes of source and target."""
+    page.locator(".row").filter(has_text="tuxedo").click()
     page.keyboard.press("p")
-    for x, y in ((0.3, 0.42), (0.62, 0.45)):
-        for name in ("#source-frame", "#frame"):
+    page.wait_for_timeout(300)
+    for source, target in EYES:
+        for name, (x, y) in (("#source-frame", source), ("#frame", target)):
             box = page.locator(name).bounding_box()
             assert box is not None
             page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
@@ -98,10 +103,10 @@ def take(folder: Path, output: Path, names: list[str]) -> None:
             page.wait_for_timeout(400)
             prepare(page)
             page.wait_for_timeout(700)
-            shot = output / f"review-{name}.png"
-            page.screenshot(path=shot)
-            PIL.Image.open(shot).convert("RGB").save(shot.with_suffix(".jpg"), quality=84, optimize=True)
-            print(shot.with_suffix(".jpg"))
+            picture = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            picture.thumbnail((1000, 1000))
+            picture.save(output / f"review-{name}.jpg", quality=80, optimize=True)
+            print(output / f"review-{name}.jpg")
         browser.close()
 
 
@@ -109,7 +114,6 @@ def main(output: str, *names: str) -> None:
     """Run the samples where that was not done before, and take the views."""
     folder = Path(tempfile.gettempdir()) / "dift-edit-review"
     run_job(sample_job(folder))
-    print(json.dumps({"folder": str(folder)}))
     Path(output).mkdir(parents=True, exist_ok=True)
     take(folder, Path(output), list(names or TRACKED))
 

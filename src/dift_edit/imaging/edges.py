@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from dift_edit.errors import GeometryError
 from dift_edit.imaging.image import Image
 
-__all__ = ["labels_at_edges"]
+__all__ = ["labels_at_edges", "mask_at_edges"]
 
 Field = npt.NDArray[np.float32]
 
@@ -74,6 +74,52 @@ def labels_at_edges(scores: torch.Tensor, image: Image, *, reach: float = _REACH
         best = np.maximum(best, sharp)
     index[first >= best] = 0
     return index
+
+
+def mask_at_edges(mask: npt.ArrayLike, image: Image, *, error: float = 0.015) -> npt.NDArray[np.bool_]:
+    """A mask that lies nearly right, as after it was carried over from another image, moved to the image's edges.
+
+    Parameters
+    ----------
+    mask : array_like
+        (H, W), true inside the object; of the image's size.
+    image : Image
+        The image.
+    error : float
+        How far the outline may be off, in longer sides of the mask's box.
+
+    Returns
+    -------
+    ndarray
+        (H, W) bool. An empty mask stays empty.
+
+    Raises
+    ------
+    GeometryError
+        If the mask does not have the image's size, or the error is not above 0.
+    """
+    whole = np.asarray(mask).astype(bool)
+    if whole.shape != image.pixels.shape[:2] or not error > 0:
+        raise GeometryError(
+            f"A mask of shape {whole.shape} does not fit an image of {image.size[0]}×{image.size[1]} pixels, or the "
+            "error is not above 0."
+        )
+    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
+    if not len(rows):
+        return whole
+    cell = max(2.0, error * max(np.ptp(rows), np.ptp(columns)))
+    room = round(8 * cell)
+    window = (
+        slice(max(rows[0] - room, 0), rows[-1] + 1 + room),
+        slice(max(columns[0] - room, 0), columns[-1] + 1 + room),
+    )
+    part = cv2.GaussianBlur(whole[window].astype(np.float32), (0, 0), cell / 2)
+    grid = (max(1, round(part.shape[0] / cell)), max(1, round(part.shape[1] / cell)))
+    share = F.adaptive_avg_pool2d(torch.from_numpy(part)[None, None], grid)[0, 0]
+    around = image.with_pixels(np.ascontiguousarray(image.pixels[window]), None)
+    found = np.zeros_like(whole)
+    found[window] = labels_at_edges(torch.stack([1 - share, share]), around) > 0
+    return found
 
 
 class _Guide:

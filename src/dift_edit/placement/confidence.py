@@ -21,7 +21,7 @@ import numpy as np
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import quad_extent, quad_iou
 from dift_edit.placement.similarities import Poses
-from dift_edit.placement.votes import Evidence
+from dift_edit.placement.votes import Affinity, Evidence
 
 __all__ = ["ConfidenceFeatures", "against", "calibrated", "probability"]
 
@@ -96,9 +96,9 @@ class ConfidenceFeatures:
     source_size : float
         The same in the source.
     agreement : float
-        Share of the edit's points whose strongest vote lies near where the placement puts them.
+        Share of the edit's points that are most similar to a cell near where the placement puts them.
     rank : float
-        Mean share of the target's cells that have fewer votes of such a point than the place where it is put.
+        Mean share of the target's cells that are less similar to such a point than the place where it is put.
     """
 
     overlap: float
@@ -116,16 +116,18 @@ class ConfidenceFeatures:
     rank: float
 
     @classmethod
-    def of(cls, evidence: Evidence, near: Poses, wide: Poses, back: "Sequence[WayBack]") -> "ConfidenceFeatures":
+    def of(
+        cls, evidence: Evidence, near: Poses, wide: Poses, back: "Sequence[WayBack]", affinity: Affinity
+    ) -> "ConfidenceFeatures":
         """The features from an edit's votes, the poses of its surroundings and of the whole object, and those back.
 
         `back` are the ways back to the source and to further views: of each measure the best counts, as the target
-        may show what only one of them shows.
+        may show what only one of them shows. `affinity` is that of the source and the target.
         """
         index, overlap = near.expected
         placed = near.placement(near.quad)
         back_overlap, round_trip, back_contrast = np.max([way.measures(placed) for way in back], axis=0).tolist()
-        agreement, rank = evidence.agreement(near.placement)
+        agreement, rank = affinity.agreement(evidence, near.placement)
         extent = quad_extent(placed)
         a = complex(near.a[index])
         return cls(

@@ -59,8 +59,9 @@ PIN_SLACK = 0.1
 
 ConfidenceSource = Literal["fitted", "uncalibrated", "surface", "pins", "tracked", "fixed", "none"]
 """Where a confidence comes from. "fitted": the logistic model of `dift_edit.placement.confidence`; "uncalibrated": a
-model fitted to all embedded networks, where the network's own was not fitted; "surface": the very same surface was recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "fixed": the
-place is the same in every image; "none": no placement was found. Only "fitted" is calibrated."""
+model fitted to all embedded networks, where the network's own was not fitted; "surface": the very same surface was
+recognised (`ON_SURFACE`); "pins": the number of pins (`BY_PINS`); "tracked": a clip's tracker; "fixed": the place is
+the same in every image; "none": no placement was found. Only "fitted" is calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -512,12 +513,12 @@ class _View:
     def confidence_features(self) -> ConfidenceFeatures:
         """What speaks for the place: that it is one of the right ones, where the object is there more than once."""
         if not len(self.others):
-            return ConfidenceFeatures.of(self.evidence, self.near, self.whole, self.back)
+            return ConfidenceFeatures.of(self.evidence, self.near, self.whole, self.back, self.affinity)
         wide = self.wide.nearest(self.similarity(self.wide.quad).mean(0), self.others)
         whole, near = (
             sample_poses(votes, seed=self.seed, about=self.about) for votes in (wide, wide.within())
         )  # fmt: skip
-        return ConfidenceFeatures.of(wide.within(), near, whole, self.back)
+        return ConfidenceFeatures.of(wide.within(), near, whole, self.back, self.affinity)
 
     @property
     def probability(self) -> float:

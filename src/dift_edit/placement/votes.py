@@ -55,7 +55,7 @@ REACH = 0.4
 WIDE = 2.0
 """The same where the whole object is judged: for the mirror test and the confidence (chosen)."""
 AGREEING = 0.25
-"""Distance, in sizes of the placed edit, within which a point's strongest vote agrees with a placement (chosen)."""
+"""Distance, in sizes of the placed edit, within which a point's most similar cell agrees with a placement (chosen)."""
 RING = 0.5
 """Width of the finely sampled ring round the edit, in units of its longer side (chosen)."""
 ACROSS, ACROSS_PICTURE = 8, 12
@@ -108,31 +108,6 @@ class Evidence:
     def extent(self) -> float:
         """Geometric mean of the sides of the edit's box, in source pixels."""
         return quad_extent(self.quad)
-
-    def agreement(self, placed: MatrixTransform) -> tuple[float, float]:
-        """How far the best places of the edit's own points, each by itself, agree with where a map puts them.
-
-        Returns
-        -------
-        float
-            Share of the points whose strongest vote lies within `AGREEING` sizes of the placed edit.
-        float
-            Mean share of the target's cells that have fewer votes than the mapped place.
-        """
-        own = np.flatnonzero(self.distance == 0)
-        own = own if len(own) else np.arange(len(self.points))
-        votes = self.votes[torch.from_numpy(own)]
-        cells, size = np.array(votes.shape[:0:-1]), np.asarray(self.target_size)
-        mapped = placed(self.points[own])
-        x, y = np.clip(np.floor((mapped + 0.5) * cells / size), 0, cells - 1).astype(np.int64).T
-        votes = votes.flatten(1)
-        there = votes[torch.arange(len(own)), torch.from_numpy(y * cells[0] + x)]
-        best = votes.argmax(1).numpy()
-        missed = (np.stack([best % cells[0], best // cells[0]], 1) + 0.5) * size / cells - 0.5 - mapped
-        near = np.linalg.norm(missed, axis=1) < AGREEING * quad_extent(placed(self.quad))
-        rank = (votes < there[:, None]).double().mean(1).numpy()
-        mass = self.mass[own] / self.mass[own].sum()
-        return float(near @ mass), float(rank @ mass)
 
     def support(self, matrices: Array) -> torch.Tensor:
         """How strongly each point's vote supports affine maps.
@@ -288,6 +263,39 @@ class Affinity:
     def reversed(self) -> "Affinity":
         """With source and target exchanged."""
         return Affinity(self.table.T, self.target_cells, self.source_cells)
+
+    def agreement(self, evidence: Evidence, placed: MatrixTransform) -> tuple[float, float]:
+        """How far the best places of an edit's own points, each by itself, agree with where a map puts them.
+
+        Parameters
+        ----------
+        evidence : Evidence
+            Of the edit; cells without any vote are left out.
+        placed : MatrixTransform
+            Source pixels → target pixels.
+
+        Returns
+        -------
+        float
+            Share of the points whose most similar cell lies within `AGREEING` sizes of the placed edit.
+        float
+            Mean share of the target's cells that are less similar than the mapped place.
+        """
+        own = np.flatnonzero(evidence.distance == 0)
+        own = own if len(own) else np.arange(len(evidence.points))
+        points, size, (width, height) = evidence.points[own], np.asarray(evidence.target_size), self.target_cells
+        rows = bilinear_rows(self.table, points, evidence.source_size, self.source_cells).cpu()
+        mapped = placed(points)
+        grid = to_grid(mapped, evidence.target_size)[:, None, None].to(rows)
+        there = F.grid_sample(rows.view(-1, 1, height, width), grid, align_corners=False, padding_mode="border")
+        held = torch.nonzero(evidence.votes.sum(0).flatten())[:, 0]
+        rows = rows[:, held]
+        cell = held[rows.argmax(1)].numpy()
+        best = (np.stack([cell % width, cell // width], 1) + 0.5) * size / (width, height) - 0.5
+        near = np.linalg.norm(best - mapped, axis=1) < AGREEING * quad_extent(placed(evidence.quad))
+        rank = (rows < there.view(-1, 1)).double().mean(1).numpy()
+        mass = evidence.mass[own] / evidence.mass[own].sum()
+        return float(near @ mass), float(rank @ mass)
 
     def votes(self, points: Points, size: tuple[int, int]) -> torch.Tensor:
         """(N, H, W) for points of a source of a size: the softmax over the target times that over the source.

@@ -52,7 +52,10 @@ function setUpTools() {
     chip.type = "button";
     chip.dataset.filter = name;
     chip.append(make("span", "", words), make("b"));
-    chip.addEventListener("click", () => filter(name));
+    chip.addEventListener("click", (event) => {
+      filter(name);
+      if (event.detail) $("list").focus({ preventScroll: true });  // by the mouse: the keys are for the list then
+    });
     $("chips").append(chip);
   }
   if (!rows.some((row) => row.suggested)) $("sort").querySelector("[value=first]").remove();
