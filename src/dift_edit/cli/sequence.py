@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="",
-        help="name of a model, or a folder (default: mini; for --mask clips, for --points dift-mini)",
+        help="name of a model, or a folder (default: mini; --mask: clips, --points: dift-mini)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
     parser.add_argument("--no-report", action="store_true", help="write no OUT.sequence.json and OUT.sequence.svg")
