@@ -67,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="video, GIF, WebP, or a folder")
     parser.add_argument("--fps", type=float, default=25.0, help="frames per second of a folder (default: %(default)s)")
     parser.add_argument(
-        "--model", default="", help="name of a model, or a folder (default: mini; for --mask and --points clips)"
+        "--model",
+        default="",
+        help="name of a model, or a folder (default: mini; --mask: clips, --points: dift-mini)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
     parser.add_argument("--no-report", action="store_true", help="write no OUT.sequence.json and OUT.sequence.svg")
@@ -140,7 +142,7 @@ def _run_labels(args: argparse.Namespace) -> int:
     }
     clip = open_clip(args.clip, fps=args.fps)
     labels = read_mask(Path(args.mask)) if args.mask else None
-    options["featurizer"] = load_featurizer(args.model or "clips", device=args.device)
+    options["featurizer"] = load_featurizer(args.model or ("clips" if args.mask else "dift-mini"), device=args.device)
     if labels is not None:
         said = process_labels(clip, labels, args.output, **options).summary()
     else:

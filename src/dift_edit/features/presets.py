@@ -1,6 +1,6 @@
 """Complete settings by name: model, size, timestep, block, ensemble, prompt, metric and estimator.
 
-"fast" is for large sets of photographs, "clips" for masks and points of videos; the others are as published. Their
+"fast" is for large sets of photographs, "clips" for masks of videos; the others are as published. Their
 values are those of the DIFT paper's released evaluation scripts; the argument parsers' defaults there differ.
 """
 
