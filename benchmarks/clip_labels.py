@@ -32,6 +32,7 @@ WAYS: dict[str, tuple[int, dict[str, Any]]] = {
     "dift-mini 256, all channels, 28 frames": (256, DENSE),
     "dift-mini 256, as --preset clips": (256, {}),
 }
+COMPARED = ("dift-mini 144, all channels, 28 frames", "dift-mini 256, as --preset clips")
 ALPHAS = (0.05, 0.1, 0.2)
 
 
@@ -68,7 +69,7 @@ def joints(folder: Path) -> None:
     clips: dict[str, list[str]] = defaultdict(list)
     for name in sorted(known):
         clips[re.sub(r"_\d+\.\w+$", "", name)].append(name)
-    for way in ("dift-mini 144, all channels, 28 frames", "dift-mini 256, as --preset clips"):
+    for way in COMPARED:
         short, chosen = WAYS[way]
         featurizer = load_featurizer("dift-mini", short_sides=(short,))
         total = np.zeros(len(ALPHAS) + 1, int)

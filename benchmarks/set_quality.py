@@ -259,7 +259,8 @@ def table(scores: dict[str, Scores]) -> Iterator[str]:
         lines.append(mean)
         yield _line(kind, str(len(each.values["alone"])), mean)
     total = sum(len(each.values["alone"]) for each in scores.values())
-    yield _line("**mean**", str(total), np.nanmean(lines, axis=0).tolist())
+    columns = ([value for value in column if not np.isnan(value)] for column in zip(*lines, strict=True))
+    yield _line("**mean**", str(total), [float(np.mean(column)) if column else float("nan") for column in columns])
 
 
 def _line(kind: str, count: str, mean: Sequence[float]) -> str:

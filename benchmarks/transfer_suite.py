@@ -251,7 +251,7 @@ def place(locate: Locate, engine: str, task: Task, features: StoredFeatures, mir
         found.quad,
         task.truth,
         found.confidence,
-        found.confidence_features,
+        getattr(found, "confidence_features", None),
         decided,
     )
 

@@ -66,7 +66,7 @@ def main() -> None:
 
     errors = []
     featurizer = de.load_featurizer("lite")
-    for result in de.annotate(out / "leaf000.png", annotated, specimens, featurizer=featurizer):
+    for result in de.annotate(out / "leaf000.png", annotated, specimens, featurizer=featurizer, mirror="never"):
         assert result.image is not None, result.reason
         result.image.save(out / f"drawn-{Path(result.target).stem}.jpg")
         if result.annotated is not None and result.annotated.objects:

@@ -679,7 +679,7 @@ def test_damaged_annotations(folder, name, data):
         assert "\n" not in str(error)
 
 
-@tries(300)
+@tries(100)
 @given(data=st.data(), value=plain, name=st.sampled_from(["a.json", "l.json"]))
 def test_annotations_with_any_value(folder, data, value, name):
     """The JSON is whole, one of its values is something else."""

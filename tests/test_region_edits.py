@@ -136,8 +136,8 @@ def test_a_recipe_may_name_a_box_as_numbers_and_files_relative_to_itself(scene):
     ("layer", "text"),
     [
         ("redact = [1, 2, 3]", "redact must be 4 numbers"),
-        ('redact = "1,2,3,4"\nerase = "1,2,3,4"', "must have one of"),
-        ("", "must have one of"),
+        ('redact = "1,2,3,4"\nerase = "1,2,3,4"', "must have  file = .* or one of redact, recolour, erase"),
+        ("", "must have  file = .* or one of redact, recolour, erase"),
         ('redact = "1,2,3,4"\nhue = 3', "unknown key 'hue'"),
         ('recolour = "1,2,3,4"\nhue = "red"', "hue in .* must be of the kind float"),
         ('redact = "1,2,3,4"\ncells = true', "cells in .* must be of the kind int"),

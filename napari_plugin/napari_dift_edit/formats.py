@@ -61,9 +61,17 @@ def _annotated(path: str, layers: Sequence[Any], source: Any) -> "AnnotatedImage
         AnnotatedObject(category=category, id="" if name.startswith("#") else name, **parts)
         for (category, name), parts in things.items()
     ]
-    file = None if source is None else source.source.path
-    name = Path(str(file)).name if file else f"{source.name}" if source is not None else Path(path).stem
+    name = Path(path).stem if source is None else _file_name(source.name)
     return AnnotatedImage(path=name, size=size, objects=objects)
+
+
+def _file_name(layer: str) -> str:
+    """The file that a layer of the window was opened from; the layer's name where it was not."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    file = viewer.layers[layer].source.path if viewer is not None and layer in viewer.layers else None
+    return Path(file).name if file else layer
 
 
 def _parts(layer: Any, source: Any) -> Iterable[tuple[tuple[str, str], dict[str, Any]]]:
@@ -79,7 +87,12 @@ def _parts(layer: Any, source: Any) -> Iterable[tuple[tuple[str, str], dict[str,
             yield (layer.name, str(value)), {"mask": ObjectMask.of(values == value)}
         return
     columns = {name: layer.features[name].tolist() for name in layer.features.columns}
-    about = lambda column, i, other: _given(columns.get(column, [None] * (i + 1))[i], other)  # noqa: E731
+
+    def about(column: str, i: int, other: Any) -> Any:
+        value = columns[column][i] if column in columns else None
+        missing = value is None or (isinstance(value, float) and np.isnan(value)) or value == ""
+        return other if missing else value
+
     outlines = outlines_of(layer, source)
     if isinstance(layer, Points):
         for i, (x, y) in enumerate(outlines[0].tolist()):
@@ -100,12 +113,6 @@ def _parts(layer: Any, source: Any) -> Iterable[tuple[tuple[str, str], dict[str,
             part = {"curves": [Curve(points[:-1] if closed else points, closed)]}
         score = about("confidence", i, None)
         yield key, part if score is None else {**part, "confidence": score}
-
-
-def _given(value: Any, other: Any) -> Any:
-    """What a cell of the features holds; `other` where it is empty."""
-    missing = value is None or (isinstance(value, float) and np.isnan(value)) or value == ""
-    return other if missing else value
 
 
 def reader_of(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:

@@ -30,7 +30,6 @@ from .imaging import as_image as as_image
 from .imaging import load_image as load_image
 from .job import Job as Job
 from .job import load_job as load_job
-from .landmarks import AnnotateSettings as AnnotateSettings
 from .matching import match_points as match_points
 from .pipeline import Transfer as Transfer
 from .pipeline import transfer as transfer
@@ -38,6 +37,7 @@ from .placement import Placement as Placement
 from .placement import View as View
 from .placement import locate as locate
 from .rendering import Compositing as Compositing
+from .settings import AnnotateSettings as AnnotateSettings
 from .settings import BatchSettings as BatchSettings
 from .settings import TransferSettings as TransferSettings
 

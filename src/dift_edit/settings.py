@@ -3,18 +3,20 @@
 import argparse
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
-from dift_edit.types import Anchor, AnchorSize, Engine, Instances, LayerFormat, Learn, Mirror
+from dift_edit.types import Anchor, AnchorSize, AnnotationFormat, Engine, Instances, LayerFormat, Learn, Mirror
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 __all__ = [
     "ANCHORS",
+    "ANNOTATION_FORMATS",
+    "AnnotateSettings",
     "ENGINES",
     "LEARN",
     "MIRRORS",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 ANCHORS = get_args(Anchor)
+ANNOTATION_FORMATS = get_args(AnnotationFormat)
 ENGINES = get_args(Engine)
 LAYER_FORMATS = get_args(LayerFormat)
 MIRRORS = get_args(Mirror)
@@ -237,11 +240,32 @@ def _kind(item: Field[Any], hint: Any) -> type:
     return found
 
 
-def add_settings_arguments(parser: argparse._ActionsContainer, settings: type) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AnnotateSettings(Settings):
+    """How annotations are carried."""
+
+    mirror: Mirror = option("auto", "whether the target may show the object mirrored")
+    swap_sides: bool = option(False, "exchange the names of left and right keypoints where the target is mirrored")
+    min_confidence: float = option(
+        0.3, "leave out objects below this probability that the place is right, 0 to 1", limits=(0, 1)
+    )
+    min_keypoint_confidence: float = option(
+        0.1, "call keypoints missing below this probability that they are right, 0 to 1", limits=(0, 1)
+    )
+    seed: int = option(0, "random seed")
+
+
+FOR_EDITS = ("learn", "layers", "masks", "flattened", "verify")
+"""Fields of `BatchSettings` that mean nothing where annotations are carried."""
+
+
+def add_settings_arguments(
+    parser: argparse._ActionsContainer, settings: type, *, leave_out: Collection[str] = ()
+) -> None:
     """Add one flag for each field of a settings dataclass, with the field's default, choices and help."""
     hints = get_type_hints(settings)
     for item in fields(settings):
-        if "help" not in item.metadata or item.default is MISSING:
+        if "help" not in item.metadata or item.default is MISSING or item.name in leave_out:
             continue
         options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: %(default)s)"}
         choices, several = choices_of(item), get_origin(hints[item.name]) is tuple
@@ -280,6 +304,6 @@ def _number_or_word(kind: type, words: tuple[str, ...]) -> Callable[[str], Any]:
 
 
 def settings_from_arguments(args: argparse.Namespace, settings: type[S]) -> S:
-    """The settings that the flags of `add_settings_arguments` gave."""
+    """The settings that the flags of `add_settings_arguments` gave; fields without a flag keep their defaults."""
     names = [item.name for item in fields(settings) if "help" in item.metadata]  # type: ignore[arg-type]
-    return settings(**{name: getattr(args, name) for name in names})
+    return settings(**{name: getattr(args, name) for name in names if hasattr(args, name)})

@@ -18,6 +18,7 @@ __all__ = [
     "Artwork",
     "Blend",
     "DifferenceKind",
+    "AnnotationFormat",
     "Engine",
     "FramesLike",
     "ImageLike",
@@ -54,6 +55,21 @@ MaskLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[bool]]]
 
 QuadLike: TypeAlias = Union["npt.NDArray[Any]", Sequence[Sequence[float]]]
 """(4, 2) corners (x, y) in pixels: top left, top right, bottom right, bottom left of the edit."""
+
+AnnotationFormat: TypeAlias = Literal[
+    "coco",
+    "yolo",
+    "yolo-detect",
+    "yolo-segment",
+    "yolo-pose",
+    "yolo-obb",
+    "labelme",
+    "cvat",
+    "tps",
+    "deeplabcut",
+    "napari",
+]
+"""A format's name; ``yolo`` chooses the task by what there is to write."""
 
 Engine: TypeAlias = Literal["auto", "similarity", "affine", "homography", "mesh", "spline", "notebook", "fixed"]
 """How a placement is estimated; "fixed" looks at no image, see `Anchor`."""

@@ -1,4 +1,3 @@
-from .files import ANNOTATION_FORMATS as ANNOTATION_FORMATS
 from .files import annotation_format as annotation_format
 from .files import read_annotations as read_annotations
 from .files import write_annotations as write_annotations
@@ -14,7 +13,6 @@ from .model import ObjectMask as ObjectMask
 from .model import Outline as Outline
 
 __all__ = [
-    "ANNOTATION_FORMATS",
     "AnnotatedImage",
     "AnnotatedObject",
     "Annotations",

@@ -26,7 +26,7 @@ from dift_edit.annotations.model import (
     ObjectMask,
     Outline,
 )
-from dift_edit.annotations.outlines import decoded_runs, rings, runs_of
+from dift_edit.annotations.outlines import box_corners, decoded_runs, rings, runs_of
 from dift_edit.annotations.pictures import Pictures
 from dift_edit.atomic_files import read_regular, write_atomic
 from dift_edit.errors import AnnotationError
@@ -146,9 +146,7 @@ def _part(shape: ET.Element) -> tuple[str, list[Any]]:
         box: Box = tuple(float(given[key]) - 0.5 for key in ("xtl", "ytl", "xbr", "ybr"))  # type: ignore[assignment]
         if turn == 0:
             return "boxes", [box]
-        left, top, right, bottom = box
-        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-        return "outlines", [Outline(_turned(corners, turn))]
+        return "outlines", [Outline(_turned(box_corners(box), turn))]
     if shape.tag == "ellipse":
         angle = np.linspace(0, 2 * np.pi, _ELLIPSE, endpoint=False)
         across = np.c_[float(given["rx"]) * np.cos(angle), float(given["ry"]) * np.sin(angle)]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 from xml.etree.ElementTree import ParseError
 
 from dift_edit.annotations import coco, cvat, deeplabcut, labelme, napari_csv, tps, yolo
@@ -15,26 +14,10 @@ from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Annotat
 from dift_edit.annotations.pictures import ImagePlaces, Pictures
 from dift_edit.atomic_files import NotRegularError, read_regular, write_text
 from dift_edit.errors import AnnotationError, OutputError, first_line
+from dift_edit.settings import ANNOTATION_FORMATS
+from dift_edit.types import AnnotationFormat
 
-__all__ = ["ANNOTATION_FORMATS", "AnnotationFormat", "annotation_format", "read_annotations", "write_annotations"]
-
-AnnotationFormat: TypeAlias = Literal[
-    "coco",
-    "yolo",
-    "yolo-detect",
-    "yolo-segment",
-    "yolo-pose",
-    "yolo-obb",
-    "labelme",
-    "cvat",
-    "tps",
-    "deeplabcut",
-    "napari",
-]
-"""A format's name; ``yolo`` chooses the task by what there is to write."""
-
-ANNOTATION_FORMATS: tuple[str, ...] = get_args(AnnotationFormat)
-"""Their names."""
+__all__ = ["annotation_format", "read_annotations", "write_annotations"]
 
 _DAMAGED = (
     KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError, csv.Error,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Annotations, Curve, Keypoint, Outline
-from dift_edit.annotations.outlines import outlines_of, rings
+from dift_edit.annotations.outlines import box_corners, outlines_of, rings
 from dift_edit.annotations.pictures import Pictures, relative_file
 from dift_edit.atomic_files import read_regular, write_text
 from dift_edit.errors import AnnotationError, OutputError
@@ -191,8 +191,7 @@ def _shapes_text(image: AnnotatedImage) -> str:
     for number, thing in enumerate(image.objects):
         shapes: list[tuple[str, Points]] = []
         if thing.box:
-            left, top, right, bottom = thing.box
-            shapes.append(("rectangle", np.array([(left, top), (right, top), (right, bottom), (left, bottom)])))
+            shapes.append(("rectangle", box_corners(thing.box)))
         shapes += [("polygon", ring) for ring in rings(outlines_of(thing))]
         for curve in thing.curves:
             points = np.concatenate([curve.points, curve.points[:1]]) if curve.closed else curve.points

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.annotations.model import AnnotatedObject, ObjectMask, Outline
+from dift_edit.annotations.model import AnnotatedObject, Box, ObjectMask, Outline
 from dift_edit.errors import AnnotationError
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.quad import signed_area
 
-__all__ = ["decoded_runs", "joined_ring", "object_area", "outlines_of", "rings", "runs_of", "trace_mask"]
+__all__ = ["box_corners", "decoded_runs", "joined_ring", "object_area", "outlines_of", "rings", "runs_of", "trace_mask"]
 
 LARGEST_MASK = 200_000_000
 """Pixels; run lengths of larger masks are refused (as images are)."""
@@ -76,6 +76,12 @@ def _cross(edge: tuple[Corner, Corner], onward: tuple[Corner, Corner]) -> int:
     (ax, ay), (bx, by) = edge
     (_, _), (cx, cy) = onward
     return (bx - ax) * (cy - by) - (by - ay) * (cx - bx)
+
+
+def box_corners(box: Box) -> Points:
+    """(4, 2) corners of a box, from the top left one clockwise."""
+    left, top, right, bottom = box
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
 
 
 def outlines_of(thing: AnnotatedObject) -> list[Outline]:

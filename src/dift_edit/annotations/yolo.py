@@ -20,7 +20,7 @@ from dift_edit.annotations.model import (
     Outline,
     Visibility,
 )
-from dift_edit.annotations.outlines import joined_ring, outlines_of
+from dift_edit.annotations.outlines import box_corners, joined_ring, outlines_of
 from dift_edit.annotations.pictures import Pictures, relative_file
 from dift_edit.atomic_files import read_regular, write_text
 from dift_edit.errors import AnnotationError, OutputError
@@ -232,8 +232,7 @@ def _row(thing: AnnotatedObject, size: tuple[int, int], task: str, count: int) -
     if task in ("segment", "obb"):
         outlines = outlines_of(thing)
         if not outlines and thing.box:
-            left, top, right, bottom = thing.box
-            outlines = [Outline(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))]
+            outlines = [Outline(box_corners(thing.box))]
         if not outlines:
             return []
         ring = joined_ring(outlines)

@@ -23,14 +23,14 @@ from dift_edit.errors import AnnotationError, OutputError, SettingsError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
-from dift_edit.landmarks.annotate import AnnotateSettings, LabelCarrier, SourceLabels
+from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer
 from dift_edit.results.folder import OutputFolder, open_output
 from dift_edit.results.manifest import Row
-from dift_edit.settings import BatchSettings, override
+from dift_edit.settings import FOR_EDITS, AnnotateSettings, BatchSettings, override
 from dift_edit.targets.collect import Paths, Targets, collect_targets
 from dift_edit.targets.storage import local_path
-from dift_edit.types import ImageLike, Mirror
+from dift_edit.types import AnnotationFormat, ImageLike, Mirror
 
 __all__ = ["annotate", "annotate_batch", "load_source_labels"]
 
@@ -39,6 +39,7 @@ NAMES = {
     "deeplabcut": "CollectedData_dift-edit.csv", "napari": "napari",
 }  # fmt: skip
 """Format → name of the file or folder with all annotations; of the others, "yolo"."""
+_TARGETS = "targets"  # folder with one file for each target
 
 
 def annotate(
@@ -115,7 +116,7 @@ def annotate_batch(
     featurizer: Featurizer | ModelSpec,
     settings: AnnotateSettings | None = None,
     batch: BatchSettings | None = None,
-    format: str = "",
+    format: AnnotationFormat | None = None,
     on_event: OnEvent | None = None,
 ) -> Summary:
     """Carry annotations to images in files: as `run_batch`, resumed, in processes or on a dask cluster.
@@ -153,8 +154,9 @@ def annotate_batch(
     """
     if local_path(str(output)) is None:
         raise OutputError(f"Annotations are written into a folder of this machine, not to {output}: name one (-o).")
-    if batch is not None and batch.learn != "off":
-        raise SettingsError("Annotations cannot be carried with learn='auto' yet: annotate several sources instead.")
+    for name in FOR_EDITS:
+        if batch is not None and getattr(batch, name) != getattr(BatchSettings(), name):
+            raise SettingsError(f"The setting {name!r} is for edits, not for annotations: leave it as it is.")
     settings = settings or AnnotateSettings()
     labels = load_source_labels(source, annotations, settings)
     chosen = format or ("coco" if isinstance(annotations, Annotations) else annotation_format(annotations))
@@ -162,19 +164,23 @@ def annotate_batch(
         targets = collect_targets(targets, leave_out=[str(output)])
     own = {os.path.realpath(image.name) for image in labels.images if image.file}
     kept = [t for t in targets if (path := local_path(t.path)) is None or os.path.realpath(path) not in own]
-    named = Targets([replace(target, name=f"targets/{target.name}.json") for target in kept], targets.skipped)
+    named = Targets([replace(target, name=f"{_TARGETS}/{target.name}.json") for target in kept], targets.skipped)
     summary = run_batch(
         labels.images[0], labels, named, output, featurizer=featurizer, settings=placement_settings(settings),
         batch=batch, on_event=on_event,
     )  # fmt: skip
     folder = open_output(str(output))
-    images = [_annotated(folder, row) for row in summary.rows if row.status != "failed"]
+    images = [
+        _annotated(folder, row, target.name)
+        for row, target in zip(summary.rows, named, strict=True)
+        if row.status != "failed"
+    ]
     place = folder.path(NAMES.get(chosen, "yolo"))
     lost = write_annotations(Annotations(images, labels.annotations.categories), place, format=chosen)
     if on_event is not None:
         on_event("note", text=f"The annotations of {len(images)} images are in {place} ({chosen}).")
         for text in lost:
-            on_event("note", text=f"warning: {chosen} cannot hold {text}; {output}/targets has everything.")
+            on_event("note", text=f"warning: {chosen} cannot hold {text}; {output}/{_TARGETS} has everything.")
     return summary
 
 
@@ -225,8 +231,9 @@ def load_source_labels(
     return SourceLabels(tuple(image for image, _ in pairs), Annotations(sized, annotations.categories), settings)
 
 
-def _annotated(folder: OutputFolder, row: Row) -> AnnotatedImage:
-    """What a run found in a target, under the path from the output folder."""
+def _annotated(folder: OutputFolder, row: Row, planned: str) -> AnnotatedImage:
+    """What a run found in a target, under the name that its result has, which leads out of no folder."""
+    name = (row.output or planned).removeprefix(f"{_TARGETS}/").removesuffix(".json")
     if row.output is not None:
-        return annotated_from_bytes(folder.read(row.output), row.id)
-    return AnnotatedImage(path=row.id, size=None if row.size is None else (row.size[0], row.size[1]))
+        return annotated_from_bytes(folder.read(row.output), name)
+    return AnnotatedImage(path=name, size=None if row.size is None else (row.size[0], row.size[1]))

@@ -8,10 +8,10 @@ from functools import partial
 from dift_edit.annotations import AnnotatedImage
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
-from dift_edit.landmarks.annotate import AnnotateSettings, LabelCarrier
+from dift_edit.landmarks.annotate import LabelCarrier
 from dift_edit.landmarks.stored import object_from_dict, object_to_dict
 from dift_edit.pipeline import Transfer, abstain_reason, failure
-from dift_edit.settings import TransferSettings
+from dift_edit.settings import AnnotateSettings, TransferSettings
 from dift_edit.types import ImageLike
 from dift_edit.viz.annotated import draw_annotations
 

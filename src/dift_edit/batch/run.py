@@ -346,7 +346,7 @@ class _Run:
                     f"{self.folder} holds results of another job{known}: choose another folder, or --overwrite to "
                     "replace them."
                 )
-        names = name_outputs(self.targets, journal.plan)
+        names = name_outputs(self.targets, journal.plan, suffixes=self.work.suffixes)
         check_free(self.folder, self.targets, names, journal.plan, overwrite=self.batch.overwrite)
         if self.batch.overwrite:
             self._taken = {name for key, name in names.items() if key not in journal.plan and self.folder.exists(name)}

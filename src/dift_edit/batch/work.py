@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
@@ -18,6 +18,7 @@ from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
+from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer, failure, instances_warning, transfer
 from dift_edit.placement.views import View
@@ -99,6 +100,11 @@ class Work:
     def preview_size(self) -> int:
         """Longest side of the review page's images in pixels; 0 makes none."""
         return self.batch.preview_size if self.batch.report else 0
+
+    @property
+    def suffixes(self) -> Collection[str]:
+        """Endings that results may have."""
+        return (".json",) if isinstance(self.edit, SourceLabels) else OUTPUT_FORMATS
 
     @property
     def key(self) -> str:

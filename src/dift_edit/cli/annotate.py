@@ -8,8 +8,13 @@ HELP = "carry boxes, outlines, masks and landmarks of an annotated image to many
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments; the flags of the settings come from their fields."""
     from dift_edit.cli._batch import add_log_arguments
-    from dift_edit.landmarks import AnnotateSettings
-    from dift_edit.settings import BatchSettings, add_settings_arguments
+    from dift_edit.settings import (
+        ANNOTATION_FORMATS,
+        FOR_EDITS,
+        AnnotateSettings,
+        BatchSettings,
+        add_settings_arguments,
+    )
 
     parser.add_argument("source", metavar="SOURCE", help="the annotated image, or the folder of several")
     parser.add_argument("labels", metavar="LABELS", help="its annotations: a file or folder in any of the formats")
@@ -22,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a .txt, .csv, .jsonl or .parquet file that names targets, '-' for standard input; may be repeated",
     )
-    parser.add_argument("--format", metavar="NAME", default="", help="of the annotations written (default: as LABELS)")
+    parser.add_argument("--format", choices=ANNOTATION_FORMATS, help="of the annotations written (default: as LABELS)")
     parser.add_argument(
         "--model", default="mini", help="name of a model, see 'dift-edit models', or a folder (default: %(default)s)"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
     add_settings_arguments(parser.add_argument_group("annotations"), AnnotateSettings)
-    add_settings_arguments(parser.add_argument_group("the run"), BatchSettings)
+    add_settings_arguments(parser.add_argument_group("the run"), BatchSettings, leave_out=FOR_EDITS)
     add_log_arguments(parser)
 
 
@@ -37,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.batch import annotate_batch
     from dift_edit.batch.model import ModelSpec
     from dift_edit.cli._batch import run_told
-    from dift_edit.landmarks import AnnotateSettings
-    from dift_edit.settings import BatchSettings, settings_from_arguments
+    from dift_edit.settings import AnnotateSettings, BatchSettings, settings_from_arguments
     from dift_edit.targets.collect import collect_targets
 
     targets = collect_targets(args.targets, lists=args.targets_from, leave_out=(args.source, args.output))

@@ -28,8 +28,7 @@ Progress = Callable[[str, int, int], None]
 Result = TypeVar("Result")
 
 UNSURE = 0.65
-"""Below this confidence a frame should be looked at: on six clips of DAVIS, frames above it overlap with the truth by
-at least 0.75 (docs/sequences.md)."""
+"""Below this confidence a frame should be looked at (docs/sequences.md has how it follows the truth)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

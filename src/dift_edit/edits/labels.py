@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import ImageColor
 
 from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Keypoint, ObjectMask, Outline, Visibility
-from dift_edit.annotations.outlines import outlines_of, rings
+from dift_edit.annotations.outlines import box_corners, outlines_of, rings
 from dift_edit.edits.region import Region
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Transform
@@ -162,7 +162,7 @@ class LabelLayer:
                     f"The curve of {label!r} in {image.path} has no inside: only areas and keypoints are carried."
                 )
             outlines = outlines_of(thing)
-            parts = rings(outlines) or ([box_quad(thing.box)] if thing.box and not thing.keypoints else [])
+            parts = rings(outlines) or ([box_corners(thing.box)] if thing.box and not thing.keypoints else [])
             polygons += [Polygon(part, label, group) for part in parts]
             if any(not k.missing for k in thing.keypoints):
                 places = [(0.0, 0.0) if k.missing else (k.x, k.y) for k in thing.keypoints]

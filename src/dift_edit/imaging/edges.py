@@ -114,7 +114,7 @@ def mask_at_edges(mask: npt.ArrayLike, image: Image, *, error: float = 0.015) ->
         slice(max(columns[0] - room, 0), columns[-1] + 1 + room),
     )
     part = cv2.GaussianBlur(whole[window].astype(np.float32), (0, 0), cell / 2)
-    grid = [max(1, round(side / cell)) for side in part.shape]
+    grid = (max(1, round(part.shape[0] / cell)), max(1, round(part.shape[1] / cell)))
     share = F.adaptive_avg_pool2d(torch.from_numpy(part)[None, None], grid)[0, 0]
     around = image.with_pixels(np.ascontiguousarray(image.pixels[window]), None)
     found = np.zeros_like(whole)

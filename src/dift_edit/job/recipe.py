@@ -415,7 +415,7 @@ def _layer_of(layer: dict[str, Any]) -> EditFile | RegionEdit:
     where = "[[edit.layers]]"
     kinds = [kind for kind in ("file", *REGION_EDITS) if kind in layer]
     if len(kinds) != 1:
-        raise DiftEditError(f'{where} must have one of  file = "…", {", ".join(REGION_EDITS)}.')
+        raise DiftEditError(f'{where} must have  file = "…"  or one of {", ".join(REGION_EDITS)}, and no two of them.')
     kind = kinds[0]
     own = REGION_EDITS.get(kind, {})
     values = {key: layer[key] for key in own if key in layer}

@@ -1,8 +1,7 @@
-from .annotate import AnnotateSettings as AnnotateSettings
 from .annotate import Carried as Carried
 from .annotate import LabelCarrier as LabelCarrier
 from .annotate import SourceLabels as SourceLabels
 from .matcher import LandmarkMatcher as LandmarkMatcher
 from .matcher import Landmarks as Landmarks
 
-__all__ = ["AnnotateSettings", "Carried", "LabelCarrier", "LandmarkMatcher", "Landmarks", "SourceLabels"]
+__all__ = ["Carried", "LabelCarrier", "LandmarkMatcher", "Landmarks", "SourceLabels"]

@@ -1,7 +1,7 @@
 """The annotations of one or several sources on a target."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,26 +20,10 @@ from dift_edit.landmarks.matcher import LandmarkMatcher, Landmarks
 from dift_edit.landmarks.stored import object_to_dict
 from dift_edit.placement.placement import Placement
 from dift_edit.rendering.compositing import Compositing
-from dift_edit.settings import Settings, option
-from dift_edit.types import Mirror
+from dift_edit.settings import AnnotateSettings
 from dift_edit.viz.annotated import draw_annotations
 
-__all__ = ["AnnotateSettings", "Carried", "LabelCarrier", "SourceLabels"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotateSettings(Settings):
-    """How annotations are carried."""
-
-    mirror: Mirror = option("auto", "whether the target may show the object mirrored")
-    swap_sides: bool = option(False, "exchange the names of left and right keypoints where the target is mirrored")
-    min_confidence: float = option(
-        0.3, "leave out objects below this probability that the place is right, 0 to 1", limits=(0, 1)
-    )
-    min_keypoint_confidence: float = option(
-        0.1, "call keypoints missing below this probability that they are right, 0 to 1", limits=(0, 1)
-    )
-    seed: int = option(0, "random seed")
+__all__ = ["Carried", "LabelCarrier", "SourceLabels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +46,7 @@ class SourceLabels:
 
     images: Sequence[Image]
     annotations: Annotations
-    settings: AnnotateSettings = AnnotateSettings()
+    settings: AnnotateSettings = field(default_factory=AnnotateSettings)
 
     def __post_init__(self) -> None:
         if not self.images or len(self.images) != len(self.annotations.images):

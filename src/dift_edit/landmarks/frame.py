@@ -127,6 +127,7 @@ class FrameSearch:
             turned_source=lambda k: turned_features(self.featurizer, self.source, self.source_map, k, seed=self.seed),
             engine="similarity", mirror=self.mirror, seed=self.seed,
         )  # fmt: skip
+        assert isinstance(placement.transform, MatrixTransform)  # as the similarity engine's always is
         best = self.look(target.image, placement.transform, mirrored=placement.mirrored)
         if placement.confidence < SURE:
             for transform, mirrored in self._candidates(target.plain):

@@ -142,7 +142,8 @@ class LandmarkMatcher:
         low, high = self._box + np.array([[-1], [1]]) * BESIDE * self.extent
         x, y = (np.arange(low[k] + STEP * self.extent / 2, high[k], STEP * self.extent) for k in (0, 1))
         lattice = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-        return lattice[self.view.is_inside(lattice)]
+        inside: Points = lattice[self.view.is_inside(lattice)]
+        return inside
 
     def __call__(self, target: Image, maps: TargetMaps | None = None) -> Landmarks:
         """Find the landmarks.

@@ -37,8 +37,8 @@ WORDS = {
     "turn": "the turn is implausible",
     "size": "the place is small",
     "source_size": "the edit is small",
-    "agreement": "its points lie elsewhere, each by itself",
-    "rank": "its points lie elsewhere, each by itself",
+    "agreement": "most of its points match elsewhere",
+    "rank": "most of its points match elsewhere",
 }
 """What is said where a feature speaks against a placement."""
 NOTICEABLE = -0.3

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from pathlib import PurePosixPath
 
@@ -34,7 +34,7 @@ _LONGEST_NAME = 800
 """Bytes of a name with its folders, of the 1,024 that macOS and object stores allow a path or key (chosen)."""
 
 
-def safe_name(name: str) -> str:
+def safe_name(name: str, *, suffixes: Collection[str] = OUTPUT_FORMATS) -> str:
     r"""A relative name that stays in its folder on every file system, equal to `name` wherever that is harmless.
 
     Control characters, turns of the direction of writing, ``\ < > : " | ? *``, a space or dot at the end of a part and
@@ -46,6 +46,8 @@ def safe_name(name: str) -> str:
     ----------
     name : str
         With "/" between parts.
+    suffixes : collection of str
+        Endings that can be written.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def safe_name(name: str) -> str:
     Microsoft, "Naming Files, Paths, and Namespaces"; Unicode Standard Annex #9 (directional formatting characters).
     """
     parts = [part for part in name.split("/") if part not in ("", ".", "..")] or ["picture"]
-    if PurePosixPath(parts[-1]).suffix.lower() not in OUTPUT_FORMATS:
+    if PurePosixPath(parts[-1]).suffix.lower() not in suffixes:
         parts[-1] += ".png"
     parts = [_safe_part(part) for part in parts]
     if parts[0].casefold() in RESERVED:
@@ -109,7 +111,9 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def name_outputs(targets: Iterable[Target], known: dict[str, str] | None = None) -> dict[str, str]:
+def name_outputs(
+    targets: Iterable[Target], known: dict[str, str] | None = None, *, suffixes: Collection[str] = OUTPUT_FORMATS
+) -> dict[str, str]:
     """A name of its own for the result of each target.
 
     Parameters
@@ -118,6 +122,8 @@ def name_outputs(targets: Iterable[Target], known: dict[str, str] | None = None)
         The targets.
     known : dict, optional
         Target id → name that was given in an earlier run; these stay.
+    suffixes : collection of str
+        Endings that can be written.
 
     Returns
     -------
@@ -130,23 +136,23 @@ def name_outputs(targets: Iterable[Target], known: dict[str, str] | None = None)
     chosen = {}
     for target in targets:
         if target.id not in names:
-            names[target.id] = next(name for name in _candidates(target) if _is_free(name, files, folders))
+            names[target.id] = next(name for name in _candidates(target, suffixes) if _is_free(name, files, folders))
             files.add(_folded(names[target.id]))
             folders.update(_parents(names[target.id]))
         chosen[target.id] = names[target.id]
     return chosen
 
 
-def _candidates(target: Target) -> Iterator[str]:
-    plain = safe_name(target.name)
+def _candidates(target: Target, suffixes: Collection[str]) -> Iterator[str]:
+    plain = safe_name(target.name, suffixes=suffixes)
     yield plain
     if target.group not in ("", ".", "..", "/"):
-        yield safe_name(f"{target.group}/{target.name}")
+        yield safe_name(f"{target.group}/{target.name}", suffixes=suffixes)
     path = PurePosixPath(plain)
     marked = f"{path.stem}-{_digest(target.id)[:8]}"
-    yield safe_name(str(path.with_name(f"{marked}{path.suffix}")))
+    yield safe_name(str(path.with_name(f"{marked}{path.suffix}")), suffixes=suffixes)
     for number in count(1):  # out of its folder, which may be another target's name
-        yield safe_name(f"{marked}-{number}{path.suffix}")
+        yield safe_name(f"{marked}-{number}{path.suffix}", suffixes=suffixes)
 
 
 def _folded(name: str) -> str:
