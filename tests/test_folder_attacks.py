@@ -158,7 +158,8 @@ def test_a_dry_run_of_a_redaction_leaves_nothing(scene, tiny_model, tmp_path, mo
 
 LEDGERS = (".dift-edit/journal.jsonl", ".dift-edit/lock")
 NAMES = (
-    "manifest.jsonl", "contact_sheet.jpg", "review.html", "job.toml", "review_files/source.jpg", "review_files/edit.png", "photo0001.png",
+    "manifest.jsonl", "contact_sheet.jpg", "review.html", "job.toml", "review_files/source.jpg",
+    "review_files/edit.png", "photo0001.png",
 )  # fmt: skip
 FOLDERS = (".dift-edit", "review_files", "rejected", "sub")
 KINDS = ("link", "hard link", "fifo", "folder")
