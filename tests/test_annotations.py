@@ -450,7 +450,9 @@ def shown(keypoint):
 
 
 def without_missing(thing):
-    return replace(thing, keypoints=[keypoint for keypoint in thing.keypoints if not keypoint.missing])
+    """As a format keeps it that leaves missing points out, so that their order is not known."""
+    shown_ = [keypoint for keypoint in thing.keypoints if not keypoint.missing]
+    return replace(thing, keypoints=sorted(shown_, key=lambda keypoint: keypoint.name))
 
 
 ROUND_TRIPS = {
