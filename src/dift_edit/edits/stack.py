@@ -15,7 +15,7 @@ from dift_edit.edits.redaction import Redaction
 from dift_edit.edits.sticker import Sticker
 from dift_edit.geometry.base import Transform
 from dift_edit.imaging.image import Image
-from dift_edit.imaging.layered import Layer, LayeredImage
+from dift_edit.imaging.layered import ImageLayer, LayeredImage
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.rendering.warp import Warped
 
@@ -97,7 +97,7 @@ def layered(
             made = _finished(*whole) if note or over is None else _over(over, below)
             if made is not None:
                 image, at = made
-                layers.append(Layer(name=name, image=image, at=at, opacity=opacity, note=note))
+                layers.append(ImageLayer(name=name, image=image, at=at, opacity=opacity, note=note))
         reach |= written
         below = above if below.written is None else replace(above, written=written | below.written)
         if number == hidden:

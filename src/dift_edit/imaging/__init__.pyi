@@ -5,14 +5,14 @@ from .files import load_image as load_image
 from .image import FileInfo as FileInfo
 from .image import Image as Image
 from .image import image_digest as image_digest
-from .layered import Layer as Layer
+from .layered import ImageLayer as ImageLayer
 from .layered import LayeredImage as LayeredImage
 from .writing import save_image as save_image
 
 __all__ = [
     "FileInfo",
     "Image",
-    "Layer",
+    "ImageLayer",
     "LayeredImage",
     "Untouched",
     "as_image",

@@ -18,7 +18,7 @@ from dift_edit.errors import MissingDependencyError, OutputError
 from dift_edit.imaging.image import Image, Pixels
 from dift_edit.imaging.writing import encoded_png
 
-__all__ = ["Layer", "LayeredImage", "encoded_mask"]
+__all__ = ["ImageLayer", "LayeredImage", "encoded_mask"]
 
 _PSD_SIDE = 30_000
 """Pixels: a PSD holds no more a side (Adobe Photoshop File Formats Specification, file header)."""
@@ -27,7 +27,7 @@ _THUMBNAIL = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
+class ImageLayer:
     """One edit on one target.
 
     Attributes
@@ -59,7 +59,7 @@ class LayeredImage:
     ----------
     base : Image
         The bottom layer: the target as it is; where something is redacted, after the last redaction.
-    layers : tuple of Layer
+    layers : tuple of ImageLayer
         The edits above it, the lowest first.
     masks : dict
         Name → (H, W) uint8, how much of each pixel an edit covers, its opacity not counted; also of the edits that are
@@ -71,7 +71,7 @@ class LayeredImage:
     """
 
     base: Image
-    layers: tuple[Layer, ...]
+    layers: tuple[ImageLayer, ...]
     masks: dict[str, npt.NDArray[np.uint8]]
     flat: Image
     reach: npt.NDArray[np.bool_]
@@ -115,7 +115,7 @@ def encoded_mask(mask: npt.NDArray[np.uint8]) -> bytes:
     return _pillow_png(PIL.Image.fromarray(mask))
 
 
-def _whole(layer: Layer, like: Image) -> Image:
+def _whole(layer: ImageLayer, like: Image) -> Image:
     """A layer on a transparent canvas of the target's size, its opacity in its alpha."""
     pixels = np.zeros_like(like.pixels)
     alpha = np.zeros(like.pixels.shape[:2], like.pixels.dtype)
@@ -141,7 +141,7 @@ def _encode_ora(made: LayeredImage) -> dict[str, bytes]:
     width, height = made.base.size
     root = ElementTree.Element("image", {"version": "0.0.6", "w": str(width), "h": str(height)})
     stack = ElementTree.SubElement(root, "stack")
-    bottom = Layer(name="target", image=made.base, at=(0, 0))
+    bottom = ImageLayer(name="target", image=made.base, at=(0, 0))
     pictures: dict[str, bytes] = {}
     for number, layer in reversed(list(enumerate((bottom, *made.layers)))):
         source = f"data/layer{number}.png"
