@@ -207,12 +207,13 @@ def _check(format: str | None) -> None:
 
 
 def _held(thing: AnnotatedObject, holds: frozenset[str]) -> bool:
-    """Whether a format holds any part of an object: a box can be made of everything, an outline of a mask."""
+    """Whether a format holds any part of an object: a box can be made of everything, where it says so an outline, too."""
     if "ids" not in holds and thing.extent() is None:
         return False
     return bool(
         ("boxes" in holds)
-        or ("outlines" in holds and (thing.outlines or thing.mask or thing.box))
+        or ("outlines" in holds and thing.outlines)
+        or ("areas" in holds and (thing.mask or thing.box))
         or ("curves" in holds and thing.curves)
         or ("keypoints" in holds and thing.keypoints)
     )
