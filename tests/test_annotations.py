@@ -590,6 +590,7 @@ MALFORMED = {
     "deep json": ("a.json", '{"images": ' + "[" * 100_000 + "]" * 100_000 + "}", "damaged"),
     "no coco": ("a.json", "{}", "not a COCO"),
     "broken xml": ("a.xml", xml("<box")[:60], "no XML"),
+    "xml encoding": ("a.xml", "<?xml version='1.0' encoding='tf-8'?><annotations/>", "unknown encoding"),
     "bomb": ("a.xml", xml("<tag label='cat'>&b;</tag>", before=BOMB), "document type"),
     "deep xml": ("a.xml", "<a>" * 50_000, "no XML"),
     "other xml": ("a.xml", "<svg/>", "'svg'"),

@@ -20,7 +20,7 @@ from dift_edit.types import AnnotationFormat
 __all__ = ["annotation_format", "read_annotations", "write_annotations"]
 
 _DAMAGED = (
-    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError, csv.Error,
+    LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError, csv.Error,
     ParseError, OSError, RuntimeError,
 )  # fmt: skip
 """What a reader may meet in a file that is not as its format says."""
@@ -207,7 +207,7 @@ def _check(format: str | None) -> None:
 
 
 def _held(thing: AnnotatedObject, holds: frozenset[str]) -> bool:
-    """Whether a format holds any part of an object: a box can be made of everything, where it says so an outline, too."""
+    """Whether a format holds any part of an object; a box can be made of everything."""
     if "ids" not in holds and thing.extent() is None:
         return False
     return bool(
