@@ -69,6 +69,8 @@ def callables() -> Iterator[tuple[str, object]]:
 
 def parts(annotation: object) -> Iterator[object]:
     yield annotation
+    if typing.get_origin(annotation) is typing.Literal:
+        return  # words, not types
     for each in typing.get_args(annotation):
         yield from parts(each)
 
