@@ -339,7 +339,11 @@ def test_tps_there_and_back(tmp_path):
     assert rows[1] == ["a.png", "0", "9", "specimen", "", "0.75"] and rows[2][4:] == ["1", "0.5"]
     write_annotations(one(replace(thing, confidence=None, keypoints=points[1:])), tmp_path / "f.tps")
     assert not (tmp_path / "f.confidence.csv").exists()
-    assert write_annotations(one(WHOLE), tmp_path / "g.tps") == [
+    pictures(tmp_path, "a.png")
+    lost = write_annotations(one(WHOLE), tmp_path / "g.tps")
+    (named,) = read_annotations(tmp_path / "g.tps").images[0].objects
+    assert [k.confidence for k in named.keypoints] == [0.75, None, 0.5] and named.confidence == 0.9
+    assert lost == [
         "1 boxes", "1 hidden keypoints (written as visible)", "3 names of keypoints (their order is kept)",
     ]  # fmt: skip
 
@@ -590,6 +594,7 @@ MALFORMED = {
     "deep json": ("a.json", '{"images": ' + "[" * 100_000 + "]" * 100_000 + "}", "damaged"),
     "no coco": ("a.json", "{}", "not a COCO"),
     "broken xml": ("a.xml", xml("<box")[:60], "no XML"),
+    "xml encoding": ("a.xml", "<?xml version='1.0' encoding='tf-8'?><annotations/>", "unknown encoding"),
     "bomb": ("a.xml", xml("<tag label='cat'>&b;</tag>", before=BOMB), "document type"),
     "deep xml": ("a.xml", "<a>" * 50_000, "no XML"),
     "other xml": ("a.xml", "<svg/>", "'svg'"),

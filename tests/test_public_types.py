@@ -69,9 +69,10 @@ def callables() -> Iterator[tuple[str, object]]:
 
 def parts(annotation: object) -> Iterator[object]:
     yield annotation
-    if typing.get_origin(annotation) is not typing.Literal:
-        for each in typing.get_args(annotation):
-            yield from parts(each)
+    if typing.get_origin(annotation) is typing.Literal:
+        return  # words, not types
+    for each in typing.get_args(annotation):
+        yield from parts(each)
 
 
 @pytest.mark.parametrize(("name", "call"), list(callables()), ids=lambda value: value if isinstance(value, str) else "")

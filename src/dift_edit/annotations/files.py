@@ -20,7 +20,7 @@ from dift_edit.types import AnnotationFormat
 __all__ = ["annotation_format", "read_annotations", "write_annotations"]
 
 _DAMAGED = (
-    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError, csv.Error,
+    LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError, csv.Error,
     ParseError, OSError, RuntimeError,
 )  # fmt: skip
 """What a reader may meet in a file that is not as its format says."""
@@ -193,7 +193,7 @@ def write_annotations(
         raise OutputError(f"{path} cannot be written ({first_line(error)}).") from error
     beside = _beside(path)
     if "confidence" not in chosen.holds:
-        text = _confidence_text(kept)
+        text = _confidence_text(kept, named="names" in chosen.holds)
         if text:
             write_text(beside, text)
         else:
@@ -207,12 +207,13 @@ def _check(format: str | None) -> None:
 
 
 def _held(thing: AnnotatedObject, holds: frozenset[str]) -> bool:
-    """Whether a format holds any part of an object: a box can be made of everything, an outline of a mask."""
+    """Whether a format holds any part of an object; a box can be made of everything."""
     if "ids" not in holds and thing.extent() is None:
         return False
     return bool(
         ("boxes" in holds)
-        or ("outlines" in holds and (thing.outlines or thing.mask or thing.box))
+        or ("outlines" in holds and thing.outlines)
+        or ("areas" in holds and (thing.mask or thing.box))
         or ("curves" in holds and thing.curves)
         or ("keypoints" in holds and thing.keypoints)
     )
@@ -246,14 +247,16 @@ def _beside(path: Path) -> Path:
     )
 
 
-def _confidence_text(annotations: Annotations) -> str:
+def _confidence_text(annotations: Annotations, *, named: bool) -> str:
+    """Rows for all confidences; keypoints by their number where the format keeps no names."""
     rows: list[list[object]] = []
     for image in annotations.images:
         for number, thing in enumerate(image.objects):
             about = [image.path, number, thing.id, thing.category]
             if thing.confidence is not None:
                 rows.append([*about, "", repr(thing.confidence)])
-            rows += [[*about, k.name, repr(k.confidence)] for k in thing.keypoints if k.confidence is not None]
+            points = [(k.name if named else str(i), k.confidence) for i, k in enumerate(thing.keypoints, start=1)]
+            rows += [[*about, name, repr(score)] for name, score in points if score is not None]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_HEAD, *rows] if rows else [])
     return text.getvalue()
@@ -279,8 +282,8 @@ def _scored(image: AnnotatedImage, scores: Mapping[tuple[str, str, str], float])
     for number, thing in enumerate(image.objects):
         name = thing.id or f"#{number}"
         keypoints: list[Keypoint] = []
-        for i, k in enumerate(thing.keypoints, start=1):
-            given = scores.get((image.path, name, k.name), scores.get((image.path, name, str(i))))
+        for k in thing.keypoints:
+            given = scores.get((image.path, name, k.name))
             keypoints.append(replace(k, confidence=k.confidence if given is None else given))
         own = scores.get((image.path, name, ""), thing.confidence)
         objects.append(replace(thing, keypoints=keypoints, confidence=own))

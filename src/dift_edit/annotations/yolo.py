@@ -36,12 +36,12 @@ _DEEPEST = 8
 
 
 def holds(task: str) -> frozenset[str]:
-    """What a task's labels hold."""
+    """What a task's labels hold; "areas" are boxes and masks, written as outlines."""
     return frozenset({
         "detect": {"boxes"},
-        "segment": {"outlines"},
+        "segment": {"outlines", "areas"},
         "pose": {"boxes", "keypoints", "hidden", "names"},
-        "obb": {"outlines"},
+        "obb": {"outlines", "areas"},
     }[task])  # fmt: skip
 
 
