@@ -77,10 +77,11 @@ def test_workers_give_the_same_bytes(scene, spec, taught):
     assert bytes_of(scene / "two") == bytes_of(taught[0])
 
 
-@pytest.mark.slow
 def test_dask_gives_the_same_bytes(scene, spec, taught):
-    pytest.importorskip("distributed")
-    run_scene(scene, spec, "dask", learn="auto", workers=2, cluster="local")
+    distributed = pytest.importorskip("distributed")
+    options = {"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster:
+        run_scene(scene, spec, "dask", learn="auto", cluster=cluster.scheduler_address)
     assert bytes_of(scene / "dask") == bytes_of(taught[0])
 
 

@@ -327,6 +327,8 @@ def test_artwork_on_mirrored_pictures_is_chosen_kept_and_undone(open_bench, fold
     bench = open_bench()
     bench.viewer.open(folder / "cat.png")
     bench.wait(lambda: bench.editor.session.source, 5)
+    bench.viewer.open(folder / "dark.png")
+    bench.wait(lambda: bench.editor.session.targets, 5)
     panel = bench.dock.choose.edit
     panel.sticker_file(str(folder / "sign.png"))
     bench.idle()
@@ -349,7 +351,7 @@ def test_artwork_is_followed(sticker):
         store.put(key, pixels)
     (image,) = store.need("source")
     mirror = MatrixTransform(np.array([(-1, 0, 159), (0, 1, 0), (0, 0, 1)], float))
-    quad = ((40, 30), (120, 30), (120, 90), (40, 90))
+    quad = ((39.5, 30), (119.5, 30), (119.5, 90), (39.5, 90))  # in the middle
     shown = {}
     for artwork in ("flip", "keep"):
         edit = {"kind": "sticker", "picture": "sticker", "quad": quad, "options": {"artwork": artwork}, "parts": []}
