@@ -161,7 +161,7 @@ def test_only_a_few_frames_are_alive_at_a_time() -> None:
     most = 0
 
     def frames():
-        for number in range(40):
+        for number in range(10):
             one = random_maps(1, seed=number)[0]
             alive.add(number)
             weakref.finalize(one, alive.discard, number)
