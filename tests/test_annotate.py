@@ -27,7 +27,7 @@ from dift_edit.annotations import (
 )
 from dift_edit.batch import ModelSpec, annotate, annotate_batch
 from dift_edit.cli import main
-from dift_edit.errors import AnnotationError
+from dift_edit.errors import AnnotationError, OutputError
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.landmarks.carry import carry_object, landmarks_of
 from dift_edit.landmarks.stored import object_from_dict, object_to_dict
@@ -194,6 +194,22 @@ def test_the_command_line_writes_the_format_of_the_labels_or_another(tmp_path, t
     assert main([*command, "-o", f"{tmp_path}/tps", "--format", "tps", *quiet]) == 0
     assert (tmp_path / "tps" / "annotations.tps").is_file()
     assert "cannot hold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format_", ["labelme", "yolo", "napari"])
+def test_a_linked_folder_in_the_output_is_not_written_through(format_, tmp_path, tiny, capsys):
+    labels(tmp_path)
+    elsewhere, output = tmp_path / "elsewhere", tmp_path / "out"
+    elsewhere.mkdir()
+    output.mkdir()
+    (output / format_).symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(OutputError, match="link"):
+        annotate_batch(
+            tmp_path / "source.png", tmp_path / "labels.json", [tmp_path / "photos"], output, featurizer=tiny,
+            settings=AnnotateSettings(min_confidence=0, mirror="never"), batch=BatchSettings(report=False),
+            format=format_,
+        )  # fmt: skip
+    assert not list(elsewhere.iterdir()) and len(rows_of(output)) == 6
 
 
 def test_of_several_sources_each_target_gets_the_one_that_it_shows(lite):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dift_edit.annotations import (
@@ -175,10 +176,13 @@ def annotate_batch(
         for row, target in zip(summary.rows, named, strict=True)
         if row.status != "failed"
     ]
-    place = folder.path(NAMES.get(chosen, "yolo"))
-    lost = write_annotations(Annotations(images, labels.annotations.categories), place, format=chosen)
+    name = NAMES.get(chosen, "yolo")
+    with TemporaryDirectory(prefix="dift-edit-") as made:
+        lost = write_annotations(Annotations(images, labels.annotations.categories), Path(made) / name, format=chosen)
+        for file in sorted(path for path in Path(made).rglob("*") if path.is_file()):
+            folder.write(file.relative_to(made).as_posix(), file.read_bytes())  # follows no link
     if on_event is not None:
-        on_event("note", text=f"The annotations of {len(images)} images are in {place} ({chosen}).")
+        on_event("note", text=f"The annotations of {len(images)} images are in {folder.path(name)} ({chosen}).")
         for text in lost:
             on_event("note", text=f"warning: {chosen} cannot hold {text}; {output}/{_TARGETS} has everything.")
     return summary
