@@ -97,6 +97,12 @@ def test_no_picture_in_the_folder_of_a_redaction_shows_what_it_hides(scene, tiny
     assert '"unredacted":"out-unredacted"' in html and "../out-unredacted/review_files/" in html
 
 
+def test_nothing_says_what_the_targets_of_a_redaction_looked_like(scene, tiny):
+    redact(scene, tiny)
+    with Journal(journal_path(OutputFolder(scene / "out"))) as journal:
+        assert len(journal.rows) == COUNT and not any(row["look"] for row in journal.rows.values())
+
+
 def test_previews_of_an_earlier_run_leave_the_folder_when_something_is_to_be_hidden(scene, tiny, capsys):
     """Also those that an earlier version, which kept them inside, left there."""
     redact(scene, tiny)

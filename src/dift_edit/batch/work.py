@@ -207,7 +207,8 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - one bad target must not end a run of thousands
                 item.failure = failure(error, item.target.path)
         first = self.featurizer.take_first()
-        if item.result is not None and item.result.placement is not None and first is not None:
+        placed = item.result is not None and item.result.placement is not None
+        if placed and first is not None and not self.output.hides_content:  # guesses could be tried out on it
             item.look = look_of(first, self.featurizer(self.work.source, seed=self.work.settings.seed))
         waited, computed = self.featurizer.spent[0] - waited, self.featurizer.spent[1] - computed
         item.times["features"] = computed

@@ -91,7 +91,8 @@ class Row:
     earlier : dict or None
         ``quad`` and ``confidence`` before the target was first placed again with further views.
     look : str
-        What the target looks like, see `dift_edit.results.looks`; the journal has it, and the manifest does not.
+        What the target looks like, see `dift_edit.results.looks`; the journal has it, and the manifest does not;
+        empty where the edit hides something.
     files : dict
         Names of the result's layers and masks relative to the output folder → SHA-256 of their bytes.
     baked : str
