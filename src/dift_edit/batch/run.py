@@ -19,13 +19,13 @@ from dift_edit.batch.placed import placed_by, targets_of
 from dift_edit.batch.resume import check_free, still_valid
 from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
 from dift_edit.batch.summary import OnEvent, Summary
-from dift_edit.batch.threads import arithmetic_threads
 from dift_edit.batch.work import Outcome, Taught, Work
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import cautions, hides_content
 from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
+from dift_edit.features.threads import arithmetic_threads
 from dift_edit.imaging.files import as_image, load_image
 from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job

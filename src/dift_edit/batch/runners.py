@@ -17,8 +17,9 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any
 
-from dift_edit.batch.threads import set_arithmetic_threads, worker_threads
+from dift_edit.batch.threads import worker_threads
 from dift_edit.batch.work import Outcome, Work, Worker, lost_row
+from dift_edit.features.threads import set_arithmetic_threads
 from dift_edit.targets.collect import Target
 
 __all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]

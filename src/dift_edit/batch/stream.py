@@ -11,11 +11,12 @@ from typing import TypeAlias
 
 from dift_edit.batch.learning import TEACHES, KnownPlace, choose_views, improves, is_usable
 from dift_edit.batch.model import SharedFeaturizer
-from dift_edit.batch.threads import arithmetic_threads, set_arithmetic_threads, worker_threads
+from dift_edit.batch.threads import worker_threads
 from dift_edit.edits.base import Edit, check_edit
 from dift_edit.errors import DiftEditError, SettingsError
 from dift_edit.features.base import Featurizer, NoFeaturizer
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
+from dift_edit.features.threads import arithmetic_threads, set_arithmetic_threads
 from dift_edit.imaging.files import DEFAULT_MAX_PIXELS, as_image
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import Transfer, failure, transfer

@@ -11,11 +11,11 @@ from dift_edit.batch.annotated import annotate_target, annotated_to_bytes
 from dift_edit.batch.learning import improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.placed import known_placements, placed_by
-from dift_edit.batch.threads import set_arithmetic_threads
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import hides_content
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
+from dift_edit.features.threads import set_arithmetic_threads
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.imaging.writing import OUTPUT_FORMATS

@@ -177,6 +177,8 @@ def _flow(
     one, two = (_even(patch, side / 12) for patch in (first, second))
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
     flow.setFinestScale(octave)
+    flow.setPatchStride(4)
+    flow.setGradientDescentIterations(12)
     ahead, back = flow.calc(one, two, None), flow.calc(two, one, None)
     y, x = np.mgrid[: first.shape[0], : first.shape[1]].astype(np.float32)
     to_x, to_y = x + ahead[..., 0], y + ahead[..., 1]

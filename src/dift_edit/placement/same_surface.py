@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dift_edit.features.threads import one_thread
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences
@@ -26,7 +27,7 @@ __all__ = ["Surface", "match_surface"]
 
 SHARE = 0.25
 """Of the edit's texture that has to be found again. Where another individual is shown it is below 0.1."""
-_SOURCE_SIDE, _TARGET_SIDE = 480, 720
+_SOURCE_SIDE, _TARGET_SIDE = 480, 480
 _RING = 0.3
 _LEAST = 12
 _MANY = 25
@@ -63,6 +64,7 @@ class Surface:
         return replace(self, pairs=replace(self.pairs, source=to_source(self.pairs.source)), trust=trust)
 
 
+@one_thread()
 def match_surface(
     source: Image,
     quad: Points,

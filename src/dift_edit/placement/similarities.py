@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dift_edit.features.threads import one_thread
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
@@ -134,6 +135,7 @@ class Poses:
         return distances
 
 
+@one_thread()
 def sample_poses(
     evidence: Evidence, *, pins: Correspondences | None = None, seed: int = 0, about: float = 0.0
 ) -> Poses:
@@ -195,6 +197,7 @@ def sample_poses(
     )
 
 
+@one_thread()
 def others_like_best(evidence: Evidence, poses: Poses, placed: MatrixTransform, *, seed: int = 0) -> Points:
     """Where the object seems to be a second and a third time.
 

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap
+from dift_edit.features.threads import one_thread
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points, bilinear_rows, inside, to_grid
 from dift_edit.geometry.quad import quad_extent
@@ -307,6 +308,7 @@ class Affinity:
         return torch.softmax(2 * rows - torch.logsumexp(self.table, 0), 1).reshape(-1, height, width).cpu()
 
 
+@one_thread()
 def gather_evidence(
     source: FeatureMap,
     quad: Points,
