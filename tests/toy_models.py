@@ -75,7 +75,7 @@ def text_encoder(folder: Path, suffix: str) -> None:
 
 
 def vision_transformer(folder: Path, kind: str) -> Path:
-    """A folder of DINO ("vit"), DINOv2 ("dinov2", "dinov2_with_registers"), DINOv3 ("dinov3_vit"), C-RADIO ("radio") or CLIP."""
+    """A folder of DINO ("vit"), DINOv2 ("dinov2", "dinov2_with_registers"), DINOv3 ("dinov3_vit"), "radio" or CLIP."""
     import transformers
 
     size = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
