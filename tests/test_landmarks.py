@@ -133,3 +133,21 @@ def test_landmarks_do_not_depend_on_what_was_looked_for_before(lite):
     again = LandmarkMatcher(cat, CAT, featurizer=lite)
     again(de.load_image(FOLDER / "siamese.jpg"))
     np.testing.assert_array_equal(again(kitten).points, LandmarkMatcher(cat, CAT, featurizer=lite)(kitten).points)
+
+
+def test_known_landmarks_stay_and_take_the_others_along(lite):
+    """Two cats in one target: the one on which a person puts a landmark gets all of them."""
+    cat = de.load_image(FOLDER / "cat.jpg")
+    half = de.as_image(np.ascontiguousarray(cat.pixels[::2, ::2]))
+    both = de.as_image(np.concatenate([half.pixels, half.pixels], 1))
+    matcher = LandmarkMatcher(cat, CAT, featurizer=lite, mirror="never")
+    places = [np.array(CAT) / 2 + (shift, 0) for shift in (0, half.size[0])]
+    first = matcher(both)
+    here, there = sorted(places, key=lambda place: np.linalg.norm(first.points - place))
+    assert np.linalg.norm(first.points - here, axis=1).max() < 4
+    moved = matcher(both, known={2: tuple(there[2])})
+    assert np.linalg.norm(moved.points - there, axis=1).max() < 4
+    np.testing.assert_allclose(moved.points[2], there[2], atol=1e-9)
+    assert moved.confidence[2] == 1 and (moved.confidence[:2] < 1).all()
+    with pytest.raises(GeometryError, match="not numbers of known ones"):
+        matcher(both, known={6: (1.0, 2.0)})

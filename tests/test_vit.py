@@ -7,10 +7,11 @@ import torch
 import dift_edit as de
 from dift_edit.errors import ModelError, SettingsError
 from dift_edit.features.fusion import FusedFeaturizer
-from dift_edit.features.vit import IMAGENET, OPENAI
+from dift_edit.features.vit import IMAGENET, OPENAI, UNIT, VIT_TYPES
 from toy_models import convnext, vision_transformer
 
-KINDS = ["vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "clip"]
+KINDS = ["vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "radio", "clip"]
+NORMALISED = {"clip": OPENAI, "radio": UNIT}  # a C-RADIO normalises its images itself
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_tokens_equal_the_stock_output(folders, kind: str) -> None:
     """At the size that the network was made for, the tokens are those of a plain call."""
     featurizer = de.load_featurizer(folders[kind], image_size=32, layer=1)
     image = picture()
-    mean, std = (torch.tensor(value)[:, None, None] for value in (OPENAI if kind == "clip" else IMAGENET))
+    mean, std = (torch.tensor(value)[:, None, None] for value in NORMALISED.get(kind, IMAGENET))
     with torch.no_grad():
         output = featurizer.network(((image.to_tensor() - mean) / std)[None], output_hidden_states=True)
     expected = output.hidden_states[2][0, -16:].T.reshape(24, 4, 4)
@@ -54,6 +55,10 @@ def test_keys_are_the_projection_of_the_layer(folders, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_stride_makes_denser_tokens_in_the_same_places(folders, kind: str) -> None:
     image = picture((48, 32))
+    if kind == "radio":
+        with pytest.raises(SettingsError, match="side by side"):
+            de.load_featurizer(folders[kind], stride=4)
+        return
     dense = de.load_featurizer(folders[kind], image_size=32, stride=4)(image)
     plain = de.load_featurizer(folders[kind], image_size=32)(image)
     assert plain.grid_size == (6, 4) and dense.grid_size == (12, 8) and dense.image_size == (48, 32)
@@ -112,10 +117,14 @@ def test_other_settings_leave_the_featurizer_as_it_was(folders, kind: str) -> No
         torch.testing.assert_close(featurizer(image).data, before)
 
 
-def test_errors_are_sentences(folders, tmp_path: Path) -> None:
+def test_errors_are_sentences(folders, tmp_path: Path, monkeypatch) -> None:
     for bad, words in (({"layer": 3}, "0 to 2"), ({"facet": "heads"}, "tokens, keys"), ({"stride": 9}, "use 1 to 8")):
         with pytest.raises(SettingsError, match=words):
             de.load_featurizer(folders["vit"], **bad)
+    (tmp_path / "config.json").write_text('{"model_type": "radio"}')
+    with monkeypatch.context() as patch, pytest.raises(ModelError, match=r"needs FutureModel, which transformers \d"):
+        patch.setitem(VIT_TYPES, "radio", "FutureModel")
+        de.load_featurizer(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="'bert'"):
         de.load_featurizer(tmp_path)

@@ -75,7 +75,7 @@ def text_encoder(folder: Path, suffix: str) -> None:
 
 
 def vision_transformer(folder: Path, kind: str) -> Path:
-    """A folder of DINO ("vit"), DINOv2 ("dinov2", "dinov2_with_registers"), DINOv3 ("dinov3_vit") or CLIP ("clip")."""
+    """A folder of DINO ("vit"), DINOv2 ("dinov2", "dinov2_with_registers"), DINOv3 ("dinov3_vit"), "radio" or CLIP."""
     import transformers
 
     size = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
@@ -91,6 +91,8 @@ def vision_transformer(folder: Path, kind: str) -> Path:
         network = transformers.DINOv3ViTModel(
             transformers.DINOv3ViTConfig(**size, intermediate_size=48, num_register_tokens=4)
         )
+    elif kind == "radio":
+        network = transformers.RadioModel(transformers.RadioConfig(**size, mlp_ratio=2.0, max_img_size=64))
     else:
         network = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**size, intermediate_size=48))
     randomize(network, 3).save_pretrained(folder)

@@ -35,6 +35,7 @@ GUIDES = {
     "defaults.md": ("Guides", "Defaults of your own"),
     "api.md": ("Reference", "Python"),
     "security.md": ("Reference", "Security"),
+    "licences.md": ("Reference", "Licences"),
     "extending.md": ("Reference", "Extending"),
 }
 """Page → its group in the menu and its name there; pages that are not here go to the group "More"."""

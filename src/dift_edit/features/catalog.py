@@ -132,6 +132,9 @@ MODELS: dict[str, ModelEntry] = {
     "dinov3-convnext": _vit(
         "facebook/dinov3-convnext-base-pretrain-lvd1689m", 0.35, DINOV3, kind="convnext", needs=GATED
     ),
+    "c-radio": _vit(
+        "nvidia/C-RADIOv4-H", 2.6, "NVIDIA Open Model License", needs="a transformers with RadioModel", image_size=512
+    ),
     "clip": _vit("openai/clip-vit-large-patch14", 1.7, "MIT", image_size=448),
     "openclip": _vit("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", 3.9, "MIT", image_size=448),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Dense features of vision transformers (DINO, DINOv2 with and without registers, DINOv3, CLIP).
+"""Dense features of vision transformers (DINO, DINOv2 with and without registers, DINOv3, CLIP, C-RADIO).
 
 Stock transformers classes with hooks; pictures are normalised here, so that torchvision is not needed.
 """
@@ -31,6 +31,7 @@ VIT_TYPES = {
     "dinov2": "Dinov2Model",
     "dinov2_with_registers": "Dinov2WithRegistersModel",
     "dinov3_vit": "DINOv3ViTModel",
+    "radio": "RadioModel",
     "clip": "CLIPVisionModel",
     "clip_vision_model": "CLIPVisionModel",
 }
@@ -39,6 +40,8 @@ FACETS = {"keys": ("k_proj", "key"), "queries": ("q_proj", "query"), "values": (
 """Facet → names of the projection in versions of transformers."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+UNIT = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Of networks that normalise what they are given themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class VisionTransformerSettings(Settings):
     norm : bool
         Tokens of the last layer pass the model's final norm.
     stride : int
-        Pixels between patches; 0 for patches side by side. Less than a patch makes denser tokens.
+        Pixels between patches; 0 for patches side by side. Less than a patch makes denser tokens (not of C-RADIO).
     """
 
     image_size: int = option(518, "in pixels of what the network sees", limits=(1, None))
@@ -151,6 +154,8 @@ class VisionTransformerFeaturizer(PixelFeaturizer[VisionTransformerSettings]):
         network = load_transformers_model(VIT_TYPES[kind], folder, "A vision transformer")
         given = _read(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").is_file() else {}
         usual = OPENAI if kind.startswith("clip") else IMAGENET
+        if kind == "radio":
+            usual, given = UNIT, {}
         return cls(
             network,
             settings,
@@ -167,14 +172,14 @@ class VisionTransformerFeaturizer(PixelFeaturizer[VisionTransformerSettings]):
 
     @property
     def _patch(self) -> int:
-        return int(self._projection.kernel_size[0])
+        return int(self.network.config.patch_size)
 
     def _follow_settings(self) -> None:
         if self._given_stride and self._given_stride != self.stride:
             self.network = deepcopy(self.network)  # the featurizer that shares it goes on with its own stride
         core = getattr(self.network, "vision_model", self.network)
         self._embeddings = core.embeddings
-        self._projection = next(part for part in core.embeddings.modules() if isinstance(part, torch.nn.Conv2d))
+        self._projection = next((part for part in core.embeddings.modules() if isinstance(part, torch.nn.Conv2d)), None)
         # Some stock classes interpolate their position encoding always, the others on demand.
         accepts = "interpolate_pos_encoding" in inspect.signature(core.embeddings.forward).parameters
         self._more = {"interpolate_pos_encoding": True} if accepts else {}
@@ -221,6 +226,10 @@ class VisionTransformerFeaturizer(PixelFeaturizer[VisionTransformerSettings]):
         stride, patch, embeddings = self.stride, self._patch, self._embeddings
         if not 1 <= stride <= patch:
             raise SettingsError(f"The stride {stride} does not suit patches of {patch} pixels: use 1 to {patch}.")
+        if self._projection is None:  # C-RADIO cuts its patches itself, side by side
+            if stride != patch:
+                raise SettingsError(f"The patches of this network lie side by side: leave out stride, or use {patch}.")
+            return
         self._projection.stride = (stride, stride)
         self._given_stride = stride
         if (rotary := getattr(self.network, "rope_embeddings", None)) is not None:  # DINOv3

@@ -307,8 +307,13 @@ def load_transformers_model(kind: str, folder: Path, purpose: str) -> Any:
         import transformers
 
         loader = getattr(transformers, kind)
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
         raise MissingDependencyError("transformers", "transformers", purpose) from error
+    except AttributeError as error:
+        version = transformers.__version__
+        raise ModelError(
+            f"The model in {folder} needs {kind}, which transformers {version} does not have: install a newer one."
+        ) from error
     try:
         with quiet_transformers():
             return loader.from_pretrained(folder, local_files_only=True, dtype=torch.float32)

@@ -1,6 +1,6 @@
 """How the target shows the object as a whole: shifted, scaled, turned by any angle, mirrored or not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -120,16 +120,19 @@ class FrameSearch:
         """Features of the object's view."""
         return self.featurizer(self.view.image, seed=self.seed)
 
-    def __call__(self, target: TargetMaps) -> tuple[Placement, Frame]:
-        """The placement of the object's box, and the frame: another one where a turned source fits better."""
+    def __call__(self, target: TargetMaps, pins: Sequence[tuple[Points, Points]] = ()) -> tuple[Placement, Frame]:
+        """The placement of the object's box, and the frame: another one where a turned source fits better.
+
+        `pins` are pairs of (2,) source and target pixels that a person fixed. Two or more say how the object lies.
+        """
         placement = locate_features(
             self.source_map, self.quad, target.plain, lambda: target.mirrored,
             turned_source=lambda k: turned_features(self.featurizer, self.source, self.source_map, k, seed=self.seed),
-            engine="similarity", mirror=self.mirror, seed=self.seed,
+            engine="similarity", mirror=self.mirror, seed=self.seed, pins=pins or None,
         )  # fmt: skip
         assert isinstance(placement.transform, MatrixTransform)  # as the similarity engine's always is
         best = self.look(target.image, placement.transform, mirrored=placement.mirrored)
-        if placement.confidence < SURE:
+        if placement.confidence < SURE and len(pins) < 2:
             for transform, mirrored in self._candidates(target.plain):
                 found = self.look(target.image, transform, mirrored=mirrored)
                 least = best.score

@@ -5,6 +5,7 @@ landmark votes for the places that look like it, and so do further points betwee
 the place that all others predict (`settle`), first with the features' votes, then with those of the pixels, too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -145,7 +146,9 @@ class LandmarkMatcher:
         inside: Points = lattice[self.view.is_inside(lattice)]
         return inside
 
-    def __call__(self, target: Image, maps: TargetMaps | None = None) -> Landmarks:
+    def __call__(
+        self, target: Image, maps: TargetMaps | None = None, *, known: Mapping[int, tuple[float, float]] | None = None
+    ) -> Landmarks:
         """Find the landmarks.
 
         Parameters
@@ -154,24 +157,41 @@ class LandmarkMatcher:
             The image to look in.
         maps : TargetMaps, optional
             Of this image, where several objects are looked for in it.
+        known : mapping, optional
+            Number of a landmark → its (x, y) in target pixels, where a person put it: it stays there with the
+            confidence 1, and the others are fitted to it.
 
         Raises
         ------
         GeometryError
-            If the target is too small to be looked at.
+            If the target is too small to be looked at, or a known landmark is not one of these.
         """
-        placement, frame = self._search(maps or TargetMaps(target, self.featurizer, self.seed))
+        held = dict(sorted((known or {}).items()))
+        if not all(0 <= number < len(self.points) for number in held):
+            raise GeometryError(f"There are {len(self.points)} landmarks: {list(held)} are not numbers of known ones.")
+        numbers, places = list(held), as_points(np.reshape(list(held.values()), (-1, 2)), "known landmarks")
+        pins = list(zip(self.points[numbers], places, strict=True))
+        placement, frame = self._search(maps or TargetMaps(target, self.featurizer, self.seed), pins)
+        at = dict(zip(numbers, frame.view.to_picture.inverse()(places), strict=True))
         size = self.view.image.size
         affinity = Affinity.of(self._search.view_map, frame.features, CELLS)
         votes = Votes.of(affinity.votes(self.nodes, size), size)
         base = frame.fix(self.nodes)
         coarse = settle(
-            votes, self.nodes, base, base=base, extent=self.extent, window=WINDOW, least=LEAST, rounds=ROUNDS
+            votes,
+            self.nodes,
+            base,
+            base=base,
+            extent=self.extent,
+            window=WINDOW,
+            least=LEAST,
+            rounds=ROUNDS,
+            known=at,
         )
         patches = PatchVotes.of(self.view.image, frame.view.image, self.nodes, coarse, votes, self.extent)
         fine = settle(
             patches, self.nodes, coarse.predicted, base=base, extent=self.extent, window=FINE_WINDOW,
-            least=FINE_LEAST, rounds=FINE_ROUNDS,
+            least=FINE_LEAST, rounds=FINE_ROUNDS, known=at,
         )  # fmt: skip
         fits = Fits(coarse, fine, patches.likeness, self.extent)
         about_all = object_signs(placement, frame, fits)
@@ -185,9 +205,11 @@ class LandmarkMatcher:
             placement, quad=quad, transform=transform, confidence=sure, mirrored=frame.mirrored, engine="landmarks",
             reason="" if there else "the place lies outside the image",
         )  # fmt: skip
+        confidence = landmark_probability(signs[:count], fingerprint)
+        confidence[numbers] = 1.0
         return Landmarks(
             points=frame.view.to_picture(fine.points[:count]),
-            confidence=landmark_probability(signs[:count], fingerprint),
+            confidence=confidence,
             object_confidence=sure,
             transform=transform,
             placement=found,

@@ -1,5 +1,6 @@
 """Points that vote for their own places and keep their shape together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ Array = npt.NDArray[np.float64]
 
 LEAST_GAIN = 1.0
 """Gain of a point's votes at which it is half trusted (chosen)."""
+_KNOWN = 1e-3
+"""Standard deviation of a known place, in extents (chosen): the others bend round it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ def settle(
     window: float,
     least: float,
     rounds: int,
+    known: Mapping[int, Points] | None = None,
 ) -> Settled:
     """Let each point look for its votes near the place that all others predict, again and again.
 
@@ -73,7 +77,12 @@ def settle(
         How exact a vote is at best, in extents.
     rounds : int
         How often.
+    known : mapping, optional
+        Number of a point → (2,) its place in the target's view, when that is known: it stays there, and the others are
+        predicted from it.
     """
+    held = np.array(sorted(known or {}), dtype=int)
+    at = np.array([(known or {})[number] for number in held], dtype=np.float64).reshape(-1, 2)
     x, places, variance = points / extent, start, np.full(len(points), (window * extent) ** 2)
     bend = 0.0
     for _ in range(rounds):
@@ -85,8 +94,10 @@ def settle(
         reach = 2 * np.sqrt(variance)[:, None]
         found = (places + np.clip(pull, -reach, reach) - base) / extent
         noise = (1 / precision / extent**2 + least**2) / np.maximum(trust, 1e-3)
+        found[held], noise[held], trust[held] = (at - base[held]) / extent, _KNOWN**2, 1.0
         bend = stiffness(x, found, noise, trust)
         said = predict_each_other(covariance(x, bend), found, noise)
         places, variance = base + said.mean * extent, (said.variance + least**2) * extent**2
     seen = votes.near(places, variance)
+    seen.mean[held] = at
     return Settled(seen.mean, places, np.sqrt(variance) / extent, seen.gain, bend)
