@@ -159,7 +159,7 @@ def test_killed_or_in_two_processes_the_annotations_have_the_same_bytes(tmp_path
     assert calm.counts == {"applied": 6, "abstained": 0, "failed": 0}
     whole = (tmp_path / "calm" / "annotations.json").read_bytes()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dift_edit.batch", "diffusers.models.unets.unet_2d", "batch_data"])
+    context.set_forkserver_preload(["dift_edit.batch", "dift_edit.features.unet_2d", "batch_data"])
     child = context.Process(target=run_in_child, args=(tmp_path, tiny_model, "out"))
     child.start()
     journal = tmp_path / "out" / ".dift-edit" / "journal.jsonl"
