@@ -13,7 +13,7 @@ import numpy as np
 
 OUTPUTS = ("out.mp4", "out.gif", "out.webp", "frames")
 COUNT = 26
-PRELOADED = ["dift_edit.clips.job", "dift_edit.features.pixel_diffusion", "diffusers.models.unets.unet_2d", "av"]
+PRELOADED = ["dift_edit.clips.job", "dift_edit.features.pixel_diffusion", "dift_edit.features.unet_2d", "av"]
 
 
 def work(source: str, output: str, quad: list[list[float]], ticks) -> None:

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import contextlib
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,14 @@ import numpy as np
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made, half a million objects, is never garbage: without it a search for garbage, of which each
+    viewer makes several, takes no time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

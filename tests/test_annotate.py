@@ -63,7 +63,8 @@ def carried(thing, transform=SHIFT, size=SIZE, **more):
     points = transform(landmarks_of(thing))
     names = {"point_confidence": np.linspace(0.9, 0.6, len(points)), "confidence": 0.8, "least": 0.1} | more
     category = Category(name="leaf", keypoints=[keypoint.name for keypoint in thing.keypoints])
-    return carry_object(thing, category, transform=transform, points=points, size=size, source_size=SIZE, **names)
+    target = de.as_image(np.zeros((size[1], size[0], 3), np.uint8))
+    return carry_object(thing, category, transform=transform, points=points, target=target, source_size=SIZE, **names)
 
 
 def test_every_part_of_an_object_is_carried():
@@ -103,7 +104,7 @@ def test_a_curve_keeps_its_order_and_takes_its_ends_from_the_landmarks():
     points = SHIFT(landmarks_of(thing)) + [[1, -1], [-2, 1]]
     moved = carry_object(
         thing, Category(name="leaf"), transform=SHIFT, points=points, point_confidence=np.ones(2), confidence=1.0,
-        least=0.1, size=SIZE, source_size=SIZE,
+        least=0.1, target=de.as_image(np.zeros((40, 48, 3), np.uint8)), source_size=SIZE,
     )  # fmt: skip
     np.testing.assert_allclose(moved.curves[0].points[[0, -1]], points)
     assert (np.diff(moved.curves[0].points[:, 0]) > 0).all()
@@ -116,6 +117,22 @@ def test_the_box_of_a_turned_object_is_that_of_what_it_holds():
     transform = MatrixTransform(np.array([[*turn[0], shift[0]], [*turn[1], shift[1]], [0, 0, 1]]))
     moved = carried(AnnotatedObject(category="leaf", box=(40, 40, 60, 60)), transform, (100, 100))
     np.testing.assert_allclose(moved.box, (40, 40, 60, 60), atol=0.1)
+
+
+def test_a_mask_ends_at_the_edge_of_the_target():
+    y, x = np.mgrid[:160, :200]
+    disk = (x - 100) ** 2 + (y - 80) ** 2 < 50**2
+    noise = np.random.default_rng(0).normal(0, 5, (160, 200, 3))
+    target = de.as_image(
+        (np.where(disk[..., None], (200, 120, 40), (40, 60, 90)) + noise).clip(0, 255).astype(np.uint8)
+    )
+    thing = AnnotatedObject(category="disk", mask=ObjectMask.of(np.roll(disk, -3, 1)))
+    moved = carry_object(
+        thing, Category(name="disk"), transform=MatrixTransform(np.eye(3)), points=np.zeros((0, 2)),
+        point_confidence=np.zeros(0), confidence=1.0, least=0.1, target=target, source_size=(200, 160),
+    )  # fmt: skip
+    before, after = ((mask.in_image((200, 160)) ^ disk).sum() for mask in (thing.mask, moved.mask))
+    assert after < 0.5 * before
 
 
 def test_plain_data_hold_everything():
@@ -159,7 +176,7 @@ def test_killed_or_in_two_processes_the_annotations_have_the_same_bytes(tmp_path
     assert calm.counts == {"applied": 6, "abstained": 0, "failed": 0}
     whole = (tmp_path / "calm" / "annotations.json").read_bytes()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dift_edit.batch", "diffusers.models.unets.unet_2d", "batch_data"])
+    context.set_forkserver_preload(["dift_edit.batch", "dift_edit.features.unet_2d", "batch_data"])
     child = context.Process(target=run_in_child, args=(tmp_path, tiny_model, "out"))
     child.start()
     journal = tmp_path / "out" / ".dift-edit" / "journal.jsonl"

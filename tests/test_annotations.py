@@ -1,6 +1,8 @@
 """Annotations in each format: there and back, read by others' libraries, and refused in a sentence when damaged."""
 
+import contextlib
 import csv
+import io
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -29,6 +31,7 @@ from dift_edit.annotations import (
 )
 from dift_edit.annotations.model import mirror_pairs
 from dift_edit.annotations.outlines import joined_ring, rings, trace_mask
+from dift_edit.cli import main
 from dift_edit.errors import AnnotationError
 from dift_edit.settings import ANNOTATION_FORMATS
 
@@ -649,6 +652,19 @@ def test_malformed_files_are_a_sentence(tmp_path, case):
     with pytest.raises(AnnotationError, match=words_) as caught:
         read_annotations(tmp_path / name, images=images)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    refused_by_command(tmp_path, images, tmp_path / name)
+
+
+def refused_by_command(folder, images, labels):
+    """``dift-edit annotate`` says one sentence, and ends before it writes anything."""
+    target = folder / "target.png"
+    PIL.Image.new("RGB", (64, 48)).save(target)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        status = main(["annotate", str(images / "a.png"), str(labels), str(target), "-o", str(folder / "out")])
+    assert status in (1, 2) and not (folder / "out").exists()
+    (line,) = said.getvalue().strip().splitlines()
+    assert line.endswith(".") and "Traceback" not in line
 
 
 @pytest.mark.parametrize(
@@ -671,6 +687,7 @@ def test_malformed_yolo_rows_are_a_sentence(tmp_path, row, words_):
     with pytest.raises(AnnotationError, match=words_) as caught:
         read_annotations(tmp_path / "data.yaml")
     assert "\n" not in str(caught.value)
+    refused_by_command(tmp_path, tmp_path, tmp_path / "data.yaml")
 
 
 def test_malformed_confidence_beside_is_a_sentence(tmp_path):

@@ -101,7 +101,7 @@ def run_in_child(scene, tiny_model):
 def test_killed_runs_come_to_the_same_bytes(scene, spec, tiny_model, taught):
     """Killed in the first pass, and twice among the targets that are placed again."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dift_edit.batch", "diffusers.models.unets.unet_2d", "batch_data"])
+    context.set_forkserver_preload(["dift_edit.batch", "dift_edit.features.unet_2d", "batch_data"])
     journal = scene / "killed" / ".dift-edit" / "journal.jsonl"
     killed = 0
     for wanted in (3, 12, 14):

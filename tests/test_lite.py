@@ -109,6 +109,19 @@ def test_lite_needs_no_diffusers() -> None:
     assert result.stdout.strip() == "set()"
 
 
+def test_mini_imports_no_compiler_and_whoever_wants_it_still_gets_it() -> None:
+    code = (
+        "import sys, dift_edit as de; de.load_featurizer('dift-mini'); print('torch._dynamo' in sys.modules)\n"
+        "from dift_edit.features.unet_2d import UNet2DModel\n"
+        "import diffusers, torch._dynamo\n"
+        "from diffusers.models.transformers import Transformer2DModel\n"
+        "from diffusers.models.unets import UNet2DConditionModel\n"
+        "assert diffusers.UNet2DModel is UNet2DModel"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "False" and not result.returncode, result.stderr
+
+
 def test_eight_bits_keep_weights_within_half_a_step() -> None:
     weight = torch.randn(40, 512, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 2, 40)[:, None]
     state = {"a.weight": weight, "a.bias": torch.randn(40), "depthwise.weight": torch.randn(4000, 1, 5, 5)}

@@ -31,7 +31,7 @@ def run_in_child(scene, tiny_model, output):
 def test_kill_and_resume_gives_the_bytes_of_a_calm_run(scene, tiny_model, tiny):
     run_scene(scene, tiny, "calm")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dift_edit.batch", "diffusers.models.unets.unet_2d", "batch_data"])
+    context.set_forkserver_preload(["dift_edit.batch", "dift_edit.features.unet_2d", "batch_data"])
     chance = random.Random(7)
     killed, steps = 0, []
     while killed < 5:

@@ -13,7 +13,15 @@ import PIL.Image
 import pytest
 
 from batch_data import SETTINGS, make_scene, picture, rows_of, variant
-from dift_edit.batch import run_job
+from dift_edit.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Annotations,
+    Keypoint,
+    Outline,
+    read_annotations,
+)
+from dift_edit.batch import ModelSpec, annotate_batch, run_job
 from dift_edit.batch.finish import journal_path, write_review
 from dift_edit.cli import main
 from dift_edit.edits import ColorAdjust, Redaction, Region, Sticker
@@ -25,7 +33,7 @@ from dift_edit.report.previews import CUTOUT, SOURCE_BEFORE, cutout_box, preview
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row
-from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.settings import AnnotateSettings, BatchSettings, TransferSettings
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -563,8 +571,11 @@ def test_what_rows_may_also_have_is_shown(out, page, tmp_path):
         "placements": [{"quad": [[20, 1], [29, 1], [29, 9], [20, 9]], "confidence": 0.7, "status": status}
                        for status in ("applied", "abstained")],
         "warning": "1 more instance is not hidden",
-        "marks": [{"name": "eye", "points": [[5, 6]], "closed": False, "confidence": 0.2},
-                  {"name": "wing", "points": [[5, 6], [9, 6], [7, 9]], "closed": True, "confidence": 0.9}],
+        "marks": [
+            {"key": "0", "kind": "keypoint", "name": "eye", "points": [[5, 6]], "closed": False, "confidence": 0.2},
+            {"key": "1", "kind": "outline", "name": "wing", "points": [[5, 6], [9, 6], [7, 9]], "closed": True,
+             "confidence": 0.9},
+        ],
     }  # fmt: skip
     html = (out / "review.html").read_text()
     head, data, tail = re.split(r'(?<=id="data">)(.*)(?=</script>\n<script>)', html, flags=re.DOTALL)
@@ -587,6 +598,82 @@ def test_what_rows_may_also_have_is_shown(out, page, tmp_path):
     page.keyboard.press("1")
     page.keyboard.press("2")
     assert saved(page, tmp_path / "e.json")["decisions"] == []
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory, tiny_model):
+    """A run that carried a box, an outline and keypoints."""
+    folder = make_scene(tmp_path_factory.mktemp("annotated"), 2)
+    eyes = [Keypoint("left_eye", 12, 12), Keypoint("right_eye", 30, 14), Keypoint("tail", 25, 30)]
+    outline = Outline(np.array([(8.0, 8), (34, 9), (30, 32)]))
+    thing = AnnotatedObject(category="cat", box=(8, 8, 35, 33), outlines=[outline], keypoints=eyes)
+    known = Annotations([AnnotatedImage(path="source.png", objects=[thing])])
+    annotate_batch(
+        folder / "source.png", known, [folder / "photos"], folder / "out",
+        featurizer=ModelSpec(name=str(tiny_model), settings=SETTINGS), format="cvat",
+        settings=AnnotateSettings(min_confidence=0, min_keypoint_confidence=0, mirror="never"),
+        batch=BatchSettings(preview_size=64),
+    )  # fmt: skip
+    return folder
+
+
+def test_annotations_are_corrected_on_the_page_and_in_the_file(annotated, page, tmp_path, capsys):
+    out = annotated / "out"
+    row = rows_of(out)[0]
+    before = json.loads((out / row["output"]).read_bytes())["objects"][0]
+    file = out / "annotations.xml"
+    as_found = file.read_bytes()
+    opened(page, out)
+    page.select_option("#sort", "order")
+    assert page.locator("#further circle").count() == 3 and page.locator("#mend").is_hidden()
+    page.click("#mark")
+    handle = page.locator(".mark-handle").nth(4)  # after the corners of the box: the outline has its own when chosen
+    assert "left_eye" in handle.get_attribute("aria-label")
+    box = page.locator("#frame").bounding_box()
+    scale = row["size"][0] / box["width"]
+    drag(page, *middle(page, ".mark-handle >> nth=4"), 20 / scale, -6 / scale)
+    drag(page, *middle(page, ".mark-handle >> nth=2"), -8 / scale, -8 / scale)
+    page.select_option("#mark-choice", label="tail")
+    page.click("#missing")
+    assert page.locator("#further circle").count() == 2
+    page.click("#done")
+    page.keyboard.press("a")
+    (made,) = saved(page, tmp_path / "decisions.json")["decisions"]
+    assert set(made["moved"]) == {"0.box.0", "0.keypoint.0", "0.keypoint.2"} and made["moved"]["0.keypoint.2"] == []
+    assert main(["apply-review", str(out), str(tmp_path / "decisions.json")]) == 0
+    assert "1 corrected" in capsys.readouterr().out
+    images = {image.path: image for image in read_annotations(file, format="cvat").images}
+    (thing,) = images[row["id"].rsplit("/", 1)[-1]].objects
+    eye, _, tail = thing.keypoints
+    np.testing.assert_allclose([eye.x, eye.y], np.add(before["keypoints"][0][1:3], (20, -6)), atol=1.5 * scale)
+    np.testing.assert_allclose(thing.box, np.add(before["box"], (0, 0, -8, -8)), atol=1.5 * scale)
+    assert tail.missing and len(thing.outlines) == 1
+    row = rows_of(out)[0]
+    assert row["review"] == "accepted" and row["moved"] == made["moved"]
+    opened(page, out)  # the page knows what was applied
+    page.click("#chips [data-filter=corrected]")
+    assert page.locator(".row").count() == 1 and page.locator("#further circle").count() == 2
+    page.click("#mark")
+    page.click("#reset")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    saved(page, tmp_path / "back.json")
+    assert main(["apply-review", str(out), str(tmp_path / "back.json")]) == 0
+    assert file.read_bytes() == as_found and rows_of(out)[0]["moved"] == {}
+
+
+@pytest.mark.parametrize(
+    "moved", [{"9.box.0": []}, {"0.box.0": [[1, 1]]}, {"0.keypoint.0": [[1e6, 1]]}, {"0.outline.0": [[1, 1]]}]
+)
+def test_corrections_that_fit_nothing_are_refused_in_a_sentence(annotated, tmp_path, capsys, moved):
+    out = annotated / "out"
+    row, job = rows_of(out)[0], json.loads((out / "manifest.jsonl").read_text().splitlines()[0])["job"]
+    made = {"id": row["id"], "decision": "", "note": "", "pins": [], "moved": moved}
+    path = tmp_path / "decisions.json"
+    path.write_text(json.dumps({"format": "dift-edit review", "version": 1, "job": job, "decisions": [made]}))
+    before = (out / "annotations.xml").read_bytes()
+    assert main(["apply-review", str(out), str(path)]) == 1
+    assert "not corrected: " in capsys.readouterr().err and (out / "annotations.xml").read_bytes() == before
 
 
 def test_learning_is_offered_after_some_decisions(out, page):

@@ -5,17 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from dift_edit.annotations import (
-    AnnotatedImage,
-    Annotations,
-    annotation_format,
-    read_annotations,
-    write_annotations,
-)
-from dift_edit.batch.annotated import annotate_target, annotated_from_bytes, placement_settings
+from dift_edit.annotations import AnnotatedImage, Annotations, annotation_format, read_annotations
+from dift_edit.batch.annotated import annotate_target, placement_settings
+from dift_edit.batch.annotation_file import TARGETS, AllAnnotations
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.run import run_batch
 from dift_edit.batch.stream import stream
@@ -26,21 +20,13 @@ from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer
-from dift_edit.results.folder import OutputFolder, open_output
-from dift_edit.results.manifest import Row
+from dift_edit.results.folder import open_output
 from dift_edit.settings import FOR_EDITS, AnnotateSettings, BatchSettings, override
 from dift_edit.targets.collect import Paths, Targets, collect_targets
 from dift_edit.targets.storage import local_path
 from dift_edit.types import AnnotationFormat, ImageLike, Mirror
 
 __all__ = ["annotate", "annotate_batch", "load_source_labels"]
-
-NAMES = {
-    "coco": "annotations.json", "cvat": "annotations.xml", "tps": "annotations.tps", "labelme": "labelme",
-    "deeplabcut": "CollectedData_dift-edit.csv", "napari": "napari",
-}  # fmt: skip
-"""Format → name of the file or folder with all annotations; of the others, "yolo"."""
-_TARGETS = "targets"  # folder with one file for each target
 
 
 def annotate(
@@ -165,26 +151,19 @@ def annotate_batch(
         targets = collect_targets(targets, leave_out=[str(output)])
     own = {os.path.realpath(image.name) for image in labels.images if image.file}
     kept = [t for t in targets if (path := local_path(t.path)) is None or os.path.realpath(path) not in own]
-    named = Targets([replace(target, name=f"{_TARGETS}/{target.name}.json") for target in kept], targets.skipped)
+    named = Targets([replace(target, name=f"{TARGETS}/{target.name}.json") for target in kept], targets.skipped)
     summary = run_batch(
         labels.images[0], labels, named, output, featurizer=featurizer, settings=placement_settings(settings),
         batch=batch, on_event=on_event,
     )  # fmt: skip
-    folder = open_output(str(output))
-    images = [
-        _annotated(folder, row, target.name)
-        for row, target in zip(summary.rows, named, strict=True)
-        if row.status != "failed"
-    ]
-    name = NAMES.get(chosen, "yolo")
-    with TemporaryDirectory(prefix="dift-edit-") as made:
-        lost = write_annotations(Annotations(images, labels.annotations.categories), Path(made) / name, format=chosen)
-        for file in sorted(path for path in Path(made).rglob("*") if path.is_file()):
-            folder.write(file.relative_to(made).as_posix(), file.read_bytes())  # follows no link
+    folder, names = open_output(str(output)), {target.id: target.name for target in named}
+    whole = AllAnnotations(chosen, labels.annotations.categories, names)
+    whole.save(folder)
+    count, lost = whole.write(folder, {row.id: row for row in summary.rows})
     if on_event is not None:
-        on_event("note", text=f"The annotations of {len(images)} images are in {folder.path(name)} ({chosen}).")
+        on_event("note", text=f"The annotations of {count} images are in {folder.path(whole.name)} ({chosen}).")
         for text in lost:
-            on_event("note", text=f"warning: {chosen} cannot hold {text}; {output}/{_TARGETS} has everything.")
+            on_event("note", text=f"warning: {chosen} cannot hold {text}; {output}/{TARGETS} has everything.")
     return summary
 
 
@@ -233,11 +212,3 @@ def load_source_labels(
         )
     sized = [replace(annotated, size=annotated.size or image.size) for image, annotated in pairs]
     return SourceLabels(tuple(image for image, _ in pairs), Annotations(sized, annotations.categories), settings)
-
-
-def _annotated(folder: OutputFolder, row: Row, planned: str) -> AnnotatedImage:
-    """What a run found in a target, under the name that its result has, which leads out of no folder."""
-    name = (row.output or planned).removeprefix(f"{_TARGETS}/").removesuffix(".json")
-    if row.output is not None:
-        return annotated_from_bytes(folder.read(row.output), name)
-    return AnnotatedImage(path=name, size=None if row.size is None else (row.size[0], row.size[1]))

@@ -1,6 +1,5 @@
-"""The annotations of one target: made, kept in a file, and read again."""
+"""The annotations of one target."""
 
-import json
 import os
 import time
 from functools import partial
@@ -9,13 +8,12 @@ from dift_edit.annotations import AnnotatedImage
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.landmarks.annotate import LabelCarrier
-from dift_edit.landmarks.stored import object_from_dict, object_to_dict
 from dift_edit.pipeline import Transfer, abstain_reason, failure
 from dift_edit.settings import AnnotateSettings, TransferSettings
 from dift_edit.types import ImageLike
 from dift_edit.viz.annotated import draw_annotations
 
-__all__ = ["annotate_target", "annotated_from_bytes", "annotated_to_bytes", "placement_settings"]
+__all__ = ["annotate_target", "placement_settings"]
 
 
 def annotate_target(carrier: LabelCarrier, target: ImageLike) -> Transfer:
@@ -39,20 +37,6 @@ def annotate_target(carrier: LabelCarrier, target: ImageLike) -> Transfer:
         status="abstained" if reason else "applied", reason=reason, image=image, placement=carried.placement,
         annotated=annotated, seconds=time.perf_counter() - start,
     )  # fmt: skip
-
-
-def annotated_to_bytes(annotated: AnnotatedImage) -> bytes:
-    """The file of one target: its annotations with everything that they hold."""
-    plain = {"size": annotated.size, "objects": [object_to_dict(thing) for thing in annotated.objects]}
-    return json.dumps(plain, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def annotated_from_bytes(data: bytes, path: str) -> AnnotatedImage:
-    """What `annotated_to_bytes` gave, of an image at a path."""
-    plain = json.loads(data)
-    width, height = plain["size"]
-    objects = [object_from_dict(thing) for thing in plain["objects"]]
-    return AnnotatedImage(path=path, size=(width, height), objects=objects)
 
 
 def placement_settings(settings: AnnotateSettings) -> TransferSettings:

@@ -29,6 +29,7 @@ from dift_edit.features.threads import arithmetic_threads
 from dift_edit.imaging.files import as_image, load_image
 from dift_edit.imaging.image import Image
 from dift_edit.job.recipe import Job, save_job
+from dift_edit.landmarks.annotate import SourceLabels
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.report.previews import remove_previews, write_source_previews
@@ -353,6 +354,7 @@ class _Run:
             self._forget()
         quad = np.round(np.asarray(self.work.edit.quad, dtype=np.float64), 6).tolist()
         about = {"quad": quad, "source_size": list(self.work.source.size), "redaction": hides_content(self.work.edit)}
+        about["annotations"] = isinstance(self.work.edit, SourceLabels)
         journal.set_job({**job, "fingerprint": self.work.job, **about})
         journal.set_plan(names)
         todo = []

@@ -143,7 +143,7 @@ def _context(devices: tuple[str, ...]) -> Any:
     """Processes that start from one that has imported everything; from nothing where a device cannot be forked."""
     if all(device.startswith("cpu") for device in devices) and "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, "diffusers.models.unets.unet_2d"])
+        context.set_forkserver_preload([__name__, "dift_edit.features.unet_2d"])
         return context
     return multiprocessing.get_context("spawn")
 

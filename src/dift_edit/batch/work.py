@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
-from dift_edit.batch.annotated import annotate_target, annotated_to_bytes
+from dift_edit.batch.annotated import annotate_target
 from dift_edit.batch.learning import improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.placed import known_placements, placed_by
@@ -20,6 +20,7 @@ from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.imaging.writing import OUTPUT_FORMATS
 from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
+from dift_edit.landmarks.stored import annotated_to_bytes
 from dift_edit.pipeline import Transfer, failure, instances_warning, transfer
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the decisions one by one, and write the manifest and the page anew."""
+    from dift_edit.batch.annotation_file import AllAnnotations
     from dift_edit.batch.finish import journal_path, write_manifest, write_review
     from dift_edit.cli._batch import shown, unredacted_lines
     from dift_edit.report.decisions import apply_decisions, read_decisions
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         folder.hides_content = bool(journal.job.get("redaction"))
         decisions = read_decisions(args.decisions, journal.job.get("fingerprint", ""))
         undone = {key for key, row in journal.rows.items() if row["status"] == "abstained"}
-        needed = any(
+        needed = not journal.job.get("annotations") and any(
             made.pins or made.instances or (made.decision == "accepted" and made.id in undone) for made in decisions
         )
         remake = _remake(folder) if needed else None
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{shown(row.target)}: {shown(action)}", file=sys.stderr)
         if args.learn:
             _learn(folder, journal)
+        if journal.job.get("annotations"):
+            AllAnnotations.load(folder).write(folder, {key: Row.from_dict(row) for key, row in journal.rows.items()})
         write_manifest(folder, journal)
         write_review(folder, journal)
         rows = [Row.from_dict(row) for row in journal.rows.values()]
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for line in unredacted_lines(exposed, [row for row in rows if row.warning], len(rows)):
         print(line, file=sys.stderr)
     print(", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no decisions")
-    return 1 if counts["not remade"] or counts["not applied"] else 0
+    return 1 if counts["not remade"] or counts["not applied"] or counts["not corrected"] else 0
 
 
 def _learn(folder: Any, journal: Any) -> None:

@@ -144,8 +144,7 @@ def convert_adm(checkpoint: Path | str, folder: Path | str, architecture: AdmArc
     OutputError
         If the folder cannot be written.
     """
-    from diffusers.models.unets.unet_2d import UNet2DModel
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from dift_edit.features.unet_2d import DDIMScheduler, UNet2DModel
 
     architecture = architecture or AdmArchitecture()
     checkpoint, folder = Path(checkpoint), Path(folder)

@@ -153,8 +153,7 @@ class PixelDiffusionFeaturizer(NetworkFeaturizer[PixelDiffusionSettings]):
         ModelError
             If the folder is not such a folder or its weights cannot be read.
         """
-        from diffusers.models.unets.unet_2d import UNet2DModel
-        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+        from dift_edit.features.unet_2d import DDIMScheduler, UNet2DModel
 
         folder = Path(folder)
         settings, runtime = cls._options(settings, runtime, options)

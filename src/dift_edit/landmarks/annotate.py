@@ -156,6 +156,6 @@ class LabelCarrier:
         return carry_object(
             thing, self.labels.annotations.category(thing.category), transform=found.transform, points=found.points,
             point_confidence=found.confidence, confidence=found.object_confidence,
-            least=settings.min_keypoint_confidence, size=target.size, source_size=matcher.source.size,
+            least=settings.min_keypoint_confidence, target=target, source_size=matcher.source.size,
             swap_sides=settings.swap_sides and found.placement.mirrored,
         )  # fmt: skip

@@ -12,12 +12,17 @@ from dift_edit.edits.labels import clip_polygon
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, inside
 from dift_edit.geometry.quad import signed_area
+from dift_edit.imaging.edges import mask_at_edges
+from dift_edit.imaging.image import Image
 from dift_edit.rendering.warp import warp_layer
 
 __all__ = ["carry_object", "landmarks_of", "outline_points"]
 
 LEAST_SEEN = 0.2
 """Share of an object's box that has to be in the target for the object to count as there (chosen)."""
+OFF_EDGE = 0.03
+"""How far a carried mask may be off the object's edge, in longer sides of its box (chosen: half of it does less on both
+clips of docs/landmarks.md)."""
 _ROUND = 32
 """Points of the ellipse in a box that are carried with it (chosen)."""
 
@@ -45,7 +50,7 @@ def carry_object(
     point_confidence: npt.NDArray[np.float64],
     confidence: float,
     least: float,
-    size: tuple[int, int],
+    target: Image,
     source_size: tuple[int, int],
     swap_sides: bool = False,
 ) -> AnnotatedObject | None:
@@ -65,8 +70,10 @@ def carry_object(
         Of the object.
     least : float
         Keypoints of lower confidence are missing.
-    size, source_size : (W, H)
-        Of target and source.
+    target : Image
+        The target: masks end at its edges.
+    source_size : (W, H)
+        Of the source.
     swap_sides : bool
         Whether to exchange the names of left and right keypoints.
 
@@ -75,6 +82,7 @@ def carry_object(
     AnnotatedObject or None
         None when it is not in the target.
     """
+    size = target.size
     seen = [keypoint for keypoint in thing.keypoints if not keypoint.missing]
     found = dict(zip((keypoint.name for keypoint in seen), zip(points, point_confidence, strict=False), strict=False))
     keypoints = [_carried(keypoint, found, least, size) for keypoint in thing.keypoints]
@@ -84,7 +92,7 @@ def carry_object(
     curves = [_curve(curve, transform, ends) for curve in thing.curves]
     box = None if thing.box is None else _box(thing.box, transform, size)
     outlines = [cut for outline in thing.outlines if (cut := _outline(outline, transform, size))]
-    mask = None if thing.mask is None else _mask(thing.mask, transform, size, source_size)
+    mask = None if thing.mask is None else _mask(thing.mask, transform, target, source_size)
     curves = [curve for curve in curves if inside(curve.points, size).any()]
     if not (box or outlines or curves or mask or any(not keypoint.missing for keypoint in keypoints)):
         return None
@@ -151,10 +159,14 @@ def _outline(outline: Outline, transform: Transform, size: tuple[int, int]) -> O
     return Outline(np.round(cut, 3), tuple(np.round(hole, 3) for hole in holes if len(hole) >= 3))
 
 
-def _mask(
-    mask: ObjectMask, transform: Transform, size: tuple[int, int], source_size: tuple[int, int]
-) -> ObjectMask | None:
+def _mask(mask: ObjectMask, transform: Transform, target: Image, source_size: tuple[int, int]) -> ObjectMask | None:
     layer = mask.in_image(source_size).astype(np.float32)[..., None]
-    warped = warp_layer(layer, transform, size)
+    warped = warp_layer(layer, transform, target.size)
     pixels = warped.values[..., 0] >= 0.5
-    return ObjectMask(warped.box[0], warped.box[1], pixels) if pixels.any() else None
+    if not pixels.any():
+        return None
+    carried = ObjectMask(warped.box[0], warped.box[1], pixels)
+    if OFF_EDGE * max(carried.pixels.shape) < 2:  # pixels; nothing to gain
+        return carried
+    whole = mask_at_edges(carried.in_image(target.size), target, error=OFF_EDGE)
+    return ObjectMask.of(whole) if whole.any() else carried

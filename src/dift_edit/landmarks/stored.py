@@ -1,13 +1,14 @@
 """Annotated objects as plain data, with everything that they hold: what a batch keeps of each target."""
 
+import json
 from typing import Any
 
 import numpy as np
 
-from dift_edit.annotations.model import AnnotatedObject, Curve, Keypoint, ObjectMask, Outline
+from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Curve, Keypoint, ObjectMask, Outline
 from dift_edit.annotations.outlines import decoded_runs, runs_of
 
-__all__ = ["object_from_dict", "object_to_dict"]
+__all__ = ["annotated_from_bytes", "annotated_to_bytes", "object_from_dict", "object_to_dict"]
 
 
 def object_to_dict(thing: AnnotatedObject) -> dict[str, Any]:
@@ -49,3 +50,17 @@ def object_from_dict(plain: dict[str, Any]) -> AnnotatedObject:
         keypoints=[Keypoint(name, x or 0.0, y or 0.0, seen, sure) for name, x, y, seen, sure in plain["keypoints"]],
         attributes=plain["attributes"],
     )
+
+
+def annotated_to_bytes(annotated: AnnotatedImage) -> bytes:
+    """The file of one target: its annotations with everything that they hold."""
+    plain = {"size": annotated.size, "objects": [object_to_dict(thing) for thing in annotated.objects]}
+    return json.dumps(plain, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def annotated_from_bytes(data: bytes, path: str) -> AnnotatedImage:
+    """What `annotated_to_bytes` gave, of an image at a path."""
+    plain = json.loads(data)
+    width, height = plain["size"]
+    objects = [object_from_dict(thing) for thing in plain["objects"]]
+    return AnnotatedImage(path=path, size=(width, height), objects=objects)

@@ -1,18 +1,25 @@
-"""What a reviewer decided, carried out: rejected results are moved away, accepted placements, pins and moved corners
-followed.
+"""What a reviewer decided, carried out: rejected results are moved away, accepted placements, pins, moved corners and
+corrected annotations followed.
 """
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
+
 from dift_edit.atomic_files import parse_json
 from dift_edit.edits.layers import artwork_on, hides_content
-from dift_edit.errors import DiftEditError, EditError, GeometryError, ImageError, OutputError
+from dift_edit.errors import AnnotationError, DiftEditError, EditError, GeometryError, ImageError, OutputError
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import as_points
+from dift_edit.landmarks.stored import annotated_from_bytes
 from dift_edit.placement.by_hand import place_by_hand
+from dift_edit.report.marks import moved_parts
 from dift_edit.report.previews import preview_name, write_previews
 from dift_edit.report.side_files import move_files, remove_files, save_result
 from dift_edit.results.folder import REJECTED, OutputFolder
@@ -21,6 +28,7 @@ from dift_edit.results.manifest import PLACED, Row, placed_transform
 from dift_edit.settings import BatchSettings
 from dift_edit.targets.collect import row_path
 from dift_edit.targets.storage import read_image
+from dift_edit.viz.annotated import draw_annotations
 
 __all__ = ["Decision", "Remake", "apply_decisions", "read_decisions"]
 
@@ -44,6 +52,8 @@ class Decision:
         of the edit, moved by hand. They are about the first instance.
     instances : tuple of {"", "accepted", "rejected"}
         What was decided on each of the row's `placements`, in their order; empty where nothing was.
+    moved : dict
+        Corrected parts of the target's annotations, see `Row.moved`.
     """
 
     id: str
@@ -51,6 +61,7 @@ class Decision:
     note: str = ""
     pins: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = ()
     instances: tuple[str, ...] = ()
+    moved: dict[str, list[list[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +128,12 @@ def _decision(data: Any, path: Path | str) -> Decision:
             note=str(data["note"]),
             pins=pins,
             instances=tuple(map(str, data.get("instances", ()))),
+            moved={
+                str(key): as_points(np.reshape(points, (-1, 2))).tolist()
+                for key, points in data.get("moved", {}).items()
+            },
         )
-    except (KeyError, TypeError, ValueError, GeometryError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, GeometryError) as error:
         raise DiftEditError(f"A decision in {path} is damaged ({error}): save the file again from the page.") from error
     if not {made.decision, *made.instances} <= set(_CHOICES) or len(made.pins) > _CORNERS:
         raise DiftEditError(f"The decision on {made.id!r} in {path} is not one that the page makes: save it again.")
@@ -146,8 +161,8 @@ def apply_decisions(
     row : Row
         The new row.
     action : str
-        "accepted", "rejected", "remade", "noted", "applied as shown" or "withdrawn"; "remade" also where instances
-        were accepted or rejected on their own; or "not remade: …" or
+        "accepted", "rejected", "remade", "corrected" (annotations), "noted", "applied as shown" or "withdrawn";
+        "remade" also where instances were accepted or rejected on their own; or "not remade: …", "not corrected: …" or
         "not applied: …" with the reason: then the row stays as it was, but a redaction that cannot be remade fails and
         loses its result, which the reviewer found in the wrong place.
 
@@ -181,8 +196,14 @@ def apply_decisions(
                     journal.add(row.to_dict())
                 yield row, f"not remade: {error}"
                 continue
+        elif made.moved != row.moved and made.decision != "rejected":
+            try:
+                row, action = _with_moved(folder, row, made), "corrected"
+            except (AnnotationError, OutputError) as error:
+                yield row, f"not corrected: {error}"
+                continue
         elif made.decision == "accepted" and row.status != "applied":
-            if row.status == "failed" or row.quad is None:
+            if row.status == "failed" or row.quad is None or journal.job.get("annotations"):
                 yield row, f"not applied: there is no placement that could be accepted ({row.reason})"
                 continue
             remake = _required(remake, folder, f"{row.target} was accepted")
@@ -205,6 +226,20 @@ def apply_decisions(
         row = replace(row, review=made.decision, note=made.note, pins=pins)
         journal.add(row.to_dict())
         yield row, action
+
+
+def _with_moved(folder: OutputFolder, row: Row, made: Decision) -> Row:
+    """The row with corrected annotations, and its preview with them."""
+    if row.output is None:
+        raise AnnotationError(f"nothing is annotated in {row.target} that could be corrected")
+    annotated = moved_parts(annotated_from_bytes(folder.read(row.output), row.target), made.moved)
+    name = preview_name(row.id, "after")
+    if folder.exists(name):
+        longest = max(PIL.Image.open(io.BytesIO(folder.read(name))).size)
+        with contextlib.suppress(ImageError):  # the target may be gone: the preview stays then
+            image, _ = read_image(row_path(row.target, row.id, str(folder)), max_pixels=BatchSettings().max_pixels)
+            write_previews(folder, row.id, image, draw_annotations(image, annotated.objects), longest)
+    return replace(row, moved=made.moved)
 
 
 def _required(remake: Remake | None, folder: OutputFolder, why: str) -> Remake:

@@ -1,6 +1,7 @@
 """The review page: one HTML file with everything in it but the previews, which lie beside it."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
+from dift_edit.errors import AnnotationError, OutputError
+from dift_edit.landmarks.stored import annotated_from_bytes
+from dift_edit.report.marks import marks_of
 from dift_edit.report.previews import CUTOUT, SOURCE, SOURCE_BEFORE, after_name, cutout_box, preview_name
 from dift_edit.report.suggestions import suggest
 from dift_edit.results.folder import OutputFolder
@@ -18,7 +22,7 @@ from dift_edit.results.manifest import Row, is_array
 __all__ = ["PAGE", "page_html", "write_page"]
 
 PAGE = "review.html"
-_SCRIPTS = ("store.js", "browse.js", "geometry.js", "picture.js", "place.js", "page.js")
+_SCRIPTS = ("store.js", "browse.js", "geometry.js", "picture.js", "place.js", "marks.js", "page.js")
 _SHOWN = (
     "id",
     "target",
@@ -36,7 +40,7 @@ _SHOWN = (
     "note",
     "pins",
     "warning",
-    "marks",
+    "moved",
 )
 """Fields of a row that the page knows, as far as rows have them; assets/store.js says what it does with them."""
 
@@ -69,7 +73,8 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, folder: Out
         The results.
     job : dict
         ``fingerprint``, ``quad`` and ``source_size`` (where the edit lies in the source, which makes it movable), and
-        ``redaction`` (whether the edit hides something) of the job.
+        ``redaction`` (whether the edit hides something) of the job, and ``annotations`` (whether annotations were
+        carried instead of an edit).
     command : str
         What the reader is told to run with the saved decisions.
     folder : OutputFolder, optional
@@ -88,11 +93,12 @@ def page_html(rows: list[Row], job: dict[str, Any], *, command: str, folder: Out
         "redaction": bool(job.get("redaction")),
         "unredacted": "" if folder is None or folder.unredacted is None else folder.unredacted.name,
     }
-    suggested = suggest(rows)
+    suggested = {} if job.get("annotations") else suggest(rows)  # only edits learn from a review
     meta["learn"] = f"{command} --learn" if suggested else ""
     shown = [
         {
             **_shown(row, folder),
+            **(_annotations(row, folder) if job.get("annotations") else {}),
             "suggested": suggested.get(row.id, ""),
             "earlier": None if row.decided else row.earlier,
         }
@@ -122,6 +128,8 @@ def _of_source(job: dict[str, Any], folder: OutputFolder | None) -> dict[str, An
         for key, name in names.items()
     }
     quad, size = job.get("quad"), job.get("source_size")
+    if job.get("annotations"):  # what is annotated is corrected itself, not the place of the whole
+        return {**there, "cutout": None, "quad": None, "source_size": None, "box": None}
     if quad is None or not is_array(quad, 4, 2):
         return {**there, "quad": None, "source_size": None, "box": None}
     if size is None or not is_array(size, 2) or min(size) < 1:
@@ -141,6 +149,15 @@ def _shown(row: Row, folder: OutputFolder | None) -> dict[str, Any]:
     for key, name in names.items():
         shown[key] = name and (quote(os.fsencode(name)) if folder is None else folder.address(name))
     return shown
+
+
+def _annotations(row: Row, folder: OutputFolder | None) -> dict[str, Any]:
+    """What is annotated in a target; without it, there is nothing to judge."""
+    if row.output is None or folder is None or not folder.keeps(row.output) or not folder.exists(row.output):
+        return {"quad": None, "mesh": None}
+    with contextlib.suppress(OutputError, AnnotationError, KeyError, TypeError, ValueError):
+        return {"marks": marks_of(annotated_from_bytes(folder.read(row.output), row.id).objects)}
+    return {}
 
 
 def _embedded(data: Any) -> str:

@@ -85,6 +85,10 @@ class Row:
         What a reviewer decided ("accepted", "rejected" or nothing) and wrote.
     pins : list
         Pairs [[x, y] in the source, [x, y] in the target] that a reviewer gave.
+    moved : dict
+        What a reviewer corrected of the target's annotations: key of a part, see `dift_edit.report.marks`, → its
+        points; none where it is missing. The target's own file holds them as they were found, the file of all
+        annotations as corrected.
     views : list of str
         Ids of the targets whose results were tried as further views of the edit; the placement stayed as it was where
         they gave none of more confidence.
@@ -135,6 +139,7 @@ class Row:
     review: str = ""
     note: str = ""
     pins: list[list[list[float]]] = field(default_factory=list)
+    moved: dict[str, list[list[float]]] = field(default_factory=dict)
     views: list[str] = field(default_factory=list)
     earlier: dict[str, Any] | None = None
     look: str = ""
@@ -161,7 +166,7 @@ class Row:
     @property
     def decided(self) -> bool:
         """Whether a person accepted, rejected or corrected the result, or placed it by hand."""
-        return bool(self.review) or bool(self.pins) or self.engine == "pins"
+        return bool(self.review) or bool(self.pins) or bool(self.moved) or self.engine == "pins"
 
     @property
     def alone(self) -> tuple[list[list[float]] | None, float]:
@@ -286,6 +291,11 @@ _FITS: dict[str, Callable[[Any], bool]] = {
         lambda value: (
             isinstance(value, dict) and is_array(value.get("quad"), 4, 2) and _is_number(value.get("confidence"))
         )
+    ),
+    "moved": lambda value: (
+        isinstance(value, dict)
+        and all(map(_is_text, value))
+        and all(isinstance(points, list) and is_array(points, len(points), 2) for points in value.values())
     ),
     "pins": lambda value: isinstance(value, list) and len(value) <= 4 and is_array(value, len(value), 2, 2),
 }

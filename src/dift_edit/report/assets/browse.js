@@ -3,7 +3,7 @@ const FILTERS = {
   open: ["To review", isOpen],
   accepted: ["Accepted", (row) => decision(row) === "accepted"],
   rejected: ["Rejected", (row) => decision(row) === "rejected"],
-  corrected: ["Corrected", (row) => made(row).pins.length > 0 || made(row).instances.length > 0],
+  corrected: ["Corrected", isMended],
   applied: ["Applied", (row) => row.status === "applied"],
   abstained: ["Abstained", (row) => row.status === "abstained"],
   failed: ["Failed", (row) => row.status === "failed"],
@@ -197,12 +197,12 @@ function makeTile(row, place) {
 function dress(tile, row, place) {
   const kept = made(row);
   const selected = view.selected.has(row.id);
-  const state = `${selected} ${place === view.current} ${kept.decision} ${kept.note !== ""} ${JSON.stringify(kept.pins)} ${kept.instances}`;
+  const state = `${selected} ${place === view.current} ${kept.decision} ${kept.note !== ""} ${JSON.stringify(kept.pins)} ${kept.instances} ${isMended(row)}`;
   if (tile.state === state) return;
   tile.state = state;
   tile.element.setAttribute("aria-selected", String(selected));
   tile.element.classList.toggle("current", place === view.current);
-  const corrected = kept.pins.length > 0 || kept.instances.length > 0;
+  const corrected = isMended(row);
   tile.mark.className = `mark ${kept.decision || (corrected ? "corrected" : "")}`;
   tile.mark.replaceChildren();
   if (kept.note) tile.mark.append(icon("note"));
@@ -289,7 +289,7 @@ function decide(what) {
   const word = what || "cleared";
   const to = !bulk && decision(some[0]) === what ? "" : what;
   const label = bulk ? `${count(some.length, "target")} ${word}` : `${some[0].name} ${to || "no longer decided"}`;
-  const values = what ? { decision: to } : (row) => ({ decision: "", pins: row.pins, instances: [] });
+  const values = what ? { decision: to } : (row) => ({ decision: "", pins: row.pins, instances: [], moved: row.moved || NONE.moved });
   const changed = change(some, values, label);
   if (bulk) view.selected.clear();
   if (!bulk && to && view.current < view.shown.length - 1) go(view.current + 1);

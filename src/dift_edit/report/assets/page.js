@@ -12,7 +12,7 @@ function closer() {
 function peek(on) {
   view.peek = on;
   $("peek").setAttribute("aria-pressed", String(on));
-  cut();
+  if (current()?.marks) drawPicture(); else cut();
 }
 function slide(step) {
   $("slider").value = Number($("slider").value) + step;
@@ -122,7 +122,7 @@ function setUpButtons() {
     "bulk-accept": () => decide("accepted"), "bulk-reject": () => decide("rejected"), "bulk-clear": () => decide(""), "bulk-none": selectNone,
     "select-all": selectAll, undo, redo, export: () => save(), "empty-save": () => save(), help: () => $("keys").showModal(), import: () => $("file").click(), back: closeDetail,
     "empty-reset": () => { $("search").value = ""; $("low").value = 0; $("high").value = 100; filter("all"); },
-    outline: toggleOutline, closer, mend: () => setMend(view.mend === "box" ? "" : "box"), pin: () => setMend(view.mend === "pins" ? "" : "pins"),
+    outline: toggleOutline, closer, mend: () => setMend(view.mend === "box" ? "" : "box"), pin: () => setMend(view.mend === "pins" ? "" : "pins"), mark: () => setMend(view.mend === "marks" ? "" : "marks"),
     "tool-box": () => setMend("box"), "tool-pins": () => setMend("pins"), flip, reset: resetPlace, done: () => setMend(""),
     "as-list": () => setLayout("list"), "as-grid": () => setLayout("grid"),
   };
@@ -146,7 +146,7 @@ const KEYS = {
   j: () => go(view.current + 1), k: () => go(view.current - 1), J: () => extend(1), K: () => extend(-1),
   x: () => current() && toggle(view.current), s: selectAll,
   g: () => setLayout(view.layout === "grid" ? "list" : "grid"), Enter: enter,
-  o: toggleOutline, c: closer, b: () => peek(true), m: () => setMend(view.mend === "box" ? "" : "box"), p: () => setMend(view.mend === "pins" ? "" : "pins"),
+  o: toggleOutline, c: closer, b: () => peek(true), m: () => { const mode = current()?.marks ? "marks" : "box"; setMend(view.mend === mode ? "" : mode); }, p: () => setMend(view.mend === "pins" ? "" : "pins"),
   n: () => { if (!isDetailOpen()) openDetail(); $("note").focus(); }, "/": () => $("search").focus(), e: () => save(), "?": () => $("keys").showModal(),
   ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map((digit) => [digit, () => toggleInstance(digit - 1)])),
   Home: () => go(0), End: () => go(view.shown.length - 1), PageDown: () => page(1), PageUp: () => page(-1),
@@ -178,6 +178,7 @@ setUpWords();
 setUpList();
 setUpButtons();
 setUpPlace();
+setUpMarks();
 setUpKeys();
 new ResizeObserver(() => drawPicture()).observe($("view"));
 addEventListener("resize", () => { clearTiles(); draw(); });

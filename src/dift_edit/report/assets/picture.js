@@ -25,6 +25,7 @@ function drawDetail() {
   const row = current();
   for (const id of ["accept", "reject"]) $(id).disabled = !row || !canJudge(row);
   $("note").disabled = !row;
+  $("mark").hidden = !canMark(row);
   for (const id of ["mend", "pin"]) $(id).hidden = !row || !row.picture || !row.size || !meta.quad || (id === "pin" && !canPin());
   $("open").hidden = !row?.link;
   $("suggested").hidden = !row?.suggested;
@@ -33,11 +34,12 @@ function drawDetail() {
   document.body.classList.toggle("pinning", view.mend === "pins");
   $("place-tools").hidden = !view.mend;
   $("flip").hidden = view.mend !== "box";
+  $("tools").hidden = view.mend === "marks";
   $("view-tools").hidden = Boolean(view.mend);
   $("source-pane").hidden = view.mend !== "pins";
   $("position").textContent = row ? `${view.current + 1} of ${view.shown.length}` : "";
   if (!row) {
-    for (const id of ["before", "after", "layer", "slider", "line", "overlay", "handles", "tag", "pin-marks"]) $(id).setAttribute("hidden", "");
+    for (const id of ["before", "after", "layer", "slider", "line", "overlay", "handles", "tag", "pin-marks", "mark-handles"]) $(id).setAttribute("hidden", "");
     $("name").textContent = "Nothing to show";
     $("badge").textContent = "";
     $("badge").className = "";
@@ -69,7 +71,8 @@ function drawDetail() {
     Target: row.target, Result: row.output, Reason: row.reason, Engine: row.engine,
     Mirrored: row.mirrored ? (row.artwork ? `yes, artwork ${row.artwork}` : "yes") : null,
     Size: row.size ? row.size.join(" × ") : null,
-    Correction: kept.pins.length === CORNERS ? "moved by hand" : kept.pins.length ? count(kept.pins.length, "pin") : null,
+    Correction: kept.pins.length === CORNERS ? "moved by hand" : kept.pins.length ? count(kept.pins.length, "pin")
+      : isSome(kept.moved) ? `${count(Object.keys(kept.moved).length, "part")} of the annotations` : null,
     Earlier: row.earlier?.confidence != null ? `${percent(row.earlier.confidence)}, the dashed outline` : null,
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value)
@@ -108,7 +111,7 @@ function drawPicture() {
   if (!row) return;
   const quad = row.size ? quadOf(row) || (view.mend === "box" && meta.quad ? startQuad(row) : null) : null;
   const corrected = isCorrected(row);
-  const plain = view.mend || corrected || !row.after;  // the result does not show this place
+  const plain = view.mend || corrected || row.marks || !row.after;  // the result does not show this place, or the page does
   const ghost = Boolean(plain && quad && meta.cutout && row.picture);
   show("before", row.before || row.after, row.before ? `${row.name} before the edit` : `${row.name} with the edit`);
   const after = view.closer && row.isSharp ? row.link : row.after;
@@ -117,15 +120,16 @@ function drawPicture() {
   fit(row, quad);
   $("layer").toggleAttribute("hidden", !ghost);
   if (ghost) drawGhost(row, quad);
-  const both = Boolean(row.before && (row.after || ghost)) && !view.mend;
+  const both = Boolean(row.before && (row.after || ghost)) && !view.mend && !row.marks;
   for (const id of ["slider", "line"]) $(id).toggleAttribute("hidden", !both);
   cut();
   $("tag").hidden = !row.picture || Boolean(view.mend);
-  $("tag").textContent = corrected ? "preview of your correction" : ghost ? "proposal, not applied" : row.after ? "" : "no edit on it";
+  $("tag").textContent = corrected || isSome(made(row).moved) ? "preview of your correction" : ghost ? "proposal, not applied" : row.after ? "" : "no edit on it";
   $("tag").hidden ||= !$("tag").textContent;
   drawOverlay(row, quad);
   drawHandles(row, quad);
   drawPins(row);
+  drawMarks(row);
   if (view.mend) $("place-hint").textContent = hint();
 }
 function show(id, source, alt) {
@@ -188,8 +192,8 @@ function cut() {
   $("line").classList.toggle("resting", share === 0);
 }
 function drawOverlay(row, quad) {
-  const wanted = view.outline[outlineKind(row)] || Boolean(view.mend);
-  const seen = Boolean(row.picture && row.size && (wanted || row.marks || row.earlier));
+  const wanted = view.mend ? view.mend !== "marks" : view.outline[outlineKind(row)];
+  const seen = Boolean(row.picture && row.size && (wanted || row.marks || row.earlier)) && !(row.marks && view.peek) && frame.width > 0;
   $("overlay").toggleAttribute("hidden", !seen);
   if (!seen) return;
   const [width, height] = row.size;
@@ -207,13 +211,15 @@ function drawOverlay(row, quad) {
     if (i && corners) further.push(drawn("polygon", { class: isOn(row, i) ? "instance" : "instance off", points: text(corners) }));
     if (corners) further.push(label(corners[0], String(i + 1), unit));
   });
-  for (const mark of row.marks || []) {
-    const [point] = mark.points;
+  for (const mark of marksOf(row)) {
+    const points = lineOf(mark);
+    const [point] = points;
+    if (!point) continue;
     const doubt = mark.confidence != null && mark.confidence < 0.5 ? " doubt" : "";
-    further.push(mark.points.length === 1
+    further.push(points.length === 1
       ? drawn("circle", { class: `mark-point${doubt}`, cx: point[0], cy: point[1], r: 4 * unit })
-      : drawn(mark.closed ? "polygon" : "polyline", { class: `mark-line${doubt}`, points: text(mark.points) }));
-    if (mark.name) further.push(label(point, mark.name, unit));
+      : drawn(mark.closed ? "polygon" : "polyline", { class: `mark-line${doubt}`, points: text(points) }));
+    if (mark.name && view.mend !== "marks") further.push(label(point, mark.name, unit));
   }
   $("further").replaceChildren(...further);
 }

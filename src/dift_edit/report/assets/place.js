@@ -7,14 +7,15 @@ const gesture = { number: 0, kind: "", quad: null, fingers: new Map(), start: nu
 function canPin() { return Boolean(meta.source_size && (meta.source_before || meta.source)); }
 function setMend(mode) {
   const row = current();
-  if (mode && (!row || !row.picture || !row.size || !meta.quad || (mode === "pins" && !canPin()))) {
+  if (mode === "marks" && !canMark(row)) return say("There are no annotations to correct.");
+  if (mode && mode !== "marks" && (!row || !row.picture || !row.size || !meta.quad || (mode === "pins" && !canPin()))) {
     return say(canPin() || mode === "box" ? "There is no picture to correct." : "The source's picture is not here: run  dift-edit report  again.");
   }
   if (view.mend === mode) return;
   view.mend = mode;
   view.half = null;
   endPart();
-  for (const [id, name] of [["mend", "box"], ["pin", "pins"], ["tool-box", "box"], ["tool-pins", "pins"]]) $(id).setAttribute("aria-pressed", String(mode === name));
+  for (const [id, name] of [["mend", "box"], ["pin", "pins"], ["tool-box", "box"], ["tool-pins", "pins"], ["mark", "marks"]]) $(id).setAttribute("aria-pressed", String(mode === name));
   if (mode === "pins") show("source-picture", meta.source_before || meta.source, "The source");
   drawNow();
   if (mode) $("frame").focus({ preventScroll: true });
@@ -43,7 +44,7 @@ function flip() {
 function resetPlace() {
   const row = current();
   view.half = null;
-  change([row], { pins: row.pins }, `${row.name} as it was found`);
+  change([row], view.mend === "marks" ? { moved: NONE.moved } : { pins: row.pins }, `${row.name} as it was found`);
 }
 function at(event, box, size) {
   return [(event.clientX - box.left) / box.width * size[0] - 0.5, (event.clientY - box.top) / box.height * size[1] - 0.5];
@@ -188,6 +189,11 @@ function pinMark(i, side) {
   return mark;
 }
 function hint() {
+  if (view.mend === "marks") {
+    const mark = chosenMark(current());
+    if (mark.points.length || mark.kind !== "keypoint") return "Drag points, and corners of boxes.";
+    return `Click where ${nameOf(mark)} is.`;
+  }
   if (view.mend === "box") return "Drag the picture to move the edit, the round handles to turn and scale it, its corners to bend it.";
   const pins = pinsOf(current());
   if (view.half) return `Now click the same point in the ${view.half.side === "source" ? "picture" : "source"}.`;

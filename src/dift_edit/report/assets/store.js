@@ -7,11 +7,13 @@
    earlier    {quad, confidence}: where the edit lay before, drawn beside the new place
    placements [{quad, confidence, status}]: all instances of the object, its own first; each is decided on its own
    warning    what is wrong with a result that was made
-   marks      [{name, points, closed, confidence}]: annotations; one point is a landmark, more are a line */
+   marks      [{key, kind, name, points, closed, confidence}]: annotations as found; one point is a landmark, more are a
+              line, none is missing
+   moved      {key: points}: what a reviewer made of them */
 const { meta, rows } = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const KEY = `dift-edit review ${meta.job}`;
-const NONE = Object.freeze({ decision: "", note: "", pins: Object.freeze([]), instances: Object.freeze([]) });
+const NONE = Object.freeze({ decision: "", note: "", pins: Object.freeze([]), instances: Object.freeze([]), moved: Object.freeze({}) });
 const CHOICES = ["", "accepted", "rejected"];
 const CORNERS = 4;
 const byId = new Map();
@@ -21,15 +23,19 @@ rows.forEach((row, index) => {
   row.name = row.target.split(/[\\/]/).pop();
   byId.set(row.id, row);
 });
-const applied = new Map(rows.filter((row) => row.review || row.note || row.pins.length)
-  .map((row) => [row.id, { ...NONE, decision: row.review, note: row.note, pins: row.pins }]));
+const applied = new Map(rows.filter((row) => row.review || row.note || row.pins.length || isSome(row.moved))
+  .map((row) => [row.id, { ...NONE, decision: row.review, note: row.note, pins: row.pins, moved: row.moved || NONE.moved }]));
 const decisions = new Map(applied);
 
 function made(row) { return decisions.get(row.id) || NONE; }
 function decision(row) { return made(row).decision; }
 function alike(a, b) { return a === b || (a.length === b.length && (!a.length || JSON.stringify(a) === JSON.stringify(b))); }
-function same(a, b) { return a.decision === b.decision && a.note === b.note && alike(a.pins, b.pins) && alike(a.instances, b.instances); }
-function isEmpty(kept) { return !kept.decision && !kept.note && !kept.pins.length && !kept.instances.length; }
+function isSome(moved) { return Object.keys(moved || {}).length > 0; }
+function same(a, b) {
+  return a.decision === b.decision && a.note === b.note && alike(a.pins, b.pins) && alike(a.instances, b.instances)
+    && JSON.stringify(a.moved) === JSON.stringify(b.moved);
+}
+function isEmpty(kept) { return !kept.decision && !kept.note && !kept.pins.length && !kept.instances.length && !isSome(kept.moved); }
 function instancesOf(row) { return row.placements?.length > 1 ? row.placements : []; }
 /* Whether the edit is, or will be, on one of the instances */
 function isOn(row, i) {
@@ -40,17 +46,23 @@ function isOn(row, i) {
 function isCorrected(row) { return made(row).pins.length > 0 && !alike(made(row).pins, row.pins); }
 function isPlaced(row) { return made(row).pins.length === CORNERS; }
 function canJudge(row) { return row.status !== "failed" && Boolean(row.after || row.quad); }
-function isOpen(row) { return canJudge(row) && !decision(row) && !made(row).pins.length; }
+function isOpen(row) { return canJudge(row) && !decision(row) && !isMended(row); }
+/* Whether somebody corrected something */
+function isMended(row) {
+  const kept = made(row);
+  return kept.pins.length > 0 || kept.instances.length > 0 || isSome(kept.moved);
+}
 
 /* Checking what comes from outside */
 function isPoint(value) { return Array.isArray(value) && value.length === 2 && value.every(Number.isFinite); }
 function isPin(value) { return Array.isArray(value) && value.length === 2 && value.every(isPoint); }
 function checked(given) {
-  const { decision = "", note = "", pins = [], instances = [] } = given;
+  const { decision = "", note = "", pins = [], instances = [], moved = {} } = given;
   if (!CHOICES.includes(decision) || typeof note !== "string") throw new Error("no decision");
   if (!Array.isArray(pins) || pins.length > CORNERS || !pins.every(isPin)) throw new Error("no pins");
   if (!Array.isArray(instances) || !instances.every((each) => CHOICES.includes(each))) throw new Error("no instances");
-  return { decision, note, pins, instances };
+  if (typeof moved !== "object" || !moved || !Object.values(moved).every((points) => Array.isArray(points) && points.every(isPoint))) throw new Error("no points");
+  return { decision, note, pins, instances, moved };
 }
 
 /* Kept in the browser, soon after each change and when the page goes */
@@ -127,7 +139,9 @@ function offersLesson() {
 /* The file */
 function exported() {
   const list = [...decisions].filter(([id, kept]) => byId.has(id) && (!isEmpty(kept) || applied.has(id)));  // or taken back
-  const plain = list.map(([id, { instances, ...kept }]) => (instances.length ? { id, ...kept, instances } : { id, ...kept }));
+  const plain = list.map(([id, { instances, moved, ...kept }]) => ({
+    id, ...kept, ...(instances.length ? { instances } : {}), ...(isSome(moved) ? { moved } : {}),
+  }));
   return { format: "dift-edit review", version: 1, job: meta.job, decisions: plain };
 }
 function save(command = meta.command) {

@@ -1,0 +1,51 @@
+"""The classes of pixel diffusion without what comes with them: a compiler and all of diffusers' other networks.
+
+The classes need neither, and importing them takes more than half of the time. Both can still be imported afterwards, by
+whoever needs them. Import this module only where a network is loaded.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["DDIMScheduler", "UNet2DModel"]
+
+_MODULE = "diffusers.models.unets.unet_2d"
+_COMPILER = "torch._dynamo"
+_PACKAGES = ("diffusers.models.unets", "diffusers.models.transformers")
+
+
+def _unet_2d_class() -> Any:
+    if not any(name in sys.modules for name in (_COMPILER, _MODULE, *_PACKAGES)):
+        try:
+            with _alone():
+                importlib.import_module(_MODULE)
+        except Exception:  # noqa: BLE001 - another version of diffusers may need what was left out
+            sys.modules.pop(_MODULE, None)
+    return importlib.import_module(_MODULE).UNet2DModel
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While it lasts, modules of the packages are imported without the packages' own code, which imports all networks;
+    and the compiler cannot be imported, which diffusers puts up with.
+    """
+    sys.modules[_COMPILER] = None  # type: ignore[assignment]
+    try:
+        for name in _PACKAGES:
+            spec = importlib.util.find_spec(name)
+            if spec is not None:
+                sys.modules[name] = importlib.util.module_from_spec(spec)
+        yield
+    finally:
+        for name in (_COMPILER, *_PACKAGES):
+            sys.modules.pop(name, None)
+
+
+UNet2DModel: Any = _unet_2d_class()
+"""The class ``diffusers.UNet2DModel`` itself."""
+DDIMScheduler: Any = importlib.import_module("diffusers.schedulers.scheduling_ddim").DDIMScheduler
+"""The class ``diffusers.DDIMScheduler`` itself."""
