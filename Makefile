@@ -25,7 +25,7 @@ demo: $(CORE)
 
 test: system install
 	$(XVFB) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m 'not alone'
-	$(XVFB) $(BIN)/python -m pytest -m alone
+	$(XVFB) $(BIN)/python -m pytest -m alone $$(grep -rl --include='test_*.py' 'mark.alone' tests)
 
 install: $(ALL)
 

@@ -14,6 +14,11 @@ with contextlib.suppress(ImportError):
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+import trials  # noqa: F401 - registers the profiles
+
+settings.load_profile("ci")  # ``--hypothesis-profile thorough`` comes later and replaces it
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dift_edit.edits import ColorAdjust, CubeLut, Erase, Region
@@ -10,6 +10,7 @@ from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.rendering.compositing import Compositing
 from transforms import similarity
+from trials import trials
 
 BOX = (20, 15, 30, 20)
 
@@ -30,7 +31,7 @@ def inside_box(size=(80, 60)):
 @given(
     exposure=st.floats(-2, 2), contrast=st.floats(0, 3), saturation=st.floats(0, 3), hue=st.floats(-180, 180),
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@trials(25)
 def test_any_adjustment_stays_in_range_and_in_its_region(exposure, contrast, saturation, hue):
     target = photo(np.random.default_rng(0))
     edit = ColorAdjust(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from dift_edit.annotations import (
@@ -34,6 +34,7 @@ from dift_edit.annotations.outlines import joined_ring, rings, trace_mask
 from dift_edit.cli import main
 from dift_edit.errors import AnnotationError
 from dift_edit.settings import ANNOTATION_FORMATS
+from trials import trials
 
 SIZE = (64, 48)
 SQUARE = np.array([(10.0, 10), (30, 10), (30, 30), (10, 30)])
@@ -475,7 +476,7 @@ ROUND_TRIPS = {
 
 
 @pytest.mark.parametrize("format_", ROUND_TRIPS)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@trials(25, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_nothing_is_lost_that_the_format_holds(tmp_path_factory, format_, data):
     name, kinds = ROUND_TRIPS[format_]
@@ -498,7 +499,7 @@ def test_nothing_is_lost_that_the_format_holds(tmp_path_factory, format_, data):
         same(a, b, without=boxed if a.box is None else ())
 
 
-@settings(max_examples=60, deadline=None)
+@trials(60)
 @given(bits=st.lists(st.booleans(), min_size=48, max_size=48))
 def test_traced_masks_fill_to_the_same_mask(bits):
     mask = np.reshape(bits, (6, 8))

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.color import lab2rgb, rgb2lab
 
 from dift_edit.imaging import color
+from trials import trials
 
 FLOATS = st.floats(0, 1, width=32)
 
@@ -23,7 +24,7 @@ def test_lab_is_that_of_scikit_image(rng):
 
 
 @given(exposure=st.floats(-0.9, 0.9), red=st.floats(-0.3, 0.3), blue=st.floats(-0.3, 0.3))
-@settings(max_examples=30, deadline=None)
+@trials(30)
 def test_a_change_of_light_is_measured_in_spite_of_outliers(exposure, red, blue):
     rng = np.random.default_rng(3)
     before = rng.uniform(0.25, 0.6, (2000, 3)).astype(np.float32)

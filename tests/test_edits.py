@@ -1,7 +1,7 @@
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dift_edit.edits import Edit, PaintLayer, Sticker, as_quad, check_edit, edit_from_difference
@@ -9,6 +9,7 @@ from dift_edit.errors import EditError, ImageError
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from transforms import similarity
+from trials import trials
 
 
 def scene(width=120, height=90):
@@ -53,7 +54,7 @@ def test_a_canvas_lies_in_the_source_frame():
 
 
 @given(scale=st.floats(0.3, 3), degrees=st.floats(-90, 90), x=st.floats(0, 80), y=st.floats(0, 60))
-@settings(max_examples=25, deadline=None)
+@trials(25)
 def test_the_sticker_lies_where_the_transform_says(scale, degrees, x, y):
     sticker = Sticker(np.full((20, 20, 4), 255, np.uint8), at=(10, 10, 20, 20))
     target = as_image(np.zeros((120, 160, 3), np.uint8))

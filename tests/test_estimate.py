@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dift_edit as de
@@ -10,6 +10,7 @@ from dift_edit.errors import EditError, GeometryError
 from dift_edit.geometry.base import Chain, MatrixTransform
 from dift_edit.geometry.estimate import Correspondences, constrained, fit_affine, fit_similarity, hold_pairs, reweighted
 from dift_edit.geometry.quad import check_quad, quad_folds, quad_iou
+from trials import trials
 
 SQUARE = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
 
@@ -20,7 +21,7 @@ def similarity(scale: float, turn: float, x: float, y: float) -> MatrixTransform
 
 
 @given(st.floats(0.3, 3), st.floats(-3, 3), st.floats(-500, 500), st.floats(-500, 500))
-@settings(max_examples=50, deadline=None)
+@trials(50)
 def test_fit_recovers_any_similarity_and_inverse_undoes_it(scale: float, turn: float, x: float, y: float) -> None:
     truth = similarity(scale, turn, x, y)
     points = np.random.default_rng(0).uniform(0, 100, (12, 2))
@@ -58,7 +59,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("freedom", [4, 6, 8])
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 5))
-@settings(max_examples=25, deadline=None)
+@trials(25)
 def test_a_matrix_of_each_freedom_holds_pairs(freedom: int, seed: int, count: int) -> None:
     truth = MatrixTransform(np.array(FAMILIES[freedom]))
     rng = np.random.default_rng(seed)

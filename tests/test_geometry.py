@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 
@@ -13,6 +13,7 @@ from dift_edit.geometry.coords import bilinear_rows, rescale_points
 from dift_edit.geometry.estimate import Correspondences, fit_affine, fit_homography, fit_similarity, reweighted
 from dift_edit.geometry.mesh import PiecewiseAffine, signed_areas, triangulate
 from dift_edit.geometry.thin_plate import fit_thin_plate
+from trials import trials
 
 SEEDS = st.integers(0, 10_000)
 GRID = np.stack(np.meshgrid(np.linspace(0, 100, 6), np.linspace(0, 80, 5)), -1).reshape(-1, 2)
@@ -40,7 +41,7 @@ def bent(rng: np.random.Generator) -> PiecewiseAffine:
 
 
 @given(SEEDS)
-@settings(max_examples=25, deadline=None)
+@trials(25)
 def test_a_mesh_comes_back_inside_and_outside(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mesh = bent(rng)
@@ -52,7 +53,7 @@ def test_a_mesh_comes_back_inside_and_outside(seed: int) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=15, deadline=None)
+@trials(15)
 def test_a_mesh_agrees_with_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     source = rng.uniform(0, 100, (25, 2))
@@ -84,7 +85,7 @@ def test_a_folded_mesh_is_refused() -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=25, deadline=None)
+@trials(25)
 def test_a_spline_comes_back_and_fades_to_its_base(seed: int) -> None:
     rng = np.random.default_rng(seed)
     base = some_affine(rng)
@@ -103,7 +104,7 @@ def test_a_spline_comes_back_and_fades_to_its_base(seed: int) -> None:
 
 
 @given(SEEDS, st.sampled_from([0.0, 0.01]))
-@settings(max_examples=15, deadline=None)
+@trials(15)
 def test_a_spline_agrees_with_scipy(seed: int, smoothing: float) -> None:
     rng = np.random.default_rng(seed)
     centres, offsets = rng.uniform(0, 1, (20, 2)), rng.normal(size=(20, 2))
@@ -115,7 +116,7 @@ def test_a_spline_agrees_with_scipy(seed: int, smoothing: float) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=30, deadline=None)
+@trials(30)
 def test_fits_recover_what_made_the_points(seed: int) -> None:
     rng = np.random.default_rng(seed)
     affine = some_affine(rng)

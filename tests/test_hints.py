@@ -5,7 +5,7 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_data import SETTINGS, make_scene
@@ -16,6 +16,7 @@ from dift_edit.job.recipe import Job, load_job, save_job
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.hints import Hints, hints_of
+from trials import trials
 
 FOUR = ((4.0, 5.0), (20.0, 6.0), (19.0, 22.0), (3.0, 20.0))
 
@@ -177,7 +178,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@trials(80)
 @given(st.dictionaries(st.sampled_from(["mask", "box", "pins", "quad", "mirror", "min_confidence"]), VALUES))
 def test_no_value_is_more_than_a_problem(row):
     hints = hints_of(row, "Row 1", str)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dift_edit.annotations import (
@@ -16,6 +16,7 @@ from dift_edit.edits.labels import clip_polygon
 from dift_edit.errors import EditError
 from dift_edit.imaging.files import as_image
 from transforms import Dense, similarity
+from trials import trials
 
 SQUARE = np.array([(10.0, 10), (30, 10), (30, 30), (10, 30)])
 
@@ -36,7 +37,7 @@ def layer():
 
 
 @given(scale=st.floats(0.3, 3), degrees=st.floats(-180, 180), x=st.floats(-60, 120), y=st.floats(-60, 120))
-@settings(max_examples=40, deadline=None)
+@trials(40)
 def test_clipping_gives_the_area_inside(scale, degrees, x, y):
     from dift_edit.edits import Region
 

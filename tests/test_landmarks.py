@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dift_edit as de
@@ -16,11 +16,12 @@ from dift_edit.landmarks.view import View, view_box
 from dift_edit.landmarks.votes import Votes
 from dift_edit.rendering.warp import warp_image
 from dift_edit.samples import FOLDER
+from trials import trials
 
 CAT = [(341, 233), (629, 273), (470, 400), (160, 60), (700, 110), (460, 470)]
 
 
-@settings(max_examples=25, deadline=None)
+@trials(25)
 @given(st.integers(0, 10_000), st.integers(3, 20), st.sampled_from(BENDS))
 def test_points_predict_each_other_as_if_each_were_left_out(seed, count, bend):
     rng = np.random.default_rng(seed)

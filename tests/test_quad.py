@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dift_edit.errors import EditError, GeometryError
@@ -20,6 +20,7 @@ from dift_edit.geometry.quad import (
     quad_side,
     signed_area,
 )
+from trials import trials
 
 UNIT = np.array([(0.0, 0), (1, 0), (1, 1), (0, 1)])
 
@@ -59,7 +60,7 @@ def test_a_convex_quad_stays_one_from_whichever_corner_it_is_read(quad, first, b
 
 
 @given(convex_quads(), st.floats(0, 2), st.floats(0.2, 3))
-@settings(max_examples=40)
+@trials(40)
 def test_overlap_is_symmetric_and_follows_neither_shift_nor_scale(quad, shift, scale) -> None:
     other = quad + shift * np.ptp(quad, axis=0)
     overlap = quad_iou(quad, other)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_data import SETTINGS, bytes_of, make_scene, variant
@@ -20,6 +20,7 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.folder import OutputFolder
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets.collect import collect_targets
+from trials import trials
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_a_recipe_comes_back_as_it_was(scene, monkeypatch):
     assert load_job("job.toml").source == "source.png"
 
 
-@settings(deadline=None, max_examples=50)
+@trials(50)
 @given(
     name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda n: "/" not in n and "\0" not in n)
 )

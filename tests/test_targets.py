@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_data import picture
 from dift_edit.errors import DiftEditError
 from dift_edit.results.names import name_outputs, safe_name
 from dift_edit.targets.collect import Target, collect_targets
+from trials import trials
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_names_are_kept_where_they_are_harmless(name, safe):
     assert safe_name(name) == safe
 
 
-@settings(deadline=None, max_examples=60)
+@trials(60)
 @given(st.text(max_size=400), st.lists(st.text(max_size=300), max_size=20))
 def test_any_name_stays_in_its_folder(last, parts):
     name = safe_name("/".join([*parts, last]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data
 
@@ -15,6 +15,7 @@ from dift_edit.imaging.image import Image
 from dift_edit.placement.placement import locate
 from dift_edit.placement.votes import WIDE, gather_evidence
 from dift_edit.rendering.warp import warp_image
+from trials import trials
 
 QUAD = np.array([(180.0, 60), (300, 60), (300, 200), (180, 200)])
 
@@ -47,7 +48,7 @@ def test_a_view_that_is_the_source_again_changes_no_score(maps):
         assert both.expected_scale == pytest.approx(alone.expected_scale)
 
 
-@settings(max_examples=15, deadline=None)
+@trials(15)
 @given(
     turn=st.floats(-0.6, 0.6), scale=st.floats(0.6, 1.6), x=st.floats(-40, 40), y=st.floats(-40, 40)
 )  # fmt: skip

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
@@ -9,6 +9,7 @@ from dift_edit.geometry.quad import box_quad
 from dift_edit.imaging.files import as_image
 from dift_edit.rendering.warp import Warped, target_box, warp_image, warp_layer
 from transforms import Dense, MatrixTransform, similarity
+from trials import trials
 
 
 def full(warped: Warped, size):
@@ -25,7 +26,7 @@ def smooth(width, height, rng):
 
 
 @given(x=st.integers(-40, 60), y=st.integers(-40, 60), dense=st.booleans())
-@settings(max_examples=40, deadline=None)
+@trials(40)
 def test_whole_shifts_are_slices(x, y, dense):
     layer = np.random.default_rng(0).random((20, 30, 4)).astype(np.float32)
     expected = np.zeros((160, 160, 4), np.float32)
@@ -41,7 +42,7 @@ def test_whole_shifts_are_slices(x, y, dense):
     scale=st.floats(1.0, 3.0), degrees=st.floats(-180, 180), x=st.floats(-10, 30), y=st.floats(-10, 30),
     tilt=st.floats(-0.003, 0.003),
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@trials(25)
 def test_enlarging_agrees_with_scipy(scale, degrees, x, y, tilt):
     layer = smooth(24, 18, np.random.default_rng(1))
     matrix = similarity(scale, degrees, x, y).matrix.copy()
@@ -121,7 +122,7 @@ def test_degenerate_matrices_are_refused(matrix):
     quad=st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50)), min_size=4, max_size=4),
     scale=st.floats(0.1, 5), degrees=st.floats(0, 360),
 )  # fmt: skip
-@settings(max_examples=50, deadline=None)
+@trials(50)
 def test_the_box_holds_the_quad(quad, scale, degrees):
     transform = similarity(scale, degrees, 10, 10)
     left, top, right, bottom = target_box(transform, np.array(quad), (80, 70))

@@ -3,12 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dift_edit.features import winograd
 from dift_edit.features.execution import Runtime
 from dift_edit.features.winograd import convolve, quicken_convolutions, transformed_kernel
+from trials import trials
 
 
 def random(seed, *shape):
@@ -20,7 +21,7 @@ def difference(a, b):
 
 
 @pytest.mark.parametrize("m", [2, 4])
-@settings(deadline=None, max_examples=30)
+@trials(30)
 @given(
     seed=st.integers(0, 2**31),
     count=st.integers(1, 3),
