@@ -3,6 +3,8 @@
     python benchmarks/batch.py throughput --targets 200 --workers 1 2
     python benchmarks/batch.py memory --targets 200 2000 --size 64 48 --short-side 64 --mirror never --different
     python benchmarks/batch.py kills --targets 120 --kills 20 --size 64 48 --short-side 64
+    python benchmarks/batch.py kills --targets 40 --kills 10 --size 64 48 --mirror never --learn --layers
+    python benchmarks/batch.py kills --targets 40 --kills 10 --size 64 48 --mirror never --annotations
     python benchmarks/batch.py dask --targets 60 --kills 3 --size 64 48 --short-side 64
     python benchmarks/batch.py broken --targets 500 --broken 50
 
@@ -43,7 +45,7 @@ def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
     for number in range(count):
         rng = np.random.default_rng(number + 1)
         moved = np.roll(base, rng.integers(-reach, reach + 1, 2), (0, 1)) * rng.uniform(0.8, 1.1)
-        if args.different:
+        if args.different or (args.learn and number % 2):  # what is not sure has something to learn
             moved = rng.permutation(base.reshape(-1, 3)).reshape(base.shape)
         moved = np.clip(moved + rng.normal(0, 5, base.shape), 0, 255).astype(np.uint8)
         PIL.Image.fromarray(moved).save(photos / f"{number:05d}.jpg", quality=90)
@@ -55,15 +57,38 @@ def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
     return str(save_tiny_model(folder / "model"))
 
 
-def command(folder: Path, model: str, output: str, args: argparse.Namespace, *more: str) -> list[str]:
-    """``dift-edit run`` with a recipe."""
-    from dift_edit.job.recipe import Job, save_job
-    from dift_edit.settings import TransferSettings
+def annotate_command(folder: Path, model: str, output: str, args: argparse.Namespace) -> list[str]:
+    """``dift-edit annotate`` with a box and three keypoints of the source."""
+    from dift_edit.annotations import AnnotatedImage, AnnotatedObject, Annotations, Keypoint, write_annotations
 
+    width, height = args.size
+    box = (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
+    places = (("a", 0.3, 0.3), ("b", 0.7, 0.4), ("c", 0.5, 0.7))
+    points = [Keypoint(name, width * x, height * y) for name, x, y in places]
+    thing = AnnotatedObject(category="thing", box=box, keypoints=points)
+    image = AnnotatedImage(path="source.png", size=(width, height), objects=[thing])
+    write_annotations(Annotations([image]), folder / "labels.json", format="coco")
+    return [
+        sys.executable, "-m", "dift_edit", "annotate", str(folder / "source.png"), str(folder / "labels.json"),
+        str(folder / "photos"), "-o", str(folder / output), "--model", model, "--mirror", args.mirror,
+        "--min-confidence", "0", "--log-json",
+    ]  # fmt: skip
+
+
+def command(folder: Path, model: str, output: str, args: argparse.Namespace, *more: str) -> list[str]:
+    """``dift-edit run`` with a recipe, or ``dift-edit annotate``."""
+    from dift_edit.job.recipe import Job, save_job
+    from dift_edit.settings import BatchSettings, TransferSettings
+
+    if args.annotations:
+        return [*annotate_command(folder, model, output, args), *more]
     job = Job(
         source=str(folder / "source.png"), sticker=str(folder / "sticker.png"), targets=(str(folder / "photos"),),
         output=str(folder / output), model=model, model_settings=model_settings(args),
         transfer=TransferSettings(min_confidence=0.0, mirror=args.mirror),
+        batch=BatchSettings(
+            learn="auto" if args.learn else "off", layers="png" if args.layers else None, masks=args.layers
+        ),
     )  # fmt: skip
     save_job(job, folder / f"{output}.toml")
     return [sys.executable, "-m", "dift_edit", "run", str(folder / f"{output}.toml"), "--log-json", *more]
@@ -164,7 +189,15 @@ def model_settings(args: argparse.Namespace) -> dict[str, object]:
 
 
 def state(folder: Path) -> tuple[dict[str, str], list[dict[str, object]]]:
-    pictures = [*folder.glob("*.jpg"), *(folder / "review_files").rglob("*.jpg")]
+    patterns = (
+        "*.jpg",
+        "review_files/**/*.jpg",
+        "layers/**/*.png",
+        "masks/**/*.png",
+        "targets/*.json",
+        "annotations.*",
+    )
+    pictures = [path for pattern in patterns for path in folder.glob(pattern)]
     files = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     return files, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
@@ -175,9 +208,10 @@ def rows_in(journal: Path) -> int:
 
 
 def compare(folder: Path) -> dict[str, object]:
-    """What a disturbed run left, against a calm one: pictures, previews, rows without their times, leftovers."""
+    """What a disturbed run left, against a calm one: files of results, rows without their times, leftovers."""
     calm, disturbed = state(folder / "calm"), state(folder / "out")
     return {
+        "files": len(calm[0]),
         "pictures_identical": calm[0] == disturbed[0],
         "manifest_identical": calm[1] == disturbed[1],
         "leftovers": [str(path) for path in (folder / "out").rglob("*.tmp")],
@@ -291,6 +325,9 @@ def main() -> None:
     parser.add_argument("--mirror", default="auto")
     parser.add_argument("--size", type=int, nargs=2, default=[240, 180], help="width and height of the pictures")
     parser.add_argument("--different", action="store_true", help="targets that do not show the source: placed faster")
+    parser.add_argument("--learn", action="store_true", help="with learning from the set; every other target differs")
+    parser.add_argument("--layers", action="store_true", help="with layers and masks")
+    parser.add_argument("--annotations", action="store_true", help="annotations instead of a sticker")
     parser.add_argument("--targets", type=int, nargs="+", default=[60])
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
     parser.add_argument("--kills", type=int, default=20)

@@ -46,6 +46,18 @@ TARGETS = {
     "report": "report.json",
     "animation": "input.gif",
     "session": "session.json",
+    "points": "n.points.csv",
+    "yolo-segment": "segment.txt",
+    "yolo-pose": "pose.txt",
+    "yolo-data": "pose.yaml",
+    "confidence": "a.confidence.csv",
+    "psd": "input.psd",
+    "ora": "input.ora",
+    "heic": "input.heic",
+    "avif": "input.avif",
+    "config": "config.toml",
+    "columns": "list.csv",
+    "columns-jsonl": "list.jsonl",
 }
 
 
@@ -61,6 +73,7 @@ def reader(target, folder):
     from dift_edit.features.adm_checkpoint import convert_adm
     from dift_edit.features.cache import FeatureCache
     from dift_edit.features.registry import load_featurizer
+    from dift_edit.job.defaults import user_defaults
     from dift_edit.report.decisions import read_decisions
     from dift_edit.results.journal import Journal
     from dift_edit.targets.collect import collect_targets
@@ -90,6 +103,19 @@ def reader(target, folder):
         place.write_bytes(path.read_bytes())
         cache.get("d", "f")
 
+    def columns(path):
+        for each in collect_targets([], lists=[path]).targets:
+            each.hints.region((24, 18))
+
+    def layered(path):
+        collect_targets([path])
+        load_image(path, max_pixels=1_000_000)
+
+    def annotations(path):
+        read_annotations(
+            test_fuzz.lay_annotations(folder / "laid", path.name, path.read_bytes()), images=folder / "laid"
+        )
+
     def animation(path):
         opened = as_clip(path)
         list(opened.read(0, min(len(opened), 3)))
@@ -114,12 +140,16 @@ def reader(target, folder):
         "report": load_report,
         "animation": animation,
         "session": session,
+        "psd": layered,
+        "ora": layered,
+        "heic": layered,
+        "avif": layered,
+        "config": lambda path: user_defaults({}, path),
+        "columns": columns,
+        "columns-jsonl": columns,
     }
     if TARGETS[target] in test_fuzz.ANNOTATED:
-        photos = folder / "photos"
-        photos.mkdir()
-        test_fuzz.picture(1, (24, 18)).save(photos / "a.png")
-        return lambda path: read_annotations(path, images=photos)
+        return annotations
     if target in more:
         return more[target]
     return {
@@ -143,6 +173,44 @@ def parquet():
     rows = [{"path": "a.jpg", "id": "one"}, {"path": "b.jpg", "id": "two"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
     return buffer.getvalue()
+
+
+def layered_file(kind):
+    """A small result in layers."""
+    import numpy as np
+
+    import dift_edit as de
+    from dift_edit.edits import layered
+    from dift_edit.geometry.base import MatrixTransform
+
+    pixels = np.random.default_rng(0).integers(0, 256, (18, 24, 3), dtype=np.uint8)
+    sticker = de.Sticker(pixels[:6, :8], at=(4, 4, 8, 6))
+    return layered(sticker, de.as_image(pixels), MatrixTransform(np.eye(3))).encoded(kind)[f".{kind}"]
+
+
+def photograph(format_):
+    """A small HEIC or AVIF."""
+    import test_fuzz
+
+    if format_ == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return test_fuzz.encoded(test_fuzz.picture(5, (24, 18)), format_)
+
+
+COLUMNS = (
+    b'path,id,output,skip,mask,box,pins,quad,mirror,min_confidence\na.jpg,one,x.jpg,,a.jpg,"1, 2, 8, 9",'
+    b'"1 2 3 4; 5 6 7 9","1,1,9,1,9,9,1,9",never,0.5\nb.jpg,,,yes,,,,,auto,\n'
+)
+COLUMNS_JSONL = (
+    b'{"path": "a.jpg", "box": [1, 2, 8, 9], "pins": [[[1, 2], [3, 4]]], "quad": [1, 1, 9, 1, 9, 9, 1, 9]}\n'
+    b'{"path": "b.jpg", "skip": true, "mirror": "always", "min_confidence": 0.25, "mask": "b.jpg"}\n'
+)
+CONFIG = (
+    b'[model]\nname = "lite"\ndevice = "cpu"\n[transfer]\nengine = "mesh"\nmin_confidence = 0.5\n'
+    b'[compositing]\nopacity = 0.5\nblend = "laplacian"\n[batch]\nworkers = 2\nreport = false\n'
+)
 
 
 def cached():
@@ -182,6 +250,13 @@ def seeds(target):
         "model": lambda: b'{"_class_name": "UNet2DModel", "sample_size": 32, "block_out_channels": [32, 64]}',
         "report": lambda: b'{"benchmark": "x", "rows": {"a": {"pck": 0.5}}, "options": {}, "model": {}, "time": {}}',
         "animation": lambda: test_fuzz.VALID["animated.gif"],
+        "psd": lambda: layered_file("psd"),
+        "ora": lambda: layered_file("ora"),
+        "heic": lambda: photograph("HEIF"),
+        "avif": lambda: photograph("AVIF"),
+        "config": lambda: CONFIG,
+        "columns": lambda: COLUMNS,
+        "columns-jsonl": lambda: COLUMNS_JSONL,
         "session": lambda: (
             b'{"version": 1, "source": {"name": "a", "file": "a.png"}, "edit": {"kind": "sticker"}, '
             b'"targets": [{"name": "t", "file": "t.png", "pins": [[1, 2]], "result": null}]}'
@@ -221,7 +296,7 @@ def fuzz(target, limit, folder):
     path.parent.mkdir(parents=True)
 
     def one(data):
-        if target.startswith("targets") and re.search(rb"""(^|["',: ])/|\.\.|\*""", data):
+        if target.startswith(("targets", "columns")) and re.search(rb"""(^|["',: ])/|\.\.|\*""", data):
             return  # lists may name any file of this machine: do not search all of it
         path.write_bytes(data)
         try:

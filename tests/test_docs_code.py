@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import importlib.util
 import re
 import shlex
 import tomllib
@@ -151,3 +152,17 @@ def test_the_tests_that_the_security_page_names_exist():
     files = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
     assert len(named) > 50
     assert not [name for _, name in named if name not in files and f"def {name}(" not in written]
+
+
+def test_the_published_readme_has_absolute_links_and_the_version_is_in_one_place():
+    """A package index shows the README without the files beside it."""
+    tool = importlib.util.spec_from_file_location("absolute_links", ROOT / "tools" / "absolute_links.py")
+    module = importlib.util.module_from_spec(tool)
+    tool.loader.exec_module(module)
+    text = (ROOT / "README.md").read_text()
+    published = module.absolute(text, "https://host/raw/v1/", "https://host/blob/v1")
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", published)
+    assert ("!", "https://host/raw/v1/docs/images/demo.jpg") in links
+    assert ("", "https://host/blob/v1/docs/models.md") in links and len(links) == text.count("](")
+    assert all(link.startswith("https://") for _, link in links)
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"] == ["version"]

@@ -70,14 +70,19 @@ def test_spair_relative_to_the_picture(tmp_path: Path) -> None:
     assert report.rows["all"]["PCK@0.1 per point"] == pytest.approx(80)
 
 
-def test_pf_willow_counts_from_one(tmp_path: Path) -> None:
-    root = tmp_path / "w"
+def willow_root(root: Path) -> tuple[Path, np.ndarray]:
+    """Two images, the second shifted and one keypoint of it 3 pixels off; and the keypoints of the first."""
     save(root / "car(G)" / "one.png", cell_picture())
     save(root / "car(G)" / "two.png", np.roll(cell_picture(), SHIFT, 1))
     points = np.array([[20.0, 12], [40, 52], [60, 30]])  # extent 40×40: thresholds 2, 4, 6
     wrong = points + [SHIFT, 0] + np.array([[0, 0], [0, 0], [3, 0]])
     savemat(root / "car(G)" / "one.mat", {"pts_coord": points.T + 1})
     savemat(root / "car(G)" / "two.mat", {"pts_coord": wrong.T + 1})
+    return root, points
+
+
+def test_pf_willow_counts_from_one(tmp_path: Path) -> None:
+    root, points = willow_root(tmp_path / "w")
     report = run("pf-willow", root, tmp_path / "p", protocol="corrected")
     assert len(report.scores) == 2
     # one → two: errors 0, 0, 3 at an extent of 43; two → one: the same at 40.
@@ -271,8 +276,9 @@ def test_masks_in_both_styles(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "g.png"), [[0, 1]])
 
 
-def test_jhmdb(tmp_path: Path) -> None:
-    root, pixels = tmp_path / "j", cell_picture()
+def jhmdb_root(root: Path) -> Path:
+    """Three frames of a clip that moves by a cell; the last joint of the last frame is annotated 3 pixels off."""
+    pixels = cell_picture()
     points = np.array([[19.5, 11.5], [43.5, 43.5]])  # centres of cells; the diagonal of their box is 40
     joints = np.stack([points + [8 * frame, 0] for frame in range(3)])
     joints[2, 1] += [0, 3]  # the annotation is off by 3 px: over 0.1·0.6·42.7, within 0.2·0.6·42.7
@@ -284,6 +290,11 @@ def test_jhmdb(tmp_path: Path) -> None:
     )
     (root / "splits").mkdir()
     (root / "splits" / "run_test_split1.txt").write_text("clip.avi 2\nother.avi 1\n")
+    return root
+
+
+def test_jhmdb(tmp_path: Path) -> None:
+    root = jhmdb_root(tmp_path / "j")
     report = run("jhmdb", root, tmp_path / "p", top_k=1, radius=0)
     assert list(report.scores) == ["run/clip"] and report.scores["run/clip"]["count"] == 4
     assert report.rows["all"] == {"PCK@0.1": pytest.approx(75), "PCK@0.2": pytest.approx(100)}

@@ -124,6 +124,8 @@ WRONG = [
     ({"mirror": "maybe"}, "use one of auto, never, always"),
     ({"min_confidence": 3}, "use a number from 0 to 1"),
     ({"min_confidence": "high"}, "min_confidence must be a number"),
+    ({"min_confidence": 10**400}, "min_confidence must be a number"),
+    ({"box": "1e308, 0, 1e308, 9"}, "lies outside its target"),
 ]
 
 

@@ -64,7 +64,10 @@ def test_unedited_pixels_keep_their_wide_gamut_values(tmp_path: Path) -> None:
 
 def test_modes_become_rgb(tmp_path: Path) -> None:
     base = PIL.Image.fromarray(gradient())
-    for mode in ("L", "1", "P", "CMYK", "RGBA", "LA", "YCbCr"):
+    modes = ["L", "1", "P", "CMYK", "RGBA", "LA"]
+    if int(PIL.__version__.partition(".")[0]) >= 13:  # earlier ones do not read the YCbCr that they write
+        modes.append("YCbCr")
+    for mode in modes:
         path = tmp_path / f"{mode}.tiff" if mode in ("CMYK", "YCbCr") else tmp_path / f"{mode}.png"
         base.convert("L").convert(mode).save(path) if mode == "LA" else base.convert(mode).save(path)
         image = load_image(path)

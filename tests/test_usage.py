@@ -30,6 +30,7 @@ from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets.collect import collect_targets, with_settled_ids
+from toy_models import vision_transformer
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = MatrixTransform(np.eye(3))
@@ -84,6 +85,46 @@ def test_the_tutorial_of_the_command_line_runs_in_order(few_samples, capsys):
     assert "cat-edited.jpg: found paint, 23 % of the image" in said
     assert "3 of 3 targets were done before" in said
     assert Path("matches.jpg").exists()
+
+
+GUIDES = {page.name: page for page in sorted((REPOSITORY / "docs").glob("*.md")) if "\n## Try it\n" in page.read_text()}
+
+
+def said_as_printed(said, printed):
+    """Whether an output has the lines of a page in their order; "…" stands for anything, confidences differ by 0.05."""
+    lines = iter([line for line in said.splitlines() if line.strip()])
+    for wanted in printed.splitlines():
+        if wanted == "…":
+            continue
+        pattern = re.sub(r"(?<![\d.])0\\\.\d\d(?!\d)", r"(0\\.\\d\\d)", re.escape(wanted).replace("…", ".*"))
+        numbers = [float(number) for number in re.findall(r"(?<![\d.])0\.\d\d(?!\d)", wanted)]
+        for line in lines:
+            found = re.fullmatch(pattern, line)
+            if found and all(abs(float(a) - b) < 0.05 for a, b in zip(found.groups(), numbers, strict=True)):
+                break
+        else:
+            return wanted
+    return ""
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_guides_run_as_printed_and_say_what_the_page_says(page, tmp_path, monkeypatch, capsys):
+    """The part "Try it" of each guide, in an empty folder; a block without a language is what the last command says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIFT_EDIT_MODELS", str(tmp_path / "models"))
+    vision_transformer(tmp_path / "models" / "dinov2-small", "dinov2")  # instead of the download
+    part = GUIDES[page].read_text().split("\n## Try it\n")[1].partition("\n## ")[0]
+    for language, text in re.findall(r"^```(\w*)\n(.*?)^```", part, re.S | re.M):
+        if language == "python":
+            exec(compile(text, page, "exec"), {})
+        elif language == "sh":
+            capsys.readouterr()
+            statuses = run_shell(text)
+            said = "".join(capsys.readouterr())
+            assert statuses == [0] * (len(statuses) - 1) + [1 if "NOT redacted" in said else 0]
+        else:
+            missing = said_as_printed(said, text)
+            assert not missing, f"{page} prints {missing!r}, but the command said:\n{said}"
 
 
 @pytest.mark.parametrize("page", ["docs/tutorial-cli.md", "docs/tutorial-python.md", "README.md", "docs/index.md"])

@@ -81,8 +81,8 @@ class Hints:
             held = image.pixels.mean(axis=2) > image.full_scale / 2
         if self.box is not None:
             x, y, width, height = self.box
-            left, right = (int(np.clip(round(edge), 0, size[0])) for edge in (x, x + width))
-            top, bottom = (int(np.clip(round(edge), 0, size[1])) for edge in (y, y + height))
+            left, right = (round(float(np.clip(edge, 0, size[0]))) for edge in (x, x + width))
+            top, bottom = (round(float(np.clip(edge, 0, size[1]))) for edge in (y, y + height))
             if left >= right or top >= bottom:
                 raise EditError(f"The box {self.box} lies outside its target of {size[0]}×{size[1]} pixels: move it.")
             inside = np.zeros((size[1], size[0]), dtype=bool)
@@ -136,7 +136,7 @@ def _numbers(value: Any, name: str, counts: Callable[[int], bool], wanted: str) 
         if isinstance(value, str):
             value = json.loads(value) if value.lstrip().startswith("[") else re.split(r"[\s,;]+", value.strip())
         numbers = np.array(list(_flat(value)), dtype=np.float64)
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         numbers = np.zeros(0)
     if not counts(len(numbers)) or not np.isfinite(numbers).all():
         raise EditError(f"{name} must be {wanted}, but is {value!r:.80}.")
