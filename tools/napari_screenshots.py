@@ -105,7 +105,13 @@ def table(camera: Camera) -> None:
             [(y, x) for x, y in EYES], name="landmarks", affine=cat.affine, size=26, face_color="#4cc9f0",
         )  # fmt: skip
         edit.carry_landmarks(marks)
-        camera.take(edit, "landmarks")
+        listed = dock.landmarks
+        listed.only.setChecked(False)
+        listed.open_list()
+        corner = dock.mapToGlobal(dock.rect().topLeft())
+        listed.move(corner.x() - listed.width() - 20, corner.y() + 480)
+        camera.take_screen("landmarks")
+        listed.close()
         edit.undo()
         viewer.layers.remove(marks)
     dock.choose.arrange.setChecked(False)

@@ -45,7 +45,7 @@ _ALL = (
     Action("propagate", "Propagate the edit", lambda dock: dock.results.run_or_cancel()),
     Action("improve", "Improve the others with what was decided", lambda dock: dock.editor.improve()),
     Action("explore", "Show where a point lies in other photos", lambda dock: dock.results.explore.toggle()),
-    Action("carry_landmarks", "Carry landmarks to other photos", lambda dock: dock.carry_active_points()),
+    Action("carry_landmarks", "Carry landmarks, shapes, labels to others", lambda dock: dock.carry_active_layer()),
     Action("add_folder", "Add a folder of photos as targets", lambda dock: dock.choose.ask_folder()),
     Action("export", "Export the edited pictures", lambda dock: dock.results.ask_export()),
     Action("tour", "Take the tour", lambda dock: dock.help.start_tour()),

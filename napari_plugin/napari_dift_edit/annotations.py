@@ -1,7 +1,13 @@
-"""Annotation layers as plain values and back: what they hold in a picture's pixels, and how they look."""
+"""Annotation layers as plain values and back: what they hold in a picture's pixels, and how they look.
 
+Features of Points and Shapes say what each is: ``name`` of a keypoint, ``category``, ``object``, ``visibility`` and
+``confidence``, as in napari's CSV files. A label is an object with a mask.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer, Points, Shapes
@@ -10,7 +16,25 @@ from napari_dift_edit import layers as glue
 from napari_dift_edit.colours import colour_of_confidence
 from napari_dift_edit.state import Carried
 
-__all__ = ["ellipse_points", "label_values", "looks_of", "make_layer", "outlines_of", "polygons_of"]
+if TYPE_CHECKING:
+    from dift_edit.annotations import AnnotatedImage
+
+__all__ = [
+    "annotated_image",
+    "carried_again",
+    "ellipse_points",
+    "label_values",
+    "looks_of",
+    "make_layer",
+    "outlines_of",
+    "parts_of_carried",
+    "parts_of_layer",
+    "polygons_of",
+    "show_landmarks",
+]
+
+Key = tuple[str, str]
+"""Category and object: what belongs to one thing."""
 
 _LOOKS = {
     "points": (
@@ -21,6 +45,8 @@ _LOOKS = {
                "blending"),
     "labels": ("colormap", "opacity", "blending"),
 }  # fmt: skip
+_PER_ROW = ("size", "symbol", "face_color", "border_color", "border_width", "edge_width", "edge_color", "z_index",
+            "shape_type")  # fmt: skip
 
 
 def looks_of(layer: Layer, source: Layer) -> tuple[str, MappingProxyType[str, Any]]:
@@ -41,11 +67,15 @@ def make_layer(carried: Carried, target: Layer) -> Layer:
     if carried.kind == "labels":
         return Labels(carried.data[0], **looks, **place)
     rows = [np.asarray(points)[:, ::-1] for points in carried.data]
-    if carried.kind == "shapes":
-        looks["shape_type"] = ["polygon" if kind == "rectangle" else kind for kind in looks["shape_type"]]
-        return Shapes(rows, ndim=2, **looks, **place)
+    if carried.rows is not None:
+        looks = _of_rows(looks, carried)
     if carried.confidence is not None:
         looks["features"] = looks["features"].assign(confidence=carried.confidence)
+    if carried.kind == "shapes":
+        if carried.confidence is not None:
+            looks["edge_color"] = [colour_of_confidence(value) for value in carried.confidence]
+        return Shapes(rows, ndim=2, **looks, **place)
+    if carried.confidence is not None:
         looks["border_color"] = [colour_of_confidence(value) for value in carried.confidence]
         looks["border_width"], looks["border_width_is_relative"] = 0.2, True
         if not _has_text(looks["text"]):
@@ -53,20 +83,52 @@ def make_layer(carried: Carried, target: Layer) -> Layer:
                 "string": "{confidence:.0%}", "size": 9, "color": "white", "anchor": "upper_left",
                 "translation": [-float(np.max(looks["size"])), float(np.max(looks["size"])) / 2],
             }  # fmt: skip
-    made = Points(rows[0], ndim=2, **looks, **place)
+    return Points(rows[0], ndim=2, **looks, **place)
+
+
+def _of_rows(looks: dict[str, Any], carried: Carried) -> dict[str, Any]:
+    """The looks of those rows of a source's layer that were carried."""
+    rows, count = list(carried.rows or ()), len(looks["features"])
+    if carried.kinds:
+        looks = {**looks, "shape_type": [carried.kinds.get(row, looks["shape_type"][row]) for row in range(count)]}
+    if rows == list(range(count)):
+        return looks
+    picked = {
+        name: [value[row] for row in rows] for name, value in looks.items()
+        if name in _PER_ROW and not isinstance(value, str) and np.ndim(value) and len(value) == count
+    }  # fmt: skip
+    return {**looks, **picked, "features": looks["features"].iloc[rows].reset_index(drop=True)}
+
+
+def show_landmarks(layer: Points, carried: Carried) -> None:
+    """Move the points of a carried layer, and colour them, without making it anew."""
+    places = np.asarray(carried.data[0])[:, ::-1]
+    if not np.array_equal(layer.data, places):
+        layer.data = places
     if carried.confidence is not None:
-        made.events.data.connect(lambda event: _sure_by_hand(made, event))
-    return made
+        layer.features = layer.features.assign(confidence=carried.confidence)
+        layer.border_color = [colour_of_confidence(value) for value in carried.confidence]
 
 
-def _sure_by_hand(layer: Points, event: Any) -> None:
-    """A point that the user dragged is right."""
-    if str(event.action).rsplit(".", maxsplit=1)[-1].lower() != "changed" or "confidence" not in layer.features:
-        return
-    confidence = layer.features["confidence"].to_numpy(dtype=float, copy=True)
-    confidence[list(event.data_indices)] = 1.0
-    layer.features = layer.features.assign(confidence=confidence)
-    layer.border_color = [colour_of_confidence(value) for value in confidence]
+def carried_again(carried: Carried, layer: Points | Shapes, target: Layer, moved: Sequence[int]) -> Carried:
+    """The annotations as the user made them in their layer; what was `moved` by hand is sure."""
+    data = (
+        (np.asarray(layer.data)[:, ::-1].copy(),)
+        if isinstance(layer, Points)
+        else tuple(np.asarray(row)[:, ::-1].copy() for row in layer.data)
+    )
+    count = len(layer.data)
+    if count == len(carried.data[0] if carried.kind == "points" else carried.data):
+        hand = carried.by_hand | frozenset(moved)
+        sure = carried.confidence and tuple(
+            1.0 if row in hand else value for row, value in enumerate(carried.confidence)
+        )
+        return replace(carried, data=data, by_hand=hand, confidence=sure)
+    _, looks = looks_of(layer, target)  # some were added or deleted: they are all the user's own now
+    sure = tuple(np.nan_to_num(layer.features["confidence"].to_numpy(float), nan=1.0)) if carried.confidence else None
+    return replace(
+        carried, data=data, looks=looks, rows=None, kinds=None, confidence=sure, by_hand=frozenset(range(count))
+    )
 
 
 def _has_text(text: dict[str, Any]) -> bool:
@@ -110,3 +172,99 @@ def outlines_of(layer: Any, source: Layer) -> list[Any]:
         glue.to_picture(source, np.array([layer.data_to_world(point)[-2:] for point in np.asarray(row)]).reshape(-1, 2))
         for row in rows
     ]
+
+
+# as objects
+
+
+def parts_of_layer(layer: Any, source: Layer, name: str = "") -> Iterable[tuple[Key, dict[str, Any], int]]:
+    """Category and object, the part of it, and the number of each point, shape or label, in a picture's pixels.
+
+    The category is `name`, or the layer's, where the features do not say it.
+    """
+    name = name or str(layer.name)
+    if isinstance(layer, Labels):
+        yield from _label_parts(name, label_values(layer, source), (0, 0))
+        return
+    columns = {name: layer.features[name].tolist() for name in layer.features.columns}
+    kinds = None if isinstance(layer, Points) else list(layer.shape_type)
+    yield from _row_parts(name, outlines_of(layer, source), columns, kinds)
+
+
+def parts_of_carried(carried: Carried, name: str) -> Iterable[tuple[Key, dict[str, Any], int]]:
+    """The same of annotations that were carried from a layer of a name."""
+    if carried.kind == "labels":
+        yield from _label_parts(name, carried.data[0], carried.corner)
+        return
+    looks = dict(carried.looks) if carried.rows is None else _of_rows(dict(carried.looks), carried)
+    columns = {column: looks["features"][column].tolist() for column in looks["features"].columns}
+    if carried.confidence is not None:
+        columns["confidence"] = list(carried.confidence)
+    yield from _row_parts(name, list(carried.data), columns, looks.get("shape_type"))
+
+
+def _label_parts(name: str, values: Any, corner: tuple[float, float]) -> Iterable[tuple[Key, dict[str, Any], int]]:
+    from dift_edit.annotations import ObjectMask
+
+    for value in np.unique(values[values > 0]).tolist():
+        yield (name, str(value)), {"mask": ObjectMask(round(corner[0]), round(corner[1]), values == value)}, value
+
+
+def _row_parts(
+    name: str, outlines: list[Any], columns: Mapping[str, list[Any]], kinds: Sequence[str] | None
+) -> Iterable[tuple[Key, dict[str, Any], int]]:
+    """Of points where there are no kinds of shapes."""
+    from dift_edit.annotations import Curve, Keypoint, Outline
+
+    def about(column: str, i: int, other: Any) -> Any:
+        value = columns[column][i] if column in columns else None
+        missing = value is None or (isinstance(value, float) and np.isnan(value)) or value == ""
+        return other if missing else value
+
+    if kinds is None:
+        for i, (x, y) in enumerate(outlines[0].tolist()):
+            score = about("confidence", i, None)
+            point = Keypoint(str(about("name", i, i + 1)), x, y, about("visibility", i, "visible"), score)
+            yield (str(about("category", i, name)), str(about("object", i, ""))), {"keypoints": [point]}, i
+        return
+    for i, (kind, points) in enumerate(zip(kinds, outlines, strict=True)):
+        key = (str(about("category", i, name)), str(about("object", i, f"#{name} {i}")))
+        part: dict[str, Any] = {"outlines": [Outline(points)]} if len(points) > 2 else {}
+        if kind == "rectangle" and _is_upright(points):
+            (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+            part = {"box": (left, top, right, bottom)}
+        elif kind == "ellipse":
+            part = {"outlines": [Outline(ellipse_points(points))]}
+        elif kind in ("path", "line"):
+            closed = len(points) > 3 and bool((points[0] == points[-1]).all())
+            part = {"curves": [Curve(points[:-1] if closed else points, closed)]}
+        score = about("confidence", i, None)
+        yield key, part if score is None else {**part, "confidence": score}, i
+
+
+def _is_upright(corners: Any) -> bool:
+    """Whether the four corners of a rectangle have two abscissas and two ordinates, but for rounding."""
+    return all(len(np.unique(np.round(corners[:, axis], 6))) == 2 for axis in (0, 1))
+
+
+def annotated_image(
+    path: str, size: tuple[int, int] | None, parts: Iterable[tuple[Key, dict[str, Any], int]]
+) -> "AnnotatedImage":
+    """A picture and what is annotated in it; keypoints beyond its edges are missing."""
+    from dift_edit.annotations import AnnotatedImage, AnnotatedObject
+
+    things: dict[Key, dict[str, Any]] = {}
+    for key, part, _ in parts:
+        thing = things.setdefault(key, {})
+        for name, value in part.items():
+            thing[name] = [*thing.get(name, []), *value] if isinstance(value, list) else value
+    if size is not None:
+        for thing in things.values():
+            for at, point in enumerate(thing.get("keypoints", ())):
+                if not (-0.5 <= point.x < size[0] - 0.5 and -0.5 <= point.y < size[1] - 0.5):
+                    thing["keypoints"][at] = replace(point, visibility="missing")
+    objects = [
+        AnnotatedObject(category=category, id="" if name.startswith("#") else name, **parts_)
+        for (category, name), parts_ in things.items()
+    ]
+    return AnnotatedImage(path=path, size=size, objects=objects)

@@ -20,7 +20,7 @@ from napari.layers import Layer, Points
 
 from dift_edit.errors import DiftEditError
 from napari import Viewer
-from napari_dift_edit.carry import carry_landmarks, carry_layer
+from napari_dift_edit.carry import carry_landmarks, carry_layer, pin_layers
 from napari_dift_edit.layers import to_rgba
 from napari_dift_edit.sessions import open_session, save_session
 from napari_dift_edit.state import Quad, Result
@@ -139,6 +139,14 @@ class DiftEdit:
         self.dock.choose.edit.use_layer(self._layer(layer), kind, options)
         self.wait()
 
+    def view(self, layer: Layer | str, quad: Quad | None = None) -> None:
+        """Make a picture a further view of the edit, with the four corners (x, y) of the edit on it.
+
+        Without `quad` it is where the edit was placed there.
+        """
+        self._editor.add_view(self._editor.pictures.key(self._layer(layer)), quad)
+        self.wait()
+
     # placing
 
     def settings(self, *, model: str | None = None, device: str | None = None, **transfer: Any) -> None:
@@ -240,9 +248,35 @@ class DiftEdit:
         self.wait()
         return count
 
-    def carry_landmarks(self, layer: Points | str) -> int:
-        """Find each point of a layer in every target by itself, without an edit; returns how many get them."""
+    def carry_landmarks(self, layer: Layer | str) -> int:
+        """Find points, shapes or labels of the source in every target, without an edit; returns how many targets."""
         count = carry_landmarks(self._editor, self.dock.scene, self._layer(layer))
+        self.wait()
+        return count
+
+    def pin_layers(self, name: str, source_points: Points | str, target_points: Points | str) -> None:
+        """Pin a target by two layers of points, in order: one on the source and one on the target."""
+        layers = self._layer(source_points), self._layer(target_points)
+        pin_layers(self._editor, self.dock.scene, self._key(name), *layers)
+        self.wait()
+
+    def export_annotations(self, path: str | Path, format: str = "") -> int:
+        """Write the carried annotations of all pictures; returns how many pictures.
+
+        Parameters
+        ----------
+        path : path
+            A file, or a folder for YOLO, LabelMe and napari.
+        format : str
+            "coco", "cvat", "tps", "deeplabcut", "yolo", "labelme" or "napari"; by default what the name says.
+        """
+        count = int(self.dock.keeper.export_annotations(Path(path), format))
+        self.wait()
+        return count
+
+    def export_pairs(self, folder: str | Path, format: str = "bigwarp") -> int:
+        """Write the landmarks of source and each target as pairs for "bigwarp" or "elastix"; returns how many."""
+        count = int(self.dock.keeper.export_pairs(Path(folder), format))
         self.wait()
         return count
 

@@ -76,7 +76,10 @@ class Asker:
         """
         asked = [(key, *self.request(session, key)) for key in targets]
         known = [(self.pictures.content(key), session.results[key].quad) for key in views]
-        asked = [(key, name, {**request, "views": known} if known else request) for key, name, request in asked]
+        asked = [
+            (key, name, {**request, "views": [*request["views"], *known]} if known and name == "place" else request)
+            for key, name, request in asked
+        ]
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             crashes = 0
@@ -143,4 +146,7 @@ class Asker:
             "target": self.pictures.content(key), "model": self.settings.message(),
             "settings": dict(self.settings.transfer),
             "pins": [(pin.source, pin.target) for pin in session.pins.get(key, ())],
+            "views": [
+                (self.pictures.content(view), quad) for view, quad in session.views.items() if self.pictures.here(view)
+            ],
         }  # fmt: skip

@@ -9,6 +9,8 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QGridLayout,
+    QHBoxLayout,
+    QMenu,
     QVBoxLayout,
     QWidget,
 )
@@ -18,7 +20,7 @@ from napari_dift_edit.arrange import Table, used_layers
 from napari_dift_edit.edit_panel import EditPanel
 from napari_dift_edit.preferences import preferred
 from napari_dift_edit.sessions import Autosave
-from napari_dift_edit.widgets import button, heading, quiet, row, toggle
+from napari_dift_edit.widgets import allow, button, heading, menu_button, quiet, row, toggle
 
 __all__ = ["ChoosePanel"]
 
@@ -42,6 +44,14 @@ class ChoosePanel(QWidget):
         self.source.setToolTip("The photo that the edit is made on.")
         self.source.setPlaceholderText("Choose the source")
         self.source.activated.connect(self._source_chosen)
+        self.axis = QComboBox()
+        self.axis.setToolTip("Along which axis of the source its frames lie, through the place that is seen.")
+        self.axis.setAccessibleName("Axis of the frames")
+        self.axis.activated.connect(lambda _: self.choose_axis(int(self.axis.currentData())))
+        self.axis.hide()
+        self.views = menu_button(
+            "Views", "Further pictures that show the object, on which you say where the edit lies.", self._fill_views
+        )
         self.edit = EditPanel(dock)
         self.all_open = QCheckBox("All other open pictures")
         self.all_open.setChecked(True)
@@ -64,7 +74,14 @@ class ChoosePanel(QWidget):
         grid.setColumnStretch(1, 1)
         for number, words in enumerate(("Source", "Edit", "Targets")):
             grid.addWidget(heading(words), number, 0, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self.source, 0, 1)
+        source = QHBoxLayout()
+        source.addWidget(self.source, 1)
+        source.addWidget(self.views)
+        column = QVBoxLayout()
+        column.setSpacing(4)
+        column.addLayout(source)
+        column.addWidget(self.axis)
+        grid.addLayout(column, 0, 1)
         grid.addWidget(self.edit, 1, 1)
         targets = QVBoxLayout()
         targets.setSpacing(4)
@@ -105,10 +122,55 @@ class ChoosePanel(QWidget):
     def choose_source(self, key: str) -> None:
         """Make a picture the source; of a stack the frame that is seen."""
         layer = self.editor.pictures.layer(key)
+        if layer.ndim > 3:  # at the place that is seen
+            self.editor.pictures.choose_axis(key, glue.stack_axis(layer), self.dock.viewer.dims.point)
         frame = glue.frame_shown(layer, self.dock.viewer.dims.point)
         self.editor.set_source(self.editor.pictures.key(layer, frame))
         if self.all_open.isChecked():
             self._all_targets()
+
+    def _fill_views(self, menu: QMenu) -> None:
+        """Pictures that can carry the edit, too, and those that do."""
+        session, pictures = self.editor.session, self.editor.pictures
+        current = self.dock.results.table.current()
+        keys = [pictures.key(layer) for layer in self._pictures if glue.frame_count(layer) is None]
+        keys += [current] if current.startswith("file:") and self.dock.scene.layer(current) is not None else []
+        for key in dict.fromkeys([*session.views, *keys]):
+            if key == session.source:
+                continue
+            action = menu.addAction(pictures.name(key))
+            action.setCheckable(True)
+            action.setChecked(key in session.views)
+            does = self.editor.drop_view if key in session.views else self.add_view
+            action.triggered.connect(lambda _=False, does=does, key=key: self.dock.attempt(does, key))
+        if menu.isEmpty():
+            menu.addAction("Open another photo of the object first").setEnabled(False)
+
+    def add_view(self, key: str) -> None:
+        """Make a picture a further view of the edit, with its outline to be dragged."""
+        self.editor.add_view(key)
+        self.dock.scene.select_soon(key)
+        self.editor.said.emit("Drag the blue outline to where the edit lies on this picture; then propagate")
+
+    def choose_axis(self, axis: int) -> None:
+        """Let the frames of the source's stack lie along another axis, through what is seen now."""
+        key = self.editor.session.source.split("#")[0]
+        if self.editor.pictures.choose_axis(key, axis, self.dock.viewer.dims.point):
+            frame = glue.frame_shown(self.editor.pictures.layer(key), self.dock.viewer.dims.point)
+            self.editor.set_source(f"{key}#{frame}", again=True)
+
+    def _show_axis(self) -> None:
+        """Offer the axes of the source along which frames can lie, where there is a choice."""
+        layer = self.dock.scene.layer(self.editor.session.source)
+        count = 0 if layer is None else layer.ndim - 2
+        self.axis.setVisible(count > 1)
+        if layer is not None and count > 1:
+            labels = self.dock.viewer.dims.axis_labels[-layer.ndim :]
+            with quiet(self.axis):
+                self.axis.clear()
+                for number in range(count):
+                    self.axis.addItem(f"Frames along axis {labels[number]}", number)
+                self.axis.setCurrentIndex(glue.stack_axis(layer))
 
     # folders
 
@@ -155,4 +217,8 @@ class ChoosePanel(QWidget):
         index = self.source.findData(session.source.split("#")[0])
         if index != self.source.currentIndex():
             self.source.setCurrentIndex(index)
+        self._show_axis()
+        allow(self.views, "" if session.edit else "there is no edit yet; put one on the source.")
+        count = len(session.views)
+        self.views.setText(f"Views: {1 + count}" if count else "Views")
         self.edit.show_session()

@@ -1,8 +1,8 @@
 """The colours in which results and confidences are shown everywhere."""
 
-from napari_dift_edit.state import Result
+from napari_dift_edit.state import Instance, Result
 
-__all__ = ["COLOURS", "colour_of", "colour_of_confidence"]
+__all__ = ["COLOURS", "colour_of", "colour_of_confidence", "colour_of_instance"]
 
 COLOURS = {
     "source": "#4cc9f0",
@@ -20,6 +20,8 @@ def colour_of(result: Result) -> str:
     """The colour of a result."""
     if result.stale:
         return COLOURS["stale"]
+    if result.visible and result.status == "applied":
+        return COLOURS["wrong"]
     if result.review == "rejected" or result.status == "failed":
         return COLOURS["rejected"]
     if result.review == "accepted":
@@ -27,6 +29,17 @@ def colour_of(result: Result) -> str:
     if result.by_hand:
         return COLOURS["hand"]
     return COLOURS["sure"] if result.shown else COLOURS["doubt"]
+
+
+def colour_of_instance(instance: Instance) -> str:
+    """The colour of one of several instances."""
+    if instance.review == "rejected":
+        return COLOURS["rejected"]
+    if instance.review == "accepted":
+        return COLOURS["accepted"]
+    if instance.by_hand:
+        return COLOURS["hand"]
+    return COLOURS["sure"] if instance.shown else COLOURS["doubt"]
 
 
 def colour_of_confidence(confidence: float) -> str:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from psygnal import Signal
 
@@ -16,7 +17,7 @@ from napari_dift_edit.asker import Asker, Settings
 from napari_dift_edit.history import History
 from napari_dift_edit.jobs import Job, Lane
 from napari_dift_edit.pictures import Pictures
-from napari_dift_edit.state import Carried, Crop, EditSpec, Part, Pin, Quad, Result, Session
+from napari_dift_edit.state import Carried, Crop, EditSpec, Instance, Part, Pin, Quad, Result, Session
 
 __all__ = ["Editor"]
 
@@ -50,6 +51,7 @@ class Editor:
         self.job: Job | None = None
         self.running: str = ""
         self._crops: OrderedDict[str, tuple[Any, Crop]] = OrderedDict()
+        self.suggestions: dict[str, str] = {}
         self._asked: tuple[str, ...] = ()
         self._made_with = ""
         self._closed = False
@@ -72,12 +74,14 @@ class Editor:
 
     # choosing
 
-    def set_source(self, key: str) -> None:
-        """Choose the picture on which the edit is made."""
-        if key == self.session.source:
+    def set_source(self, key: str, *, again: bool = False) -> None:
+        """Choose the picture on which the edit is made; `again` where a stack has other frames now."""
+        if key == self.session.source and not again:
             return
         targets = tuple(target for target in self.session.targets if target != key)
-        session = replace(self.session, source=key, targets=targets, preview=None).stale()
+        session = replace(self.session.with_view(key, None), source=key, targets=targets, preview=None).stale()
+        if again:
+            session = session.with_result(key.split("#", maxsplit=1)[0], None)
         number = self._do(f"Source: {self.pictures.name(key)}", session)
         if session.edit:
             self._prepare(session, number)
@@ -91,9 +95,50 @@ class Editor:
 
     def set_targets(self, keys: Sequence[str]) -> None:
         """Choose the pictures that get the edit."""
-        targets = tuple(key for key in dict.fromkeys(keys) if key != self.session.source)
+        session = self.session
+        targets = tuple(key for key in dict.fromkeys(keys) if key != session.source and key not in session.views)
         if targets != self.session.targets:
             self._do(f"{len(targets)} targets", replace(self.session, targets=targets))
+
+    def add_view(self, key: str, quad: Quad | None = None) -> None:
+        """Make a picture a further view of the edit: it shows the object, and says where the edit lies on it.
+
+        Parameters
+        ----------
+        key : str
+            The picture; it is no target then.
+        quad : Quad, optional
+            Where the edit lies on it; by default where it was placed there, else in the middle, to be dragged.
+
+        Raises
+        ------
+        DiftEditError
+            If there is no edit yet, or the picture is the source or a stack.
+        """
+        session = self.session
+        if session.edit is None or (not session.edit.quad and not session.edit.handled.quad):
+            raise DiftEditError(
+                "There is no edit yet: put one on the source, then say where it lies on other pictures."
+            )
+        if key == session.source or self.pictures.frames(key):
+            raise DiftEditError(f"{self.pictures.name(key)} cannot be a further view: choose another single picture.")
+        known = session.results.get(key)
+        if quad is None and known is not None and known.quad is not None:
+            quad = known.quad
+        if quad is None:
+            edges = session.edit.quad or session.edit.handled.quad
+            wide, high = (max(p[k] for p in edges) - min(p[k] for p in edges) for k in (0, 1))
+            quad = self._middle(wide, high, key)
+        self._do(f"{self.pictures.name(key)} is a further view of the edit", session.with_view(key, quad))
+
+    def move_view(self, key: str, quad: Quad) -> None:
+        """Say where the edit lies on a further view."""
+        self._do(f"Move the edit on {self.pictures.name(key)}", self.session.with_view(key, quad))
+
+    def drop_view(self, key: str) -> None:
+        """Make a further view a target again."""
+        session = self.session.with_view(key, None)
+        self._do(f"{self.pictures.name(key)} is a target again", replace(session, targets=(*session.targets, key)))
 
     def use_picture(
         self,
@@ -126,9 +171,9 @@ class Editor:
             self.placed.emit(session.source)
             self.said.emit(f"{name} is on the source: drag it, its corners or the round handle; then propagate")
 
-    def _middle(self, width: int, height: int) -> Quad:
-        """A place for a new sticker: the middle of the source, at most half its size."""
-        layer = self.pictures.layer(self.session.source)
+    def _middle(self, width: float, height: float, key: str = "") -> Quad:
+        """A place for a new sticker: the middle of the source, or another picture, at most half its size."""
+        layer = self.pictures.layer(key or self.session.source)
         size = glue.picture_size(layer) if layer is not None else (width * 2, height * 2)
         scale = min(0.5 * size[0] / width, 0.5 * size[1] / height)
         half = (scale * width / 2, scale * height / 2)
@@ -379,7 +424,8 @@ class Editor:
         """Keep what the engine found for one target."""
         answer = dict(answer)
         crop = answer.pop("crop", None)
-        found = Result(**answer, crops=(Crop(**crop),) if crop else ())
+        instances = tuple(Instance(**each) for each in answer.pop("instances", ()))
+        found = Result(**answer, instances=instances, crops=(Crop(**crop),) if crop else ())
         self._keep(key, replace(found, made_with=made_with), number)
 
     def _keep(self, key: str, result: Result, number: int) -> None:
@@ -393,6 +439,31 @@ class Editor:
         self.working.emit(False)
         self.changed.emit(self.session)
         self.result_changed.emit(last)
+        self.suggest()
+
+    def suggest(self) -> None:
+        """Find the few targets whose correction would help the others most; `suggestions` follow a moment later."""
+        session = self.session
+        rows = [
+            {
+                "id": key, "target": key, "status": result.status, "confidence": result.confidence, "look": result.look,
+                "review": result.review or ("accepted" if session.kept(key) else ""),
+            }
+            for key, result in session.results.items()
+            if key in session.targets and result.look and not result.stale
+        ]  # fmt: skip
+
+        def hear(found: dict[str, str]) -> None:
+            if found != self.suggestions:
+                self.suggestions = found
+                self.changed.emit(self.session)
+
+        if sum(not row["review"] and row["confidence"] < SURE for row in rows) < 2:
+            hear({})
+        elif not self._closed:
+            self._lane("suggest").submit(
+                lambda cancelled: self.ask("suggest", cancelled=cancelled, urgency=1, rows=rows), hear
+            )
 
     def _count(self) -> str:
         """How the targets of the latest propagation went, in words."""
@@ -447,9 +518,16 @@ class Editor:
 
     # correcting
 
-    def correct(self, key: str, quad: Quad, frame: int | None = None) -> None:
-        """Put the edit of one target, or of one frame of a stack, where the user dragged it."""
+    def correct(self, key: str, quad: Quad, frame: int | None = None, instance: int = 0) -> None:
+        """Put the edit of one target, one of its instances, or one frame of a stack, where the user dragged it."""
         before = self.session.results.get(key)
+        if before is not None and before.instances:
+            moved = list(before.instances)
+            moved[instance] = Instance(quad=quad, confidence=1.0, by_hand=True)
+            result = before.with_instances(moved)
+            label = f"Correct instance {instance + 1} of {self.pictures.name(key)}"
+            self._apply(key, result, self._do(label, self.session.with_result(key, result)))
+            return
         if frame is not None:
             session = self.session.with_keyframe(key, frame, quad)
             self._follow_again(key, self._do(f"Correct frame {frame} of {self.pictures.name(key)}", session))
@@ -460,6 +538,7 @@ class Editor:
         )  # fmt: skip
         number = self._do(f"Correct {self.pictures.name(key)}", self.session.with_result(key, result))
         self._apply(key, result, number)
+        self.suggest()
 
     def _follow_again(self, key: str, number: int) -> None:
         """Carry the edit through a stack again, with its keyframes."""
@@ -475,8 +554,11 @@ class Editor:
 
     def _apply(self, key: str, result: Result, number: int) -> None:
         """Make the picture of a placement that is already known; of a file only while it is looked at."""
+        self.result_changed.emit(key)
         if key.startswith("file:"):
-            self.result_changed.emit(key)
+            return
+        if not result.places:
+            self._amend(lambda later: later.with_result(key, replace(later.results[key], crops=())), number)
             return
         session = self.session
         assert session.edit is not None
@@ -484,14 +566,12 @@ class Editor:
                     if name in ("source", "edit", "target")}  # fmt: skip
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
-            yield from self.ask(
-                "apply", cancelled=cancelled, urgency=0, quad=result.quad, transform=result.transform, **question
-            )
+            yield from self.ask("apply", cancelled=cancelled, urgency=0, places=result.places, **question)
 
         def hear(answer: dict[str, Any]) -> None:
             def add(later: Session) -> Session:
                 now = later.results.get(key)
-                if now is None or now.quad != result.quad:
+                if now is None or now.places != result.places:
                     return later
                 return later.with_result(key, replace(now, crops=(Crop(**answer),)))
 
@@ -499,6 +579,11 @@ class Editor:
             self.result_changed.emit(key)
 
         self._lane(key).submit(steps, hear)
+
+    def pin_pairs(self, key: str, pairs: Sequence[tuple[Any, Any]]) -> None:
+        """Fix where several points of the source lie in one target, as one step, instead of the pins that it has."""
+        pins = tuple(Pin(*((float(x), float(y)) for x, y in pair)) for pair in pairs)
+        self._repin(key, pins, f"Pin {len(pins)} points in {self.pictures.name(key)}")
 
     def pin(self, key: str, source: tuple[float, float], target: tuple[float, float]) -> None:
         """Fix where a point of the source lies in one target, and place the edit there again."""
@@ -529,23 +614,37 @@ class Editor:
 
         self._lane(key).submit(steps, lambda answer: self._take(key, answer, number, made_with))
 
-    def review(self, keys: str | Sequence[str], verdict: str) -> None:
-        """Accept or reject the edit in targets ("accepted", "rejected", or "" for undecided), as one step."""
+    def review(self, keys: str | Sequence[str], verdict: str, instance: int | None = None) -> None:
+        """Accept or reject the edit in targets ("accepted", "rejected", or "" for undecided), as one step.
+
+        Where several instances were found, all of them are decided, or the one with a number.
+        """
         session, changed = self.session, []
         for key in [keys] if isinstance(keys, str) else keys:
             result = session.results.get(key)
-            if result is not None and result.review != verdict and (result.quad is not None or verdict != "accepted"):
+            if result is not None and result.instances:
+                chosen = range(len(result.instances)) if instance is None else (instance,)
+                new = result.with_instances([
+                    replace(each, review=verdict) if number in chosen else each
+                    for number, each in enumerate(result.instances)
+                ])  # fmt: skip
+                if new.instances != result.instances:
+                    changed.append(key)
+                    session = session.with_result(key, new)
+            elif result is not None and result.review != verdict and (result.quad is not None or verdict != "accepted"):
                 changed.append(key)
                 session = session.with_result(key, replace(result, review=verdict))
         if not changed:
             return
         label = {"accepted": "Accept", "rejected": "Reject", "": "Undecide"}[verdict]
         what = self.pictures.name(changed[0]) if len(changed) == 1 else f"{len(changed)} pictures"
+        what = what if instance is None else f"instance {instance + 1} of {what}"
         number = self._do(f"{label} {what}", session)
         for key in changed:
             new = session.results[key]
-            if verdict == "accepted" and not new.crops and not new.frames:
+            if new.instances or (verdict == "accepted" and not new.crops and not new.frames):
                 self._apply(key, new, number)
+        self.suggest()
 
     def replace_target(self, old: str, new: str) -> None:
         """A target is another picture now: a file that was opened as a layer."""
@@ -569,9 +668,46 @@ class Editor:
         """Add annotations on one target to the step that asked for them."""
         self._amend(lambda session: session.with_carried(carried), number)
 
+    def change_carried(self, carried: Carried) -> None:
+        """The user moved, added or deleted annotations on one target; the other landmarks there are fitted to them."""
+        number = self._do(f"Correct {carried.name}", self.session.with_carried(carried))
+        if carried.rows is not None and carried.kind == "points" and carried.things:
+            self._fit_again(carried, number)
+
+    def _fit_again(self, carried: Carried, number: int) -> None:
+        """Fit the landmarks of one target to those that the user put right."""
+        session, rows = self.session, carried.rows or ()
+        if not self.pictures.here(session.source) or not self.pictures.here(carried.target):
+            return
+        known = {rows[at]: tuple(map(float, carried.data[0][at])) for at in carried.by_hand}
+        question = {
+            "source": self.pictures.content(session.source), "target": self.pictures.content(carried.target),
+            "things": carried.things, "model": self.settings.message(), "known": known,
+            "mirror": self.settings.transfer.get("mirror", "auto"),
+        }  # fmt: skip
+
+        def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
+            yield from self.ask("annotate", cancelled=cancelled, urgency=0, **question)
+
+        def hear(answer: dict[str, Any]) -> None:
+            def add(later: Session) -> Session:
+                now = later.carried_at(carried.slot)
+                if now is None or now.by_hand != carried.by_hand or now.rows != carried.rows:
+                    return later
+                points = np.array(now.data[0])
+                free = [at for at in range(len(points)) if at not in now.by_hand]
+                points[free] = [answer["points"][rows[at]] for at in free]
+                sure = [1.0 if at in now.by_hand else answer["confidence"][row] for at, row in enumerate(rows)]
+                return later.with_carried(replace(now, data=(points,), confidence=tuple(sure)))
+
+            self._amend(add, number)
+            self.said.emit(f"{carried.name}: the other landmarks are fitted to {len(known)} put right by hand")
+
+        self._lane(f"landmarks {carried.slot}").submit(steps, hear)
+
     def drop_carried(self, carried: Carried) -> None:
         """Take annotations off a target."""
-        others = tuple(each for each in self.session.carried if each is not carried)
+        others = tuple(each for each in self.session.carried if each.slot != carried.slot)
         self._do(f"Remove {carried.name}", replace(self.session, carried=others))
 
     # files of a folder: what is seen is made when it is looked at, and forgotten
@@ -580,7 +716,7 @@ class Editor:
         """What the look of a target's edit depends on."""
         session = self.session
         result = session.results.get(key)
-        return None if result is None else (session.source, session.edit, result.quad, result.transform)
+        return None if result is None else (session.source, session.edit, result.places)
 
     def keep_crop(self, key: str, mark: Any, crop: Crop) -> None:
         """Keep how the edit looks in a file, if edit and place are still the same; the latest few are kept."""

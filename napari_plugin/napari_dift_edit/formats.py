@@ -1,10 +1,9 @@
 """Annotation files as layers and layers as annotation files, for napari's menus: Open, and Save Selected Layers.
 
-Features of Points and Shapes say what each is: ``name`` of a keypoint, ``category``, ``object``, ``visibility`` and
-``confidence``, as in napari's CSV files. A label is an object with a mask.
+What the layers' features mean is said in `annotations`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,26 +42,18 @@ def write_layers(path: str, layers: list[LayerData]) -> list[str]:
 def _annotated(path: str, layers: Sequence[Any], source: Any) -> "AnnotatedImage":
     from napari.layers import Labels
 
-    from dift_edit.annotations import AnnotatedImage, AnnotatedObject
     from napari_dift_edit import layers as glue
+    from napari_dift_edit.annotations import annotated_image, parts_of_layer
 
-    things: dict[tuple[str, str], dict[str, Any]] = {}
     size = None if source is None else glue.picture_size(source)
+    parts: list[Any] = []
     for layer in layers:
         if layer is source:
             continue
         if isinstance(layer, Labels):
             size = size or (int(layer.data.shape[-1]), int(layer.data.shape[-2]))
-        for key, part in _parts(layer, source or layer):
-            thing = things.setdefault(key, {})
-            for name, value in part.items():
-                thing[name] = [*thing.get(name, []), *value] if isinstance(value, list) else value
-    objects = [
-        AnnotatedObject(category=category, id="" if name.startswith("#") else name, **parts)
-        for (category, name), parts in things.items()
-    ]
-    name = Path(path).stem if source is None else _file_name(source.name)
-    return AnnotatedImage(path=name, size=size, objects=objects)
+        parts += parts_of_layer(layer, source or layer)
+    return annotated_image(Path(path).stem if source is None else _file_name(source.name), size, parts)
 
 
 def _file_name(layer: str) -> str:
@@ -72,47 +63,6 @@ def _file_name(layer: str) -> str:
     viewer = current_viewer()
     file = viewer.layers[layer].source.path if viewer is not None and layer in viewer.layers else None
     return Path(file).name if file else layer
-
-
-def _parts(layer: Any, source: Any) -> Iterable[tuple[tuple[str, str], dict[str, Any]]]:
-    """Category and object, and the parts of it, of each point, shape or label."""
-    from napari.layers import Labels, Points
-
-    from dift_edit.annotations import Curve, Keypoint, ObjectMask, Outline
-    from napari_dift_edit.annotations import ellipse_points, label_values, outlines_of
-
-    if isinstance(layer, Labels):
-        values = label_values(layer, source)
-        for value in np.unique(values[values > 0]).tolist():
-            yield (layer.name, str(value)), {"mask": ObjectMask.of(values == value)}
-        return
-    columns = {name: layer.features[name].tolist() for name in layer.features.columns}
-
-    def about(column: str, i: int, other: Any) -> Any:
-        value = columns[column][i] if column in columns else None
-        missing = value is None or (isinstance(value, float) and np.isnan(value)) or value == ""
-        return other if missing else value
-
-    outlines = outlines_of(layer, source)
-    if isinstance(layer, Points):
-        for i, (x, y) in enumerate(outlines[0].tolist()):
-            score = about("confidence", i, None)
-            point = Keypoint(str(about("name", i, i + 1)), x, y, about("visibility", i, "visible"), score)
-            yield (str(about("category", i, layer.name)), str(about("object", i, ""))), {"keypoints": [point]}
-        return
-    for i, (kind, points) in enumerate(zip(layer.shape_type, outlines, strict=True)):
-        key = (str(about("category", i, layer.name)), str(about("object", i, f"#{layer.name} {i}")))
-        part: dict[str, Any] = {"outlines": [Outline(points)]} if len(points) > 2 else {}
-        if kind == "rectangle" and len({*points[:, 0].tolist()}) == len({*points[:, 1].tolist()}) == 2:
-            (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-            part = {"box": (left, top, right, bottom)}
-        elif kind == "ellipse":
-            part = {"outlines": [Outline(ellipse_points(points))]}
-        elif kind in ("path", "line"):
-            closed = len(points) > 3 and bool((points[0] == points[-1]).all())
-            part = {"curves": [Curve(points[:-1] if closed else points, closed)]}
-        score = about("confidence", i, None)
-        yield key, part if score is None else {**part, "confidence": score}
 
 
 def reader_of(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:

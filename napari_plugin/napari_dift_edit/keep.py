@@ -3,17 +3,32 @@
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
+from napari_dift_edit.annotations import annotated_image, outlines_of, parts_of_carried, parts_of_layer
 from napari_dift_edit.carry import recipe_annotations
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.jobs import Job
 from napari_dift_edit.scene import Scene
-from napari_dift_edit.state import Result
+from napari_dift_edit.state import Pin, Result
 
-__all__ = ["Keeper", "free_name", "run_steps"]
+if TYPE_CHECKING:
+    from dift_edit.annotations import AnnotatedImage
+
+__all__ = ["FORMATS", "Keeper", "free_name", "run_steps"]
+
+FORMATS: dict[str, tuple[str, str, bool]] = {
+    "coco": ("COCO", "*.json", False),
+    "cvat": ("CVAT for images", "*.xml", False),
+    "tps": ("TPS of landmarks", "*.tps", False),
+    "deeplabcut": ("DeepLabCut", "*.csv *.h5", False),
+    "yolo": ("YOLO, a folder", "*", True),
+    "labelme": ("LabelMe, a folder", "*", True),
+    "napari": ("napari CSV, a folder", "*", True),
+}
+"""Format of annotations → how the user knows it, names of its files, and whether it is a folder."""
 
 Step = tuple[str, dict[str, Any]]
 """A function of the engine and its arguments."""
@@ -123,11 +138,11 @@ class Keeper:
                 continue
             question = editor.question(session, key)
             layer = editor.pictures.layer(key)
-            limits = None if layer is None else glue.stretched(layer)
+            limits = None if layer is None or editor.pictures.channels(key) else glue.stretched(layer)
             values = "" if limits is None else editor.pictures.content(key) + "!values"
             steps.append(("export", {
-                **question, "values": values, "limits": limits, "quad": result.quad, "transform": result.transform,
-                "by_hand": result.by_hand, "file": editor.pictures.file(key),
+                **question, "values": values, "limits": limits, "places": result.places,
+                "file": editor.pictures.file(key),
                 "output": output or str(folder / free_name(editor, key, names)),  # type: ignore[operator]
             }))  # fmt: skip
         if not steps:
@@ -135,6 +150,9 @@ class Keeper:
         where = folder or self._root(next(iter(written.values())))
         marked = sum(f"{Path('unreviewed')}" in Path(output).parts for output in written.values())
         words = f"{_many(count)} written to {where}" + (f", {marked} of them to 'unreviewed'" if marked else "")
+        left = [key for key in session.targets if key in session.results and session.results[key].visible]
+        if left:
+            words += f". {_many(len(left))} still show what the redaction hides, see the list"
         steps += self._manifests(written)
         run_steps(editor, "dift-edit: export", steps, lambda _: editor.said.emit(words))
         return count
@@ -158,7 +176,9 @@ class Keeper:
                 "status": result.status, "reason": result.reason, "confidence": result.confidence,
                 "quad": result.quad and [list(point) for point in result.quad], "mirrored": result.mirrored,
                 "engine": result.engine, "seconds": result.seconds, "review": result.review,
-                "pins": [[list(pin.source), list(pin.target)] for pin in session.pins.get(key, ())],
+                "instances": max(1, len(result.instances)),
+                "warning": _warning(result),
+                "pins": _pins(session.pins.get(key, ())),
             })  # fmt: skip
         return [
             ("write_manifest", {"path": str(Path(root) / "manifest.jsonl"), "rows": each})
@@ -174,6 +194,89 @@ class Keeper:
                 "output": str(folder / f"{number:05d}.png"),
             }) for number, frame in enumerate(self.editor.pictures.frames(key))
         ]  # fmt: skip
+
+    # annotations
+
+    def export_annotations(self, path: Path, format_: str = "") -> int:
+        """Write the annotations of the source and of every target that they were carried to; returns how many pictures.
+
+        Parameters
+        ----------
+        path : Path
+            A file, or a folder for the formats that are one (YOLO, LabelMe, napari).
+        format_ : str
+            One of `FORMATS`; by default what the name says.
+        """
+        images = self._annotated()
+        if len(images) < 2:
+            raise DiftEditError("No annotations were carried yet: carry some first.")
+
+        def written(answers: list[Any]) -> None:
+            lost = f"; it cannot hold {', '.join(answers[0])}" if answers[0] else ""
+            self.editor.said.emit(f"The annotations of {_many(len(images))} are in {path}{lost}")
+
+        step = ("write_annotations", {"path": str(path), "format": format_ or None, "images": images})
+        run_steps(self.editor, "dift-edit: annotations", [step], written)
+        return len(images)
+
+    def _annotated(self) -> "list[AnnotatedImage]":
+        """Source and targets with what was carried, as it is on the canvas where it is there."""
+        editor, scene = self.editor, self.scene
+        source, parts = scene.layer(editor.session.source), dict[str, list[Any]]()
+        sizes: dict[str, tuple[int, int] | None] = {}
+        for carried in editor.session.carried:
+            layer = scene.layer(carried.layer)
+            name = carried.name.rpartition(" · ")[2]
+            if layer is not None and source is not None and editor.session.source not in parts:
+                parts[editor.session.source] = []
+            shown, target = scene.annotations.get(carried.slot), scene.layer(carried.target)
+            found = (
+                parts_of_carried(carried, name)
+                if shown is None or target is None or carried.kind == "labels"
+                else parts_of_layer(shown, target, name)
+            )
+            parts.setdefault(carried.target, []).extend(found)
+            sizes[carried.target] = carried.size or (None if target is None else glue.picture_size(target))
+        if source is not None and editor.session.source in parts:
+            sizes[editor.session.source] = glue.picture_size(source)
+            for key in dict.fromkeys(carried.layer for carried in editor.session.carried):
+                if (layer := scene.layer(key)) is not None:
+                    parts[editor.session.source].extend(parts_of_layer(layer, source))
+        taken: set[str] = set()
+        return [annotated_image(free_name(editor, key, taken), sizes[key], rows) for key, rows in parts.items()]
+
+    def export_pairs(self, folder: Path, format_: str) -> int:
+        """Write the landmarks of source and target as pairs, a file for each target; returns how many targets.
+
+        The target is the moving picture, which is laid onto the source, the fixed one.
+
+        Parameters
+        ----------
+        folder : Path
+            Gets NAME.csv for BigWarp, or NAME.moving.txt and NAME.fixed.txt for elastix.
+        format_ : {"bigwarp", "elastix"}
+            Whose files.
+        """
+        editor, steps = self.editor, list[Step]()
+        source, taken = self.scene.layer(editor.session.source), set[str]()
+        for carried in editor.session.carried:
+            layer = self.scene.layer(carried.layer)
+            if carried.kind != "points" or carried.rows is None or layer is None or source is None:
+                continue
+            (fixed,) = outlines_of(layer, source)
+            pairs = [(at, row) for at, row in enumerate(carried.rows) if row < len(fixed)]
+            names = layer.features["name"].astype(str).tolist() if "name" in layer.features else None
+            stem = Path(free_name(editor, carried.target, taken)).stem
+            steps.append(("write_pairs", {
+                "path": str(folder / f"{stem}.{'csv' if format_ == 'bigwarp' else 'txt'}"), "format": format_,
+                "moving": carried.data[0][[at for at, _ in pairs]], "fixed": fixed[[row for _, row in pairs]],
+                "names": names and [names[row] for _, row in pairs],
+            }))  # fmt: skip
+        if not steps:
+            raise DiftEditError("There are no pairs: carry points first; added or deleted ones belong to no pair.")
+        words = f"Pairs of landmarks of {_many(len(steps))} are in {folder}"
+        run_steps(editor, "dift-edit: landmark pairs", steps, lambda _: editor.said.emit(words))
+        return len(steps)
 
     # the recipe
 
@@ -203,6 +306,8 @@ class Keeper:
         }  # fmt: skip
         if editor.settings.model:
             job["model"] = editor.settings.model
+        if session.views:
+            job["views"] = tuple({"image": file_of(key), "quad": quad} for key, quad in session.views.items())
         if edit.kind == "difference":
             job["edited"] = file_of(edit.picture, "edit.png")
             if "kind" in edit.options:
@@ -252,9 +357,21 @@ class Keeper:
         words += [*job["targets"], "-o", job["output"], "--device", job["device"]]
         if "model" in job:
             words += ["--model", job["model"]]
+        for view in job.get("views", ()):
+            words += ["--view", ",".join([view["image"], *(f"{x:.2f}" for point in view["quad"] for x in point)])]
         for name, value in job["transfer"].items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
+
+
+def _warning(result: Result) -> str:
+    """What a redaction leaves to be seen, in words."""
+    return f"{result.visible} of {len(result.instances)} instances are not hidden" if result.visible else ""
+
+
+def _pins(pins: Sequence[Pin]) -> list[list[list[float]]]:
+    """The pins of a row; the review page reads four as corners, and no more."""
+    return [[list(pin.source), list(pin.target)] for pin in pins] if len(pins) < 4 else []
 
 
 def _many(count: int) -> str:

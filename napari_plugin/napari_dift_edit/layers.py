@@ -1,10 +1,11 @@
 """The one place that knows napari's coordinates and layer types.
 
 napari orders coordinates (…, row, column) and has a world round its layers' data; dift-edit speaks (x, y) pixels with
-centres at integers, which is the layer's data grid. A picture lies in a layer's last two axes; an axis before them is
-time.
+centres at integers, which is the layer's data grid. A picture lies in a layer's last two axes. Those before them make
+it a stack: its frames lie along one of them (`choose_axis`), at one place of the others.
 """
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,6 +17,9 @@ __all__ = [
     "LONGEST_SIDE",
     "camera",
     "canvas_size",
+    "channel_groups",
+    "choose_axis",
+    "composite",
     "frame_change",
     "frame_count",
     "frame_shown",
@@ -30,6 +34,9 @@ __all__ = [
     "quad_affine",
     "read_pixels",
     "read_values",
+    "stack_axis",
+    "stack_matrix",
+    "stack_shape",
     "stretched",
     "to_picture",
     "to_rgba",
@@ -39,6 +46,9 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
+
+_stacks: weakref.WeakKeyDictionary[Layer, tuple[int, tuple[int, ...]]] = weakref.WeakKeyDictionary()
+"""Of layers with axes before those of the picture: the one along which the frames lie, and the place in all of them."""
 
 LONGEST_SIDE = 8192
 """Of multiscale layers, in pixels: larger levels are not read; chosen, as some 200 MB for a colour picture."""
@@ -64,7 +74,85 @@ def look_at(viewer: Any, low: Array, high: Array, margin: float = 0.05) -> None:
 
 def is_picture(layer: Layer) -> bool:
     """Whether a layer shows a picture or a stack of pictures."""
-    return isinstance(layer, Image) and not isinstance(layer, Labels) and 2 <= layer.ndim <= 3
+    return isinstance(layer, Image) and not isinstance(layer, Labels) and layer.ndim >= 2
+
+
+def stack_axis(layer: Layer) -> int:
+    """The axis of a stack along which its frames lie; the first one unless another was chosen."""
+    return _stacks.get(layer, (0, ()))[0]
+
+
+def choose_axis(layer: Layer, axis: int, point: Sequence[float]) -> bool:
+    """Let a stack's frames lie along an axis, at the place of the others that is seen at a point of the world.
+
+    Returns
+    -------
+    bool
+        Whether the stack has other frames now.
+    """
+    lengths = _level(layer).shape[: layer.ndim - 2]
+    inside = np.asarray(layer.world_to_data(np.asarray(point)[-layer.ndim :]))
+    place = tuple(int(np.clip(np.round(inside[k]), 0, count - 1)) for k, count in enumerate(lengths))
+    before, place = _stack(layer), (*place[:axis], 0, *place[axis + 1 :])
+    _stacks[layer] = (axis, place)
+    return before != (axis, place)
+
+
+def _stack(layer: Layer) -> tuple[int, tuple[int, ...]]:
+    axis, place = _stacks.get(layer, (0, ()))
+    return axis, place or (0,) * (layer.ndim - 2)
+
+
+def _part(layer: Layer, frame: int | None) -> Any:
+    """The picture, or one frame of a stack; lazy data stay lazy."""
+    data = _level(layer)
+    if frame is None:
+        return data
+    axis, place = _stack(layer)
+    return data[(*place[:axis], frame, *place[axis + 1 :])]
+
+
+def stack_shape(layer: Layer, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """(T, h, w, 4) frames of a stack with all axes of its layer."""
+    axis, place = _stack(layer)
+    return pixels.reshape(*(1,) * axis, len(pixels), *(1,) * (len(place) - axis - 1), *pixels.shape[1:])
+
+
+def stack_matrix(layer: Layer) -> Array:
+    """(4, 4) from (frame, row, column) of a stack to the world, without the axes along which it has no frames."""
+    whole, axis = matrix(layer), stack_axis(layer)
+    kept = [axis, *range(layer.ndim - 2, layer.ndim + 1)]
+    return whole[np.ix_(kept, kept)]
+
+
+def channel_groups(layers: Sequence[Layer]) -> list[list[Layer]]:
+    """Layers that are channels of one picture: grey ones of one size and place, the upper ones blended additively."""
+    groups: list[list[Layer]] = []
+    for layer in layers:
+        base = groups[-1] if groups else []
+        same = base and not layer.rgb and not base[0].rgb and layer.blending == "additive"
+        if same and _level(layer).shape == _level(base[0]).shape and np.allclose(matrix(layer), matrix(base[0])):
+            base.append(layer)
+        else:
+            groups.append([layer])
+    return groups
+
+
+def composite(channels: Sequence[Layer], frame: int | None = None) -> npt.NDArray[np.uint8]:
+    """Channels as they are seen together, (H, W, 3) uint8: each in its colour map, the visible ones added up.
+
+    Lazy data is computed here, so call it in a worker thread.
+    """
+    total: Any = 0.0
+    for layer in channels:
+        if layer.visible:
+            values = np.asarray(_part(layer, frame), np.float32)
+            low, high = (float(limit) for limit in layer.contrast_limits)
+            unit = np.nan_to_num(np.clip((values - low) / max(high - low, 1e-12), 0, 1)) ** float(layer.gamma)
+            colours = np.asarray(layer.colormap.map(unit.ravel()))[:, :3].reshape(*unit.shape, 3)
+            total = total + float(layer.opacity) * colours
+    shape = (*np.shape(_part(channels[0], frame)), 3)
+    return np.round(np.broadcast_to(np.clip(total, 0, 1), shape) * 255).astype(np.uint8)
 
 
 def picture_size(layer: Layer) -> tuple[int, int]:
@@ -78,7 +166,7 @@ def picture_size(layer: Layer) -> tuple[int, int]:
 
 def frame_count(layer: Layer) -> int | None:
     """Number of frames of a stack; None for a single picture."""
-    return int(_level(layer).shape[0]) if layer.ndim == 3 else None
+    return int(_level(layer).shape[stack_axis(layer)]) if layer.ndim > 2 else None
 
 
 def has_alpha(layer: Layer) -> bool:
@@ -92,8 +180,8 @@ def frame_shown(layer: Layer, point: Sequence[float]) -> int | None:
     count = frame_count(layer)
     if count is None:
         return None
-    inside = layer.world_to_data(np.asarray(point)[-3:])
-    return int(np.clip(np.round(inside[0]), 0, count - 1))
+    inside = layer.world_to_data(np.asarray(point)[-layer.ndim :])
+    return int(np.clip(np.round(inside[stack_axis(layer)]), 0, count - 1))
 
 
 def level_read(layer: Layer) -> int:
@@ -140,8 +228,7 @@ def read_pixels(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
     ndarray
         (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float32 in [0, 1].
     """
-    data = _level(layer)
-    array: npt.NDArray[Any] = np.asarray(data if frame is None else data[frame])
+    array: npt.NDArray[Any] = np.asarray(_part(layer, frame))
     if layer.rgb:
         return np.clip(array, 0, 1).astype(np.float32) if array.dtype.kind == "f" else array
     if array.dtype == bool:
@@ -170,8 +257,7 @@ def stretched(layer: Layer) -> tuple[float, float] | None:
 
 def read_values(layer: Layer, frame: int | None = None) -> npt.NDArray[Any]:
     """A layer's picture with the values that it has, whatever its contrast limits are; call it in a worker thread."""
-    data = _level(layer)
-    return np.asarray(data if frame is None else data[frame])
+    return np.asarray(_part(layer, frame))
 
 
 def mask_pixels(layer: Layer, size: tuple[int, int], onto: Layer) -> npt.NDArray[np.uint8]:
@@ -306,6 +392,7 @@ def patch_affine(
     whole = matrix(layer)
     full = np.eye(len(whole))
     full[-3:, -3:] = inner
+    full[: layer.ndim - 2, -1] = _stack(layer)[1]  # where it lies along the axes that have no frames
     return whole @ full
 
 

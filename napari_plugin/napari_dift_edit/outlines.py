@@ -8,9 +8,9 @@ import numpy.typing as npt
 from napari.layers import Shapes
 
 from napari_dift_edit import layers as glue
-from napari_dift_edit.colours import COLOURS, colour_of
+from napari_dift_edit.colours import COLOURS, colour_of, colour_of_instance
 from napari_dift_edit.editor import Editor
-from napari_dift_edit.state import Quad, Result, Session
+from napari_dift_edit.state import Instance, Quad, Result, Session
 
 __all__ = ["Outlines"]
 
@@ -21,13 +21,13 @@ _REACH = 8
 """Screen pixels within which the edge of an outline is hit."""
 
 
-def words_of(result: Result) -> str:
+def words_of(result: Result | Instance) -> str:
     """What stands beside an outline."""
     if result.review:
         return {"accepted": "✓ accepted", "rejected": "✗ rejected"}[result.review]
     if result.by_hand:
         return "by hand"
-    return f"{result.confidence:.0%}" + ("" if result.status == "applied" else " ?")
+    return f"{result.confidence:.0%}" + ("" if result.shown else " ?")
 
 
 class Canvas(Protocol):
@@ -66,7 +66,7 @@ class Outlines:
         self.editor = editor
         self.scene = scene
         self.layer: Any = None
-        self._keys: list[str] = []
+        self._keys: list[tuple[str, int]] = []
         self._quads: list[npt.NDArray[np.float64]] = []
         self._looks: list[tuple[str, str]] = []
         self.listening = True
@@ -86,10 +86,10 @@ class Outlines:
     def show(self, session: Session) -> bool:
         """Bring the outlines up to date; returns whether there was something to do."""
         keys, quads, looks = [], [], []
-        for key, quad, look in self._wanted(session):
+        for (key, number), quad, look in self._wanted(session):
             layer = self.scene.layer(key)
             if layer is not None:
-                keys.append(key)
+                keys.append((key, number))
                 quads.append(glue.to_world(layer, quad))
                 looks.append(look)
                 self.scene.watch(key, layer)
@@ -119,22 +119,30 @@ class Outlines:
             self.viewer.layers.move(self.viewer.layers.index(outlines), -1)
         return True
 
-    def _wanted(self, session: Session) -> Iterator[tuple[str, Quad, tuple[str, str]]]:
+    def _wanted(self, session: Session) -> Iterator[tuple[tuple[str, int], Quad, tuple[str, str]]]:
+        """Picture and number of the instance, its place, its colour and words."""
         stack, _, number = session.source.partition("#")
         on_source = not number or number == str(self.frame(stack))
         edit = None if session.edit is None else session.edit.handled
         quad = None if edit is None or session.edit is None else edit.quad or session.edit.quad
         if edit is not None and quad and on_source:
-            yield session.source, quad, (COLOURS["source"], edit.name)
+            yield (session.source, 0), quad, (COLOURS["source"], edit.name)
+        for key, quad in session.views.items():
+            yield (key, 0), quad, (COLOURS["source"], "further view")
         for key, result in session.results.items():
             frame = self.frame(key)
             if result.frames and frame is not None and frame < len(result.track):
                 if not (on_source and stack == key):
                     quad, confidence = result.track[frame]
                     hand = frame in session.keyframes.get(key, {})
-                    yield key, quad, (COLOURS["hand" if hand else "sure"], "by hand" if hand else f"{confidence:.0%}")
+                    colour = COLOURS["hand" if hand else "sure"]
+                    yield (key, 0), quad, (colour, "by hand" if hand else f"{confidence:.0%}")
+            elif result.instances and key in session.targets:
+                for number, each in enumerate(result.instances):
+                    look = COLOURS["stale"] if result.stale else colour_of_instance(each)
+                    yield (key, number), each.quad, (look, f"{number + 1}: {words_of(each)}")
             elif result.quad is not None and key in session.targets:
-                yield key, result.quad, (colour_of(result), words_of(result))
+                yield (key, 0), result.quad, (colour_of(result), words_of(result))
 
     def frame(self, key: str) -> int | None:
         """The frame of a stack that is seen."""
@@ -166,28 +174,39 @@ class Outlines:
         self.viewer.mouse_drag_callbacks.append(self._pressed)
         self.forget()
 
-    def select(self, key: str) -> None:
-        """Select the outline of one picture, so that its handles are there to drag."""
+    def instance(self, key: str) -> int | None:
+        """Number of the only outline of a picture that is chosen; None when there is none, or several are."""
+        if not self.there:
+            return None
+        chosen = [self._keys[index] for index in self.layer.selected_data if index < len(self._keys)]
+        return chosen[0][1] if len(chosen) == 1 and chosen[0][0] == key else None
+
+    def select(self, key: str, instance: int | None = None) -> None:
+        """Select the outline of one picture, so that its handles are there to drag; of several the undecided first."""
         if not self.there:
             return
         self.viewer.layers.selection.active = self.layer
         if self.layer.mode not in _SELECTING:
             self.layer.mode = "select"
-        self.layer.selected_data = {self._keys.index(key)} if key in self._keys else set()
+        result = self.editor.session.results.get(key)
+        if instance is None and result is not None:
+            instance = next((n for n, each in enumerate(result.instances) if not each.decided), 0)
+        wanted = (key, instance or 0)
+        self.layer.selected_data = {self._keys.index(wanted)} if wanted in self._keys else set()
 
     def close(self) -> None:
         """Stop listening to the mouse."""
         if self._pressed in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._pressed)
 
-    def under(self, world: Any) -> str:
-        """Key of the picture whose outline has a point of the world inside or on its edge; the smallest, if several."""
+    def under(self, world: Any) -> tuple[str, int] | None:
+        """Picture and instance whose outline a point of the world is in or on; the smallest, if several."""
         point = np.asarray(world, dtype=np.float64)[-2:]
         reach = _REACH / float(glue.camera(self.viewer).zoom)
         found = [
             (_area(quad), key) for key, quad in zip(self._keys, self._quads, strict=True) if _inside(quad, point, reach)
         ]
-        return min(found)[1] if found else ""
+        return min(found)[1] if found else None
 
     # canvas → session
 
@@ -196,15 +215,16 @@ class Outlines:
         active = viewer.layers.selection.active
         drawing = active is not None and active is not self.layer and str(active.mode) not in _IDLE
         if self.listening and not drawing and active is not self.layer and self.there and self.layer.visible:
-            key = self.under(event.position)
-            if key:
-                self.select(key)  # before napari hands the press to the active layer, so that it can be dragged at once
+            found = self.under(event.position)
+            if found:
+                key, instance = found
+                self.select(key, instance)  # before napari hands the press on, so that it can be dragged at once
                 self.chosen(key)
         yield
 
     def _quad(self, index: int) -> Quad | None:
         """What the user made of an outline, in its picture's pixels."""
-        layer = self.scene.layer(self._keys[index])
+        layer = self.scene.layer(self._keys[index][0])
         data = self.layer.data[index]
         if layer is None or len(data) != 4:
             return None
@@ -217,7 +237,7 @@ class Outlines:
             for index in layer.selected_data:
                 quad = self._quad(index) if index < len(self._keys) else None
                 if quad is not None and not np.allclose(layer.data[index], self._quads[index]):
-                    self.scene.ghost(self._keys[index], quad)
+                    self.scene.ghost(self._keys[index][0], quad)
             yield
 
     def _edited(self, event: Any) -> None:
@@ -228,8 +248,11 @@ class Outlines:
         if action == "removed":
             gone = [self._keys[index] for index in event.data_indices if index < len(self._keys)]
             self._put_back()
-            for key in gone:
-                self.editor.review(key, "rejected")
+            for key, number in gone:
+                if key in self.editor.session.views:
+                    self.editor.drop_view(key)
+                    continue
+                self.editor.review(key, "rejected", number)
         elif action == "added" or (action == "changed" and len(self.layer.data) != len(self._keys)):
             self._put_back()
             self.editor.said.emit("Only the outlines of the edit live in this layer: draw in another one")
@@ -244,8 +267,12 @@ class Outlines:
         """Hand what was dragged to the editor, as one step each."""
         session = self.editor.session
         for index in indices:
-            quad, key = self._quad(index), self._keys[index]
+            quad, (key, number) = self._quad(index), self._keys[index]
             if quad is not None and np.allclose(self.layer.data[index], self._quads[index]):
+                continue
+            if key in session.views and quad is not None:
+                self._quads[index] = np.array(self.layer.data[index])
+                self.editor.move_view(key, quad)
                 continue
             movable = session.edit is not None and (key != session.source or session.edit.handled.kind == "sticker")
             if quad is None or not movable:
@@ -256,7 +283,7 @@ class Outlines:
             if key == session.source:
                 self.editor.move_edit(quad)
             else:
-                self.editor.correct(key, quad, self.frame(key))
+                self.editor.correct(key, quad, self.frame(key), number)
 
 
 def _area(quad: npt.NDArray[np.float64]) -> float:

@@ -1,7 +1,7 @@
 """What the engine process writes and carries along: pictures, recipes, annotations. Registered in `tasks`."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from napari_dift_edit.store import Store
 
 __all__ = [
+    "Places",
+    "Views",
     "carry_labels",
     "carry_points",
     "export",
@@ -20,9 +22,30 @@ __all__ = [
     "save_edit",
     "save_picture",
     "transform_of",
+    "views_of",
+    "write_annotations",
     "write_job",
     "write_manifest",
+    "write_pairs",
 ]
+
+
+Places = Sequence[tuple[Any, bytes, bool]]
+"""(quad, transform, by hand) of each place that an edit is put on."""
+
+
+Views = Sequence[tuple[str, Any]]
+"""(key, quad) of further pictures that carry the edit."""
+
+
+def views_of(store: Store, views: Views) -> list[Any]:
+    """Further views of an edit as the library has them."""
+    from dift_edit.placement import View
+
+    return [
+        View(image=seen, quad=quad)
+        for seen, (_, quad) in zip(store.need(*(key for key, _ in views)), views, strict=True)
+    ]
 
 
 def transform_of(edit: Any, quad: Any, transform: bytes) -> Any:
@@ -43,22 +66,26 @@ def found_again(
     edit: Any,
     target: Any,
     *,
-    place: dict[str, Any],
+    places: Places,
+    hints: dict[str, Any],
     model: dict[str, str],
     settings: dict[str, Any],
-) -> Any:
-    """The transform of a known place (``quad``, ``transform``, ``by_hand``, ``pins``).
+) -> list[Any]:
+    """The transforms of known places.
 
-    In a session that was read back the same settings find the same one again.
+    In a session that was read back the same settings find a single one again; several are taken by their corners.
     """
-    if place["by_hand"] or place["transform"]:
-        return transform_of(edit, place["quad"], place["transform"])
+    _, transform, by_hand = places[0]
+    if len(places) > 1 or by_hand or transform:
+        return [transform_of(edit, quad, transform) for quad, transform, _ in places]
     from dift_edit.placement.placement import locate
 
     options = {name: value for name, value in settings.items() if name in ("engine", "mirror", "seed")}
-    if place["pins"]:
-        options["pins"] = place["pins"]
-    return locate(source, edit.quad, target, featurizer=store.featurizer(model), **options).transform
+    if hints["pins"]:
+        options["pins"] = hints["pins"]
+    if hints["views"]:
+        options["views"] = views_of(store, hints["views"])
+    return [locate(source, edit.quad, target, featurizer=store.featurizer(model), **options).transform]
 
 
 def write_manifest(store: Store, *, path: str, rows: list[dict[str, Any]]) -> Iterator[Any]:
@@ -69,6 +96,25 @@ def write_manifest(store: Store, *, path: str, rows: list[dict[str, Any]]) -> It
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_text(Path(path), manifest_jsonl(Row(**row) for row in rows).decode())
     yield path
+
+
+def write_annotations(store: Store, *, path: str, format: str | None, images: list[Any]) -> Iterator[Any]:
+    """Write annotated images in a format; yields what it cannot hold, in words."""
+    with store.loading():
+        from dift_edit.annotations import Annotations, write_annotations
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    yield write_annotations(Annotations(images), path, format=format)  # type: ignore[arg-type]
+
+
+def write_pairs(
+    store: Store, *, path: str, format: str, moving: Any, fixed: Any, names: list[str] | None
+) -> Iterator[Any]:
+    """Write pairs of landmarks of two pictures; yields the files."""
+    with store.loading():
+        from dift_edit.annotations import write_landmark_pairs
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    files = write_landmark_pairs(path, moving, fixed, names=names, format=format)  # type: ignore[arg-type]
+    yield [str(file) for file in files]
 
 
 def folder(store: Store, *, path: str, leave_out: list[str]) -> Iterator[Any]:
@@ -84,12 +130,11 @@ def export(
     source: str,
     edit: dict[str, Any],
     target: str,
-    quad: Any,
-    transform: bytes,
-    by_hand: bool,
+    places: Places,
     model: dict[str, str],
     settings: dict[str, Any],
     pins: list[Any],
+    views: Views,
     file: str,
     output: str,
     values: str = "",
@@ -108,10 +153,11 @@ def export(
         if loaded.size == picture.size and np.array_equal(np.asarray(loaded.to_pil()), np.asarray(picture.to_pil())):
             picture = loaded
     made = store.edit(edit, image)
-    place = {"quad": quad, "transform": transform, "by_hand": by_hand, "pins": pins}
-    found = found_again(store, image, made, picture, place=place, model=model, settings=settings)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    done = made.apply(picture, found, source=image)
+    done = picture
+    hints = {"pins": pins, "views": views}
+    for found in found_again(store, image, made, picture, places=places, hints=hints, model=model, settings=settings):
+        done = made.apply(done, found, source=image)
     if limits is not None:
         done = _with_values(picture, done, store.need(values)[0], limits)
     yield str(save_image(done, output))
@@ -187,11 +233,12 @@ def save_picture(store: Store, *, picture: str, output: str) -> Iterator[Any]:
 def write_job(store: Store, *, path: str, job: dict[str, Any]) -> Iterator[Any]:
     """Write the recipe that ``dift-edit run`` reads."""
     with store.loading():
-        from dift_edit.job.recipe import Job, save_job
+        from dift_edit.job.recipe import Job, ViewFile, save_job
         from dift_edit.rendering.compositing import Compositing
         from dift_edit.settings import TransferSettings
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: value for name, value in job.items() if name != "artwork"}
+    plain = {name: value for name, value in job.items() if name not in ("artwork", "views")}
+    plain["views"] = tuple(ViewFile(**view) for view in job.get("views", ()))
     compositing = Compositing(artwork=job.get("artwork", "auto"))
     save_job(Job(**{**plain, "transfer": TransferSettings(**job["transfer"]), "compositing": compositing}), path)
     yield path

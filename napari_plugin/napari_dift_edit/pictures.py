@@ -34,6 +34,7 @@ class Pictures:
         self._revisions: dict[str, int] = {}
         self._arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {}
         self._array_keys: dict[int, str] = {}
+        self._groups: dict[str, list[Any]] = {}
         self._thumbnails: dict[str, npt.NDArray[np.uint8]] = {}
 
     def key(self, layer: Any, frame: int | None = None) -> str:
@@ -46,13 +47,41 @@ class Pictures:
             self._keys[layer] = known
             self._layers[known] = layer
             self._revisions[known] = 0
-            for name in ("data", "set_data", "contrast_limits", "colormap"):
-                if name != "set_data" and name in layer.events:
-                    layer.events[name].connect(lambda _=None, key=known: self._changed(key))
+            heard = {"data": True, "contrast_limits": True, "colormap": True}
+            for name, alone in {**heard, "visible": False, "opacity": False, "gamma": False}.items():
+                if name in layer.events:
+                    layer.events[name].connect(lambda _=None, key=known, alone=alone: self._changed(key, alone=alone))
         return known if frame is None else f"{known}#{frame}"
 
-    def _changed(self, key: str) -> None:
-        self._revisions[key] += 1
+    def _changed(self, key: str, *, alone: bool = True) -> None:
+        """A layer has other pixels, or is shown otherwise, which counts only for channels of a picture."""
+        self._revisions[key] += alone
+        for base, channels in self._groups.items():
+            if any(self._keys.get(channel) == key for channel in channels):
+                self._revisions[base] += 1
+
+    def group(self, groups: list[list[Any]]) -> None:
+        """Say which layers are channels of one picture, which has the key of the first of them."""
+        made = {self.key(channels[0]): channels for channels in groups if len(channels) > 1}
+        for channels in groups:
+            for channel in channels:
+                self.key(channel)  # so that its changes are heard
+        for base in made.keys() | self._groups.keys():
+            if made.get(base) != self._groups.get(base):
+                self._revisions[base] += 1
+        self._groups = made
+
+    def channels(self, key: str) -> list[Any]:
+        """The layers of a picture that are its channels; empty for one that is a layer of its own."""
+        return self._groups.get(key.split("#", maxsplit=1)[0], [])
+
+    def choose_axis(self, key: str, axis: int, point: Any) -> bool:
+        """Let the frames of a stack lie along another axis; returns whether it has other frames then."""
+        key = key.split("#", maxsplit=1)[0]
+        layers = self.channels(key) or [self.layer(key)]
+        changed = [glue.choose_axis(layer, axis, point) for layer in layers]
+        self._revisions[key] += any(changed)
+        return any(changed)
 
     def add(self, pixels: npt.NDArray[Any], name: str) -> str:
         """Keep an array; returns its key, the same one for the same array."""
@@ -103,7 +132,7 @@ class Pictures:
         if key.startswith("file:"):
             return key.removeprefix("file:")
         layer = self.layer(key)
-        if layer is None or "#" in key or layer.ndim != 2:
+        if layer is None or "#" in key or layer.ndim != 2 or self.channels(key):
             return ""
         path = layer.metadata.get("dift-edit", {}).get("file") or layer.source.path
         if not path or self._revisions[key] or not _same_frame(str(path), glue.picture_size(layer)):
@@ -141,6 +170,8 @@ class Pictures:
         if layer is None:
             raise DiftEditError("A layer that is needed was removed from the viewer: choose another one.")
         frame = int(key.split("#")[1]) if "#" in key else None
+        if (channels := self.channels(key)) and not own:
+            return glue.composite(channels, frame)
         return glue.read_values(layer, frame) if own else np.asarray(glue.read_pixels(layer, frame))
 
 

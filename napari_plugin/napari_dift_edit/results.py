@@ -1,5 +1,6 @@
 """The dock's lower half: propagate, the list of targets, and what to do with each."""
 
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dift_edit.carry import carry_landmarks, carry_layer
+from napari_dift_edit.carry import carry_landmarks, carry_layer, pin_layers
+from napari_dift_edit.keep import FORMATS
 from napari_dift_edit.keys import press
 from napari_dift_edit.sessions import open_session, save_session
 from napari_dift_edit.table import FILTERS, TargetTable
@@ -131,7 +133,8 @@ class ResultsPanel(QWidget):
         """How many are listed, and how many of all are decided."""
         session = self.editor.session
         listed, total = self.table.model().rowCount(), len(session.targets)
-        decided = sum(bool(result.review) for key, result in session.results.items() if key in self.table.rows)
+        rows = [result for key, result in session.results.items() if key in self.table.rows]
+        decided = sum(bool(result.review) and not result.visible for result in rows)
         self.count.setText(f"{listed} of {total}" if listed < total else f"{decided} of {total} ✓" * bool(total))
         self.count.setToolTip(f"{listed} of {total} pictures are listed; {decided} of {total} are decided.")
 
@@ -150,6 +153,12 @@ class ResultsPanel(QWidget):
             self.editor.said.emit(f"{self.editor.pictures.name(key)} has no result yet: propagate first")
         elif verdict == "accepted" and not any(each in session.results and session.results[each].quad for each in keys):
             self.editor.said.emit("There is nothing to accept: no place was found. Drag the outline, or pin a point")
+        elif len(keys) == 1 and (number := self._instance_to_decide(key)) is not None:
+            self.editor.review(key, verdict, number)
+            if self._undecided(key):
+                self.dock.scene.select(key)
+            else:
+                self.table.visit(self.table.following(key, 1, self._undecided) or key)
         else:
             chosen = set(keys)
             following = self.table.following(keys[-1], 1, lambda each: each not in chosen and self._undecided(each))
@@ -157,6 +166,11 @@ class ResultsPanel(QWidget):
             self.table.visit(following or keys[-1])
             if not following:
                 self.editor.said.emit("Every listed picture is decided. Export writes them")
+
+    def _instance_to_decide(self, key: str) -> int | None:
+        """Which of several instances is chosen by its outline; None when all are decided at once."""
+        result = self.editor.session.results.get(key)
+        return None if result is None or not result.instances else self.dock.scene.handles.instance(key)
 
     def _undecided(self, key: str) -> bool:
         result = self.editor.session.results.get(key)
@@ -199,7 +213,14 @@ class ResultsPanel(QWidget):
         add("Undecide", self.editor.review, key, "", enabled=bool(result and result.review))
         add("Open this file as a layer", dock.open_file, key, enabled=key.startswith("file:"))
         self._fill_carry(menu)
+        self._fill_pins(menu, key)
+        carried = self.editor.session.carried
+        add("Landmarks, the least sure first …", dock.landmarks.open_list, enabled=bool(dock.unsure.all()))
         add("Next unsure landmark  U", dock.unsure.next, enabled=bool(dock.unsure.points()))
+        add("Export annotations …", self._ask_annotations, enabled=bool(carried))
+        pairs = any(each.kind == "points" for each in carried)
+        for format_, words in (("bigwarp", "BigWarp"), ("elastix", "elastix and ITK")):
+            add(f"Export landmark pairs for {words} …", self._ask_pairs, format_, enabled=pairs)
         menu.addSeparator()
         add("Save as recipe (job.toml) …", self._ask_job)
         add("Copy as command", self._copy_command)
@@ -212,21 +233,45 @@ class ResultsPanel(QWidget):
         add("Open session …", self._ask_open)
 
     def _fill_carry(self, menu: QMenu) -> None:
-        """Annotations along with the edit; points also by themselves."""
-        along, alone = menu.addMenu("Carry annotations along with the edit"), menu.addMenu("Carry landmarks one by one")
+        """Annotations along with the edit, or by themselves."""
+        along = menu.addMenu("Carry annotations along with the edit")
+        alone = menu.addMenu("Carry annotations by themselves")
         along.setToolTip("Labels, points and shapes follow the place of the edit in each target.")
-        alone.setToolTip("Each point is matched by itself and gets a confidence; no edit is needed.")
-        for carry, made, layers in (
-            (carry_layer, along, self.dock.annotation_layers()),
-            (carry_landmarks, alone, [each for each in self.dock.annotation_layers() if isinstance(each, Points)]),
-        ):
-            for layer in layers:
+        alone.setToolTip("The landmark engine finds each in every target, with a confidence; no edit is needed.")
+        for carry, made in ((carry_layer, along), (carry_landmarks, alone)):
+            for layer in self.dock.annotation_layers():
                 made.addAction(str(layer.name)).triggered.connect(
                     lambda _=False, layer=layer, carry=carry: self.dock.attempt(
                         carry, self.editor, self.dock.scene, layer
                     )
                 )
-            made.setEnabled(bool(layers))
+            made.setEnabled(bool(self.dock.annotation_layers()))
+
+    def _fill_pins(self, menu: QMenu, key: str) -> None:
+        """Two layers of points, one on the source and one on this picture, whose points belong together in order."""
+        made = menu.addMenu("Pin this picture by two layers of points")
+        made.setToolTip("The first point of the one belongs to the first point of the other, and so on.")
+        points = [layer for layer in self.dock.annotation_layers() if isinstance(layer, Points) and len(layer.data)]
+        for first, second in permutations(points, 2):
+            if len(first.data) == len(second.data):
+                made.addAction(f"{first.name} on the source → {second.name}").triggered.connect(
+                    lambda _=False, first=first, second=second: self.dock.attempt(
+                        pin_layers, self.editor, self.dock.scene, key, first, second
+                    )
+                )
+        made.setEnabled(bool(made.actions()) and self.dock.scene.layer(key) is not None)
+
+    def _ask_annotations(self) -> None:
+        """Ask for a file, or for a folder where the format is one."""
+        kinds = {f"{words} ({pattern})": name for name, (words, pattern, _) in FORMATS.items()}
+        path, kind = QFileDialog.getSaveFileName(self, "Annotations", "annotations.json", ";;".join(kinds))
+        if path:
+            self.dock.keeper.export_annotations(Path(path), kinds.get(kind, ""))
+
+    def _ask_pairs(self, format_: str) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the pairs of landmarks")
+        if folder:
+            self.dock.keeper.export_pairs(Path(folder), format_)
 
     def _ask_job(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Recipe", "job.toml", "Recipe (*.toml)")
@@ -266,7 +311,9 @@ class ResultsPanel(QWidget):
 
     def _show_reason(self) -> None:
         result = self.editor.session.results.get(self.table.current())
-        self.reason.setText("" if result is None else result.reason or f"{result.seconds:.1f} s, {result.engine}")
+        words = "" if result is None else result.reason or f"{result.seconds:.1f} s, {result.engine}"
+        why = self.editor.suggestions.get(self.table.current())
+        self.reason.setText(f"★ Put this one right first: {why}. Then Improve the others" if why else words)
 
     def say(self, sentence: str) -> None:
         """A sentence about what happened."""

@@ -1,6 +1,5 @@
 """The session on the canvas: the edited part of every picture as a layer on it, and the outlines."""
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image
+from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_dift_edit import layers as glue
-from napari_dift_edit.annotations import make_layer
+from napari_dift_edit.annotations import carried_again, make_layer, show_landmarks
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.outlines import Outlines
 from napari_dift_edit.state import Carried, Crop, Session
@@ -35,16 +35,21 @@ class Scene:
         Has the session, and is told what the user drags.
     """
 
+    annotated = Signal(tuple)
+    """A layer of carried annotations was made: keys of the source's layer and of the target."""
+
     def __init__(self, viewer: Any, editor: Editor) -> None:
         self.viewer = viewer
         self.editor = editor
         self.results: dict[str, Any] = {}
-        self.annotations: dict[Carried, Any] = {}
+        self.annotations: dict[tuple[str, str], Any] = {}
+        self._carried: dict[tuple[str, str], Carried] = {}
         self.opacity = 1.0
         self.after = True
         self.own_change = False
         self.handles = Outlines(viewer, editor, self)
         self._watched: set[str] = set()
+        self._edited: tuple[str, str] | None = None
         self._choose = ""
         self._spare: Any = None
         editor.pictures.shown = lambda layer: layer in viewer.layers
@@ -115,9 +120,7 @@ class Scene:
             for key in [key for key in self.results if key not in wanted]:
                 self.drop(self.results.pop(key))
                 self._drawn.pop(key, None)
-            there = {each for each in session.carried if self.layer(each.target) is not None}
-            for carried in [each for each in self.annotations if each not in there]:
-                self.drop(self.annotations.pop(carried))
+            self._show_carried({each.slot: each for each in session.carried if self.layer(each.target) is not None})
             for key, (layer, crop) in wanted.items():
                 if crop is not None and key in self.results:
                     self._put(key, layer, crop)
@@ -150,14 +153,48 @@ class Scene:
     def _make_annotation(self, session: Session) -> bool:
         for carried in session.carried:
             layer = self.layer(carried.target)
-            if layer is not None and carried not in self.annotations:
+            if layer is not None and carried.slot not in self.annotations:
                 made = make_layer(carried, layer)
                 made.metadata["dift-edit"] = {"result of": carried.target}
-                self.annotations[carried] = made
+                self.annotations[carried.slot], self._carried[carried.slot] = made, carried
                 self.watch(carried.target, layer)
                 self.insert_above(self.results.get(carried.target, layer), made)
+                if carried.kind != "labels":  # those are painted in place
+                    made.events.data.connect(lambda event, slot=carried.slot: self._annotation_edited(slot, event))
+                self.annotated.emit(carried.slot)
                 return True
         return False
+
+    def _show_carried(self, wanted: dict[tuple[str, str], Carried]) -> None:
+        """Bring the carried layers that are there up to date; what cannot be, is made anew."""
+        for slot in list(self.annotations):
+            now, shown = wanted.get(slot), self._carried[slot]
+            if now is shown:
+                continue
+            same = now is not None and now.kind == "points" and now.looks is shown.looks and now.rows == shown.rows
+            if same and now is not None and len(self.annotations[slot].data) == len(now.data[0]):
+                self._carried[slot] = now
+                show_landmarks(self.annotations[slot], now)
+            elif now is None or self._edited != slot:
+                self.drop(self.annotations.pop(slot))
+                del self._carried[slot]
+            else:  # the layer that the user works in shows it already
+                self._carried[slot] = now
+
+    def _annotation_edited(self, slot: tuple[str, str], event: Any) -> None:
+        """The user moved, added or deleted points or shapes of a carried layer."""
+        layer, target, carried = self.annotations.get(slot), self.layer(slot[1]), self._carried.get(slot)
+        action = str(event.action).rsplit(".", maxsplit=1)[-1].lower()
+        if self.own_change or layer is None or target is None or carried is None:
+            return
+        if action not in ("changed", "added", "removed") or layer is not event.source:
+            return
+        moved = [int(index) % max(len(layer.data), 1) for index in event.data_indices]
+        self._edited = slot
+        try:
+            self.editor.change_carried(carried_again(carried, layer, target, moved))
+        finally:
+            self._edited = None
 
     def _wanted(self, session: Session) -> dict[str, tuple[Any, Crop | None]]:
         """By key: the picture's layer, and what of it is edited; None where only the sticker's ghost is shown."""
@@ -193,6 +230,8 @@ class Scene:
             self._drawn[key] = crop
 
     def _show_pixels(self, key: str, layer: Any, pixels: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
+        if pixels.ndim == 4:
+            pixels = glue.stack_shape(layer, pixels)
         shown = self.results.get(key)
         if shown is None and key.startswith("file:") and self._spare in self.viewer.layers:
             shown, self._spare = self._spare, None
@@ -228,14 +267,17 @@ class Scene:
 
     def _take_away(self, layer: Any) -> None:
         if layer is not None and layer in self.viewer.layers:
-            with self.quietly(), _uncollected():
+            with self.quietly():
                 self.viewer.layers.remove(layer)
 
     def ghost(self, key: str, quad: Any) -> None:
         """Show the sticker under a quad at once, until the engine has made the exact picture."""
         edit = self.editor.session.edit
         layer = self.layer(key)
-        if edit is None or edit.kind != "sticker" or layer is None:
+        result = self.editor.session.results.get(key)
+        if edit is None or edit.kind != "sticker" or layer is None or key in self.editor.session.views:
+            return
+        if result is not None and result.instances:
             return
         pixels = self.editor.pictures.thumbnail(edit.picture)
         self.watch(key, layer)
@@ -258,10 +300,10 @@ class Scene:
         if self.own_change:
             return
         layer = event.value
-        for carried, shown in list(self.annotations.items()):
+        for slot, shown in list(self.annotations.items()):
             if shown is layer:
-                del self.annotations[carried]
-                self.editor.drop_carried(carried)
+                del self.annotations[slot]
+                self.editor.drop_carried(self._carried.pop(slot))
                 return
         for key, shown in list(self.results.items()):
             if shown is layer:
@@ -289,9 +331,9 @@ class Scene:
         if shown is not None and crop is not None:
             shown.affine = glue.patch_affine(layer, crop.x, crop.y, flat=crop.pixels.ndim == 3)
         with self.quietly():
-            for carried, shown in self.annotations.items():
-                if carried.target == key:
-                    shown.affine = glue.patch_affine(layer, *carried.corner)
+            for slot, shown in self.annotations.items():
+                if slot[1] == key:
+                    shown.affine = glue.patch_affine(layer, *self._carried[slot].corner)
             for follow in self.followers:
                 follow(key, layer)
         self._turn.start()
@@ -334,13 +376,3 @@ class Scene:
             low, high = glue.world_box(layer)
             middle, half = glue.to_world(layer, [point])[0], (high - low) / 6
             glue.look_at(self.viewer, middle - half, middle + half)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Spare napari's search for garbage whenever a layer goes: 0.2 s, and it finds nothing."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

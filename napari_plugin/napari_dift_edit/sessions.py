@@ -15,15 +15,19 @@ from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.keep import Step, free_name, run_steps
-from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Part, Pin, Quad, Result, Session, stack_crops
+from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Instance, Part, Pin, Quad, Result, Session, stack_crops
 
 __all__ = ["Autosave", "open_session", "save_session"]
 
-VERSION = 2
+VERSION = 3
 _PLAIN = {
     "status": str, "reason": str, "confidence": float, "mirrored": bool, "engine": str, "seconds": float,
     "by_hand": bool, "made_with": str, "edit_changed": bool, "model_changed": bool, "review": str,
+    "hides": bool, "look": str,
 }  # fmt: skip
+
+
+_INSTANCE = {"confidence": float, "mirrored": bool, "by_hand": bool, "review": str, "missed": bool}
 
 
 def save_session(editor: Editor, folder: Path) -> None:
@@ -67,7 +71,9 @@ def _described(editor: Editor, folder: Path) -> tuple[dict[str, Any], list[Step]
             path = key.removeprefix("file:")
             return {"name": Path(path).name, "world": None, "file": path, "folder": editor.asker.outputs.get(key, "")}
         layer, frames = editor.pictures.layer(key), editor.pictures.frames(key)
-        entry = {"name": editor.pictures.name(key), "world": None if layer is None else glue.matrix(layer).tolist()}
+        entry = {"name": editor.pictures.name(key), "world": None}
+        if layer is not None:
+            entry["world"] = (glue.stack_matrix(layer) if frames else glue.matrix(layer)).tolist()
         if frames:
             name = free_name(editor, key, taken)
             stem, content = Path(name).stem, map(editor.pictures.content, frames)
@@ -90,7 +96,10 @@ def _described(editor: Editor, folder: Path) -> tuple[dict[str, Any], list[Step]
             for n, crop in enumerate(found.crops)
         ]  # fmt: skip
         plain = {name: getattr(found, name) for name in _PLAIN}
-        return {**plain, "quad": found.quad, "track": found.track, "crops": crops}
+        instances = [
+            {**{name: getattr(each, name) for name in _INSTANCE}, "quad": each.quad} for each in found.instances
+        ]
+        return {**plain, "quad": found.quad, "track": found.track, "crops": crops, "instances": instances}
 
     def spec(edit: EditSpec, file: str) -> dict[str, Any]:
         return {"kind": edit.kind, "name": edit.name, "path": edit.path, "quad": edit.quad,
@@ -102,6 +111,7 @@ def _described(editor: Editor, folder: Path) -> tuple[dict[str, Any], list[Step]
         "source": None if not base or base in session.targets else picture(base),
         "source target": session.targets.index(base) if base in session.targets else None,
         "source frame": int(frame) if frame else None,
+        "views": [{**picture(key), "quad": quad} for key, quad in session.views.items()],
         "targets": [
             {
                 **picture(key), "result": result(key, number),
@@ -259,7 +269,12 @@ class _Target:
         if plain is not None:
             track = tuple((_quad(quad), float(confidence)) for quad, confidence in plain["track"])
             quad = None if plain["quad"] is None else _quad(plain["quad"])
-            result = Result(**{name: kind(plain[name]) for name, kind in _PLAIN.items()}, quad=quad, track=track)
+            instances = tuple(
+                Instance(**{name: kind(each[name]) for name, kind in _INSTANCE.items()}, quad=_quad(each["quad"]))
+                for each in plain["instances"]
+            )
+            found = {name: kind(plain[name]) for name, kind in _PLAIN.items()}
+            result = Result(**found, quad=quad, track=track, instances=instances)
             crops = [
                 (int(c["x"]), int(c["y"]), None if c["frame"] is None else int(c["frame"]), str(c["file"]))
                 for c in plain["crops"]
@@ -282,6 +297,7 @@ class _Kept:
     source_target: int | None
     source_frame: int | None
     targets: list[_Target]
+    views: list[tuple[_Picture, Quad]]
     edit: dict[str, Any] | None
     model: dict[str, str]
     transfer: dict[str, Any]
@@ -297,11 +313,13 @@ class _Kept:
             targets[int(number)]
         source = None if data["source"] is None else _Picture.parsed(data["source"])
         model = {"name": str(data["model"]["name"]), "device": str(data["model"]["device"])}
-        return cls(source, number, frame, targets, edit, model, dict(data["transfer"]))
+        views = [(_Picture.parsed(row), _quad(row["quad"])) for row in data["views"]]
+        return cls(source, number, frame, targets, views, edit, model, dict(data["transfer"]))
 
     @property
     def files(self) -> list[str]:
-        pictures = [target.picture for target in self.targets] + ([self.source] if self.source else [])
+        pictures = [target.picture for target in self.targets] + [picture for picture, _ in self.views]
+        pictures += [self.source] if self.source else []
         files = [file for picture in pictures if picture.folder is None for file in picture.files]
         files += [file for target in self.targets for *_, file in target.crops]
         if self.edit:
@@ -329,6 +347,10 @@ class _Kept:
             keys.append(f"file:{target.picture.files[0]}" if each is None else editor.pictures.key(each))
             if target.picture.folder:
                 editor.asker.outputs[keys[-1]] = target.picture.folder
+        views = {}
+        for picture, quad in self.views:
+            there = picture.folder is not None
+            views[f"file:{picture.files[0]}" if there else editor.pictures.key(picture.open(pixels, add_layer))] = quad
         if self.source_target is not None:
             layer = opened[self.source_target]
         source = "" if layer is None else editor.pictures.key(layer, self.source_frame)
@@ -349,6 +371,7 @@ class _Kept:
             source=source, edit=edit, targets=tuple(keys), results=MappingProxyType(results),
             pins=MappingProxyType({key: target.pins for key, target in rows}),
             keyframes=MappingProxyType({key: target.keyframes for key, target in rows if target.keyframes}),
+            views=MappingProxyType(views),
         ))  # fmt: skip
         editor.settings_changed()
 

@@ -177,7 +177,7 @@ class Stage:
     def _missing(self, key: str) -> bool:
         session = self.editor.session
         result = session.results.get(key)
-        wanted = result is not None and result.shown and result.quad is not None and session.edit is not None
+        wanted = result is not None and result.shown and bool(result.places) and session.edit is not None
         return wanted and self.editor.pictures.here(session.source) and self.editor.crop(key) is None
 
     def _rendered(self, key: str, cancelled: Callable[[], bool]) -> Iterator[Any]:
@@ -186,9 +186,8 @@ class Stage:
         if result is None or session.edit is None:
             return
         question = self.editor.question(session, key)
-        place = {"quad": result.quad, "transform": result.transform, "by_hand": result.by_hand}
         mark = self.editor.mark(key)
-        for answer in self.editor.asker.ask_viewing("render", cancelled=cancelled, **question, **place):
+        for answer in self.editor.asker.ask_viewing("render", cancelled=cancelled, **question, places=result.places):
             yield key, mark, answer
 
     def _rendered_one(self, item: tuple[str, Any, dict[str, Any]]) -> None:

@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EDIT_KINDS", "Carried", "Crop", "EditSpec", "Part", "Pin", "Quad", "Result", "Session", "stack_crops"]
+__all__ = [
+    "EDIT_KINDS",
+    "Carried",
+    "Crop",
+    "EditSpec",
+    "Instance",
+    "Part",
+    "Pin",
+    "Quad",
+    "Result",
+    "Session",
+    "stack_crops",
+]
 
 Quad = tuple[tuple[float, float], ...]
 """Four (x, y): top left, top right, bottom right, bottom left of the edit."""
@@ -133,6 +145,37 @@ class Pin:
     target: tuple[float, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One of several instances of the object in a target, decided on its own.
+
+    Attributes
+    ----------
+    quad, confidence, mirrored, transform, by_hand, review
+        As of a `Result`.
+    missed : bool
+        It was found beyond the number that was asked for: the edit is put there only when it is accepted.
+    """
+
+    quad: Quad
+    confidence: float
+    mirrored: bool = False
+    transform: bytes = b""
+    by_hand: bool = False
+    review: str = ""
+    missed: bool = False
+
+    @property
+    def decided(self) -> bool:
+        """Whether the user accepted, rejected or placed it."""
+        return bool(self.review) or self.by_hand
+
+    @property
+    def shown(self) -> bool:
+        """Whether the edit is put there."""
+        return self.review == "accepted" or (not self.review and (self.by_hand or not self.missed))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """What is known about the edit in one target.
@@ -161,6 +204,12 @@ class Result:
         For a stack: where the edit lies in each frame, and how sure that is.
     stack : Crop or None
         For a stack: the crops of all frames in one, see `stack_crops`.
+    instances : tuple of Instance
+        Where several instances of the object were found: all of them, the result's own first; else empty.
+    hides : bool
+        Whether the edit hides something: then it is done only when it is put on all instances.
+    look : str
+        What the target looks like beside the source, for suggestions; empty where the edit hides something.
     """
 
     status: str
@@ -179,6 +228,33 @@ class Result:
     review: str = ""
     track: tuple[tuple[Quad, float], ...] = ()
     stack: Crop | None = None
+    instances: tuple[Instance, ...] = ()
+    hides: bool = False
+    look: str = ""
+
+    def with_instances(self, instances: "Sequence[Instance]") -> "Result":
+        """The result with its instances decided, or moved: it is reviewed when all of them are."""
+        verdicts = {each.review or ("accepted" if each.by_hand else "") for each in instances}
+        review = "" if "" in verdicts else "accepted" if "accepted" in verdicts else "rejected"
+        first = instances[0]
+        return replace(self, instances=tuple(instances), quad=first.quad, transform=first.transform, review=review)
+
+    @property
+    def places(self) -> tuple[tuple[Quad, bytes, bool], ...]:
+        """(quad, transform, by hand) of each place that the edit is put on."""
+        if self.instances:
+            return tuple((each.quad, each.transform, each.by_hand) for each in self.instances if each.shown)
+        return () if self.quad is None else ((self.quad, self.transform, self.by_hand),)
+
+    @property
+    def visible(self) -> int:
+        """Instances that a redaction leaves to be seen; 0 for other edits."""
+        return sum(not each.shown for each in self.instances) if self.hides else 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether something of it is undecided."""
+        return not (self.review or self.by_hand)
 
     @property
     def overlay(self) -> Crop | None:
@@ -197,12 +273,14 @@ class Result:
 
     @property
     def decided(self) -> bool:
-        """Whether the user accepted, rejected or placed it."""
-        return bool(self.review) or self.by_hand
+        """Whether the user accepted, rejected or placed it, or one of its instances."""
+        return bool(self.review) or self.by_hand or any(each.decided for each in self.instances)
 
     @property
     def shown(self) -> bool:
         """Whether the edit is seen in the target."""
+        if self.instances:
+            return bool(self.places)
         if self.review:
             return self.review == "accepted"
         return self.status == "applied"
@@ -230,9 +308,19 @@ class Carried:
     corner : (float, float)
         For labels: (x, y) of their first pixel in the target.
     confidence : tuple of float, optional
-        For landmarks that were matched one by one: of each, in [0, 1].
+        Of each point or shape, in [0, 1], where the landmark engine found them.
     looks : mapping
-        Options of the napari layer, sizes in pixels.
+        Options of the napari layer on the source, sizes in pixels.
+    rows : tuple of int, optional
+        Number of each point or shape in the source's layer; None where they have no such numbers.
+    kinds : mapping, optional
+        Number in the source's layer → kind of the shape here, where that is another one.
+    by_hand : frozenset of int
+        Those that the user put where they are.
+    size : (W, H), optional
+        Of the target.
+    things : sequence
+        What the landmark engine looks for, see `tasks.annotate`; empty where it follows the edit.
     """
 
     layer: str
@@ -243,6 +331,16 @@ class Carried:
     corner: tuple[float, float] = (0, 0)
     confidence: tuple[float, ...] | None = None
     looks: Mapping[str, Any]
+    rows: tuple[int, ...] | None = None
+    kinds: Mapping[int, str] | None = None
+    by_hand: frozenset[int] = frozenset()
+    size: tuple[int, int] | None = None
+    things: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """Keys of layer and target: annotations of one layer are on a target once."""
+        return self.layer, self.target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,6 +363,8 @@ class Session:
         By stack: frame → where the user put the edit there.
     carried : tuple of Carried
         Annotations that went along.
+    views : mapping
+        Further pictures that carry the edit → where it lies on them.
     """
 
     source: str = ""
@@ -275,6 +375,16 @@ class Session:
     preview: Crop | None = None
     keyframes: Mapping[str, Mapping[int, Quad]] = field(default_factory=lambda: MappingProxyType({}))
     carried: tuple[Carried, ...] = ()
+    views: Mapping[str, Quad] = field(default_factory=lambda: MappingProxyType({}))
+
+    def with_view(self, key: str, quad: Quad | None) -> "Session":
+        """The session with a further picture that carries the edit, which is no target then, or without it."""
+        views = {name: place for name, place in self.views.items() if name != key}
+        if quad is not None:
+            views[key] = quad
+        targets = tuple(target for target in self.targets if target not in views)
+        results = MappingProxyType({name: found for name, found in self.results.items() if name not in views})
+        return replace(self, views=MappingProxyType(views), targets=targets, results=results).stale()
 
     def with_result(self, key: str, result: Result | None) -> "Session":
         """The session with one result set, or dropped."""
@@ -303,8 +413,13 @@ class Session:
 
     def with_carried(self, new: Carried) -> "Session":
         """The session with annotations on one target, instead of older ones of the same layer there."""
-        others = (each for each in self.carried if (each.layer, each.target) != (new.layer, new.target))
-        return replace(self, carried=(*others, new))
+        known = any(each.slot == new.slot for each in self.carried)
+        kept = tuple(new if each.slot == new.slot else each for each in self.carried)
+        return replace(self, carried=kept if known else (*kept, new))
+
+    def carried_at(self, slot: tuple[str, str]) -> "Carried | None":
+        """What was carried from one layer to one target."""
+        return next((each for each in self.carried if each.slot == slot), None)
 
     def with_keyframe(self, key: str, frame: int, quad: Quad) -> "Session":
         """The session with the edit's place in one frame of a stack."""

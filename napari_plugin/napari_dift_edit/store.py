@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -45,6 +46,7 @@ class Store:
         self._featurizers: dict[tuple[str, str], Any] = {}
         self._maps: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._matchers: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
+        self._landmarks: OrderedDict[tuple[str, str, str, bytes], Any] = OrderedDict()
         self.pairs = _PAIRS
 
     def expect_pairs(self, count: int) -> None:
@@ -119,6 +121,23 @@ class Store:
 
                 self._featurizers[name, device] = _Remembering(de.load_featurizer(name, device=device), self._maps)
         return self._featurizers[name, device]
+
+    def landmarks(self, model: dict[str, str], source: Any, thing: dict[str, Any], mirror: str) -> Any:
+        """The `LandmarkMatcher` of what is annotated in a source; the latest ones are kept."""
+        with self.loading():
+            from dift_edit.landmarks.carry import landmarks_of, outline_points
+            from dift_edit.landmarks.matcher import LandmarkMatcher
+
+        featurizer = self.featurizer(model)
+        key = (featurizer.fingerprint, source.digest, mirror, pickle.dumps(thing))
+        if key not in self._landmarks:
+            own = thing.get("object")
+            points, around = (thing["points"], ()) if own is None else (landmarks_of(own), outline_points(own))
+            self._landmarks[key] = LandmarkMatcher(source, points, around=around, featurizer=featurizer, mirror=mirror)
+            while len(self._landmarks) > _MAPS:
+                self._landmarks.popitem(last=False)
+        self._landmarks.move_to_end(key)
+        return self._landmarks[key]
 
     def matcher(self, model: dict[str, str], source: str, target: str) -> Any:
         """The `PointMatcher` of two pictures; the latest ones are kept, some 30 MB each (see `expect_pairs`)."""

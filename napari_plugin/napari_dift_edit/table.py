@@ -40,7 +40,7 @@ _HELP = (
 
 FILTERS: dict[str, Callable[[Result | None], bool]] = {
     "All": lambda result: True,
-    "To review": lambda result: result is not None and not result.decided,
+    "To review": lambda result: result is not None and result.pending,
     "Not sure": lambda result: result is not None and result.status == "abstained" and not result.decided,
     "Accepted": lambda result: result is not None and result.review == "accepted",
     "Rejected": lambda result: result is not None and result.review == "rejected",
@@ -60,6 +60,11 @@ def state_words(result: Result | None, running: bool) -> str:
         return ""
     if result.stale:
         return "out of date"
+    if result.visible:
+        return f"{len(result.instances) - result.visible} of {len(result.instances)} hidden"
+    if result.instances and result.pending:
+        decided = sum(each.decided for each in result.instances)
+        return f"{decided} of {len(result.instances)} ✓" if decided else f"{len(result.instances)} instances"
     if result.review:
         return result.review
     if result.by_hand:
@@ -108,6 +113,8 @@ class _Targets(QAbstractTableModel):
             return self._words(key, column, result, role)
         if role == _RESULT:
             return result
+        if role == Qt.ItemDataRole.ToolTipRole and key in self._editor.suggestions:
+            return f"Put right first: {self._editor.suggestions[key]}"
         if role == Qt.ItemDataRole.ToolTipRole:
             return result.reason if result is not None and result.reason else self._editor.pictures.name(key)
         if column == 0 and role == Qt.ItemDataRole.CheckStateRole:
@@ -120,7 +127,8 @@ class _Targets(QAbstractTableModel):
 
     def _words(self, key: str, column: int, result: Result | None, role: int) -> Any:
         if column == 0:
-            return self._editor.pictures.name(key)
+            star = "★ " if key in self._editor.suggestions and role != _SORT else ""
+            return star + self._editor.pictures.name(key)
         if column == 1:
             confidence = -1.0 if result is None else result.confidence
             return confidence if role == _SORT else ""
@@ -157,7 +165,8 @@ class _Targets(QAbstractTableModel):
             painter = QPainter(icon)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             painter.setPen(QPen(QColor(colour_of(result)), 1.5))
-            painter.drawPolygon([QPointF(x * scale, y * scale) for x, y in result.quad])
+            for quad in [each.quad for each in result.instances] or [result.quad]:
+                painter.drawPolygon([QPointF(x * scale, y * scale) for x, y in quad])
             painter.end()
         self._icons[key] = (stamp, icon)
         while len(self._icons) > 300:
@@ -166,7 +175,9 @@ class _Targets(QAbstractTableModel):
 
     def refresh(self) -> None:
         """Follow the session."""
-        keys, results = list(self._editor.session.targets), self._editor.session.results
+        targets, results = self._editor.session.targets, self._editor.session.results
+        first = [key for key in self._editor.suggestions if key in targets]
+        keys = first + [key for key in targets if key not in first]
         if keys != self.keys:
             self.beginResetModel()
             self.keys = keys

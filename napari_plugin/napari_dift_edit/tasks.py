@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from napari_dift_edit.models import measure, models, ready
 from napari_dift_edit.outputs import (
+    Places,
+    Views,
     carry_labels,
     carry_points,
     export,
@@ -19,8 +21,11 @@ from napari_dift_edit.outputs import (
     save_edit,
     save_picture,
     transform_of,
+    views_of,
+    write_annotations,
     write_job,
     write_manifest,
+    write_pairs,
 )
 from napari_dift_edit.store import Store
 
@@ -69,10 +74,51 @@ def explore(
         }  # fmt: skip
 
 
-def match(store: Store, *, source: str, target: str, points: Any, model: dict[str, str]) -> Iterator[Any]:
-    """Where (N, 2) points of one picture lie in another, each by itself: their places and confidences."""
-    found = store.matcher(model, source, target)(points)
-    yield np.asarray(found.points), np.asarray(found.confidence)
+def annotate(
+    store: Store,
+    *,
+    source: str,
+    target: str,
+    things: list[dict[str, Any]],
+    model: dict[str, str],
+    mirror: str,
+    known: dict[int, tuple[float, float]] | None = None,
+) -> Iterator[Any]:
+    """Where annotations of one picture lie in another, by the landmark engine.
+
+    Each of `things` has its ``rows`` and either ``points``, (N, 2) landmarks that keep their shape together, or an
+    ``object`` (`dift_edit.annotations.AnnotatedObject`). `known` has the landmarks that the user put right, by row.
+
+    Yields one answer: by row, the ``points`` with the ``confidence`` of each; or the ``objects``, None for those that
+    are not in the target; and its ``size``.
+    """
+    with store.loading():
+        from dift_edit.annotations import Category
+        from dift_edit.landmarks.carry import carry_object
+        from dift_edit.landmarks.frame import TargetMaps
+        from dift_edit.settings import AnnotateSettings
+
+    image, picture = store.need(source, target)
+    maps = TargetMaps(picture, store.featurizer(model), 0)
+    answer: dict[str, Any] = {"size": picture.size, "points": {}, "confidence": {}, "objects": {}}
+    for thing in things:
+        rows, matcher = thing["rows"], store.landmarks(model, image, thing, mirror)
+        if "points" in thing:
+            found = matcher(
+                picture, maps, known={at: known[row] for at, row in enumerate(rows) if known and row in known}
+            )
+            answer["points"] |= {row: tuple(found.points[at].tolist()) for at, row in enumerate(rows)}
+            answer["confidence"] |= {row: float(found.confidence[at]) for at, row in enumerate(rows)}
+            continue
+        found, carried = matcher(picture, maps), None
+        if not found.placement.reason and found.object_confidence >= AnnotateSettings.min_confidence:
+            carried = carry_object(
+                thing["object"], Category(name=thing["object"].category), transform=found.transform,
+                points=found.points, point_confidence=found.confidence, confidence=found.object_confidence, least=0.0,
+                size=picture.size, source_size=image.size,
+            )  # fmt: skip
+        answer["objects"][rows[0]] = carried
+    yield answer
 
 
 def prepare(store: Store, *, source: str, edit: dict[str, Any]) -> Iterator[Any]:
@@ -94,27 +140,30 @@ def place(
     model: dict[str, str],
     settings: dict[str, Any],
     pins: list[tuple[tuple[float, float], tuple[float, float]]],
-    views: list[tuple[str, Any]] | None = None,
+    views: Views,
     show: bool = True,
 ) -> Iterator[Any]:
-    """Find the edit's place in one target and, with `show`, put it there.
-
-    `views` are further pictures that carry the edit: (key, quad).
-    """
+    """Find the edit's place in one target and, with `show`, put it there."""
+    from dift_edit.edits.layers import hides_content
     from dift_edit.pipeline import transfer
-    from dift_edit.placement import View
+    from dift_edit.results.looks import look_of
 
-    quads = [quad for _, quad in views or ()]
-    image, _, picture, *pictures = store.need(source, edit["picture"], target, *(key for key, _ in views or ()))
+    image, _, picture = store.need(source, edit["picture"], target)
     made = store.edit(edit, image)
     options = dict(settings)
     if pins:
         options["pins"] = pins
     if views:
-        options["views"] = [View(image=seen, quad=quad) for seen, quad in zip(pictures, quads, strict=True)]
-    done = transfer(image, made, picture, featurizer=store.featurizer(model), **options)
-    placement = done.placement
+        options["views"] = views_of(store, views)
+    featurizer = store.featurizer(model)
+    done = transfer(image, made, picture, featurizer=featurizer, **options)
+    placement, hides = done.placement, hides_content(made)
+    several = len(done.placements) + len(done.missed) > 1
+    maps = None if placement is None or hides or settings.get("engine") == "fixed" else (picture, image)
     yield {
+        "instances": [_instance(each, missed=False) for each in done.placements if several]
+        + [_instance(each, missed=True) for each in done.missed],
+        "hides": hides, "look": "" if maps is None else look_of(*map(featurizer, maps)),
         "status": done.status, "reason": done.reason or done.warning, "seconds": done.seconds,
         "confidence": 0.0 if placement is None else float(placement.confidence),
         "quad": None if placement is None else _points(placement.quad),
@@ -123,6 +172,22 @@ def place(
         "transform": b"" if placement is None else pickle.dumps(placement.transform),
         "crop": _crop(picture, done.image) if done.status == "applied" and show else None,
     }  # fmt: skip
+
+
+def _instance(placement: Any, *, missed: bool) -> dict[str, Any]:
+    return {
+        "quad": _points(placement.quad), "confidence": float(placement.confidence), "missed": missed,
+        "mirrored": bool(placement.mirrored), "transform": pickle.dumps(placement.transform),
+    }  # fmt: skip
+
+
+def suggest(store: Store, *, rows: list[dict[str, Any]]) -> Iterator[Any]:
+    """The targets whose correction would help the others most, and why; see `dift_edit.report.suggestions`."""
+    with store.loading():
+        from dift_edit.report.suggestions import suggest as suggest_rows
+        from dift_edit.results.manifest import Row
+
+    yield suggest_rows([Row(**row) for row in rows])
 
 
 def sequence(
@@ -157,28 +222,29 @@ def render(
     source: str,
     edit: dict[str, Any],
     target: str,
-    quad: Any,
-    transform: bytes,
-    by_hand: bool,
+    places: Places,
     model: dict[str, str],
     settings: dict[str, Any],
     pins: list[Any],
+    views: Views,
 ) -> Iterator[Any]:
-    """What the edit looks like in a target where its place is known."""
+    """What the edit looks like in a target where its places are known."""
     image, _, picture = store.need(source, edit["picture"], target)
     made = store.edit(edit, image)
-    place = {"quad": quad, "transform": transform, "by_hand": by_hand, "pins": pins}
-    found = found_again(store, image, made, picture, place=place, model=model, settings=settings)
-    yield _crop(picture, made.apply(picture, found, source=image))
+    shown = picture
+    hints = {"pins": pins, "views": views}
+    for found in found_again(store, image, made, picture, places=places, hints=hints, model=model, settings=settings):
+        shown = made.apply(shown, found, source=image)
+    yield _crop(picture, shown)
 
 
-def apply(
-    store: Store, *, source: str, edit: dict[str, Any], target: str, quad: Any, transform: bytes = b""
-) -> Iterator[Any]:
-    """Put the edit where the user says: its four corners, or the placement that was found."""
+def apply(store: Store, *, source: str, edit: dict[str, Any], target: str, places: Places) -> Iterator[Any]:
+    """Put the edit where the user says: its four corners, or the placements that were found."""
     image, _, picture = store.need(source, edit["picture"], target)
     made = store.edit(edit, image)
-    shown = made.apply(picture, transform_of(made, quad, transform), source=image)
+    shown = picture
+    for quad, transform, _ in places:
+        shown = made.apply(shown, transform_of(made, quad, transform), source=image)
     yield _crop(picture, shown)
 
 
@@ -211,7 +277,8 @@ def _points(points: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
 
 
 _FUNCTIONS = (
-    put, read, models, ready, measure, warm, explore, match, prepare, place, apply, render, sequence, carry_points,
-    carry_labels, export, export_frame, folder, save_annotations, save_edit, save_picture, write_job, write_manifest,
+    put, read, models, ready, measure, warm, explore, annotate, prepare, place, suggest, apply, render, sequence,
+    carry_points, carry_labels, export, export_frame, folder, save_annotations, save_edit, save_picture,
+    write_annotations, write_job, write_manifest, write_pairs,
 )  # fmt: skip
 HANDLERS: dict[str, Callable[..., Iterator[Any]]] = {function.__name__: function for function in _FUNCTIONS}

@@ -17,9 +17,11 @@ from napari_dift_edit.carry import Unsure, carry_landmarks
 from napari_dift_edit.choose import ChoosePanel
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.explore import Explorer
+from napari_dift_edit.garbage import Garbage
 from napari_dift_edit.help import Help
 from napari_dift_edit.keep import Keeper
 from napari_dift_edit.keys import add_question_mark, bind_keys, unbind_keys
+from napari_dift_edit.landmark_list import LandmarkList
 from napari_dift_edit.layer_list import LayerList, is_own
 from napari_dift_edit.options import OptionsPanel
 from napari_dift_edit.preferences import follow_preferences, preferred
@@ -50,10 +52,11 @@ class DiftEditWidget(QWidget):
         self.autosave = Autosave(self.editor, self.keeper.roots)
         self.stage = Stage(napari_viewer, self.editor, self.scene)
         self.help = Help(self)
-        self.unsure = Unsure(self.editor, self.scene)
         self.choose = ChoosePanel(self)
         self.options = OptionsPanel(self.editor)
         self.results = ResultsPanel(self)
+        self.unsure = Unsure(self.editor, self.scene, self.results.table.visit)
+        self.landmarks = LandmarkList(self.unsure, self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.setSpacing(6)
@@ -71,9 +74,11 @@ class DiftEditWidget(QWidget):
         layers, editor = napari_viewer.layers.events, self.editor
         self.scene.handles.chosen = self.results.table.mark
         self.list = LayerList(napari_viewer, self)
+        self.garbage = Garbage(napari_viewer, partial(getattr, self.scene, "own_change"))
         self._ending = _Ending(self, [
             *((layers[name], self._later) for name in ("inserted", "removed", "reordered")),
-            (editor.changed, self._show), (editor.working, self._show), (editor.placed, self.scene.select_soon),
+            (editor.changed, self._show), (editor.changed, self.landmarks.fill),
+            (editor.working, self._show), (editor.placed, self.scene.select_soon),
             (self.explorer.progressed, self.results.show_progress), (editor.said, self._say),
             (editor.result_changed, self.results.show_result),
         ])  # fmt: skip
@@ -116,23 +121,24 @@ class DiftEditWidget(QWidget):
         self.autosave.adopt(folder)
         open_session(self.editor, folder, self.add_picture, self.choose.take_files)
 
-    def carry_active_points(self) -> None:
-        """Carry the landmarks of the layer that is chosen in napari's list."""
-        from napari.layers import Points
-
+    def carry_active_layer(self) -> None:
+        """Carry the annotations of the layer that is chosen in napari's list."""
         layer = self.viewer.layers.selection.active
-        if not isinstance(layer, Points) or is_own(layer):
-            raise DiftEditError("Choose a layer of points on the source first; each point goes to every target.")
+        if layer not in self.annotation_layers() or is_own(layer):
+            raise DiftEditError("Choose points, shapes or labels on the source first; they go to every target.")
         carry_landmarks(self.editor, self.scene, layer)
 
     # pictures in the viewer
 
     def picture_layers(self) -> list[Any]:
-        """The viewer's layers that are photos, not something that the plugin made."""
-        return [
+        """The viewer's layers that are photos, not something that the plugin made; of channels the lowest one."""
+        layers = [
             layer for layer in self.viewer.layers if (glue.is_picture(layer) and "dift-edit" not in layer.metadata)
             or (glue.is_picture(layer) and "sample" in layer.metadata.get("dift-edit", {}))
         ]  # fmt: skip
+        groups = glue.channel_groups(layers)
+        self.editor.pictures.group(groups)
+        return [channels[0] for channels in groups]
 
     def annotation_layers(self) -> list[Any]:
         """Labels, points and shapes that the user has."""
@@ -235,7 +241,7 @@ class _Ending:
 
     def __init__(self, dock: DiftEditWidget, links: list[tuple[Any, Any]]) -> None:
         self._parts: tuple[Any, ...] | None = (
-            dock.viewer, dock.list, dock.autosave, dock.stage, dock.explorer, dock.scene, dock.editor,
+            dock.viewer, dock.garbage, dock.list, dock.autosave, dock.stage, dock.explorer, dock.scene, dock.editor,
         )  # fmt: skip
         self._thumbnails = dock.results.table.thumbnails
         self._links = links
@@ -250,9 +256,9 @@ class _Ending:
     def __call__(self, _: Any = None) -> None:
         if self._parts is None:
             return
-        (viewer, rows, autosave, stage, explorer, scene, editor), self._parts = self._parts, None
+        (viewer, garbage, rows, autosave, stage, explorer, scene, editor), self._parts = self._parts, None
         ends = [
-            autosave.close, *self._also, rows.close, self._thumbnails.close, stage.close,
+            autosave.close, garbage.close, *self._also, rows.close, self._thumbnails.close, stage.close,
             *(partial(signal.disconnect, slot) for signal, slot in self._links), partial(explorer.turn, False),
             partial(unbind_keys, viewer), scene.close, editor.close,
         ]  # fmt: skip

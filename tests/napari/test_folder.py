@@ -172,6 +172,7 @@ def test_review_correct_and_export(open_bench, pictures, sticker, photos):
 
 def test_work_goes_on_after_the_window_was_closed(open_bench, pictures, sticker, photos):
     first = open_bench({"cat": pictures["cat"]})
+    first.editor.choose_settings(model="lite", mirror="never")
     first.use(sticker)
     _add(first, photos, 3)
     first.editor.propagate(first.editor.session.targets[:2])

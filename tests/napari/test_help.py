@@ -24,6 +24,7 @@ def test_tour_is_offered_once(open_bench, cat):
 
 def test_tour_goes_through_the_main_path(open_bench):
     bench = open_bench()
+    bench.editor.choose_settings(model="lite", mirror="never")
     help_menu = bench.viewer.window.help_menu
     action = next(each for each in help_menu.actions() if "Tour of dift-edit" in each.text())
     action.trigger()

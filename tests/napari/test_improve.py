@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt
 
 from dift_edit.errors import DiftEditError
 from dift_edit.geometry.quad import quad_iou
+from dift_edit.job.recipe import load_job
 from napari_dift_edit.colours import COLOURS, colour_of
 
 
@@ -51,7 +52,54 @@ def test_decided_results_help_the_others(open_bench, pictures, hard, sticker):
     assert bench.result("two") is before
 
 
+def test_further_views_carry_the_edit(open_bench, pictures, hard, sticker, tmp_path):
+    """A picture on which the user says where the edit lies helps with all others, and goes into the recipe."""
+    bench = open_bench({"cat": pictures["cat"], **hard})
+    choose, one = bench.dock.choose, bench.key("one")
+    assert not choose.views.isEnabled()
+    bench.editor.choose_settings(mirror="never")
+    bench.use(sticker)
+    for name in ("cat", "two"):
+        bench.viewer.layers[name].visible = False
+    choose.add_view(one)
+    bench.idle()
+    assert bench.editor.session.targets == (bench.key("two"),) and choose.views.text() == "Views: 2"
+    start = np.mean(bench.editor.session.views[one], 0)
+    right = np.array([(x - 20, y + 14) for x, y in ((60.0, 60.0), (240.0, 60.0), (240.0, 130.0), (60.0, 130.0))])
+    bench.drag("one", tuple(start), tuple(right.mean(0)))
+    assert np.abs(np.array(bench.editor.session.views[one]) - right).max() < 3, "its outline is dragged"
+    bench.propagate()
+    truth = [(x + 16, y - 10) for x, y in ((60, 60), (240, 60), (240, 130), (60, 130))]
+    assert quad_iou(bench.result("two").quad, truth) > 0.7
+    bench.dock.keeper.save_job(tmp_path / "job.toml")
+    bench.wait(lambda: bench.editor.job is None)
+    (view,) = load_job(tmp_path / "job.toml").views
+    assert np.abs(np.array(view.quad) - right).max() < 3 and view.image.endswith("one.png")
+    choose.editor.drop_view(one)
+    bench.idle()
+    assert set(bench.editor.session.targets) == {one, bench.key("two")} and bench.result("two").stale
+
+
+def test_the_most_helpful_picture_comes_first(open_bench, pictures, hard, sticker):
+    bench = open_bench({"cat": pictures["cat"], "dark": pictures["dark"], **hard})
+    bench.editor.choose_settings(model="lite", mirror="never")
+    bench.use(sticker)
+    bench.propagate()
+    bench.idle()
+    unsure = set(bench.editor.improvable())
+    assert {bench.key("one"), bench.key("two")} <= unsure
+    first, table = next(iter(bench.editor.suggestions)), bench.dock.results.table
+    assert first in unsure and bench.key("dark") not in bench.editor.suggestions
+    assert table.listed[0] == first and table.model().index(0, 0).data().startswith("★ ")
+    table.go_to(first)
+    assert "Put this one right first: not sure" in bench.dock.results.reason.text()
+    bench.press("K")
+    bench.idle()
+    assert first not in bench.editor.suggestions, "what is decided is suggested no more"
+
+
 def test_made_accepted_and_corrected_look_different(bench, sticker):
+    bench.editor.choose_settings(model="lite")
     bench.use(sticker)
     bench.propagate()
     bench.editor.review(bench.key("mirror"), "accepted")

@@ -92,47 +92,107 @@ def test_wrong_layers_are_not_offered(open_bench, cat):
     bench = open_bench({"cat": cat})
     bench.viewer.add_labels(np.zeros((10, 10), int))
     bench.viewer.add_points(np.zeros((3, 2)))
-    bench.viewer.add_image(np.zeros((3, 4, 20, 20)), name="volume")
     bench.qtbot.wait(50)
     assert [layer.name for layer in bench.dock.picture_layers()] == ["cat"]
     assert bench.editor.session.targets == ()
 
 
-class _Counted:
-    """An array that counts what is read of it, as napari and dask read a level of OME-Zarr."""
-
-    def __init__(self, data):
-        self.data, self.shape, self.dtype, self.ndim = data, data.shape, data.dtype, data.ndim
-        self.pixels = 0
-
-    def __getitem__(self, index):
-        part = self.data[index]
-        self.pixels += part.size
-        return part
-
-    def __array__(self, dtype=None, copy=None):
-        self.pixels += self.data.size
-        return np.asarray(self.data, dtype)
+def _write_ome_zarr(folder, levels):
+    """A group in the layout of OME-Zarr 0.4: one array for each level, and what they are."""
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(str(folder), mode="w", zarr_format=2)
+    for number, level in enumerate(levels):
+        array = group.create_array(str(number), shape=level.shape, chunks=(65, 90), dtype=level.dtype)
+        array[...] = level
+    datasets = [
+        {"path": str(n), "coordinateTransformations": [{"type": "scale", "scale": [2**n, 2**n]}]}
+        for n in range(len(levels))
+    ]
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
 
 
-def test_only_the_level_that_is_needed_is_read(make_napari_viewer, cat, monkeypatch):
-    """Of a pyramid on the disk the levels that are larger than a picture may be are never read."""
+def test_of_ome_zarr_only_the_level_that_is_needed_is_read(make_napari_viewer, cat, monkeypatch, tmp_path):
+    """A pyramid on the disk, opened by napari's own reader: larger levels than a picture may be are never read."""
+    zarr = pytest.importorskip("zarr")
     monkeypatch.setattr(glue, "LONGEST_SIDE", 400)
     grey = _grey(cat)
     fine = np.kron(grey, np.ones((4, 4), np.uint8))
-    levels = [_Counted(fine), _Counted(fine[::2, ::2]), _Counted(grey), _Counted(grey[::2, ::2])]
+    levels = [fine, fine[::2, ::2], grey, grey[::2, ::2]]
+    _write_ome_zarr(tmp_path / "cat.zarr", levels)
+    read = []
+    get = zarr.storage.LocalStore.get
+
+    async def counted(store, key, *arguments, **options):
+        read.append(key)
+        return await get(store, key, *arguments, **options)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
     viewer = make_napari_viewer()
-    chunks = [dask.array.from_array(level, chunks=(65, 90), asarray=False) for level in levels]
-    layer = viewer.add_image(chunks, multiscale=True, contrast_limits=(0, 255), scale=(0.25, 0.25), units=("um", "um"))
-    shown = [level.pixels for level in levels]  # what napari itself reads to draw
-    assert glue.level_read(layer) == 2 and glue.picture_size(layer) == (360, 260)
+    (layer,) = viewer.open(tmp_path / "cat.zarr", plugin="napari")
+    layer.contrast_limits, layer.scale, layer.units = (0, 255), (0.25, 0.25), ("um", "um")
+    assert layer.multiscale and glue.level_read(layer) == 2 and glue.picture_size(layer) == (360, 260)
+    read.clear()
     assert np.array_equal(glue.read_pixels(layer), grey)
-    read = [level.pixels - before for level, before in zip(levels, shown, strict=True)]
-    assert read == [0, 0, grey.size, 0]
+    chunks = {key for key in read if not key.split("/")[-1].startswith((".", "zarr"))}
+    assert len(chunks) == 16 and all(key.startswith("2/") for key in chunks), "each chunk of one level"
     # its pixels lie where those of the finest level do
     assert np.allclose(glue.to_world(layer, [(-0.5, -0.5)])[0], layer.data_to_world((-0.5, -0.5)))
     assert np.allclose(glue.to_world(layer, [(359.5, 259.5)])[0], layer.data_to_world((1039.5, 1439.5)))
     assert np.allclose(glue.to_picture(layer, glue.to_world(layer, [(17, 200)])), [(17, 200)])
+
+
+def test_channels_are_one_picture_in_their_colours(open_bench, cat, sticker):
+    """Three grey layers, as napari shows a picture's channels: one source, as it is seen; a hidden one is left out."""
+    bench = open_bench()
+    bench.editor.choose_settings(model="lite", mirror="never")
+    bench.viewer.add_image(cat, channel_axis=2, name=["r", "g", "b"], colormap=["red", "green", "blue"],
+                           contrast_limits=[(0, 255)] * 3)  # fmt: skip
+    bench.viewer.add_image(np.roll(cat, (12, -18), (0, 1)), name="target")
+    bench.wait(lambda: len(bench.editor.session.targets) == 1, 5)
+    session, pictures = bench.editor.session, bench.editor.pictures
+    assert session.source == bench.key("r") and session.targets == (bench.key("target"),)
+    seen = pictures.pixels(pictures.content(session.source))
+    assert np.abs(seen.astype(int) - cat).max() <= 1
+    before = pictures.content(session.source)
+    bench.viewer.layers["g"].visible = False
+    assert pictures.content(session.source) != before and not pictures.pixels(session.source)[..., 1].any()
+    bench.viewer.layers["g"].visible = True
+    bench.use(sticker)
+    bench.propagate()
+    expected = np.array([(42, 72), (222, 72), (222, 142), (42, 142)])
+    assert np.abs(np.array(bench.result("target").quad) - expected).max() < 5
+
+
+def test_frames_of_more_axes_lie_along_the_one_that_is_chosen(open_bench, cat, sticker):
+    """(T, Z, Y, X) grey: the edit goes through the slices at the time that is seen, or through time at one slice."""
+    bench = open_bench()
+    bench.editor.choose_settings(model="lite")
+    small = _grey(cat)[::2, ::2]
+    movie = np.stack([[np.roll(small, (2 * z, 3 * t), (0, 1)) for z in range(2)] for t in range(3)])
+    layer = bench.viewer.add_image(movie, name="movie", scale=(1, 2, 1, 1), contrast_limits=(0, 255))
+    bench.wait(lambda: bench.editor.session.source, 5)
+    bench.viewer.dims.current_step = (2, 1, 0, 0)
+    choose, key = bench.dock.choose, bench.key("movie")
+    choose.choose_source(key)
+    assert choose.axis.isVisible() and choose.axis.count() == 2 and bench.editor.session.source == f"{key}#2"
+    assert np.array_equal(bench.editor.pictures.pixels(f"{key}#0"), movie[0, 1])
+    choose.axis.setCurrentIndex(1)
+    choose.axis.activated.emit(1)
+    bench.idle()
+    assert bench.editor.session.source == f"{key}#1" and len(bench.editor.pictures.frames(key)) == 2
+    assert np.array_equal(bench.editor.pictures.pixels(f"{key}#0"), movie[2, 0])
+    bench.use(sticker, quad=((36.0, 32.0), (126.0, 32.0), (126.0, 67.0), (36.0, 67.0)))
+    bench.propagate()
+    result = bench.result("movie")
+    assert len(result.track) == 2 and result.status == "applied", result.reason
+    assert np.abs(np.array(result.track[0][0])[0] - (36, 30)).max() < 2
+    shown = bench.viewer.layers["movie · edited"]
+    assert shown.data.shape[:2] == (1, 2)
+    for z in range(2):
+        x, y = np.mean(result.track[z][0], 0)
+        middle = shown.world_to_data(layer.data_to_world((2, z, y + 8, x)))
+        assert tuple(shown.data[tuple(np.round(middle).astype(int))][:3]) == (220, 30, 30)
 
 
 def test_result_has_the_units_and_the_place_of_its_picture(open_bench, cat, sticker):

@@ -294,7 +294,7 @@ def test_a_redaction_holds_in_values_beyond_the_contrast_limits(tmp_path, kind, 
     edit = {"kind": kind, "picture": "mask", "quad": (), "options": options, "parts": []}
     quad = store.edit(edit, store.need("source")[0]).quad
     (written,) = export(
-        store, source="source", edit=edit, target="target", quad=quad, transform=b"", by_hand=True,
+        store, source="source", edit=edit, target="target", places=[(quad, b"", True)], views=[],
         model={"name": "", "device": "cpu"}, settings={}, pins=[], file="", output=str(tmp_path / "out.png"),
         values="target!values", limits=(1000.0, 2000.0),
     )  # fmt: skip
