@@ -29,6 +29,10 @@ def test_same_seed_same_features_whatever_came_before(mini, rng: np.random.Gener
     assert not torch.equal(once, mini(first, seed=4).data)
 
 
+def test_the_part_that_weighs_most_tells_where_to_look_closer(mini, lite, dift_mini) -> None:
+    assert mini.screening is lite and dift_mini.screening is dift_mini
+
+
 def test_a_hook_gives_what_a_full_forward_computes(tiny) -> None:
     network = tiny.unet
     last = len(network.up_blocks) - 1

@@ -1,6 +1,7 @@
 """Several instances of the object in one target: found, decided on one by one, and counted by a redaction."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from PIL import Image as Pillow
 from dift_edit.cli import main
 from dift_edit.edits import Redaction, Region, Sticker, load_edit, save_edit
 from dift_edit.errors import EditError, SettingsError
+from dift_edit.features.base import Featurizer, ModelInfo
 from dift_edit.geometry.quad import box_quad, quad_iou
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
 from dift_edit.pipeline import transfer
-from dift_edit.placement.instances import locate_instances, quads_overlap
+from dift_edit.placement.instances import find_instances, locate_instances, quads_overlap
 from dift_edit.placement.placement import locate
 from dift_edit.report.decisions import read_decisions
 from dift_edit.results.manifest import Row
@@ -61,6 +63,45 @@ def test_a_second_instance_does_not_lower_the_confidence(guitar, lite):
         locate(guitar.image, guitar.quads[0], scene.image, featurizer=lite, surface=False) for scene in (one, two)
     )
     assert among.confidence > alone.confidence - 0.15
+
+
+class Counting(Featurizer):
+    """Two featurizers as one, the second for screening, that count how often they are asked."""
+
+    fingerprint, model = "counting", ModelInfo(id="counting")
+
+    def __init__(self, featurizer, counts, name="all"):
+        self.featurizer, self.counts, self.name = featurizer, counts, name
+
+    @property
+    def screening(self):
+        return self if self.name == "screening" else Counting(self.featurizer, self.counts, "screening")
+
+    def __call__(self, image, *, seed=0):
+        self.counts[self.name] += 1
+        return self.featurizer(image, seed=seed)
+
+
+def test_where_nothing_else_is_likely_only_the_screening_looks_at_more_than_one_placement_does(guitar, lite):
+    """The first place is what `locate` finds; the four parts of the target are seen by the quicker featurizer alone."""
+    counts, rng = Counter(), np.random.default_rng(0)
+    target = Image(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8))
+    quad, options = guitar.quads[0], {"engine": "auto", "mirror": "never", "seed": 0, "pins": None, "surface": True}
+    found = find_instances(
+        guitar.image, quad, target, featurizer=Counting(lite, counts), count=50, min_confidence=0.5,
+        source_mask=None, target_mask=None, first_confidence=0.0, **options,
+    )  # fmt: skip
+    alone = locate(guitar.image, quad, target, featurizer=Counting(lite, once := Counter()), **options)
+    assert len(found) == 1 and np.array_equal(found[0].quad, alone.quad) and found[0].confidence == alone.confidence
+    assert counts["all"] == once["all"] and 5 <= counts["screening"] <= 7  # its source, the parts, and a look
+
+
+def test_a_first_place_that_is_not_sure_ends_the_search(guitar, lite):
+    counts = Counter()
+    empty = Image(np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8))
+    edit = redaction(guitar.quads[0])
+    result = transfer(guitar.image, edit, empty, featurizer=Counting(lite, counts), min_confidence=0.9)
+    assert result.status == "abstained" and not counts["screening"]
 
 
 def test_where_there_is_none_none_is_found(guitar, lite):

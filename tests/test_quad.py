@@ -56,7 +56,7 @@ def test_a_convex_quad_stays_one_from_whichever_corner_it_is_read(quad, first, b
         as_quad(other[[0, 2, 1, 3]])
     assert signed_area(other) == pytest.approx(signed_area(quad) * (-1 if backward else 1), rel=1e-6)
     assert quad_side(other) == pytest.approx(np.sqrt(abs(signed_area(quad))), rel=1e-6)
-    assert quad_iou(quad, other) == pytest.approx(1, abs=1e-3)
+    assert quad_iou(quad, other) == pytest.approx(1, abs=1e-9)
 
 
 @given(convex_quads(), st.floats(0, 2), st.floats(0.2, 3))
@@ -64,9 +64,9 @@ def test_a_convex_quad_stays_one_from_whichever_corner_it_is_read(quad, first, b
 def test_overlap_is_symmetric_and_follows_neither_shift_nor_scale(quad, shift, scale) -> None:
     other = quad + shift * np.ptp(quad, axis=0)
     overlap = quad_iou(quad, other)
-    assert 0 <= overlap <= 1 and overlap == pytest.approx(quad_iou(other, quad), abs=1e-4)
+    assert 0 <= overlap <= 1 and overlap == pytest.approx(quad_iou(other, quad), abs=1e-9)
     moved = [corners * scale + (7, -3) for corners in (quad, other)]
-    assert overlap == pytest.approx(quad_iou(*moved), abs=1e-2)
+    assert overlap == pytest.approx(quad_iou(*moved), abs=1e-6)
     if shift >= 1.01:
         assert overlap == 0
 

@@ -282,11 +282,11 @@ def _located(
 ) -> list[Placement]:
     """Where the edit lies. A redaction looks for every instance, to say what it leaves to be seen."""
     chosen: dict[str, Any] = {"engine": settings.engine, "mirror": settings.mirror, "seed": settings.seed}
-    first, count, least = None, settings.instances, settings.min_confidence
+    count, least, first_confidence = settings.instances, settings.min_confidence, None
+    if count == 1 and not hides_content(edit):
+        return [locate(source, edit.quad, target, featurizer=featurizer, **chosen, **hints)]
     if count == 1:
-        first = locate(source, edit.quad, target, featurizer=featurizer, **chosen, **hints)
-        if not hides_content(edit) or abstain_reason(first, least):
-            return [first]
+        first_confidence = least
         least = max(least, TransferSettings.min_confidence)  # others are only named where they are likely
     if count == "all" or hides_content(edit):
         count = MOST_INSTANCES
@@ -297,7 +297,7 @@ def _located(
         featurizer=featurizer,
         count=count,
         min_confidence=least,
-        first=first,
+        first_confidence=first_confidence,
         **chosen,
         **hints,
     )

@@ -73,6 +73,10 @@ class SharedFeaturizer(Featurizer):
         self._source = threading.Lock()
         self._network = threading.Semaphore(featurizer.parallel)
         self._local = threading.local()
+        self._screening = self
+        if featurizer.screening is not featurizer:
+            self._screening = SharedFeaturizer(featurizer.screening, *digests)
+            self._screening._local = self._local
 
     @property
     def fingerprint(self) -> str:
@@ -88,6 +92,11 @@ class SharedFeaturizer(Featurizer):
     def parallel(self) -> int:
         """As the featurizer's."""
         return self.featurizer.parallel
+
+    @property
+    def screening(self) -> "SharedFeaturizer":
+        """The featurizer's, shared in the same way; its time counts as this one's."""
+        return self._screening
 
     def for_category(self, category: str) -> "SharedFeaturizer":
         """With the category in the featurizer's prompt; the source's features are computed anew."""

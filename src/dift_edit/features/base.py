@@ -143,6 +143,13 @@ class Featurizer(Protocol):
         """Features of several images, in their order; one after another unless a subclass runs them together."""
         return [self(image, seed=seed) for image in images]
 
+    @property
+    def screening(self) -> "Featurizer":
+        """A quicker featurizer that is good enough to tell where a closer look is worth its time; itself, unless a
+        subclass knows one.
+        """
+        return self
+
     def for_category(self, category: str) -> "Featurizer":
         """The featurizer for images of a category such as "cat"; itself unless it has a prompt."""
         return self

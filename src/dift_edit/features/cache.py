@@ -324,6 +324,12 @@ class CachedFeaturizer(Featurizer):
         """As the featurizer's."""
         return self.featurizer.parallel
 
+    @property
+    def screening(self) -> Featurizer:
+        """The featurizer's; without the cache where it is another one: what is screened is rarely seen again."""
+        quicker = self.featurizer.screening
+        return self if quicker is self.featurizer else quicker
+
     def for_category(self, category: str) -> "CachedFeaturizer":
         """With the category in the featurizer's prompt; the cache is shared."""
         chosen = self.featurizer.for_category(category)

@@ -67,6 +67,11 @@ class FusedFeaturizer(Featurizer):
         """How many threads may use it at a time: as many as may use each part."""
         return min(part.parallel for part in self.featurizers)
 
+    @property
+    def screening(self) -> Featurizer:
+        """The part that weighs most: the fused cosines are mostly its own."""
+        return self.featurizers[self.weights.index(max(self.weights))].screening
+
     def for_category(self, category: str) -> "FusedFeaturizer":
         """With the category in the prompts of those parts that have one."""
         return FusedFeaturizer([part.for_category(category) for part in self.featurizers], self.weights)

@@ -13,6 +13,7 @@ __all__ = [
     "bounds",
     "box_quad",
     "check_quad",
+    "hull_areas",
     "quad_extent",
     "quad_folds",
     "quad_iou",
@@ -122,14 +123,75 @@ def quad_iou(first: QuadLike, second: QuadLike) -> float:
     float
         0 to 1; quadrilaterals that are not convex count by their convex hulls.
     """
-    import cv2
+    one, other, common = hull_areas(first, second)
+    return min(common / (one + other - common), 1.0) if min(one, other) > 0 else 0.0
 
-    hulls = [cv2.convexHull(as_points(quad).astype(np.float32)) for quad in (first, second)]
-    areas = [float(cv2.contourArea(hull)) for hull in hulls]
-    if min(areas) <= 0:
-        return 0.0
-    common = float(cv2.intersectConvexConvex(hulls[0], hulls[1])[0])
-    return min(common / max(sum(areas) - common, 1e-12), 1.0)  # OpenCV's areas are in single precision
+
+def hull_areas(first: QuadLike, second: QuadLike) -> tuple[float, float, float]:
+    """Areas of two convex hulls, and of what they share.
+
+    Parameters
+    ----------
+    first, second : array_like
+        (N, 2) and (M, 2) points in any order.
+
+    Returns
+    -------
+    tuple of float
+        Area of the first hull, of the second, and of their intersection, in pixels²; 0 where the points lie on a line.
+
+    References
+    ----------
+    Sutherland and Hodgman, "Reentrant polygon clipping", Communications of the ACM 17, 1974.
+    """
+    points, others = as_points(first), as_points(second)
+    middle = points.mean(axis=0)  # products of small coordinates keep their digits
+    one, other = (_hull((corners - middle).tolist()) for corners in (points, others))
+    shared = one
+    for k in range(len(other)):
+        shared = _left_of(shared, other[k - 1], other[k])
+    return _area(one), _area(other), min(_area(shared), _area(one), _area(other))
+
+
+Corner = tuple[float, float] | list[float]
+
+
+def _side(start: Corner, end: Corner, point: Corner) -> float:
+    """Twice the area of a triangle; positive where the point lies on the inner side of a hull's edge."""
+    return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])
+
+
+def _hull(points: list[Corner]) -> list[Corner]:
+    """Corners of the convex hull of points, in order (Andrew's monotone chain)."""
+    order = sorted(points)
+    chains: list[list[Corner]] = []
+    for row in (order, order[::-1]):
+        chain: list[Corner] = []
+        for point in row:
+            while len(chain) > 1 and _side(chain[-2], chain[-1], point) <= 0:
+                chain.pop()
+            chain.append(point)
+        chains.append(chain[:-1])
+    return chains[0] + chains[1]
+
+
+def _left_of(polygon: list[Corner], start: Corner, end: Corner) -> list[Corner]:
+    """What of a convex polygon lies on the inner side of an edge."""
+    kept: list[Corner] = []
+    for k, point in enumerate(polygon):
+        before = polygon[k - 1]
+        a, b = _side(start, end, before), _side(start, end, point)
+        if (a > 0 > b) or (a < 0 < b):
+            share = a / (a - b)
+            kept.append((before[0] + share * (point[0] - before[0]), before[1] + share * (point[1] - before[1])))
+        if b >= 0:
+            kept.append(point)
+    return kept
+
+
+def _area(polygon: list[Corner]) -> float:
+    """Of a hull, in pixels²."""
+    return sum(_side(polygon[0], polygon[k], polygon[k + 1]) for k in range(1, len(polygon) - 1)) / 2
 
 
 def quad_folds(quad: QuadLike) -> bool:

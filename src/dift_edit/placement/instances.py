@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -9,9 +10,9 @@ import numpy as np
 
 from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.geometry.base import MatrixTransform
+from dift_edit.geometry.base import Matrix, MatrixTransform
 from dift_edit.geometry.coords import Points
-from dift_edit.geometry.quad import bounds, check_quad, quad_extent
+from dift_edit.geometry.quad import bounds, check_quad, hull_areas, quad_extent
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.placement.placement import (
@@ -22,8 +23,8 @@ from dift_edit.placement.placement import (
     turned_features,
 )
 from dift_edit.placement.similarities import Poses, sample_poses
-from dift_edit.placement.views import View
-from dift_edit.placement.votes import Affinity, Mask, gather_evidence
+from dift_edit.placement.views import SeenView, View
+from dift_edit.placement.votes import SCREEN_CELLS, Affinity, Evidence, Mask, gather_evidence
 from dift_edit.types import Engine, ImageLike, MaskLike, Mirror, PinsLike, QuadLike
 
 __all__ = ["MOST_INSTANCES", "locate_instances", "quads_overlap"]
@@ -41,8 +42,17 @@ _ROUND_TRIP = 0.5
 _SEARCH_ODDS = 0.5
 """Factor of the odds of an instance after the first (chosen): the confidence was fitted to the best place of a target,
 and among many places one looks right by chance."""
-_LEAST_SCORE = 0.45
-"""Support that a place is looked at with, in supports of the best place of the target (chosen)."""
+_LEAST_CONTRAST = 4.0
+"""Support that a place is looked at with, in supports of a random place (chosen: in collages of photographs every
+instance had at least 6.6 in one of the parts, and most places that were none had less than 4)."""
+_LEAST_AT_FIRST = 3.0
+"""The same before any instance was taken out of the target (chosen: there every instance had at least 4.5, and most
+places that were none had less than 3)."""
+_PROMISING = 0.2
+"""Confidence by the quicker features from which on a place is looked at with all (chosen: well below what any instance
+had there, and what is asked for in the end)."""
+_INSIDE = 0.25
+"""Share of a place, or of an instance that it covers, from which on it is a part of that instance (chosen)."""
 _APART = 0.45
 """Least distance of two places in sums of their sizes: squares side by side have 0.5 (chosen)."""
 _OTHER_SIZE = 0.7
@@ -76,9 +86,10 @@ def locate_instances(
     """Place an edit on every instance of the object in a target, large and small.
 
     Likely places are looked for in the whole target and in four overlapping parts of it, where small instances have
-    more cells. Each is decided on its own: the target round it is cut out as the source shows the object, and the
-    edit is placed in that cut as in any other image. So its confidence does not depend on the other instances; the odds
-    of those after the first are halved, because among many places one looks right by chance.
+    more cells, with the quicker featurizer of `Featurizer.screening` and coarse maps. A place with little support is
+    passed over. Each other one is decided on its own: the target round it is cut out as the source shows the object,
+    and the edit is placed in that cut as in any other image. So its confidence does not depend on the other instances;
+    the odds of those after the first are halved, because among many places one looks right by chance.
 
     Parameters
     ----------
@@ -162,7 +173,7 @@ def find_instances(
     target_mask: MaskLike | None,
     surface: bool,
     views: Sequence[View] = (),
-    first: Placement | None = None,
+    first_confidence: float | None = None,
 ) -> list[Placement]:
     """As `locate_instances`; where none is trusted, the one that `locate` finds all the same, to say why.
 
@@ -174,13 +185,14 @@ def find_instances(
         See `locate_instances`.
     views : sequence of View
         See `locate`.
-    first : Placement, optional
-        An instance that is known, whatever its confidence; the others are looked for.
+    first_confidence : float, optional
+        The first is exactly what `locate` finds, and others are only looked for where it has at least this confidence
+        and nothing speaks against it.
 
     Returns
     -------
     list of Placement
-        At least one, `first` first.
+        At least one.
     """
     if count < 1:
         raise EditError(f"The number of instances is {count}: use 1 or more.")
@@ -193,15 +205,15 @@ def find_instances(
         source_mask=source_mask,
         target_mask=target_mask,
         min_confidence=min_confidence,
-        options={
-            "engine": engine,
-            "mirror": mirror,
-            "surface": surface,
-            "views": [view.facing(quad).seen(featurizer, seed=seed) for view in views],
-        },
+        surface=surface,
+        views=[view.facing(quad).seen(featurizer, seed=seed) for view in views],
+        options={"engine": engine, "mirror": mirror},
     )
-    if first is None:
-        first = search.place_first(pins)
+    first = search.place(search.whole, search.free, pins)
+    if first_confidence is None:
+        first = search.keep_first(first, looked_for=pins is None)
+    elif first.reason or first.confidence < first_confidence:
+        return [first]
     else:
         search.take(first)
     for part in search.parts():
@@ -218,10 +230,8 @@ def _doubt(placement: Placement) -> float:
 
 def quads_overlap(first: QuadLike, second: QuadLike) -> float:
     """Area that two convex quads share, in areas of the smaller one: 0 to 1."""
-    one, two = (np.asarray(quad, dtype=np.float32) for quad in (first, second))
-    smaller = min(cv2.contourArea(one), cv2.contourArea(two))
-    shared, _ = cv2.intersectConvexConvex(one, two)
-    return float(min(shared / smaller, 1.0)) if smaller > 0 else 0.0
+    one, other, shared = hull_areas(first, second)
+    return shared / min(one, other) if min(one, other) > 0 else 0.0
 
 
 class _Part:
@@ -229,9 +239,11 @@ class _Part:
 
     def __init__(self, box: Box, source: FeatureMap, features: FeatureMap) -> None:
         self.box = box
-        self.features = features
-        self.affinity = Affinity.of(source, features)
+        self.source, self.features = source, features
+        self.affinity = Affinity.of(source, features, SCREEN_CELLS)
         self.corner = np.array(box[:2], dtype=np.float64)
+        self.all_votes: Evidence | None = None
+        """Those before any instance was found."""
 
 
 class _Search:
@@ -248,35 +260,43 @@ class _Search:
         source_mask: MaskLike | None,
         target_mask: MaskLike | None,
         min_confidence: float,
+        surface: bool,
+        views: Sequence[SeenView],
         options: dict[str, Any],
     ) -> None:
         self.source, self.target, self.featurizer, self.seed = source, target, featurizer, seed
         self.quad = check_quad(quad, source.size)
+        self.screening = featurizer.screening
         self.features = featurizer(source, seed=seed)
         check_hints(source.size, source_mask=source_mask)
         self.source_mask = None if source_mask is None else check_mask(source_mask, source.size, "source")
         everywhere = np.ones((target.size[1], target.size[0]), dtype=bool)
-        self.free: Mask = everywhere if target_mask is None else check_mask(target_mask, target.size, "target")
+        self.allowed: Mask = everywhere if target_mask is None else check_mask(target_mask, target.size, "target")
+        self.free = self.allowed
         self.whole: Box = (0, 0, *target.size)
         self.maps: dict[bool, FeatureMap] = {}
         self.min_confidence = min_confidence
-        self.options = options
+        self.surface, self.views, self.options = surface, views, options
         self.found: list[Placement] = []
         self.vain: list[Points] = []
-        self.best_score = 0.0
+
+    @cached_property
+    def screened(self) -> FeatureMap:
+        """The quicker features of the source."""
+        return self.screening(self.source, seed=self.seed)
 
     def parts(self) -> Iterator[_Part]:
         """The whole target, then four overlapping parts."""
+        yield _Part(self.whole, self.features, self._whole())
         width, height = self.target.size
         across, down = round(_PART * width), round(_PART * height)
         corners = [(0, 0), (width - across, 0), (0, height - down), (width - across, height - down)]
-        for box in (self.whole, *((x, y, x + across, y + down) for x, y in corners)):
-            yield _Part(box, self.features, self._map(box))
+        for box in ((x, y, x + across, y + down) for x, y in corners):
+            yield _Part(box, self.screened, self.screening(self.target.crop(box), seed=self.seed))
 
-    def place_first(self, pins: PinsLike | None) -> Placement:
+    def keep_first(self, first: Placement, *, looked_for: bool) -> Placement:
         """What `locate` finds, or the same seen more closely where that is surer."""
-        first = self._place(self.whole, self.free, pins)
-        if pins is None and not first.on_surface and first.confidence > 0 and quad_extent(first.quad) > 1:
+        if looked_for and not first.on_surface and first.confidence > 0 and quad_extent(first.quad) > 1:
             closer = self._look_closer(_upright(first.quad, self.quad))
             first = max(first, closer, key=lambda placement: (not placement.reason, placement.confidence))
         self._keep(first)
@@ -289,80 +309,110 @@ class _Search:
             likely = self._likeliest(part)
             if likely is None:
                 return
-            if not self._keep(_among_many(self._look_closer(likely))):
+            if not (self._is_promising(likely) and self._keep(_among_many(self._look_closer(likely)))):
                 self.vain.append(likely(self.quad))
                 futile += 1
 
     def _likeliest(self, part: _Part) -> MatrixTransform | None:
-        """The similarity of most support that puts the edit away from what was found and from what was no instance."""
-        left, top, right, bottom = part.box
+        """The similarity of most support that puts the edit away from what was found and from what was no instance;
+        None where it has too little.
+        """
         try:
-            evidence = gather_evidence(
-                self.features,
-                self.quad,
-                part.features,
-                source_mask=self.source_mask,
-                target_mask=self.free[top:bottom, left:right],
-                affinity=part.affinity,
-            )
+            evidence = self._votes(part, self.free)
             poses = sample_poses(evidence, seed=self.seed)
         except GeometryError:  # nothing is left of the part
             return None
         found = [placement.quad - part.corner for placement in self.found]
-        index = _best_apart(poses, found, [quad - part.corner for quad in self.vain])
-        if index is None or poses.tried is None:
-            return None
-        a, b, score = (values[index] for values in poses.tried)
-        self.best_score = max(self.best_score, float(score))
-        if score < _LEAST_SCORE * self.best_score:
-            return None
-        matrix = np.array([[a.real, -a.imag, b.real + left], [a.imag, a.real, b.imag + top], [0, 0, 1]])
-        return MatrixTransform(matrix)
+        passed_over = [quad - part.corner for quad in self.vain]
+        while (index := _best_apart(poses, found, passed_over)) is not None and poses.tried is not None:
+            a, b, score = (values[index] for values in poses.tried)
+            if score < _LEAST_CONTRAST * evidence.chance:
+                return None
+            matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]])
+            place = MatrixTransform(matrix)(self.quad)
+            if self._is_new(place + part.corner, _INSIDE) and self._stood_out(part, matrix):
+                matrix[:2, 2] += part.corner
+                return MatrixTransform(matrix)
+            passed_over.append(place)
+        return None
+
+    def _votes(self, part: _Part, mask: Mask) -> Evidence:
+        """The votes for a part, shared out among the places where a mask of the target holds."""
+        left, top, right, bottom = part.box
+        region = mask[top:bottom, left:right]
+        return gather_evidence(
+            part.source, self.quad, part.features, source_mask=self.source_mask, affinity=part.affinity,
+            target_mask=None if region.all() else region,
+        )  # fmt: skip
+
+    def _stood_out(self, part: _Part, matrix: Matrix) -> bool:
+        """Whether a place had votes before those for the instances were shared out again: pieces of an instance that
+        stick out of its quad had none.
+        """
+        if part.all_votes is None:
+            part.all_votes = self._votes(part, self.allowed)
+        return bool(part.all_votes.score(matrix[None, :2])[0] >= _LEAST_AT_FIRST * part.all_votes.chance)
+
+    def _is_promising(self, likely: MatrixTransform) -> bool:
+        """Whether the quicker features alone hold a place for possible."""
+        if self.screening is self.featurizer:
+            return True
+        box, free = self._round(likely)
+        placement = self._placed(box, free, None, self.screening, self.screened, surface=False)
+        return placement.confidence >= min(_PROMISING, self.min_confidence)
 
     def _look_closer(self, likely: MatrixTransform) -> Placement:
         """Place the edit in a cut of the target that shows the likely place as the source shows the edit."""
+        return self.place(*self._round(likely), None)
+
+    def _round(self, likely: MatrixTransform) -> tuple[Box, Mask]:
+        """The cut of the target, and where in the target the edit may lie."""
         width, height = self.source.size
         frame = likely(np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)], dtype=np.float64))
-        box = _clipped(frame, self.target.size)
         place = likely(self.quad)
         near = np.zeros_like(self.free)
-        margin = _NEAR * quad_extent(place)
-        left, top, right, bottom = _clipped(place, self.target.size, margin)
+        left, top, right, bottom = _clipped(place, self.target.size, _NEAR * quad_extent(place))
         near[top:bottom, left:right] = True
-        return self._place(box, self.free & near, None)
+        return _clipped(frame, self.target.size), self.free & near
 
-    def _place(self, box: Box, free: Mask, pins: PinsLike | None) -> Placement:
+    def place(self, box: Box, free: Mask, pins: PinsLike | None) -> Placement:
         """Place the edit in a cut of the target, in the target's pixels."""
+        return self._placed(box, free, pins, self.featurizer, self.features, surface=self.surface)
+
+    def _placed(
+        self, box: Box, free: Mask, pins: PinsLike | None, featurizer: Featurizer, source: FeatureMap, *, surface: bool
+    ) -> Placement:
         left, top, right, bottom = box
         whole = box == self.whole
-        options = {name: value for name, value in self.options.items() if name != "surface"}
+        cut = self.target if whole else self.target.crop(box)
+
+        def features(*, mirrored: bool = False) -> FeatureMap:
+            if whole and featurizer is self.featurizer:
+                return self._whole(mirrored=mirrored)
+            return featurizer(cut.mirrored() if mirrored else cut, seed=self.seed)
+
         placement = locate_features(
-            self.features,
+            source,
             self.quad,
-            self._map(box),
-            lambda: self._map(box, mirrored=True),
-            turned_source=self._turned if whole else None,
+            features(),
+            lambda: features(mirrored=True),
+            turned_source=self._turned if whole and featurizer is self.featurizer else None,
             seed=self.seed,
             pins=pins,
             source_mask=self.source_mask,
-            target_mask=free[top:bottom, left:right],
-            pictures=(self.source, self._cut(box)) if self.options["surface"] else None,
-            **options,
+            target_mask=None if free.all() else free[top:bottom, left:right],
+            pictures=(self.source, cut) if surface else None,
+            views=self.views if featurizer is self.featurizer else (),
+            **self.options,
         )
         return placement if whole else _moved(placement, left, top)
 
-    def _cut(self, box: Box) -> Image:
-        return self.target if box == self.whole else self.target.crop(box)
-
-    def _map(self, box: Box, *, mirrored: bool = False) -> FeatureMap:
-        """Features of a cut of the target; those of the whole target are kept."""
-        if box == self.whole and mirrored in self.maps:
-            return self.maps[mirrored]
-        cut = self._cut(box)
-        features = self.featurizer(cut.mirrored() if mirrored else cut, seed=self.seed)
-        if box == self.whole:
-            self.maps[mirrored] = features
-        return features
+    def _whole(self, *, mirrored: bool = False) -> FeatureMap:
+        """Features of the whole target, or of its mirror image; they are kept."""
+        if mirrored not in self.maps:
+            picture = self.target.mirrored() if mirrored else self.target
+            self.maps[mirrored] = self.featurizer(picture, seed=self.seed)
+        return self.maps[mirrored]
 
     def _turned(self, quarters: int) -> FeatureMap:
         return turned_features(self.featurizer, self.source, self.features, quarters, seed=self.seed)
@@ -371,10 +421,14 @@ class _Search:
         """Take a placement if it is an instance of its own."""
         if not _is_trusted(placement, self.min_confidence):
             return False
-        if any(quads_overlap(placement.quad, other.quad) > _SHARED for other in self.found):
+        if not self._is_new(placement.quad, _SHARED):
             return False
         self.take(placement)
         return True
+
+    def _is_new(self, quad: Points, shared: float) -> bool:
+        """Whether a quad has no more than such a share in common with any instance that was found."""
+        return all(quads_overlap(quad, other.quad) <= shared for other in self.found)
 
     def take(self, placement: Placement) -> None:
         """Count a placement among the instances, and take its place out of the target."""

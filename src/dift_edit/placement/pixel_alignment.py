@@ -27,6 +27,9 @@ RING_WEIGHT = 0.25
 """Of a pair in the ring; one in the edit weighs 1."""
 _PASSES = ((160, 1.0, 1), (288, 0.7, 0))
 """Of each pass: longer side of the patch; how closely the flows agree, in its pixels; last octave of the flow."""
+_FINEST, _LEAST_SIDE = 4.0, 64
+"""Most cells of a patch to a pixel of the source, and what its longer side has all the same (chosen): more show nothing
+that is not in fewer. The flows have to agree as closely, in pixels of the source."""
 HOPELESS = 0.1
 """Share after the first pass below which there is no second one."""
 _TEXTURE = 5.0
@@ -84,14 +87,16 @@ def align(source: Image, quad: Points, target: Image, start: Transform) -> Align
     low, high = quad.min(0), quad.max(0)
     margin = RING * float((high - low).max())
     edges = np.maximum(low - margin, -0.5), np.minimum(high + margin, np.asarray(source.size) - 0.5)
+    most = max(_LEAST_SIDE, math.ceil(_FINEST * float((edges[1] - edges[0]).max())))
     shift: Field | None = None
-    for side, closeness, octave in _PASSES:
+    for longest, closeness, octave in _PASSES:
+        side = min(longest, most)
         grid = _grid(*edges, side)
         plain = start(grid.reshape(-1, 2)).reshape(grid.shape)
         moved = plain if shift is None else plain + cv2.resize(shift, grid.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         first, known = grey_patch(source, grid)
         second, seen = grey_patch(target, moved)
-        found, agree, likeness, texture = _flow(first, second, moved, closeness, octave)
+        found, agree, likeness, texture = _flow(first, second, moved, closeness * side / longest, octave)
         agree &= known & seen
         inner = ((grid >= low) & (grid <= high)).all(-1) & (texture > _TEXTURE) & known
         use = agree & (texture > _TEXTURE) & (likeness > _ALIKE)

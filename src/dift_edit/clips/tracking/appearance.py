@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dift_edit.clips.tracking.pose import PoseFit, fit_pose
 from dift_edit.geometry.coords import Points
-from dift_edit.geometry.quad import apply_homography, quad_folds, quad_matrix, quad_side
+from dift_edit.geometry.quad import apply_homography, box_quad, hull_areas, quad_folds, quad_matrix, quad_side
 from dift_edit.imaging.image import Image
 from dift_edit.imaging.texture import local_moments, ratio_matches
 
@@ -88,10 +88,8 @@ def grey(image: Image, size: tuple[int, int]) -> Grey:
 def share_inside(corners: Points, size: tuple[int, int]) -> float:
     """The share of a quad's area that lies in the picture."""
     width, height = size
-    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - 0.5
-    hull = cv2.convexHull(corners.astype(np.float32))
-    area = float(cv2.contourArea(hull))
-    return float(cv2.intersectConvexConvex(hull, frame)[0]) / area if area > 1e-6 else 0.0
+    area, _, shared = hull_areas(corners, box_quad((0, 0, width, height)))
+    return shared / area if area > 1e-6 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
