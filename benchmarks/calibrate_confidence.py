@@ -5,10 +5,10 @@
 
 Data: so many plain pairs of each set of `transfer_suite.py`, and for every fourth of them the same edit looked for in a
 target of another set, which is never right; placed by features alone, without the mirror test. Right is an IoU of at
-least 0.5. The model is a logistic regression on the features of `dift_edit.placement.confidence` with a ridge: one per
-model named, and one for all others, fitted to the samples of all. Its quality is measured by leaving each set out in
-turn. ``--samples`` keeps what was measured, so that a run can go on where it was interrupted; samples of features that
-have changed have to be deleted by hand.
+least 0.5. The model is a logistic regression on the features of `dift_edit.placement.confidence` with a ridge, in which
+none may count against its meaning: one per model named, and one for all others, fitted to the samples of all. Its
+quality is measured by leaving each set out in turn. ``--samples`` keeps what was measured, so that a run can go on
+where it was interrupted; samples of features that have changed have to be deleted by hand.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 
 sys.path.insert(0, str(Path(__file__).parent))
 from transfer_quality import auroc, coverage
@@ -31,6 +32,8 @@ from dift_edit.placement.confidence import ConfidenceFeatures
 from dift_edit.placement.placement import locate_features
 
 NAMES = [item.name for item in fields(ConfidenceFeatures)]
+AGAINST = ("scale", "turn", "spread")
+"""Features that speak against a placement where they are large; all others speak for it."""
 OUTPUT = Path(__file__).parents[1] / "src" / "dift_edit" / "placement" / "confidence.json"
 
 Fit = tuple[np.ndarray, np.ndarray, np.ndarray, float]
@@ -54,7 +57,8 @@ def gather(args: argparse.Namespace, model: str, count: int, known: list[dict[st
                 if number % args.parts != args.part or (number, same) in done:
                     continue
                 target = task.target if same else other.target
-                placed = locate_features(features(task.source), task.quad, features(target))
+                closer = features.closer(task.source, target)
+                placed = locate_features(features(task.source), task.quad, features(target), closer=closer)
                 if placed.confidence_features is not None:
                     iou = quad_iou(placed.quad, task.truth) if same else 0.0
                     row = {
@@ -67,16 +71,19 @@ def gather(args: argparse.Namespace, model: str, count: int, known: list[dict[st
 
 
 def fit(x: np.ndarray, y: np.ndarray, ridge: float = 10.0) -> Fit:
-    """Mean, scale, weights and bias of a logistic regression, by Newton's method."""
+    """Mean, scale, weights and bias of a logistic regression; no feature may speak against its meaning."""
     mean, scale = x.mean(0), x.std(0) + 1e-9
     design = np.c_[(x - mean) / scale, np.ones(len(x))]
-    penalty = ridge * np.diag([*np.ones(x.shape[1]), 0.0])
-    w = np.zeros(design.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ w))
-        gradient = design.T @ (p - y) + penalty @ w
-        w -= np.linalg.solve(design.T @ (design * (p * (1 - p))[:, None]) + penalty, gradient)
-    return mean, scale, w[:-1], float(w[-1])
+    penalty = ridge * np.array([*np.ones(x.shape[1]), 0.0])
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        z = design @ w
+        gradient = design.T @ (1 / (1 + np.exp(-z)) - y) + penalty * w
+        return float(np.logaddexp(0, z).sum() - y @ z + penalty @ w**2 / 2), gradient
+
+    bounds = [(None, 0) if name in AGAINST else (0, None) for name in NAMES]
+    found = minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)])
+    return mean, scale, found.x[:-1], float(found.x[-1])
 
 
 def predict(model: Fit, x: np.ndarray) -> np.ndarray:

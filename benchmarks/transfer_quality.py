@@ -41,6 +41,7 @@ from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
 from dift_edit.placement.confidence import ConfidenceFeatures
 from dift_edit.placement.placement import Placement, locate_features
+from dift_edit.placement.second_look import closer_features
 from dift_edit.rendering.warp import warp_image
 
 ENGINES = ("notebook", "similarity", "affine", "homography", "mesh", "spline", "auto")
@@ -204,9 +205,11 @@ class Features:
         return self._images[picture]
 
     def locate(self, task: Task, engine: str) -> Placement:
+        pictures, source = (self.image(task.source), self.image(task.target)), self(task.source)
         return locate_features(
-            self(task.source), task.quad, self(task.target), lambda: self(task.target, mirrored=True),
-            engine=engine, mirror=self._mirror, pictures=(self.image(task.source), self.image(task.target)),
+            source, task.quad, self(task.target), lambda: self(task.target, mirrored=True),
+            closer=closer_features(self._featurizer, pictures[0], source, pictures[1]),
+            engine=engine, mirror=self._mirror, pictures=pictures,
         )  # fmt: skip
 
 

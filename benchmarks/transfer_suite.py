@@ -38,6 +38,7 @@ from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.estimate import Correspondences, fit_similarity
 from dift_edit.geometry.quad import quad_folds, quad_iou
 from dift_edit.placement.placement import turned_features
+from dift_edit.placement.second_look import Closer, closer_features
 
 Array = np.ndarray
 
@@ -193,6 +194,10 @@ class StoredFeatures(Features):
             draft.replace(self._folder / f"{key}.npz")
         return found
 
+    def closer(self, source: Any, target: Any) -> Closer:
+        """Features of cuts of a task's pictures; these are not kept."""
+        return closer_features(self._featurizer, self.image(source), self(source), self.image(target))
+
     def image(self, picture: Any) -> Any:
         if len(self._images) > 40:
             self._images.clear()
@@ -233,6 +238,8 @@ def place(locate: Locate, engine: str, task: Task, features: StoredFeatures, mir
     more: dict[str, Any] = {}
     if "turned_source" in inspect.signature(locate).parameters:
         more["turned_source"] = lambda quarters: features(task.source, quarters=quarters)
+    if "closer" in inspect.signature(locate).parameters:
+        more["closer"] = features.closer(task.source, task.target)
 
     def located(how: str) -> Any:
         return locate(

@@ -13,7 +13,8 @@ from dift_edit.imaging.image import Image
 from dift_edit.pipeline import abstain_reason
 from dift_edit.placement.confidence import WORDS, ConfidenceFeatures, against, calibrated, probability
 from dift_edit.placement.placement import locate, locate_features, turned_features
-from dift_edit.placement.similarities import others_like_best, sample_poses
+from dift_edit.placement.second_look import SecondLook
+from dift_edit.placement.similarities import Poses, others_like_best, sample_poses
 from dift_edit.placement.votes import Affinity, gather_evidence
 
 QUAD = np.array([[150.0, 70], [290, 70], [290, 200], [150, 200]])  # the astronaut's head
@@ -122,3 +123,45 @@ def test_turned_features_lie_on_the_source(astronaut, mini) -> None:
     assert turned_features(mini, part, features, 1) is turned
     again = turned_features(mini, part.turned(1), mini(part.turned(1)), 3)
     assert np.allclose(again.data.numpy(), np.rot90(features.data.numpy(), 1, (1, 2)), atol=1e-4)
+
+
+def test_a_second_look_at_cuts_refines_a_small_edit(astronaut, mini) -> None:
+    eyes = np.array([[195.0, 95], [245, 95], [245, 125], [195, 125]])
+    canvas = np.full((900, 900, 3), 128, np.uint8)
+    canvas[40:552, 350:862] = astronaut.pixels
+    target, moved = Image(canvas), eyes + (350, 40)
+    source, seen = mini(astronaut), mini(target)
+    asked = []
+
+    def closer(near, far, mirrored):
+        asked.append((near, far, mirrored))
+        return mini(astronaut.crop(near)), mini(target.crop(far))
+
+    first = locate_features(source, eyes, seen)
+    again = locate_features(source, eyes, seen, closer=closer)
+    assert len(asked) == 1 and not asked[0][2]
+    near, far, _ = asked[0]
+    assert near == (157, 47, 283, 173) and min(far[2] - far[0], far[3] - far[1]) > 126
+    assert quad_iou(again.quad, moved) > quad_iou(first.quad, moved)
+    before, after = first.confidence_features, again.confidence_features
+    assert before is not None and before.second_rank == before.rank
+    assert after == replace(before, second_rank=after.second_rank) and after.second_rank != after.rank
+    # Neither where the cuts would be the pictures again, nor with pins, nor on a recognised surface.
+    for options in (
+        {"pins": [((200, 100), (550, 140))]}, {"pictures": (astronaut, target)},
+    ):  # fmt: skip
+        locate_features(source, eyes, seen, closer=closer, **options)
+    locate_features(source, np.array([[20.0, 20], [490, 20], [490, 490], [20, 490]]), source, closer=closer)
+    assert len(asked) == 1
+
+
+def test_two_looks_that_disagree_are_not_mixed() -> None:
+    a = np.array([1.0 + 0j])
+    quad = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
+    first = Poses(a, a * 0, np.ones(1), quad)
+    far, near = (SecondLook(MatrixTransform(np.array([[s, 0, x], [0, s, x], [0, 0, 1]])), 0.1, 1.0)
+                 for s, x in ((1.0, 50.0), (1.21, 1.0)))  # fmt: skip
+    assert np.allclose(far.merged(first)(quad), quad)
+    assert np.allclose(replace(far, overlap=2.0).merged(first)(quad), quad + 50)
+    mean = near.merged(first)
+    assert np.isclose(mean.matrix[0, 0], 1.1) and np.allclose(mean(quad).mean(0), (5 + 7.05) / 2)

@@ -4,7 +4,8 @@ Similarity of features says little: some things look alike everywhere. What tell
 whether other poses explain the votes as well, whether the way back leads to where it began, whether the whole object
 agrees with its part, and by how much the place stands out from any other. A logistic model maps these features to a
 probability: one for each embedded network, and one fitted to all of them for all others, whose results are not
-calibrated. All features are ratios, ranks and overlaps, which mean the same whatever the network. The coefficients and
+calibrated. All features are ratios, ranks, overlaps and entropies, which mean the same whatever the
+network, and none may count against its meaning. The coefficients and
 how well they do on kinds that they were not fitted to are in ``confidence.json`` (the features as "signs"), which
 `benchmarks/calibrate_confidence.py` writes.
 """
@@ -39,6 +40,8 @@ WORDS = {
     "source_size": "the edit is small",
     "agreement": "most of its points match elsewhere",
     "rank": "most of its points match elsewhere",
+    "second_rank": "most of its points match elsewhere",
+    "spread": "little of the object is recognised",
 }
 """What is said where a feature speaks against a placement."""
 NOTICEABLE = -0.3
@@ -99,6 +102,10 @@ class ConfidenceFeatures:
         Share of the edit's points that are most similar to a cell near where the placement puts them.
     rank : float
         Mean share of the target's cells that are less similar to such a point than the place where it is put.
+    second_rank : float
+        The same in the cuts of a second look (`dift_edit.placement.second_look`); the same value without one.
+    spread : float
+        How widely the votes of the whole object are spread, see `Evidence.spread`.
     """
 
     overlap: float
@@ -114,15 +121,24 @@ class ConfidenceFeatures:
     source_size: float
     agreement: float
     rank: float
+    second_rank: float
+    spread: float
 
     @classmethod
     def of(
-        cls, evidence: Evidence, near: Poses, wide: Poses, back: "Sequence[WayBack]", affinity: Affinity
+        cls,
+        evidence: Evidence,
+        near: Poses,
+        wide: Poses,
+        *,
+        back: "Sequence[WayBack]",
+        affinity: Affinity,
+        spread: float,
     ) -> "ConfidenceFeatures":
         """The features from an edit's votes, the poses of its surroundings and of the whole object, and those back.
 
         `back` are the ways back to the source and to further views: of each measure the best counts, as the target
-        may show what only one of them shows. `affinity` is that of the source and the target.
+        may show what only one of them shows. `affinity` is that of the source and the target. There was no second look.
         """
         index, overlap = near.expected
         placed = near.placement(near.quad)
@@ -138,7 +154,7 @@ class ConfidenceFeatures:
             turn=float(abs(np.angle(a * np.exp(-1j * near.about)))),
             size=float(np.log(extent / min(evidence.target_size))),
             source_size=float(np.log(evidence.extent / min(evidence.source_size))),
-            agreement=agreement, rank=rank,
+            agreement=agreement, rank=rank, second_rank=rank, spread=spread,
         )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from typing import Literal
+from functools import cache, cached_property, partial
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,6 +19,7 @@ from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
 from dift_edit.placement.confidence import ConfidenceFeatures, WayBack, calibrated, probability
 from dift_edit.placement.same_surface import Surface, match_surface
+from dift_edit.placement.second_look import Closer, SecondLook, closer_features, look_again
 from dift_edit.placement.similarities import Poses, others_like_best, sample_poses
 from dift_edit.placement.views import SeenView, View, ViewEvidence
 from dift_edit.placement.votes import SCREEN_CELLS, WIDE, Affinity, Evidence, Mask, gather_evidence
@@ -179,6 +180,7 @@ def locate(
     source_mask: MaskLike | None = None,
     target_mask: MaskLike | None = None,
     surface: bool = True,
+    second_look: bool = True,
     views: Sequence[View] = (),
 ) -> Placement:
     """Find where an edit of the source lies in a target.
@@ -206,6 +208,9 @@ def locate(
         (H, W) true where in the target the edit's parts may lie.
     surface : bool
         Whether to look for the very same surface in the pixels, which places the edit to a fraction of a pixel.
+    second_look : bool
+        Whether to look again at cuts of both pictures round the first answer, which takes the features of one more
+        picture.
     views : sequence of View
         Further pictures that carry the edit: their evidence is added to that of the source.
 
@@ -231,12 +236,14 @@ def locate(
     first, second = as_image(source), as_image(target)
     corners = check_quad(quad, first.size)
     known = featurizer(first, seed=seed)
+    closer = closer_features(featurizer, first, known, second, seed=seed) if second_look else None
     return locate_features(
         known,
         corners,
         featurizer(second, seed=seed),
         lambda: featurizer(second.mirrored(), seed=seed),
         turned_source=lambda quarters: turned_features(featurizer, first, known, quarters, seed=seed),
+        closer=closer,
         engine=engine,
         mirror=mirror,
         seed=seed,
@@ -255,6 +262,7 @@ def locate_features(
     mirrored_target: Callable[[], FeatureMap] | None = None,
     *,
     turned_source: Callable[[int], FeatureMap] | None = None,
+    closer: Closer | None = None,
     engine: Engine = "auto",
     mirror: Mirror = "auto",
     seed: int = 0,
@@ -277,6 +285,9 @@ def locate_features(
     turned_source : callable, optional
         Gives, for 1, 2 or 3 quarter turns, features of the turned source in the frame of the source, see
         `turned_features`; called only where the upright place is not sure. None: turned by at most a right angle.
+    closer : callable, optional
+        Gives the features of cuts of both pictures for a second look, see `closer_features`; not called where the very
+        same surface was found, with pins, further views or a turned source. None: no second look.
     pictures : (Image, Image), optional
         Source and target, to look for the very same surface in; without them that is not done.
     engine, mirror, seed, pins, source_mask, target_mask
@@ -325,7 +336,10 @@ def locate_features(
             moved = [each.evidence.moved(each.view.to_edit(corners), corners, each.view.weight) for each in further]
             wide = wide.joined(moved, WIDE)
         whole = sample_poses(wide, pins=held, seed=seed, about=about)
-        return _View(known, seen, affinity, wide, whole, held, region, seed, about, further)
+        look = None if closer is None else partial(
+            look_again, closer, corners, mirrored=flip, source_mask=near, target_mask=region, seed=seed
+        )  # fmt: skip
+        return _View(known, seen, affinity, wide, whole, held, region, seed, about, further, look)
 
     def quarter_turns(flip: bool) -> int:
         """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
@@ -479,6 +493,7 @@ class _View:
     seed: int
     about: float = 0.0
     further: list[ViewEvidence] = field(default_factory=list)
+    look: Callable[..., SecondLook | None] | None = None
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -512,18 +527,30 @@ class _View:
     @cached_property
     def confidence_features(self) -> ConfidenceFeatures:
         """What speaks for the place: that it is one of the right ones, where the object is there more than once."""
+        measures: dict[str, Any] = {"back": self.back, "affinity": self.affinity, "spread": self.wide.spread}
         if not len(self.others):
-            return ConfidenceFeatures.of(self.evidence, self.near, self.whole, self.back, self.affinity)
+            return ConfidenceFeatures.of(self.evidence, self.near, self.whole, **measures)
         wide = self.wide.nearest(self.similarity(self.wide.quad).mean(0), self.others)
         whole, near = (
             sample_poses(votes, seed=self.seed, about=self.about) for votes in (wide, wide.within())
         )  # fmt: skip
-        return ConfidenceFeatures.of(wide.within(), near, whole, self.back, self.affinity)
+        return ConfidenceFeatures.of(wide.within(), near, whole, **measures)
+
+    @cached_property
+    def looked(self) -> SecondLook | None:
+        """What a second look at the upright source found; with pins or further views there is none."""
+        if self.look is None or self.pins is not None or self.further or self.about:
+            return None
+        return self.look(self.similarity, (self.source.image_size, self.target.image_size))
 
     @property
     def probability(self) -> float:
-        """That the place is right; the odds of one that was found with a turned source are lowered."""
-        found = probability(self.confidence_features, self.source.fingerprint)
+        """That the place of the first look is right."""
+        return self.judged(self.confidence_features)
+
+    def judged(self, features: ConfidenceFeatures) -> float:
+        """That a place is right; the odds of one that was found with a turned source are lowered."""
+        found = probability(features, self.source.fingerprint)
         if not self.about:
             return found
         return TURN_ODDS * found / (1 - found + TURN_ODDS * found)
@@ -546,10 +573,13 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
         pairs, confidence, source = surface.pairs, ON_SURFACE * surface.trust, "surface"
     else:
         surface = None
-        confidence_features = view.confidence_features
-        pairs = guided_pairs(view.evidence, view.similarity)
-        used, transform = _on_features(view, pairs, quad, engine)
-        confidence = view.probability * quad_iou(transform(quad), view.similarity(quad))
+        confidence_features, similar = view.confidence_features, view.similarity
+        if view.looked is not None:
+            confidence_features = replace(confidence_features, second_rank=view.looked.rank)
+            similar = view.looked.merged(view.near)
+        pairs = guided_pairs(view.evidence, similar)
+        used, transform = _on_features(view, similar, pairs, quad, engine)
+        confidence = view.judged(confidence_features) * quad_iou(transform(quad), similar(quad))
         source = "fitted" if calibrated(view.source.fingerprint) else "uncalibrated"
     placed = transform(quad)
     if pins is not None:
@@ -567,9 +597,11 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
     )  # fmt: skip
 
 
-def _on_features(view: _View, pairs: Correspondences, quad: Points, engine: str) -> tuple[str, Transform]:
+def _on_features(
+    view: _View, similar: MatrixTransform, pairs: Correspondences, quad: Points, engine: str
+) -> tuple[str, Transform]:
     """The engine's map fitted to semantic matches; "auto" bends a similarity only through three pins or more."""
-    pins, similar = view.pins, view.similarity
+    pins = view.pins
     if engine == "notebook":
         matrix = notebook(view.source, quad, view.target, seed=view.seed)
         return engine, matrix if pins is None else hold_matrix(matrix, pins, quad, FREEDOM[engine])

@@ -161,6 +161,13 @@ class Evidence:
         """(N, 1) of the field at the expected scale."""
         return self.field[:, EXPECTED].flatten(1).mean(1)[:, None]
 
+    @property
+    def spread(self) -> float:
+        """Weighted mean entropy of the votes, less that of votes for all cells alike: 0 and below."""
+        votes = self.votes.flatten(1)
+        entropy = torch.special.entr(votes).sum(1).numpy().astype(np.float64)
+        return float(entropy @ self.weights) - math.log(votes.shape[1])
+
     def score(self, matrices: Array) -> Array:
         """(K,) weighted mean support of affine maps (K, 2, 3), 0 to about 1."""
         weights = torch.as_tensor(self.weights, dtype=torch.float32)
