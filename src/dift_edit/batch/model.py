@@ -68,7 +68,7 @@ class SharedFeaturizer(Featurizer):
 
     def __init__(self, featurizer: Featurizer, *digests: str) -> None:
         self.featurizer = featurizer
-        self._digests = digests
+        self._digests = set(digests)
         self._kept: dict[tuple[str, int], FeatureMap] = {}
         self._source = threading.Lock()
         self._network = threading.Semaphore(featurizer.parallel)
@@ -88,6 +88,10 @@ class SharedFeaturizer(Featurizer):
     def parallel(self) -> int:
         """As the featurizer's."""
         return self.featurizer.parallel
+
+    def keep(self, *digests: str) -> None:
+        """Keep the features of further views, too."""
+        self._digests.update(digests)
 
     def for_category(self, category: str) -> "SharedFeaturizer":
         """With the category in the featurizer's prompt; the source's features are computed anew."""
