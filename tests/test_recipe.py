@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batch_data import SETTINGS, bytes_of, make_scene, variant
 from dift_edit.batch import ModelSpec
-from dift_edit.batch.work import Work, Worker
+from dift_edit.batch.work import Task, Work, Worker
 from dift_edit.cli import main
 from dift_edit.edits import Layers, Redaction, Region, Sticker, save_edit
 from dift_edit.errors import DiftEditError, EditError, OutputError
@@ -220,7 +220,7 @@ def test_jobs_with_one_model_share_features(scene, tiny_model, tmp_path):
             model=spec if number < 2 else replace(spec, cache=""),
         )  # fmt: skip
         worker = Worker(work)
-        results.append([worker.process(target, target.name).row.output_sha256 for target in found])
+        results.append([worker.process(Task(target=target, name=target.name)).row.output_sha256 for target in found])
         if number == 1:
             cached = worker.featurizer.featurizer
             hits, misses = cached.hits, cached.misses

@@ -4,13 +4,13 @@ import contextlib
 import os
 import pickle
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
-from dift_edit.batch.runners import ATTEMPTS, Pair
-from dift_edit.batch.work import Outcome, Work, Worker, lost_row
+from dift_edit.batch.runners import ATTEMPTS
+from dift_edit.batch.work import Outcome, Task, Work, Worker, lost_row
 from dift_edit.errors import DiftEditError, MissingDependencyError
 from dift_edit.targets.collect import Target
 from dift_edit.targets.storage import is_url
@@ -22,7 +22,7 @@ _ADDRESS_SECONDS = 15
 _LOCAL: Any = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": 0, "silence_logs": "ERROR"}
 
 
-def run_on_cluster(work: Work, pairs: Iterable[Pair], *, address: str, workers: int) -> Generator[Outcome]:
+def run_on_cluster(work: Work, tasks: deque[Task], *, address: str, workers: int) -> Generator[Outcome]:
     """Yield an `Outcome` a target, computed by dask workers; the outputs are written by them.
 
     A target whose worker dies is given to another one; after three deaths its row says so. The output folder, and the
@@ -32,8 +32,9 @@ def run_on_cluster(work: Work, pairs: Iterable[Pair], *, address: str, workers: 
     ----------
     work : Work
         What is the same for all targets; it travels to each worker once.
-    pairs : iterable of (Target, name)
-        What is to be done; no more than a few a worker are underway at a time.
+    tasks : deque of Task
+        What is to be done; no more than a few a worker are underway at a time. Whoever takes the last outcome may add
+        further ones.
     address : str
         ``tcp://host:port`` of a scheduler, or "local".
     workers : int
@@ -54,32 +55,35 @@ def run_on_cluster(work: Work, pairs: Iterable[Pair], *, address: str, workers: 
         import distributed
     except ImportError as error:
         raise MissingDependencyError("distributed", "distributed", "--cluster") from error
-    waiting = iter(pairs)
     with _client(address, workers) as client:
-        payload = client.submit(_keep, pickle.dumps(work), key=f"dift-edit-work-{work.key}-{os.getpid()}")
-        running: dict[Any, Target] = {}
+        payload = client.submit(_keep, pickle.dumps(work), key=f"dift-edit-work-{work.job}-{os.getpid()}")
+        running: dict[Any, Task] = {}
         finished = distributed.as_completed(loop=client.loop)
 
-        def start(count: int) -> None:
-            for target, name in islice(waiting, count):
-                future = client.submit(_process, payload, work.key, _absolute(target), name, pure=False)
-                running[future] = target
+        most = 2 * max(workers, sum(client.nthreads().values()))
+
+        def start() -> None:
+            while tasks and len(running) < most:
+                task = tasks.popleft()
+                sent = replace(task, target=_absolute(task.target))
+                future = client.submit(_process, payload, work.job, sent, pure=False)
+                running[future] = task
                 finished.add(future)
 
-        start(2 * max(workers, sum(client.nthreads().values())))
+        start()
         while running:
             future = next(finished)
-            target = running.pop(future)
-            yield _outcome(future, work, target, distributed.KilledWorker)
+            yield _outcome(future, work, running.pop(future), distributed.KilledWorker)
             future.release()
-            start(1)
+            start()
 
 
-def _outcome(future: Any, work: Work, target: Target, killed: type[BaseException]) -> Outcome:
+def _outcome(future: Any, work: Work, task: Task, killed: type[BaseException]) -> Outcome:
+    target = task.target
     try:
         outcome: Outcome = future.result()
     except killed:
-        return Outcome(row=lost_row(work, target, ATTEMPTS))
+        return Outcome(row=lost_row(work, target, ATTEMPTS), kept=bool(task.views))
     reason = outcome.row.reason.replace(_absolute(target).path, target.path)
     return replace(outcome, row=replace(outcome.row, target=target.path, reason=reason))
 
@@ -126,10 +130,10 @@ _one_at_a_time = threading.Lock()
 """A model's hooks serve one thread; workers with several threads gain nothing here."""
 
 
-def _process(payload: bytes, key: str, target: Target, name: str) -> Outcome:
+def _process(payload: bytes, key: str, task: Task) -> Outcome:
     """Do one target on a dask worker, with a model that is loaded once."""
     with _one_at_a_time:
         if key not in _workers:
             _workers.clear()
             _workers[key] = Worker(pickle.loads(payload))
-        return _workers[key].process(target, name)
+        return _workers[key].process(task)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.placed import targets_of
-from dift_edit.batch.work import Work, Worker
+from dift_edit.batch.work import Task, Work, Worker
 from dift_edit.errors import DiftEditError
 from dift_edit.imaging.files import load_image
 from dift_edit.job.recipe import Job
@@ -132,7 +132,8 @@ def _try(worker: Worker, found: Targets, sample: int) -> tuple[float, int, int]:
     chosen = [found.targets[(2 * i + 1) * len(found) // (2 * count)] for i in range(count)]
     start = time.perf_counter()
     outcomes = [
-        worker.process(target, f"{number}{Path(safe_name(target.name)).suffix}") for number, target in enumerate(chosen)
+        worker.process(Task(target=target, name=f"{number}{Path(safe_name(target.name)).suffix}"))
+        for number, target in enumerate(chosen)
     ]
     return time.perf_counter() - start, sum(outcome.row.status == "failed" for outcome in outcomes), count
 

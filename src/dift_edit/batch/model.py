@@ -68,7 +68,7 @@ class SharedFeaturizer(Featurizer):
 
     def __init__(self, featurizer: Featurizer, *digests: str) -> None:
         self.featurizer = featurizer
-        self._digests = digests
+        self._digests = set(digests)
         self._kept: dict[tuple[str, int], FeatureMap] = {}
         self._source = threading.Lock()
         self._network = threading.Semaphore(featurizer.parallel)
@@ -97,6 +97,10 @@ class SharedFeaturizer(Featurizer):
     def screening(self) -> "SharedFeaturizer":
         """The featurizer's, shared in the same way; its time counts as this one's."""
         return self._screening
+
+    def keep(self, *digests: str) -> None:
+        """Keep the features of further views, too."""
+        self._digests.update(digests)
 
     def for_category(self, category: str) -> "SharedFeaturizer":
         """With the category in the featurizer's prompt; the source's features are computed anew."""

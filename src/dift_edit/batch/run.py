@@ -1,10 +1,13 @@
 """A whole job on files: plan, skip what is done, run the rest, and leave a manifest, a contact sheet and a page."""
 
 import contextlib
+import hashlib
+import json
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,13 +16,13 @@ import numpy as np
 
 from dift_edit.batch.finish import journal_path, write_manifest, write_review
 from dift_edit.batch.identity import describe
-from dift_edit.batch.learning import KnownPlace, choose_views, known_places
+from dift_edit.batch.learning import ROUNDS, KnownPlace, Teachers, known_places, most_alike
 from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.placed import placed_by, targets_of
 from dift_edit.batch.resume import check_free, still_valid
-from dift_edit.batch.runners import Pair, Runner, run_in_one_process, run_in_processes
+from dift_edit.batch.runners import Runner, run_in_one_process, run_in_processes
 from dift_edit.batch.summary import OnEvent, Summary
-from dift_edit.batch.work import Outcome, Taught, Work
+from dift_edit.batch.work import Outcome, Task, Work
 from dift_edit.edits.base import Edit
 from dift_edit.edits.layers import cautions, hides_content
 from dift_edit.errors import DiftEditError, OutputError
@@ -41,7 +44,7 @@ from dift_edit.results.names import RESERVED_FOLDERS, name_outputs
 from dift_edit.settings import SURE, BatchSettings, TransferSettings
 from dift_edit.settings import fingerprint as digest_of
 from dift_edit.targets.collect import Paths, Target, Targets, collect_targets, row_path, with_settled_ids
-from dift_edit.targets.storage import local_path, read_image
+from dift_edit.targets.storage import local_path
 from dift_edit.types import ImageLike
 
 __all__ = ["learn_from_review", "run_batch", "run_job"]
@@ -241,7 +244,8 @@ def learn_from_review(
             views=tuple(view.load().facing(edit.quad) for view in job.views), output=_absolute(str(folder)),
             job=journal.job["fingerprint"], batch=job.batch,
         )  # fmt: skip
-        _Run(work, targets, job.batch, folder, journal, on_event or _ignore).learn(runner, anew=True)
+        run = _Run(work, targets, job.batch, folder, journal, on_event or _ignore)
+        run.work_through([], runner, run.rounds(anew=True))
     rows = {key: Row.from_dict(row) for key, row in journal.rows.items()}
     return [(earlier[key], row) for key, row in rows.items() if row.quad != earlier[key].quad]
 
@@ -290,13 +294,15 @@ class _Run:
         self.folder = folder
         self.journal = journal
         self.on_event = on_event
+        self._paths = {target.id: target.path for target in targets}
         self._taken: set[str] = set()  # names of files that no run of this folder made
+        self._again: dict[str, Task] = {}  # by target, what is placed again in the round that is going on
         unredacted = str(folder.unredacted or "") if work.preview_size else ""
         self.summary = Summary(
             str(folder), skipped=targets.skipped, redaction=folder.hides_content, unredacted_folder=unredacted
         )
 
-    def go(self, todo: list[Pair], runner: Runner) -> Summary:
+    def go(self, todo: list[Task], runner: Runner) -> Summary:
         """Run and finish; what is done is in the manifest also when the run is stopped."""
         start = time.perf_counter()
         self.on_event("planned", total=len(self.targets), kept=self.summary.kept, todo=len(todo), job=self.work.job)
@@ -305,11 +311,7 @@ class _Run:
         for text in cautions(self.work.edit):
             self.on_event("note", text=text)
         try:
-            with contextlib.closing(runner(self.work, todo)) as outcomes:
-                for outcome in outcomes:
-                    self._take(outcome, len(todo))
-            if self.batch.learn == "auto":
-                self.learn(runner)
+            self.work_through(todo, runner, self.rounds() if self.batch.learn == "auto" else iter(()))
         except BaseException:
             with contextlib.suppress(OutputError):
                 if self.journal.is_in_place:
@@ -325,7 +327,21 @@ class _Run:
         self.on_event("summary", summary=self.summary)
         return self.summary
 
-    def plan(self, job: dict[str, str]) -> list[Pair]:
+    def work_through(self, todo: list[Task], runner: Runner, rounds: Iterator[list[Task]]) -> None:
+        """Do what is to be done, and then each round: its tasks are known when those before are in the journal."""
+        tasks = deque(todo or next(rounds, []))
+        left = total = len(tasks)
+        if not tasks:
+            return
+        with contextlib.closing(runner(self.work, tasks)) as outcomes:
+            for outcome in outcomes:
+                self._take(outcome, total)
+                left -= 1
+                if not left:
+                    tasks.extend(next(rounds, []))
+                    left = total = len(tasks)
+
+    def plan(self, job: dict[str, str]) -> list[Task]:
         """Which targets are to be done, under which names."""
         journal = self.journal
         self.folder.clean()
@@ -364,7 +380,7 @@ class _Run:
             if row and row.placed_by == placed_by(target) and still_valid(row, target, self.folder, self.batch):
                 self.summary.kept += 1
             else:
-                todo.append((target, names[target.id]))
+                todo.append(Task(target=target, name=names[target.id]))
         return todo
 
     def _forget(self) -> None:
@@ -398,56 +414,102 @@ class _Run:
             return replace(row, reason=f"{row.reason} An earlier result is left: {error}".strip())
         return row
 
-    def learn(self, runner: Runner, *, anew: bool = False) -> None:
-        """Place targets that are not sure again, with what the others teach; what a person decided stays.
+    def rounds(self, *, anew: bool = False) -> Iterator[list[Task]]:
+        """The tasks of each round in which targets that are not sure are placed again, with what the others teach.
 
-        `anew`: also those that were placed again before, with other views.
+        What a person decided stays. Which results teach is in the journal before a round begins, so that a run that
+        was interrupted goes on with the same. `anew`: once for what is decided now, also after other rounds.
         """
-        rows = {target.id: Row.from_dict(self.journal.rows[target.id]) for target in self.targets}
-        again = [row for row in rows.values() if row.status != "failed" and not row.decided]
-        if anew:  # what a list or recipe says about a target alone is not known any more
-            again = [row for row in again if not row.hints]
-        again = [row for row in again if (anew or not row.views) and (row.confidence or 0) < SURE]
-        places = known_places(rows.values()) if again else []
-        if not places:
+        session = self._decided() if anew else "auto"
+        known = self.journal.rounds
+        mine = [number for number, each in enumerate(known, 1) if each["session"] == session]
+        first = mine[0] if mine else len(known) + 1
+        taught: list[dict[str, Any]] = []
+        for number in mine:
+            taught = known[number - 1]["views"]
+            if tasks := self._round(number, taught, first=first, anew=anew):
+                yield tasks
+        if mine and not taught:
             return
-        paths = {target.id: target.path for target in self.targets}
+        teachers = None
+        for _ in range(len(mine), ROUNDS):
+            places = known_places(self._rows().values())
+            if not places or not self._unsure(anew):
+                return
+            teachers = teachers or self._teachers()
+            views = [place.to_dict() for place in teachers.choose(places)]
+            if views == taught:
+                break
+            taught = views
+            self.journal.add_round(session, views)
+            if tasks := self._round(len(known), views, first=first, anew=anew):
+                self.on_event("learning", views=[view["id"] for view in views], todo=len(tasks))
+                yield tasks
+        self.journal.add_round(session, [])
 
-        @cache
+    def _round(self, number: int, taught: list[dict[str, Any]], *, first: int, anew: bool) -> list[Task]:
+        """What is placed again in a round of a session that began with the first: with other views than before."""
+        rows = self._rows()
+        places = [self._at_path(KnownPlace.from_dict(view)) for view in taught if view["id"] in rows]
+        places = [place for place in places if place.sha256 == rows[place.id].target_sha256]  # not changed since
+        looks = {key: row.look for key, row in rows.items()}
+        tasks = []
+        for target, row in self._unsure(anew):
+            views = most_alike(places, looks, row.id)
+            same = row.round >= first and row.views == [place.id for place in views]
+            if views and row.round < number and not same:
+                name = self.journal.plan[row.id]
+                tasks.append(Task(target=target, name=name, round=number, views=views, earlier=row.confidence or 0.0))
+        self._again = {task.target.id: task for task in tasks}
+        return tasks
+
+    def _unsure(self, anew: bool) -> list[tuple[Target, Row]]:
+        """Targets that may be placed again. What a list or recipe says about one alone is not known after a review."""
+        rows = self._rows()
+        return [
+            (target, row)
+            for target in self.targets
+            if (row := rows[target.id]).status != "failed" and not row.decided and (row.confidence or 0) < SURE
+            and not (anew and row.hints)
+        ]  # fmt: skip
+
+    def _at_path(self, place: KnownPlace) -> KnownPlace:
+        return replace(place, path=self._paths[place.id])
+
+    def _teachers(self) -> Teachers:
+        work = self.work
+        featurizer = work.model.load() if isinstance(work.model, ModelSpec) else work.model
+
         def look(place: KnownPlace) -> View:
-            image, sha256 = read_image(paths[place.id], max_pixels=self.work.batch.max_pixels)
-            if sha256 != rows[place.id].target_sha256:
-                raise OutputError(f"{paths[place.id]} was changed during the run: run the same command again.")
-            return View(image=image, quad=place.quad, weight=place.weight).facing(self.work.edit.quad)
+            return self._at_path(place).view(work.edit.quad, max_pixels=work.batch.max_pixels)
 
-        model = self.work.model
-        featurizer = model.load() if isinstance(model, ModelSpec) else model
-        chosen = choose_views(places, look, featurizer=featurizer, seed=self.work.settings.seed)
-        if not chosen:
-            return
-        ids = tuple(place.id for place in chosen)
-        again = [row for row in again if row.views != list(ids) and row.id not in ids]
-        work = replace(
-            self.work, views=(*self.work.views, *map(look, chosen)),
-            taught=Taught(views=ids, confidences={row.id: row.confidence or 0.0 for row in again},
-                decided=any(place.decided for place in chosen)),
-        )  # fmt: skip
-        held = {row.id for row in again}
-        todo = [(target, self.journal.plan[target.id]) for target in self.targets if target.id in held]
-        self.on_event("learning", views=list(ids), todo=len(todo))
-        with contextlib.closing(runner(work, todo)) as outcomes:
-            for outcome in outcomes:
-                earlier = rows[outcome.row.id]
-                row = replace(earlier, views=list(ids)) if outcome.kept else outcome.row
-                quad, confidence = earlier.alone
-                if not outcome.kept and quad is not None:
-                    row = replace(row, earlier={"quad": quad, "confidence": confidence})
-                seconds = round(earlier.seconds + outcome.row.seconds, 4)
-                self._take(replace(outcome, row=replace(row, seconds=seconds)), len(todo))
+        return Teachers(look, featurizer, seed=work.settings.seed)
+
+    def _decided(self) -> str:
+        """Digest of what people decided."""
+        decided = sorted((row.id, row.review, row.quad) for row in self._rows().values() if row.decided)
+        return hashlib.sha256(json.dumps(decided).encode()).hexdigest()
+
+    def _rows(self) -> dict[str, Row]:
+        return {target.id: Row.from_dict(self.journal.rows[target.id]) for target in self.targets}
+
+    def _placed_again(self, outcome: Outcome, task: Task) -> Outcome:
+        """The outcome of a target that was placed again, with what its row says of that."""
+        earlier = Row.from_dict(self.journal.rows[outcome.row.id])
+        quad, confidence = earlier.alone
+        row = earlier if outcome.kept else outcome.row
+        if not outcome.kept and quad is not None:
+            row = replace(row, earlier={"quad": quad, "confidence": confidence})
+        seconds = round(earlier.seconds + outcome.row.seconds, 4)
+        views = [place.id for place in task.views]
+        row = replace(row, views=views, round=task.round, seconds=seconds, look=earlier.look)
+        return replace(outcome, row=row)
 
     def _take(self, outcome: Outcome, total: int) -> None:
         if outcome.stop:
             raise OutputError(outcome.stop)
+        if task := self._again.get(outcome.row.id):
+            outcome = self._placed_again(outcome, task)
         self.journal.add((outcome.row if outcome.kept else self._without_stale(outcome.row)).to_dict())
         for stage, seconds in outcome.times.items():
             self.summary.times[stage] = self.summary.times.get(stage, 0.0) + seconds

@@ -1,7 +1,7 @@
 """Who does the work on this machine: one process with overlapping stages, or several processes.
 
-A runner is a generator function: it takes the work and the (target, name) pairs that are to be done, and yields an
-`Outcome` for each as it is finished. Closing the generator stops it.
+A runner is a generator function: it takes the work and a queue of tasks, and yields an `Outcome` for each as it is
+finished. Whoever takes the last outcome may put further tasks into the queue. Closing the generator stops it.
 """
 
 import logging
@@ -11,59 +11,56 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from typing import Any
 
 from dift_edit.batch.threads import worker_threads
-from dift_edit.batch.work import Outcome, Work, Worker, lost_row
+from dift_edit.batch.work import Outcome, Task, Work, Worker, lost_row
 from dift_edit.features.threads import set_arithmetic_threads
-from dift_edit.targets.collect import Target
 
-__all__ = ["Pair", "Runner", "run_in_one_process", "run_in_processes"]
+__all__ = ["Runner", "run_in_one_process", "run_in_processes"]
 
 _log = logging.getLogger(__name__)
 
-Pair = tuple[Target, str]
-Runner = Callable[[Work, Iterable[Pair]], Generator[Outcome]]
+Runner = Callable[[Work, deque[Task]], Generator[Outcome]]
 
 ATTEMPTS = 3
 """How often a target may lose its worker process before it is given up (chosen)."""
 
 
-def run_in_one_process(work: Work, pairs: Iterable[Pair]) -> Generator[Outcome]:
+def run_in_one_process(work: Work, tasks: deque[Task]) -> Generator[Outcome]:
     """One model and a few threads, each with a target of its own: one uses the network, the others the other cores."""
     worker = Worker(work)
     workers = worker_threads()
-    waiting = iter(pairs)
     running: deque[Future[Outcome]] = deque()
     with ThreadPoolExecutor(workers, initializer=set_arithmetic_threads, initargs=(work.threads,)) as threads:
 
-        def start(count: int) -> None:
-            running.extend(threads.submit(worker.process, *pair) for pair in islice(waiting, count))
+        def start() -> None:
+            while tasks and len(running) < 2 * workers:
+                running.append(threads.submit(worker.process, tasks.popleft()))
 
         try:
-            start(2 * workers)
+            start()
             while running:
                 outcome = running.popleft().result()
-                start(1)
+                start()
                 yield outcome
+                start()
         finally:
             for pending in running:
                 pending.cancel()
 
 
 def run_in_processes(
-    work: Work, pairs: Iterable[Pair], *, workers: int, devices: tuple[str, ...] = ()
+    work: Work, tasks: deque[Task], *, workers: int, devices: tuple[str, ...] = ()
 ) -> Generator[Outcome]:
     """Several processes, each with its own model; with `devices`, one process per device, taken in turn.
 
     A target whose process dies (out of memory, killed) is tried again, the last times alone; then its row says so.
     """
-    waiting: deque[Pair] = deque()
-    source = iter(pairs)
+    waiting: deque[Task] = deque()
     deaths: dict[str, int] = {}
     pool = _Pool(work, workers, devices)
     try:
@@ -71,24 +68,25 @@ def run_in_processes(
             alone = bool(waiting)
             window = 1 if alone else 2 * workers
             while len(pool.running) < window:
-                pair = waiting.popleft() if waiting else next(source, None) if not alone else None
-                if pair is None:
+                queue = waiting if alone else tasks
+                if not queue:
                     break
-                pool.submit(pair)
+                pool.submit(queue.popleft())
             if not pool.running:
                 if waiting:
                     continue
                 return
-            for pair, outcome in pool.finished():
+            for task, outcome in pool.finished():
                 if outcome is not None:
                     yield outcome
                     continue
-                deaths[pair[0].id] = deaths.get(pair[0].id, 0) + 1
-                _log.info("A worker process died on %s.", pair[0].path)
-                if deaths[pair[0].id] >= ATTEMPTS:
-                    yield Outcome(row=lost_row(work, pair[0], ATTEMPTS))
+                key = task.target.id
+                deaths[key] = deaths.get(key, 0) + 1
+                _log.info("A worker process died on %s.", task.target.path)
+                if deaths[key] >= ATTEMPTS:
+                    yield Outcome(row=lost_row(work, task.target, ATTEMPTS), kept=bool(task.views))
                 else:
-                    waiting.append(pair)
+                    waiting.append(task)
     finally:
         pool.close()
 
@@ -98,7 +96,7 @@ class _Pool:
 
     def __init__(self, work: Work, workers: int, devices: tuple[str, ...]) -> None:
         self._arguments = (work, workers, devices)
-        self.running: dict[Future[Outcome], Pair] = {}
+        self.running: dict[Future[Outcome], Task] = {}
         self._pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
@@ -109,24 +107,24 @@ class _Pool:
             turns.put(devices[number % len(devices)] if devices else None)
         return ProcessPoolExecutor(workers, mp_context=context, initializer=_process_start, initargs=(work, turns))
 
-    def submit(self, pair: Pair) -> None:
+    def submit(self, task: Task) -> None:
         """Hand one target to a process."""
         try:
-            future = self._pool.submit(_process_one, *pair)
+            future = self._pool.submit(_process_one, task)
         except BrokenProcessPool:
             self._replace()
-            future = self._pool.submit(_process_one, *pair)
-        self.running[future] = pair
+            future = self._pool.submit(_process_one, task)
+        self.running[future] = task
 
-    def finished(self) -> Iterator[tuple[Pair, Outcome | None]]:
+    def finished(self) -> Iterator[tuple[Task, Outcome | None]]:
         """Wait for one or more; None stands for a target whose process died."""
         done, _ = wait(self.running, return_when=FIRST_COMPLETED)
         broken = any(isinstance(future.exception(), BrokenProcessPool) for future in done)
         if broken:
             done, _ = wait(self.running)
         for future in done:
-            pair = self.running.pop(future)
-            yield pair, None if isinstance(future.exception(), BrokenProcessPool) else future.result()
+            task = self.running.pop(future)
+            yield task, None if isinstance(future.exception(), BrokenProcessPool) else future.result()
         if broken:
             self._replace()
 
@@ -166,6 +164,6 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _process_one(target: Target, name: str) -> Outcome:
+def _process_one(task: Task) -> Outcome:
     assert _worker is not None
-    return _worker.process(target, name)
+    return _worker.process(task)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
-from itertools import islice
+from itertools import islice, repeat
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from dift_edit.batch.learning import TEACHES, KnownPlace, choose_views, improves, is_usable
+from dift_edit.batch.learning import TEACHES, KnownPlace, Teachers, improves, is_usable, most_alike
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import worker_threads
 from dift_edit.edits.base import Edit, check_edit
@@ -23,6 +23,7 @@ from dift_edit.pipeline import Transfer, failure, transfer
 from dift_edit.placement.placement import check_hints
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
+from dift_edit.results.looks import look_of
 from dift_edit.settings import LEARN, SURE, TransferSettings, override
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
@@ -130,7 +131,7 @@ def propagate(
         raise SettingsError(f"The setting learn is {learn!r}: use one of {', '.join(LEARN)}.")
     views = tuple(view.facing(edit.quad) for view in views)
 
-    def run_with(featurizer: Featurizer, views: tuple[View, ...]) -> Callable[[Image], Transfer]:
+    def run_with(featurizer: Featurizer, views: tuple[View, ...]) -> Callable[..., Transfer]:
         digests = (as_image(view.image).digest for view in views)
         return partial(
             transfer, source, edit, featurizer=SharedFeaturizer(featurizer, source.digest, *digests),
@@ -140,79 +141,102 @@ def propagate(
 
     failed = partial(Transfer, status="failed", settings=settings, model=featurizer.model)
     if learn == "auto" and settings.engine != "fixed":
-        return _taught(run_with, featurizer, edit, views, targets, failed)
+        return _taught(run_with, featurizer, (source, edit), views, targets, failed)
     return stream(run_with(featurizer, views), targets, failed)
 
 
 def _taught(
-    run_with: Callable[[Featurizer, tuple[View, ...]], Callable[[Image], Transfer]],
+    run_with: Callable[[Featurizer, tuple[View, ...]], Callable[..., Transfer]],
     featurizer: Featurizer,
-    edit: Edit,
+    about: tuple[Image, Edit],
     views: tuple[View, ...],
     targets: Inputs,
     failed: Callable[..., Transfer],
 ) -> Iterator[Transfer]:
-    """All targets once; then those that are not sure again, with what the others teach."""
-    inputs = list(_waiting(targets))
+    """All targets once; then, in rounds, those that are not sure again, with what the others teach."""
+    inputs, (source, edit) = list(_waiting(targets)), about
     with TemporaryDirectory(prefix="dift-edit-features-") as folder:
         keeping = CachedFeaturizer(featurizer, FeatureCache(folder))
         results = list(stream(run_with(keeping, views), inputs, failed))
-        places, again = [], []
-        for number, result in enumerate(results):
-            found = result.placement
-            if found is None or result.image is None:
-                continue
-            if found.confidence < SURE:
-                again.append(number)
-            if found.confidence >= TEACHES and not found.reason and is_usable(found.quad, result.image.size):
-                quad = tuple(map(tuple, found.quad.tolist()))
-                places.append(KnownPlace(id=f"{number:012}", quad=quad, weight=found.confidence))
-        places.sort(key=lambda place: (-place.weight, place.id))
+        seed = results[0].settings.seed if results else 0
 
         @cache
         def look(place: KnownPlace) -> View:
             return View(image=_read(inputs[int(place.id)]), quad=place.quad, weight=place.weight).facing(edit.quad)
 
-        seed = results[0].settings.seed if results else 0
-        with arithmetic_threads():
-            chosen = choose_views(places, look, featurizer=keeping, seed=seed) if again else []
-        teachers = {int(place.id) for place in chosen}
-        again = [number for number in again if number not in teachers]
-        if chosen and again:
-            taught = run_with(keeping, (*views, *map(look, chosen)))
-            for number, result in zip(again, stream(taught, [inputs[k] for k in again], failed), strict=True):
-                before, after = results[number].placement, result.placement
-                if (
-                    before is not None
-                    and after is not None
-                    and improves(after, before.confidence, result.settings.min_confidence)
-                ):
-                    results[number] = result
+        @cache
+        def looks() -> dict[str, str]:
+            """What the targets look like, by their ids."""
+            known = keeping(source, seed=seed)
+            placed = [k for k, each in enumerate(results) if each.placement is not None]
+            return {_id(k): look_of(keeping(_read(inputs[k]), seed=seed), known) for k in placed}
+
+        rounds, used = Teachers(look, keeping, seed=seed).rounds(lambda: _known(results)), dict[int, list[str]]()
+        while True:
+            unsure = [k for k, each in enumerate(results) if each.placement and each.placement.confidence < SURE]
+            with arithmetic_threads():
+                chosen = next(rounds, []) if unsure else []
+                again = {k: most_alike(chosen, looks(), _id(k)) for k in unsure}
+            again = {k: taught for k, taught in again.items() if taught and used.get(k) != [each.id for each in taught]}
+            if not again:
+                break
+            used.update({k: [place.id for place in taught] for k, taught in again.items()})
+            run = run_with(keeping, (*views, *map(look, chosen)))
+            further = [(*views, *map(look, taught)) for taught in again.values()]
+            done = stream(run, [inputs[k] for k in again], failed, views=further)
+            for k, result in zip(again, done, strict=True):
+                earlier, found = results[k].placement, result.placement
+                least = result.settings.min_confidence
+                if earlier is not None and found is not None and improves(found, earlier.confidence, least):
+                    results[k] = result
     yield from results
 
 
-def stream(run: Callable[[Image], Transfer], targets: Inputs, failed: Callable[..., Transfer]) -> Iterator[Transfer]:
-    """Works in chunks, one target per thread, and only while the caller waits for a result.
+def _id(number: int) -> str:
+    return f"{number:012}"
+
+
+def _known(results: Sequence[Transfer]) -> list[KnownPlace]:
+    """The results that may teach others, the most confident first."""
+    places = []
+    for number, result in enumerate(results):
+        found = result.placement
+        if result.status != "applied" or found is None or result.image is None or found.reason:
+            continue
+        if found.confidence >= TEACHES and is_usable(found.quad, result.image.size):
+            quad = tuple(map(tuple, found.quad.tolist()))
+            places.append(KnownPlace(id=_id(number), quad=quad, weight=found.confidence))
+    return sorted(places, key=lambda place: (-place.weight, place.id))
+
+
+def stream(
+    run: Callable[..., Transfer],
+    targets: Inputs,
+    failed: Callable[..., Transfer],
+    *,
+    views: Iterable[tuple[View, ...]] | None = None,
+) -> Iterator[Transfer]:
+    """Works in chunks, one target per thread, and only while the caller waits for a result. `views` has each target's.
 
     OpenCV and the BLAS have one number of threads for the whole process. Nothing may be computed while the caller has
     numbers of its own, or the last bits of a result would depend on them.
     """
 
-    def work(target: ImageLike) -> Transfer:
+    def work(target: ImageLike, views: tuple[View, ...] | None) -> Transfer:
         named = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
         try:
             picture = _read(target)
         except Exception as error:  # noqa: BLE001 - the row of one target; the others go on
             return failed(reason=failure(error, named or "The target"), target=named)
-        result = run(picture)
+        result = run(picture) if views is None else run(picture, views=views)
         return replace(result, target=named) if named else result
 
-    waiting = _waiting(targets)
+    waiting = zip(_waiting(targets), repeat(None) if views is None else views, strict=False)
     count = worker_threads()
     with ThreadPoolExecutor(count, initializer=set_arithmetic_threads) as threads:
         while chunk := list(islice(waiting, count)):
             with arithmetic_threads():
-                done = list(threads.map(work, chunk))
+                done = list(threads.map(work, *zip(*chunk, strict=True)))
             yield from done
 
 

@@ -2,13 +2,14 @@
 
 import errno
 import hashlib
+import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 from dift_edit.batch.annotated import annotate_target
-from dift_edit.batch.learning import improves
+from dift_edit.batch.learning import KnownPlace, improves
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.placed import known_placements, placed_by
 from dift_edit.edits.base import Edit
@@ -29,30 +30,36 @@ from dift_edit.report.side_files import save_result
 from dift_edit.results.folder import OutputFolder, open_output
 from dift_edit.results.looks import look_of
 from dift_edit.results.manifest import Row
-from dift_edit.settings import BatchSettings, TransferSettings, fingerprint
+from dift_edit.settings import BatchSettings, TransferSettings
 from dift_edit.targets.collect import Target
 from dift_edit.targets.storage import input_sha256, read_image
 
-__all__ = ["Item", "Outcome", "Taught", "Work", "Worker", "lost_row"]
+__all__ = ["Item", "Outcome", "Task", "Work", "Worker", "lost_row"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taught:
-    """Targets that are placed again, with results of the set as further views.
+class Task:
+    """One target that is to be placed.
 
     Attributes
     ----------
-    views : tuple of str
-        Ids of the targets that serve as views, for the rows.
-    confidences : dict
-        Id of each target that is placed again → the confidence of its earlier placement.
-    decided : bool
-        Whether a person decided some of the views.
+    target : Target
+        The target.
+    name : str
+        Of its result.
+    round : int
+        Number of the round in which it is placed again; 0 where it is placed for the first time.
+    views : tuple of KnownPlace
+        Then the results of the set that serve as views.
+    earlier : float
+        Then the confidence of its placement so far.
     """
 
-    views: tuple[str, ...]
-    confidences: dict[str, float]
-    decided: bool = False
+    target: Target
+    name: str
+    round: int = 0
+    views: tuple[KnownPlace, ...] = ()
+    earlier: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +80,6 @@ class Work:
         How it is blended.
     views : tuple of View
         Further images that carry the edit.
-    taught : Taught or None
-        What the set's own results teach, where targets are placed again.
     output : str
         The output folder or URL.
     job : str
@@ -91,7 +96,6 @@ class Work:
     settings: TransferSettings
     compositing: Compositing | None = None
     views: tuple[View, ...] = ()
-    taught: Taught | None = None
     output: str
     job: str = ""
     batch: BatchSettings = field(default_factory=BatchSettings)
@@ -106,11 +110,6 @@ class Work:
     def suffixes(self) -> Collection[str]:
         """Endings that results may have."""
         return (".json",) if isinstance(self.edit, SourceLabels) else OUTPUT_FORMATS
-
-    @property
-    def key(self) -> str:
-        """Of what a worker keeps for it."""
-        return f"{self.job}-{fingerprint(self.taught)}" if self.taught else self.job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +138,18 @@ class Outcome:
 class Item:
     """A target on its way through the stages."""
 
-    target: Target
-    name: str
+    task: Task
     image: Image | None = None
     sha256: str | None = None
     result: Transfer | None = None
     failure: str = ""
     look: str = ""
     times: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.task.target
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -177,10 +180,12 @@ class Worker:
         self.featurizer = SharedFeaturizer(featurizer, work.source.digest, *views)
         self._carrier = LabelCarrier(work.edit, self.featurizer) if isinstance(work.edit, SourceLabels) else None
         self.output: OutputFolder = open_output(work.output, hides_content=hides_content(work.edit))
+        self._views: dict[KnownPlace, View] = {}
+        self._views_lock = threading.Lock()
 
-    def process(self, target: Target, name: str) -> Outcome:
+    def process(self, task: Task) -> Outcome:
         """All stages of one target."""
-        item = Item(target, name)
+        item = Item(task)
         self.read(item)
         self.place(item)
         return self.write(item)
@@ -218,7 +223,7 @@ class Worker:
     def write(self, item: Item) -> Outcome:
         """Encode the result and the previews, and make the row."""
         row = self._row(item)
-        if self.work.taught and not self._improves(item):
+        if item.task.views and not self._improves(item):
             return Outcome(row=row, times=item.times, kept=True)
         stop = ""
         with item.timed("write"):
@@ -255,33 +260,42 @@ class Worker:
             pins=hints.pins,
             target_mask=hints.region(image.size, max_pixels=work.batch.max_pixels),
             target_quad=hints.quad,
-            views=work.views,
+            views=(*work.views, *map(self._view, item.task.views)),
         )
         if not known.missed:
             return result
         warning = instances_warning(work.edit, len(result.placements), len(known.missed))
         return replace(result, missed=tuple(known.missed), warning=warning)
 
+    def _view(self, place: KnownPlace) -> View:
+        """A result of the set as a view, read once."""
+        with self._views_lock:
+            if place not in self._views:
+                view = place.view(self.work.edit.quad, max_pixels=self.work.batch.max_pixels)
+                self.featurizer.keep(as_image(view.image).digest)
+                self._views[place] = view
+            return self._views[place]
+
     def _save(self, item: Item, row: Row, result: Transfer, image: Image) -> Row:
         if result.annotated is not None:
             data = annotated_to_bytes(result.annotated)
-            self.output.write(item.name, data)
-            return replace(row, output=item.name, output_sha256=hashlib.sha256(data).hexdigest())
+            self.output.write(item.task.name, data)
+            return replace(row, output=item.task.name, output_sha256=hashlib.sha256(data).hexdigest())
         work = self.work
         assert item.image is not None
         return save_result(
-            self.output, row, item.name, image, target=item.image, edit=work.edit,
+            self.output, row, item.task.name, image, target=item.image, edit=work.edit,
             transforms=[each.transform for each in result.placements], source=work.source,
             compositing=work.compositing, batch=work.batch,
         )  # fmt: skip
 
     def _improves(self, item: Item) -> bool:
         """Whether a target that was placed again lies better than before."""
-        result, taught = item.result, self.work.taught
-        if taught is None or result is None or result.placement is None:
+        result = item.result
+        if result is None or result.placement is None:
             return False
-        earlier, least = taught.confidences[item.target.id], result.settings.min_confidence
-        return improves(result.placement, earlier, least, decided=taught.decided)
+        decided = any(place.decided for place in item.task.views)
+        return improves(result.placement, item.task.earlier, result.settings.min_confidence, decided=decided)
 
     def _row(self, item: Item) -> Row:
         target, work, result = item.target, self.work, item.result
@@ -298,7 +312,6 @@ class Worker:
             target_sha256=item.sha256 or input_sha256(target.path),
             hints=target.hints.digest,
             job=work.job,
-            views=list(work.taught.views) if work.taught else [],
             look=item.look,
         )
         if result is None:

@@ -53,6 +53,11 @@ ON_SURFACE = 0.97
 """Confidence where the very same surface was found again (chosen, not calibrated)."""
 BENT = 0.004
 """What a homography leaves over, in sizes of the placed edit, before a surface counts as bent (chosen)."""
+SHARED = 2
+"""Each so manieth point of the source is taken where further views speak, too, and as many of all these together: a
+placement takes not much longer then, and is as good (chosen; see docs/learning.md)."""
+AGREES = 0.5
+"""IoU from which a view alone agrees with what all of them find together (chosen)."""
 BY_PINS = (0.6, 0.7, 0.8, 0.9)
 """Least confidence with one, two, three, and four or more pins (chosen, not calibrated)."""
 PIN_SLACK = 0.1
@@ -89,6 +94,8 @@ class Placement:
         Whether the very same surface was recognised in the pixels, and the engine fitted to it.
     instances : int
         Places in the target that look like the object, this one among them.
+    agreeing : int
+        With further views: how many of the source and these find the place by themselves; else 0.
     matches : Correspondences or None
         The weighted pairs that the transform was fitted to.
     confidence_features : ConfidenceFeatures or None
@@ -104,6 +111,7 @@ class Placement:
     engine: str
     on_surface: bool = False
     instances: int = 1
+    agreeing: int = 0
     matches: Correspondences | None = field(default=None, repr=False)
     confidence_features: ConfidenceFeatures | None = field(default=None, repr=False)
 
@@ -326,20 +334,22 @@ def locate_features(
         known = turned_source(quarters) if quarters and turned_source is not None else source
         held = None if pinned is None else _flipped_pins(pinned, width) if flip else pinned
         region = mask if mask is None or not flip else mask[:, ::-1]
-        affinity = Affinity.of(known, seen)
+        affinity, about = Affinity.of(known, seen), _angle(quarters)
+        every = SHARED if views and not quarters else 1
         wide = gather_evidence(
-            known, corners, seen, source_mask=near, target_mask=region, reach=WIDE, affinity=affinity
+            known, corners, seen, source_mask=near, target_mask=region, reach=WIDE, affinity=affinity, every=every
         )
-        about = _angle(quarters)
-        further = [] if quarters else [each.against(seen, region, every=len(views)) for each in views]
+        further = [] if quarters else [each.against(seen, region, every=every * len(views)) for each in views]
+        voices = [wide, *(each.evidence for each in further)] if further else []
         if further:
-            moved = [each.evidence.moved(each.view.to_edit(corners), corners, each.view.weight) for each in further]
-            wide = wide.joined(moved, WIDE)
+            wide = wide.joined(
+                [each.evidence.moved(each.view.to_edit(corners), corners, each.view.weight) for each in further], WIDE
+            )
         whole = sample_poses(wide, pins=held, seed=seed, about=about)
         look = None if closer is None else partial(
             look_again, closer, corners, mirrored=flip, source_mask=near, target_mask=region, seed=seed
         )  # fmt: skip
-        return _View(known, seen, affinity, wide, whole, held, region, seed, about, further, look)
+        return _View(known, seen, affinity, wide, whole, held, region, seed, about, further, look, voices)
 
     def quarter_turns(flip: bool) -> int:
         """Quarter turns that make the place in the target more probable than the upright one, mirrored or not."""
@@ -494,6 +504,12 @@ class _View:
     about: float = 0.0
     further: list[ViewEvidence] = field(default_factory=list)
     look: Callable[..., SecondLook | None] | None = None
+    voices: list[Evidence] = field(default_factory=list)
+
+    def agreeing(self, placed: Points) -> int:
+        """How many of the source and the further views find the place by themselves."""
+        found = (sample_poses(votes.within(), seed=self.seed).placement(votes.quad) for votes in self.voices)
+        return sum(quad_iou(quad, placed) >= AGREES for quad in found)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -593,7 +609,7 @@ def _place(view: _View, quad: Points, engine: str, surface: Surface | None) -> P
     return Placement(
         quad=placed, transform=transform, confidence=float(np.clip(confidence, 0, 1)), confidence_source=source,
         mirrored=False, reason=reason, engine=used, on_surface=surface is not None, matches=pairs,
-        confidence_features=confidence_features, instances=1 + len(view.others),
+        confidence_features=confidence_features, instances=1 + len(view.others), agreeing=view.agreeing(placed),
     )  # fmt: skip
 
 

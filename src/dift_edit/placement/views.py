@@ -4,18 +4,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dift_edit.errors import EditError
+from dift_edit.errors import EditError, GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer, check_comparable
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.geometry.coords import Points
 from dift_edit.geometry.estimate import Correspondences, fit_affine
-from dift_edit.geometry.quad import as_quad, check_quad, signed_area
+from dift_edit.geometry.quad import as_quad, check_quad, quad_iou, signed_area
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
+from dift_edit.placement.similarities import sample_poses
 from dift_edit.placement.votes import SCREEN_CELLS, WIDE, Affinity, Evidence, Mask, gather_evidence
 from dift_edit.types import ImageLike, QuadLike
 
 __all__ = ["SeenView", "View", "ViewEvidence"]
+
+SCREEN_POINTS = 4
+"""Each so manieth point is taken where two views are only compared (chosen, for time)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +104,16 @@ class SeenView:
             self.features, self.quad, target, target_mask=target_mask, reach=WIDE, affinity=affinity, every=every
         )
         return ViewEvidence(self, affinity, evidence, every)
+
+    def overlap(self, other: "SeenView", *, seed: int = 0) -> float:
+        """IoU of another view's edit with where this view's edit is found in that picture, by few points."""
+        check_comparable(self.features, other.features)
+        affinity = Affinity.of(self.features, other.features, SCREEN_CELLS)
+        try:
+            evidence = gather_evidence(self.features, self.quad, other.features, affinity=affinity, every=SCREEN_POINTS)
+            return quad_iou(sample_poses(evidence, seed=seed).placement(self.quad), other.quad)
+        except GeometryError:
+            return 0.0
 
     def to_edit(self, quad: Points) -> MatrixTransform:
         """The affine map from its pixels to those of the source, by the corners of the edit in both."""

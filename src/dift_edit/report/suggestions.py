@@ -21,9 +21,11 @@ ALIKE = 0.5
 def suggest(rows: Sequence[Row], count: int = COUNT) -> dict[str, str]:
     """The undecided targets whose correction would help most, and why.
 
-    A correction helps targets that look alike, as far as they are not sure. The first suggestion is the target that is
-    most like the unsure ones; those like it need less then, and the next is found in the same way. Targets like those
-    that are decided already need less from the start.
+    A correction helps targets that look alike, as far as they are not sure, and as far as the place was not right
+    before: each target counts by how unsure it is, times how much those are like it that are not sure. When one is
+    suggested, those like it need less, and the next is found in the same way. Targets like those that are decided
+    already need less from the start, unless they were placed again with these: then their confidence says what they
+    need.
 
     Parameters
     ----------
@@ -49,10 +51,10 @@ def suggest(rows: Sequence[Row], count: int = COUNT) -> dict[str, str]:
     np.fill_diagonal(alike, 1)
     for number, row in enumerate(placed):
         if row.decided:
-            need *= 1 - alike[number]
+            need *= [1.0 if row.id in other.views else 1 - alike[number, k] for k, other in enumerate(placed)]
     found: dict[str, str] = {}
     while len(found) < count and (need > 0).any():
-        helped = np.where(need > 0, (alike - np.eye(len(placed))) @ need, -1)
+        helped = np.where(need > 0, need * ((alike - np.eye(len(placed))) @ need), -1)
         best = int(helped.argmax())
         like = int(np.count_nonzero(unsure & (alike[best] >= ALIKE))) - 1
         others = f", and like {like} other{'s' * (like > 1)} that {'are' if like > 1 else 'is'} not sure"

@@ -16,7 +16,7 @@ from typing import Any
 
 from dift_edit.atomic_files import Lock, NotRegularError, open_regular, parse_json
 from dift_edit.errors import OutputError
-from dift_edit.results.manifest import Row
+from dift_edit.results.manifest import Row, is_array
 from dift_edit.results.names import is_output_name
 
 __all__ = ["Journal"]
@@ -41,6 +41,9 @@ class Journal:
         Target id → name of its output, in the order of planning.
     rows : dict
         Target id → its last row.
+    rounds : list of dict
+        The rounds in which the set taught, in their order: ``session`` (what began them), ``views`` (`KnownPlace` as
+        plain data; none says that the session is over).
     damaged : int
         Number of lines whose checksum is wrong, or that no run can have written.
 
@@ -55,6 +58,7 @@ class Journal:
         self.job: dict[str, Any] = {}
         self.plan: dict[str, str] = {}
         self.rows: dict[str, dict[str, Any]] = {}
+        self.rounds: list[dict[str, Any]] = []
         self.damaged = 0
         self._synced = 0.0
         try:
@@ -107,6 +111,9 @@ class Journal:
             return isinstance(job, dict) and isinstance(job.get("fingerprint", ""), str)
         if kind == "plan":
             return isinstance(record.get("id"), str) and is_output_name(record.get("output"))
+        if kind == "round":
+            views = record.get("views")
+            return isinstance(record.get("session"), str) and isinstance(views, list) and all(map(_is_view, views))
         try:
             return kind == "row" and bool(Row.from_dict(record["row"]))
         except (KeyError, TypeError, ValueError):
@@ -117,6 +124,8 @@ class Journal:
             self.job = record["job"]
         elif record["type"] == "plan":
             self.plan[record["id"]] = record["output"]
+        elif record["type"] == "round":
+            self.rounds.append(record)
         else:
             self.rows[record["row"]["id"]] = record["row"]
 
@@ -134,8 +143,12 @@ class Journal:
     def clear(self) -> None:
         """Forget everything."""
         self._file.truncate(0)
-        self.job, self.plan, self.rows = {}, {}, {}
+        self.job, self.plan, self.rows, self.rounds = {}, {}, {}, []
         self.sync()
+
+    def add_round(self, session: str, views: list[dict[str, Any]]) -> None:
+        """Record which results teach, before any target is placed again with them."""
+        self._append({"type": "round", "session": session, "views": views}, sync=True)
 
     def add(self, row: dict[str, Any]) -> None:
         """Record one finished target; its output must be in place already."""
@@ -185,6 +198,18 @@ class Journal:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _is_view(value: Any) -> bool:
+    """Whether JSON is one of the results that teach in a round."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"id", "quad", "weight", "decided", "path", "sha256"}
+        and all(isinstance(value[name], str) for name in ("id", "path", "sha256"))
+        and is_array(value["quad"], 4, 2)
+        and is_array(value["weight"]) and 0 < value["weight"] <= 1
+        and isinstance(value["decided"], bool)
+    )  # fmt: skip
 
 
 def _last_start(line: bytes) -> int:

@@ -90,10 +90,12 @@ class Row:
         points; none where it is missing. The target's own file holds them as they were found, the file of all
         annotations as corrected.
     views : list of str
-        Ids of the targets whose results were tried as further views of the edit; the placement stayed as it was where
-        they gave none of more confidence.
+        Ids of the targets whose results were tried as further views of the edit when it was placed again last; the
+        placement stayed as it was where they gave none of more confidence.
     earlier : dict or None
         ``quad`` and ``confidence`` before the target was first placed again with further views.
+    round : int
+        The last round of its folder in which it was placed again; 0 before.
     look : str
         What the target looks like, see `dift_edit.results.looks`; the journal has it, and the manifest does not;
         empty where the edit hides something.
@@ -142,6 +144,7 @@ class Row:
     moved: dict[str, list[list[float]]] = field(default_factory=dict)
     views: list[str] = field(default_factory=list)
     earlier: dict[str, Any] | None = None
+    round: int = 0
     look: str = ""
     files: dict[str, str] = field(default_factory=dict)
     baked: str = ""
@@ -277,6 +280,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "instances": _is_whole,
     "placements": lambda value: isinstance(value, list) and all(map(_is_placement, value)),
     "seed": _is_whole,
+    "round": _is_whole,
     "seconds": _is_number,
     "size": _or_none(lambda value: is_array(value, 2) and all(_is_whole(each) and each > 0 for each in value)),
     "target_sha256": _or_none(_is_text),
@@ -365,6 +369,7 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "mirrored": pyarrow.bool_(),
         "on_surface": pyarrow.bool_(),
         "instances": pyarrow.int64(),
+        "round": pyarrow.int64(),
         "seed": pyarrow.int64(),
     }
     plain = [_written(row) for row in rows]
