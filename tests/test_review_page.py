@@ -656,7 +656,6 @@ def test_annotations_are_corrected_on_the_page_and_in_the_file(annotated, page, 
     page.click("#mark")
     page.click("#reset")
     page.keyboard.press("Escape")
-    page.keyboard.press("u")
     saved(page, tmp_path / "back.json")
     assert main(["apply-review", str(out), str(tmp_path / "back.json")]) == 0
     assert file.read_bytes() == as_found and rows_of(out)[0]["moved"] == {}
