@@ -242,6 +242,16 @@ def test_of_several_sources_each_target_gets_the_one_that_it_shows(lite):
     assert result.image.size == result.annotated.size
 
 
+def test_an_object_that_is_not_there_is_not_found(lite):
+    """A cat's face on a cup of coffee, and the place of the whole: neither is sure."""
+    eyes = [Keypoint("left_eye", 629, 273), Keypoint("right_eye", 341, 233), Keypoint("nose", 470, 400)]
+    face = AnnotatedImage(path="cat.jpg", objects=[AnnotatedObject(category="face", keypoints=eyes)])
+    targets = [FOLDER / "coffee.jpg", FOLDER / "kitten.jpg"]
+    coffee, kitten = annotate(FOLDER / "cat.jpg", face, targets, featurizer=lite)
+    assert coffee.status == "abstained" and not coffee.annotated.objects and coffee.placement.confidence < 0.3
+    assert kitten.status == "applied" and kitten.placement.confidence > 0.5
+
+
 def test_unusable_sources_are_refused_in_a_sentence(tmp_path, lite):
     known = labels(tmp_path)
     with pytest.raises(AnnotationError, match="but it has"):

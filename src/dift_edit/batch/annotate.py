@@ -156,7 +156,8 @@ def annotate_batch(
         labels.images[0], labels, named, output, featurizer=featurizer, settings=placement_settings(settings),
         batch=batch, on_event=on_event,
     )  # fmt: skip
-    folder, names = open_output(str(output)), {target.id: target.name for target in named}
+    folder = open_output(str(output))
+    names = {row.id: target.name for row, target in zip(summary.rows, named, strict=True)}
     whole = AllAnnotations(chosen, labels.annotations.categories, names)
     whole.save(folder)
     count, lost = whole.write(folder, {row.id: row for row in summary.rows})

@@ -19,7 +19,6 @@ from dift_edit.geometry.coords import Points
 from dift_edit.landmarks.frame import Frame
 from dift_edit.landmarks.settle import Settled
 from dift_edit.landmarks.votes import Votes
-from dift_edit.placement.placement import Placement
 
 __all__ = [
     "LANDMARK_SIGNS",
@@ -33,9 +32,9 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 OBJECT_SIGNS = ("placement", "contrast", "gain", "patches", "miss", "fine miss", "bend", "shift")
-"""Logit of the placement's confidence; the frame's contrast; means over all points of the features' gain and of the
-patches' likeness; logarithms of the median distance between points and their predictions, by features and by pixels; of
-the stiffness; and of how far the pixels moved the points."""
+"""Logit of the placement's confidence times its overlap with the frame; the frame's contrast; means over all points of
+the features' gain and of the patches' likeness; logarithms of the median distance between points and their predictions,
+by features and by pixels; of the stiffness; and of how far the pixels moved the points."""
 LANDMARK_SIGNS = ("gain", "patch", "miss", "fine miss", "spread", "shift", "way back", "likeness")
 """Of one landmark: the features' gain; the patch's likeness; logarithms of its distances to the predictions, of the
 prediction's spread and of how far the pixels moved it; of how far from it the votes of its place lie in the source; and
@@ -72,19 +71,27 @@ class Fits:
         return miss, fine_miss, shift
 
 
-def object_signs(placement: Placement, frame: Frame, fits: Fits) -> Array:
-    """(L,) what speaks for an object as a whole, see `OBJECT_SIGNS`."""
+def object_signs(placed: float, frame: Frame, fits: Fits) -> Array:
+    """(L,) what speaks for an object as a whole, see `OBJECT_SIGNS`.
+
+    Parameters
+    ----------
+    placed : float
+        Confidence of the placement times its overlap with the frame.
+    frame : Frame
+        The frame.
+    fits : Fits
+        How all points fit.
+    """
     miss, fine_miss, shift = (float(np.median(each)) for each in fits.distances)
     return np.array([
-        logit(np.clip(placement.confidence, 0.01, 0.99)), frame.contrast, fits.coarse.gain.mean(), fits.patches.mean(),
+        logit(np.clip(placed, 0.01, 0.99)), frame.contrast, fits.coarse.gain.mean(), fits.patches.mean(),
         *np.log(_TINY + np.array([miss, fine_miss, fits.fine.bend, shift])),
     ])  # fmt: skip
 
 
-def landmark_signs(
-    source: FeatureMap, target: FeatureMap, points: Points, fits: Fits, back: Votes, about_all: Array
-) -> Array:
-    """(N, K + L) what speaks for each landmark: `LANDMARK_SIGNS`, then those of its object.
+def landmark_signs(source: FeatureMap, target: FeatureMap, points: Points, fits: Fits, back: Votes) -> Array:
+    """(N, K) what speaks for each landmark, see `LANDMARK_SIGNS`.
 
     Parameters
     ----------
@@ -96,8 +103,6 @@ def landmark_signs(
         How they fit in the target's view.
     back : Votes
         Of the places found for places in the source's view.
-    about_all : ndarray
-        (L,) of the object.
     """
     queries = source.sample(points)
     own = (queries @ source.unit.flatten(1).mean(1)).numpy(force=True).astype(np.float64)
@@ -107,18 +112,36 @@ def landmark_signs(
     way_back = back.mean_distance(points, 0.5 * fits.extent) / fits.extent
     logs = np.log(_TINY + np.stack([miss, fine_miss, fits.fine.spread, shift, way_back], 1))
     likeness = (alike - own) / np.maximum(1 - own, 1e-6)
-    of_all = np.broadcast_to(about_all, (len(points), len(about_all)))
-    return np.column_stack([fits.coarse.gain, fits.patches, logs, likeness, of_all])
+    return np.column_stack([fits.coarse.gain, fits.patches, logs, likeness])
 
 
 def landmark_probability(signs: Array, fingerprint: str = "") -> Array:
-    """(N,) probability that each landmark lies within 5 % of the extent of the right place, from (N, K + L) signs."""
+    """(N,) probability that each landmark lies within 5 % of the extent of the right place.
+
+    From (N, K + L) signs: its own and those of its object.
+    """
     return _probability("landmark", signs, fingerprint)
 
 
-def object_probability(signs: Array, fingerprint: str = "") -> float:
-    """Probability that most landmarks lie within 15 % of the extent, from (L,) signs."""
-    return float(_probability("object", signs[None], fingerprint)[0])
+def object_probability(signs: Array, placed: float, landmarks: Array, fingerprint: str = "") -> float:
+    """Probability that most landmarks lie within 15 % of the extent.
+
+    The model was fitted to targets that show the object. So that it is not sure where there is none, it only goes
+    beyond the placement's own confidence as far as the points agree.
+
+    Parameters
+    ----------
+    signs : ndarray
+        (L,) see `object_signs`.
+    placed : float
+        As for `object_signs`.
+    landmarks : ndarray
+        (N,) `landmark_probability` of the object's points.
+    fingerprint : str
+        Of the featurizer.
+    """
+    fitted = float(_probability("object", signs[None], fingerprint)[0])
+    return fitted if fitted <= placed else placed + float(landmarks.mean()) * (fitted - placed)
 
 
 def _probability(kind: str, signs: Array, fingerprint: str) -> Array:

@@ -15,6 +15,7 @@ from dift_edit.errors import GeometryError
 from dift_edit.features.base import Featurizer
 from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, as_points, inside
+from dift_edit.geometry.quad import quad_iou
 from dift_edit.geometry.thin_plate import fit_thin_plate
 from dift_edit.imaging.image import Image
 from dift_edit.landmarks.confidence import Fits, landmark_probability, landmark_signs, object_probability, object_signs
@@ -126,8 +127,9 @@ class LandmarkMatcher:
         self._box = np.stack([seen.min(0), seen.max(0)])
         self.nodes = np.concatenate([seen[: len(self.points)], self._beside()])
         self._search = FrameSearch(
-            source, self._quad(whole), self.view, featurizer=featurizer, mirror=mirror, seed=seed
-        )
+            source, self._quad(whole), self.view, featurizer=featurizer, points=self.view.to_picture(self.nodes),
+            mirror=mirror, seed=seed,
+        )  # fmt: skip
 
     def _quad(self, whole: Points) -> Points:
         """(4, 2) corners of the box round the object, with some room, in source pixels."""
@@ -194,18 +196,22 @@ class LandmarkMatcher:
             least=FINE_LEAST, rounds=FINE_ROUNDS, known=at,
         )  # fmt: skip
         fits = Fits(coarse, fine, patches.likeness, self.extent)
-        about_all = object_signs(placement, frame, fits)
         back = Votes.of(affinity.reversed().votes(fine.points, size), size)
-        signs = landmark_signs(self._search.view_map, frame.features, self.nodes, fits, back, about_all)
+        own = landmark_signs(self._search.view_map, frame.features, self.nodes, fits, back)
+        placed = placement.confidence * quad_iou(placement.quad, self._search.placed(frame))
+        about_all = object_signs(placed, frame, fits)
+        signs = np.column_stack([own, np.broadcast_to(about_all, (len(own), len(about_all)))])
         count, fingerprint = len(self.points), self.featurizer.fingerprint
-        transform, sure = self._deformation(frame, fine), object_probability(about_all, fingerprint)
+        each = landmark_probability(signs, fingerprint)
+        transform = self._deformation(frame, fine)
+        sure = object_probability(about_all, placed, each[:count] if count else each, fingerprint)
         quad = transform(self._search.quad)
         there = inside(quad.mean(0), target.size).all()
         found = replace(
             placement, quad=quad, transform=transform, confidence=sure, mirrored=frame.mirrored, engine="landmarks",
             reason="" if there else "the place lies outside the image",
         )  # fmt: skip
-        confidence = landmark_probability(signs[:count], fingerprint)
+        confidence = each[:count].copy()
         confidence[numbers] = 1.0
         return Landmarks(
             points=frame.view.to_picture(fine.points[:count]),
