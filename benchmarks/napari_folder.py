@@ -68,8 +68,8 @@ class OwnWork:
         self._depth, self._outside, self._napari = 0, 0.0, 0
         self._thread = threading.main_thread()
         for module in pkgutil.iter_modules(napari_dift_edit.__path__):
-            if module.name in ("engine", "tasks", "store", "outputs", "channel"):
-                continue  # of the engine's process
+            if module.name in ("api", "channel", "engine", "outputs", "store", "tasks"):
+                continue  # of scripts, which wait, and of the engine's process
             loaded = importlib.import_module(f"napari_dift_edit.{module.name}")
             for kind in vars(loaded).values():
                 if inspect.isclass(kind) and kind.__module__ == loaded.__name__:

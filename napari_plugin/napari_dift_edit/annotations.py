@@ -126,9 +126,7 @@ def carried_again(carried: Carried, layer: Points | Shapes, target: Layer, moved
         return replace(carried, data=data, by_hand=hand, confidence=sure)
     _, looks = looks_of(layer, target)  # some were added or deleted: they are all the user's own now
     sure = tuple(np.nan_to_num(layer.features["confidence"].to_numpy(float), nan=1.0)) if carried.confidence else None
-    return replace(
-        carried, data=data, looks=looks, rows=None, kinds=None, confidence=sure, by_hand=frozenset(range(count))
-    )
+    return replace(carried, data=data, looks=looks, rows=None, kinds=None, confidence=sure, by_hand=frozenset())
 
 
 def _has_text(text: dict[str, Any]) -> bool:
