@@ -294,8 +294,8 @@ class Unsure:
         """Go to the next one: it is selected, in the middle of the canvas, and can be dragged."""
         points = self.points()
         if not points:
-            carried = any(each.confidence is not None for each in self.editor.session.carried)
-            self.editor.said.emit("No landmark is unsure" if carried else "No landmarks were carried yet")
+            some = any(each.confidence is not None for each in self.editor.session.carried)
+            self.editor.said.emit("No landmark is unsure" if some else "No landmarks were carried yet")
             return
         places = [(carried.slot, index) for _, carried, index in points]
         number = (places.index(self._last) + 1) % len(points) if self._last in places else 0

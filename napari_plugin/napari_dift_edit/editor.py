@@ -444,7 +444,7 @@ class Editor:
     def suggest(self) -> None:
         """Find the few targets whose correction would help the others most; `suggestions` follow a moment later."""
         session = self.session
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "id": key, "target": key, "status": result.status, "confidence": result.confidence, "look": result.look,
                 "review": result.review or ("accepted" if session.kept(key) else ""),

@@ -138,9 +138,9 @@ class Outlines:
                     colour = COLOURS["hand" if hand else "sure"]
                     yield (key, 0), quad, (colour, "by hand" if hand else f"{confidence:.0%}")
             elif result.instances and key in session.targets:
-                for number, each in enumerate(result.instances):
+                for k, each in enumerate(result.instances):
                     look = COLOURS["stale"] if result.stale else colour_of_instance(each)
-                    yield (key, number), each.quad, (look, f"{number + 1}: {words_of(each)}")
+                    yield (key, k), each.quad, (look, f"{k + 1}: {words_of(each)}")
             elif result.quad is not None and key in session.targets:
                 yield (key, 0), result.quad, (colour_of(result), words_of(result))
 

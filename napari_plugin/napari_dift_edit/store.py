@@ -122,7 +122,7 @@ class Store:
                 self._featurizers[name, device] = _Remembering(de.load_featurizer(name, device=device), self._maps)
         return self._featurizers[name, device]
 
-    def landmarks(self, model: dict[str, str], source: Any, thing: dict[str, Any], mirror: str) -> Any:
+    def landmarks(self, model: dict[str, str], source: Any, thing: dict[str, Any], mirror: Any) -> Any:
         """The `LandmarkMatcher` of what is annotated in a source; the latest ones are kept."""
         with self.loading():
             from dift_edit.landmarks.carry import landmarks_of, outline_points

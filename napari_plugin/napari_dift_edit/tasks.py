@@ -115,7 +115,7 @@ def annotate(
             carried = carry_object(
                 thing["object"], Category(name=thing["object"].category), transform=found.transform,
                 points=found.points, point_confidence=found.confidence, confidence=found.object_confidence, least=0.0,
-                size=picture.size, source_size=image.size,
+                target=picture, source_size=image.size,
             )  # fmt: skip
         answer["objects"][rows[0]] = carried
     yield answer
