@@ -217,8 +217,7 @@ class Run:
             used.update({k: [place.id for place in taught] for k, taught in again.items()})
             placed = {k: self.place(k, taught) for k, taught in again.items()}
             for k, after in placed.items():
-                decided = any(place.decided for place in again[k])
-                if improves(after, found[k].confidence, TransferSettings().min_confidence, decided=decided):
+                if improves(after, found[k].confidence, TransferSettings().min_confidence, again[k]):
                     found[k] = after
         return found
 

@@ -35,8 +35,9 @@ MOST_TEACHERS = 8
 """Results that teach in one round, at most (chosen; see docs/learning.md)."""
 MOST_VIEWS = 3
 """Of these, results that a target is placed again with, at most (chosen; see docs/learning.md)."""
-AGREEING = 2
-"""Of the source and its views, those that have to find a target's new place by themselves (chosen; as above)."""
+AGREEING = 3
+"""Of the source and its views, those that have to find a new place by themselves; as many as there are views where
+these are fewer (chosen; as above)."""
 ROUNDS = 2
 """Rounds at most (chosen; see docs/learning.md)."""
 _WITNESSES, _AGREEING, _OVERLAP = 3, 2, 0.5
@@ -125,7 +126,7 @@ def is_usable(quad: QuadLike, size: tuple[int, int]) -> bool:
     return True
 
 
-def improves(placement: Placement, earlier: float, least: float, *, decided: bool = False) -> bool:
+def improves(placement: Placement, earlier: float, least: float, views: Sequence[KnownPlace]) -> bool:
     """Whether a placement with further views takes the place of the earlier one.
 
     Parameters
@@ -136,12 +137,13 @@ def improves(placement: Placement, earlier: float, least: float, *, decided: boo
         Confidence of the earlier one.
     least : float
         Confidence from which placements are trusted, 0 to 1.
-    decided : bool
-        Whether a person decided some of the views. Then one that is trusted replaces another one that is, also where
-        it is less confident: it is better on average (see docs/learning.md).
+    views : sequence of KnownPlace
+        The results that served as views. Where a person decided some of them, a placement that is trusted replaces
+        another one that is, also where it is less confident: it is better on average (see docs/learning.md).
     """
-    if placement.reason or (placement.agreeing < AGREEING and not placement.on_surface):
+    if placement.reason or (placement.agreeing < min(AGREEING, len(views)) and not placement.on_surface):
         return False
+    decided = any(place.decided for place in views)
     return earlier < least or placement.confidence > earlier or (decided and placement.confidence >= least)
 
 

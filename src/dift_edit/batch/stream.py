@@ -184,10 +184,10 @@ def _taught(
             run = run_with(keeping, (*views, *map(look, chosen)))
             further = [(*views, *map(look, taught)) for taught in again.values()]
             done = stream(run, [inputs[k] for k in again], failed, views=further)
-            for k, result in zip(again, done, strict=True):
+            for (k, taught), result in zip(again.items(), done, strict=True):
                 earlier, found = results[k].placement, result.placement
                 least = result.settings.min_confidence
-                if earlier is not None and found is not None and improves(found, earlier.confidence, least):
+                if earlier is not None and found is not None and improves(found, earlier.confidence, least, taught):
                     results[k] = result
     yield from results
 

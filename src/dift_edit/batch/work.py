@@ -294,8 +294,7 @@ class Worker:
         result = item.result
         if result is None or result.placement is None:
             return False
-        decided = any(place.decided for place in item.task.views)
-        return improves(result.placement, item.task.earlier, result.settings.min_confidence, decided=decided)
+        return improves(result.placement, item.task.earlier, result.settings.min_confidence, item.task.views)
 
     def _row(self, item: Item) -> Row:
         target, work, result = item.target, self.work, item.result
