@@ -66,7 +66,7 @@ def make_layer(carried: Carried, target: Layer) -> Layer:
     place = {"affine": glue.patch_affine(target, *carried.corner), "name": carried.name, **glue.units(target)}
     if carried.kind == "labels":
         return Labels(carried.data[0], **looks, **place)
-    rows = [np.asarray(points)[:, ::-1] for points in carried.data]
+    rows = [np.asarray(points)[:, ::-1].copy() for points in carried.data]  # napari moves them in place
     if carried.rows is not None:
         looks = _of_rows(looks, carried)
     if carried.confidence is not None:
@@ -102,7 +102,7 @@ def _of_rows(looks: dict[str, Any], carried: Carried) -> dict[str, Any]:
 
 def show_landmarks(layer: Points, carried: Carried) -> None:
     """Move the points of a carried layer, and colour them, without making it anew."""
-    places = np.asarray(carried.data[0])[:, ::-1]
+    places = np.asarray(carried.data[0])[:, ::-1].copy()
     if not np.array_equal(layer.data, places):
         layer.data = places
     if carried.confidence is not None:
