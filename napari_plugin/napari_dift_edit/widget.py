@@ -17,7 +17,6 @@ from napari_dift_edit.carry import Unsure, carry_landmarks
 from napari_dift_edit.choose import ChoosePanel
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.explore import Explorer
-from napari_dift_edit.garbage import Garbage
 from napari_dift_edit.help import Help
 from napari_dift_edit.keep import Keeper
 from napari_dift_edit.keys import add_question_mark, bind_keys, unbind_keys
@@ -74,7 +73,6 @@ class DiftEditWidget(QWidget):
         layers, editor = napari_viewer.layers.events, self.editor
         self.scene.handles.chosen = self.results.table.mark
         self.list = LayerList(napari_viewer, self)
-        self.garbage = Garbage(napari_viewer, partial(getattr, self.scene, "own_change"))
         self._ending = _Ending(self, [
             *((layers[name], self._later) for name in ("inserted", "removed", "reordered")),
             (editor.changed, self._show), (editor.changed, self.landmarks.fill),
@@ -241,7 +239,7 @@ class _Ending:
 
     def __init__(self, dock: DiftEditWidget, links: list[tuple[Any, Any]]) -> None:
         self._parts: tuple[Any, ...] | None = (
-            dock.viewer, dock.garbage, dock.list, dock.autosave, dock.stage, dock.explorer, dock.scene, dock.editor,
+            dock.viewer, dock.list, dock.autosave, dock.stage, dock.explorer, dock.scene, dock.editor,
         )  # fmt: skip
         self._thumbnails = dock.results.table.thumbnails
         self._links = links
@@ -256,9 +254,9 @@ class _Ending:
     def __call__(self, _: Any = None) -> None:
         if self._parts is None:
             return
-        (viewer, garbage, rows, autosave, stage, explorer, scene, editor), self._parts = self._parts, None
+        (viewer, rows, autosave, stage, explorer, scene, editor), self._parts = self._parts, None
         ends = [
-            autosave.close, garbage.close, *self._also, rows.close, self._thumbnails.close, stage.close,
+            autosave.close, *self._also, rows.close, self._thumbnails.close, stage.close,
             *(partial(signal.disconnect, slot) for signal, slot in self._links), partial(explorer.turn, False),
             partial(unbind_keys, viewer), scene.close, editor.close,
         ]  # fmt: skip

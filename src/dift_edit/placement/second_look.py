@@ -28,8 +28,8 @@ SURROUNDINGS = 0.75
 ROOM = 1.25
 """How much larger the cut of the target is than the first answer asks for: it may be off (chosen)."""
 WHOLE = 0.9
-"""Share of a picture's sides from which on a cut is no closer; where both cuts are not, there is no second look
-(chosen)."""
+"""Share of a picture's sides from which on a cut is no closer; where one of them is not, there is no second look: it
+would gain a third of what the others do (measured, see docs/transfer_quality.md)."""
 LEAST = 16
 """Least side of a cut in pixels (chosen)."""
 AGREED = 0.3
@@ -142,14 +142,14 @@ def look_again(
     Returns
     -------
     SecondLook or None
-        None where the cuts would be the pictures again, are too small, or hold nothing within the masks.
+        None where a cut would be the picture again or is too small, or nothing of it lies within the masks.
     """
     scale = math.sqrt(abs(float(np.linalg.det(first.matrix[:2, :2]))))
     low, high = quad.min(0), quad.max(0)
     half = float((high - low).max()) * (0.5 + SURROUNDINGS)
     near = _box((low + high) / 2, half, sizes[0])
     far = _box(first(quad).mean(0), half * scale * ROOM, sizes[1])
-    if near is None or far is None or all(_share(*pair) >= WHOLE for pair in zip((near, far), sizes, strict=True)):
+    if near is None or far is None or any(_share(*pair) >= WHOLE for pair in zip((near, far), sizes, strict=True)):
         return None
     known, seen = closer(near, far, mirrored)
     corner, there = np.array(near[:2], dtype=np.float64), np.array(far[:2], dtype=np.float64)
