@@ -321,7 +321,7 @@ def test_targets_beside_which_the_region_falls_are_counted_as_not_redacted(tmp_p
     source, edit = load_image(scene / "source.png"), Redaction(region=Region.box(16, 12, 16, 16), mode="fill")
 
     def far(source, quad, image, **options):
-        return Placement(
+        found = Placement(
             quad=AWAY(quad),
             transform=AWAY,
             confidence=0.97,
@@ -330,8 +330,9 @@ def test_targets_beside_which_the_region_falls_are_counted_as_not_redacted(tmp_p
             reason="",
             engine="auto",
         )
+        return [found]
 
-    monkeypatch.setattr("dift_edit.pipeline.locate", far)
+    monkeypatch.setattr("dift_edit.pipeline.find_instances", far)
     summary = run_batch(
         source, edit, [scene / "photos"], scene / "out", featurizer=tiny,
         settings=TransferSettings(min_confidence=0.5), batch=BatchSettings(preview_size=16),

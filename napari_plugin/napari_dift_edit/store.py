@@ -210,6 +210,12 @@ class _Remembering:
         self.fingerprint: str = inner.fingerprint
         self.model: Any = inner.model
 
+    @property
+    def screening(self) -> "_Remembering":
+        """As the featurizer's."""
+        quicker = self._inner.screening
+        return self if quicker is self._inner else _Remembering(quicker, self._maps)
+
     def __call__(self, image: Any, *, seed: int = 0) -> Any:
         import dift_edit as de
 

@@ -22,6 +22,7 @@ from dift_edit.placement.placement import (
     locate_features,
     turned_features,
 )
+from dift_edit.placement.second_look import closer_features
 from dift_edit.placement.similarities import Poses, sample_poses
 from dift_edit.placement.views import SeenView, View
 from dift_edit.placement.votes import SCREEN_CELLS, Affinity, Evidence, Mask, gather_evidence
@@ -297,8 +298,8 @@ class _Search:
     def keep_first(self, first: Placement, *, looked_for: bool) -> Placement:
         """What `locate` finds, or the same seen more closely where that is surer."""
         if looked_for and not first.on_surface and first.confidence > 0 and quad_extent(first.quad) > 1:
-            closer = self._look_closer(_upright(first.quad, self.quad))
-            first = max(first, closer, key=lambda placement: (not placement.reason, placement.confidence))
+            again = self._look_closer(_upright(first.quad, self.quad))
+            first = max(first, again, key=lambda placement: (not placement.reason, placement.confidence))
         self._keep(first)
         return first
 
@@ -384,10 +385,11 @@ class _Search:
     ) -> Placement:
         left, top, right, bottom = box
         whole = box == self.whole
+        first = whole and featurizer is self.featurizer  # as `locate` does it
         cut = self.target if whole else self.target.crop(box)
 
         def features(*, mirrored: bool = False) -> FeatureMap:
-            if whole and featurizer is self.featurizer:
+            if first:
                 return self._whole(mirrored=mirrored)
             return featurizer(cut.mirrored() if mirrored else cut, seed=self.seed)
 
@@ -396,7 +398,8 @@ class _Search:
             self.quad,
             features(),
             lambda: features(mirrored=True),
-            turned_source=self._turned if whole and featurizer is self.featurizer else None,
+            turned_source=self._turned if first else None,
+            closer=closer_features(featurizer, self.source, source, cut, seed=self.seed) if first else None,
             seed=self.seed,
             pins=pins,
             source_mask=self.source_mask,
