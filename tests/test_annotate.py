@@ -30,7 +30,7 @@ from dift_edit.cli import main
 from dift_edit.errors import AnnotationError, OutputError
 from dift_edit.geometry.base import MatrixTransform
 from dift_edit.landmarks.carry import carry_object, landmarks_of
-from dift_edit.landmarks.stored import object_from_dict, object_to_dict
+from dift_edit.landmarks.stored import annotated_from_bytes, object_from_dict, object_to_dict
 from dift_edit.samples import FOLDER
 from dift_edit.settings import AnnotateSettings, BatchSettings
 from dift_edit.viz import draw_annotations
@@ -279,3 +279,9 @@ def test_the_commands_of_the_landmarks_page_run(tmp_path, monkeypatch, capsys):
         places = np.array([(keypoint.x, keypoint.y) for keypoint in leaf.keypoints])
         errors.append(np.linalg.norm(places - truth, axis=1) / np.ptp(truth, axis=0).max())
     assert len(errors) == 3 and np.nanmedian(errors) < 0.02
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"size": [4], "objects": []}', b'{"size": [4, 4], "objects": [{}]}'])
+def test_damaged_annotations_of_a_target_are_a_sentence(data):
+    with pytest.raises(AnnotationError, match=r"stored annotations of a\.jpg are damaged"):
+        annotated_from_bytes(data, "a.jpg")

@@ -7,6 +7,7 @@ import numpy as np
 
 from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Curve, Keypoint, ObjectMask, Outline
 from dift_edit.annotations.outlines import decoded_runs, runs_of
+from dift_edit.errors import AnnotationError
 
 __all__ = ["annotated_from_bytes", "annotated_to_bytes", "object_from_dict", "object_to_dict"]
 
@@ -59,8 +60,17 @@ def annotated_to_bytes(annotated: AnnotatedImage) -> bytes:
 
 
 def annotated_from_bytes(data: bytes, path: str) -> AnnotatedImage:
-    """What `annotated_to_bytes` gave, of an image at a path."""
-    plain = json.loads(data)
-    width, height = plain["size"]
-    objects = [object_from_dict(thing) for thing in plain["objects"]]
-    return AnnotatedImage(path=path, size=(width, height), objects=objects)
+    """What `annotated_to_bytes` gave, of an image at a path.
+
+    Raises
+    ------
+    AnnotationError
+        If the file was damaged.
+    """
+    try:
+        plain = json.loads(data)
+        width, height = plain["size"]
+        objects = [object_from_dict(thing) for thing in plain["objects"]]
+        return AnnotatedImage(path=path, size=(width, height), objects=objects)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise AnnotationError(f"The stored annotations of {path} are damaged: run the job again.") from error

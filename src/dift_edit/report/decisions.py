@@ -234,12 +234,20 @@ def _with_moved(folder: OutputFolder, row: Row, made: Decision) -> Row:
         raise AnnotationError(f"nothing is annotated in {row.target} that could be corrected")
     annotated = moved_parts(annotated_from_bytes(folder.read(row.output), row.target), made.moved)
     name = preview_name(row.id, "after")
-    if folder.exists(name):
-        longest = max(PIL.Image.open(io.BytesIO(folder.read(name))).size)
+    longest = _longest_side(folder.read(name)) if folder.exists(name) else 0
+    if longest:
         with contextlib.suppress(ImageError):  # the target may be gone: the preview stays then
             image, _ = read_image(row_path(row.target, row.id, str(folder)), max_pixels=BatchSettings().max_pixels)
             write_previews(folder, row.id, image, draw_annotations(image, annotated.objects), longest)
     return replace(row, moved=made.moved)
+
+
+def _longest_side(picture: bytes) -> int:
+    """Of a preview, in pixels; 0 where it is damaged."""
+    try:
+        return max(PIL.Image.open(io.BytesIO(picture)).size)
+    except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError):
+        return 0
 
 
 def _required(remake: Remake | None, folder: OutputFolder, why: str) -> Remake:
