@@ -22,17 +22,11 @@ def colour_of(result: Result) -> str:
         return COLOURS["stale"]
     if result.visible and result.status == "applied":
         return COLOURS["wrong"]
-    if result.review == "rejected" or result.status == "failed":
-        return COLOURS["rejected"]
-    if result.review == "accepted":
-        return COLOURS["accepted"]
-    if result.by_hand:
-        return COLOURS["hand"]
-    return COLOURS["sure"] if result.shown else COLOURS["doubt"]
+    return COLOURS["rejected"] if result.status == "failed" else colour_of_instance(result)
 
 
-def colour_of_instance(instance: Instance) -> str:
-    """The colour of one of several instances."""
+def colour_of_instance(instance: Instance | Result) -> str:
+    """The colour of one of several instances, or of the only one."""
     if instance.review == "rejected":
         return COLOURS["rejected"]
     if instance.review == "accepted":
