@@ -153,13 +153,13 @@ class PixelDiffusionFeaturizer(NetworkFeaturizer[PixelDiffusionSettings]):
         ModelError
             If the folder is not such a folder or its weights cannot be read.
         """
-        from dift_edit.features.unet_2d import DDIMScheduler, UNet2DModel
+        from dift_edit.features.unet_2d import UNet2DModel, load_scheduler
 
         folder = Path(folder)
         settings, runtime = cls._options(settings, runtime, options)
         unet = load_diffusers_part(UNet2DModel, folder / "unet")
         try:
-            scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+            scheduler = load_scheduler(folder / "scheduler")
         except Exception as error:  # diffusers has many kinds of errors here
             raise ModelError(f"{folder / 'scheduler'} cannot be read: restore the model's files.") from error
         model = ModelInfo(id=name or str(folder), sha256=weights_digest(folder / "unet"))

@@ -6,12 +6,14 @@ whoever needs them. Import this module only where a network is loaded.
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-__all__ = ["DDIMScheduler", "UNet2DModel"]
+__all__ = ["DDIMScheduler", "UNet2DModel", "load_scheduler"]
 
 _MODULE = "diffusers.models.unets.unet_2d"
 _COMPILER = "torch._dynamo"
@@ -49,3 +51,22 @@ UNet2DModel: Any = _unet_2d_class()
 """The class ``diffusers.UNet2DModel`` itself."""
 DDIMScheduler: Any = importlib.import_module("diffusers.schedulers.scheduling_ddim").DDIMScheduler
 """The class ``diffusers.DDIMScheduler`` itself."""
+
+
+def load_scheduler(folder: Path) -> Any:
+    """The noise schedule of a diffusers folder. ``DDIMScheduler.from_pretrained`` would look at every scheduler of
+    diffusers first, one of which imports scipy's statistics.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``scheduler_config.json``, of any scheduler that says how its betas are made.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError
+        If the file cannot be read or is not such a configuration.
+    """
+    config = DDIMScheduler.load_config(folder, local_files_only=True)
+    known = inspect.signature(DDIMScheduler).parameters
+    return DDIMScheduler(**{name: value for name, value in config.items() if name in known})
