@@ -355,12 +355,13 @@ class _Search:
         return bool(part.all_votes.score(matrix[None, :2])[0] >= _LEAST_AT_FIRST * part.all_votes.chance)
 
     def _is_promising(self, likely: MatrixTransform) -> bool:
-        """Whether the quicker features alone hold a place for possible."""
+        """Whether the quicker features alone hold a place for possible, and do not end on an instance from there."""
         if self.screening is self.featurizer:
             return True
         box, free = self._round(likely)
         placement = self._placed(box, free, None, self.screening, self.screened, surface=False)
-        return placement.confidence >= min(_PROMISING, self.min_confidence)
+        possible = placement.confidence >= min(_PROMISING, self.min_confidence)
+        return possible and self._is_new(placement.quad, _INSIDE)
 
     def _look_closer(self, likely: MatrixTransform) -> Placement:
         """Place the edit in a cut of the target that shows the likely place as the source shows the edit."""
