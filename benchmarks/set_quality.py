@@ -40,6 +40,7 @@ from dift_edit.geometry.quad import quad_folds, quad_iou
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
 from dift_edit.placement.placement import Placement, locate_features
+from dift_edit.placement.second_look import closer_features
 from dift_edit.placement.views import SeenView, View
 from dift_edit.report.suggestions import suggest
 from dift_edit.results.looks import look_of
@@ -187,6 +188,9 @@ class Run:
                 self.seen[place] = self.look(place).seen(pictures.featurizer)
         return locate_features(
             self.source, self.case.quad, pictures.features(path), lambda: pictures.features(path, mirrored=True),
+            closer=closer_features(
+                pictures.featurizer, pictures.image(self.case.source), self.source, pictures.image(path)
+            ),
             views=[self.seen[place] for place in taught],
         )  # fmt: skip
 

@@ -295,7 +295,7 @@ def locate_features(
         `turned_features`; called only where the upright place is not sure. None: turned by at most a right angle.
     closer : callable, optional
         Gives the features of cuts of both pictures for a second look, see `closer_features`; not called where the very
-        same surface was found, with pins, further views or a turned source. None: no second look.
+        same surface was found, with pins or a turned source. None: no second look.
     pictures : (Image, Image), optional
         Source and target, to look for the very same surface in; without them that is not done.
     engine, mirror, seed, pins, source_mask, target_mask
@@ -554,8 +554,8 @@ class _View:
 
     @cached_property
     def looked(self) -> SecondLook | None:
-        """What a second look at the upright source found; with pins or further views there is none."""
-        if self.look is None or self.pins is not None or self.further or self.about:
+        """What a second look at the upright source found; views have no part in it, and with pins there is none."""
+        if self.look is None or self.pins is not None or self.about:
             return None
         return self.look(self.similarity, (self.source.image_size, self.target.image_size))
 
