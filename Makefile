@@ -12,7 +12,8 @@ INSTALL := uv pip install --quiet --compile-bytecode --python $(BIN)/python
 else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
-XVFB := env -u QT_QPA_PLATFORM xvfb-run -a -s "-screen 0 1600x1000x24"
+# Tests start many processes, which read what the first one compiled.
+XVFB := env -u QT_QPA_PLATFORM -u PYTHONDONTWRITEBYTECODE xvfb-run -a -s "-screen 0 1600x1000x24"
 SYSTEM_PACKAGES := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libopengl0 libdbus-1-3 libxkbcommon-x11-0 \
   libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-xinerama0 libxcb-shape0 libxcb-image0 libxcb-render-util0 \
   libxcb-randr0 libfontconfig1 fonts-dejavu-core fonts-liberation chromium

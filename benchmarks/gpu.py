@@ -304,7 +304,8 @@ def card(session: Session) -> None:
 
 def check(session: Session) -> None:
     """The same features as on the CPU, the same bits twice, and attention beyond float16's range."""
-    image, short = picture(64 if session.smoke else 384), {"short_sides": (48,)} if session.smoke else {}
+    image = picture(64 if session.smoke else 384)
+    short = {"short_sides": (48,), "image_size": 96} if session.smoke else {}
     cpu = de.load_featurizer("mini", **short)(image).data
     for name in session.formats:
         with session.guarded(f"mini in {name} against the CPU"):
@@ -859,7 +860,7 @@ def section_compiled(session: Session) -> None:
         torch.compiler.set_stance("force_eager")  # the compiler itself takes half a minute
     try:
         photos = [de.as_image(photo(seed, session)) for seed in range(1)]
-        short = {"short_sides": (48,)} if session.smoke else {}
+        short = {"short_sides": (48,), "image_size": 96} if session.smoke else {}
         with session.guarded("mini, compiled"):
             for flag in (False, True):
                 featurizer = de.load_featurizer("mini", device=session.device, compile=flag, **short)

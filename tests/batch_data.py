@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ def save_tiny_model(folder: Path) -> Path:
     unet.save_pretrained(folder / "unet")
     DDIMScheduler().save_pretrained(folder / "scheduler")
     return folder
+
+
+def forking() -> Any:
+    """Processes that start at once, from one that has imported everything. A test process has one such server: the
+    first who needs it says what it imports.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([
+        "dift_edit.batch.runners", "dift_edit.clips.job", "dift_edit.features.lite", "dift_edit.features.unet_2d",
+        __name__, "av",
+    ])  # fmt: skip
+    return context
 
 
 def picture(seed: int, size: tuple[int, int] = (48, 40)) -> PIL.Image.Image:

@@ -3,7 +3,6 @@
 python tests/clip_kills.py 24    # so many kills of each kind of output
 """
 
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -13,10 +12,9 @@ import numpy as np
 
 OUTPUTS = ("out.mp4", "out.gif", "out.webp", "frames")
 COUNT = 26
-PRELOADED = ["dift_edit.clips.job", "dift_edit.features.pixel_diffusion", "dift_edit.features.unet_2d", "av"]
 
 
-def work(source: str, output: str, quad: list[list[float]], ticks) -> None:
+def work(source: str, output: str, quad: list[list[float]], model: str, ticks) -> None:
     """One run, in a process of its own; `ticks` counts the frames that were followed and written."""
     from dift_edit import Sticker, load_featurizer, process_clip
     from dift_edit.clips import SequenceSettings
@@ -28,7 +26,7 @@ def work(source: str, output: str, quad: list[list[float]], ticks) -> None:
 
     ticks.value = -1
     process_clip(
-        source, Sticker(pixels, quad=quad), output, featurizer=load_featurizer("mini"), progress=tick,
+        source, Sticker(pixels, quad=quad), output, featurizer=load_featurizer(model), progress=tick,
         settings=SequenceSettings(working_side=128),
     )  # fmt: skip
     ticks.value = 1000
@@ -37,14 +35,14 @@ def work(source: str, output: str, quad: list[list[float]], ticks) -> None:
 class Killer:
     """Starts runs in forked processes, so that each one is quick to start."""
 
-    def __init__(self, folder: Path, *, seed: int = 0) -> None:
+    def __init__(self, folder: Path, *, model: str = "lite", seed: int = 0) -> None:
+        from batch_data import forking
         from dift_edit.clips.io import open_writer
         from synthetic_clips import SyntheticClip
 
-        self.folder = folder
+        self.folder, self._model = folder, model
         self._rng = np.random.default_rng(seed)
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOADED)
+        self._context = forking()
         clip = SyntheticClip.drawn(COUNT, seed=12, size=(224, 128))
         self._quad = clip.quad(0).tolist()
         writer = open_writer(folder / "in.mp4", clip)
@@ -55,7 +53,7 @@ class Killer:
     def run(self, output: Path, kill_at: int | None = None) -> int:
         """Run to the end, or kill when so many ticks were counted: the ticks that were seen last."""
         ticks = self._context.Value("i", -2)
-        process = self._context.Process(target=work, args=(self._source, str(output), self._quad, ticks))
+        process = self._context.Process(target=work, args=(self._source, str(output), self._quad, self._model, ticks))
         process.start()
         if kill_at is not None:
             while ticks.value < kill_at and process.is_alive():
@@ -86,7 +84,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def main() -> None:
     kills = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as name:
-        killer = Killer(Path(name))
+        killer = Killer(Path(name), model="mini")
         for output in OUTPUTS:
             calm = killer.folder / f"calm-{output}"
             calm.mkdir()

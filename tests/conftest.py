@@ -60,6 +60,28 @@ def lite(mini):
 
 
 @pytest.fixture(scope="session")
+def lite_by_name():
+    """The embedded classifier's network as a user loads it; in the fusion it has settings of its own."""
+    from dift_edit.features.registry import load_featurizer
+
+    return load_featurizer("lite")
+
+
+@pytest.fixture
+def small_network(lite_by_name, monkeypatch):
+    """What a page or an example tells a reader to run takes the classifier's network, to be quick."""
+    from dataclasses import replace
+
+    import dift_edit as de
+
+    run_job = de.run_job
+    monkeypatch.setenv("DIFT_EDIT_MODEL", "lite")
+    monkeypatch.setattr(de, "load_featurizer", lambda *_args, **_settings: lite_by_name)
+    monkeypatch.setattr(de, "run_job", lambda job, **more: run_job(replace(job, model="lite"), **more))
+    return lite_by_name
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A folder with a network of random weights."""
     from batch_data import save_tiny_model

@@ -1,7 +1,6 @@
 """Annotations carried: every part of an object, many targets, killed runs, the command line."""
 
 import json
-import multiprocessing
 import runpy
 import shlex
 import sys
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 import dift_edit as de
-from batch_data import SETTINGS, make_set, picture, rows_of
+from batch_data import SETTINGS, forking, make_set, picture, rows_of
 from dift_edit.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -175,8 +174,7 @@ def test_killed_or_in_two_processes_the_annotations_have_the_same_bytes(tmp_path
     calm = run(tmp_path, tiny, "calm")
     assert calm.counts == {"applied": 6, "abstained": 0, "failed": 0}
     whole = (tmp_path / "calm" / "annotations.json").read_bytes()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dift_edit.batch", "dift_edit.features.unet_2d", "batch_data"])
+    context = forking()
     child = context.Process(target=run_in_child, args=(tmp_path, tiny_model, "out"))
     child.start()
     journal = tmp_path / "out" / ".dift-edit" / "journal.jsonl"

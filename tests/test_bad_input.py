@@ -212,16 +212,21 @@ def run_program(*words):
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "needed"),
+    ("words", "status", "needed", "real"),
     [
-        (["propagate", "missing.png", *STICKER, "photos", "-o", "out"], 2, "missing.png does not exist"),
-        (["propagate", "source.png", "--edited", "other.png", "photos", "-o", "out"], 2, "64×50"),
-        (["match", "source.png", "text.png", "--points", "4,4"], 2, "text.png is not a picture"),
-        (["propagate", "source.png"], 2, "required"),
-        (["conquer"], 2, "conquer"),
+        (["propagate", "missing.png", *STICKER, "photos", "-o", "out"], 2, "missing.png does not exist", True),
+        (["propagate", "source.png", "--edited", "other.png", "photos", "-o", "out"], 2, "64×50", False),
+        (["match", "source.png", "text.png", "--points", "4,4"], 2, "text.png is not a picture", False),
+        (["propagate", "source.png"], 2, "required", True),
+        (["conquer"], 2, "conquer", False),
     ],
 )
-def test_the_real_program_ends_with_a_sentence(words, status, needed, scene):
-    done = run_program(*words)
-    assert done.returncode == status, done.stderr
-    check_sentence(done.stderr, needed)
+def test_the_program_ends_with_a_sentence(words, status, needed, real, scene, capsys):
+    """As a process of its own, or called."""
+    if real:
+        done = run_program(*words)
+        ended, said = done.returncode, done.stderr
+    else:
+        ended, said = call(capsys, *words)
+    assert ended == status, said
+    check_sentence(said, needed)

@@ -13,9 +13,9 @@ STEPS = np.linspace(0, 1, 6)
 SHARES = np.stack(np.meshgrid(0.25 + 0.5 * STEPS, 0.2 + 0.6 * STEPS), -1).reshape(-1, 2)
 
 
-def followed(clip: SyntheticClip, mini, engine: str):
+def followed(clip: SyntheticClip, lite, engine: str):
     found = track_sequence(
-        clip, sticker(clip.quad(0)), featurizer=mini, settings=SequenceSettings(engine=engine, feature_stride=0)
+        clip, sticker(clip.quad(0)), featurizer=lite, settings=SequenceSettings(engine=engine, feature_stride=0)
     )
     count = len(clip)
     corners = np.array([found.corners(index) for index in range(count)])
@@ -25,16 +25,16 @@ def followed(clip: SyntheticClip, mini, engine: str):
     return found, errors(clip, corners), np.linalg.norm(inner - truth, axis=2).mean(1) / side, inner, truth
 
 
-def test_a_bending_patch_is_followed_without_jitter_or_folds(mini) -> None:
-    clip = SyntheticClip.drawn(60, seed=3, size=(480, 270), bend=0.12, period=120)
-    _, corners, points, _, _ = followed(clip, mini, "homography")
-    found, bent_corners, bent_points, inner, truth = followed(clip, mini, "mesh")
+def test_a_bending_patch_is_followed_without_jitter_or_folds(lite) -> None:
+    clip = SyntheticClip.drawn(40, seed=3, size=(480, 270), bend=0.12, period=120)
+    _, corners, points, _, _ = followed(clip, lite, "homography")
+    found, bent_corners, bent_points, inner, truth = followed(clip, lite, "mesh")
     assert corners.mean() > 0.01 and points.mean() > 0.008, "as a plane it is off"
     assert bent_corners.mean() < 0.3 * corners.mean() and bent_points.mean() < 0.3 * points.mean()
     assert bent_points.max() < 0.006
     assert jitter(inner[1:]) <= 1.1 * jitter(truth[1:])
     bends = found.layers[0].bends
-    for index in range(60):
+    for index in range(40):
         moved = bends.mesh.source.copy()
         moved[: bends.offsets.shape[1]] += bends.offsets[index]
         areas = [signed_areas(points, bends.mesh.triangles) for points in (moved, bends.mesh.source)]
@@ -46,16 +46,16 @@ def test_a_bending_patch_is_followed_without_jitter_or_folds(mini) -> None:
     assert changed[place[1], place[0]] and 0.5 < changed.sum() / quad_side(clip.quad(30)) ** 2 < 1.1
 
 
-def test_a_flat_patch_stays_flat(mini) -> None:
-    clip = SyntheticClip.drawn(30, seed=4, size=(480, 270), noise=6)
-    _, corners, points, _, _ = followed(clip, mini, "homography")
-    _, bent_corners, bent_points, _, _ = followed(clip, mini, "mesh")
+def test_a_flat_patch_stays_flat(lite) -> None:
+    clip = SyntheticClip.drawn(20, seed=4, size=(480, 270), noise=6)
+    _, corners, points, _, _ = followed(clip, lite, "homography")
+    _, bent_corners, bent_points, _, _ = followed(clip, lite, "mesh")
     assert bent_points.mean() < points.mean() + 0.001 and bent_corners.mean() < corners.mean() + 0.002
 
 
-def test_bends_stop_where_the_patch_is_hidden(mini) -> None:
+def test_bends_stop_where_the_patch_is_hidden(lite) -> None:
     clip = SyntheticClip.drawn(48, seed=3, size=(320, 180), bend=0.1, period=120, occluder=(4, 42))
-    found, _, points, inner, _ = followed(clip, mini, "mesh")
+    found, _, points, inner, _ = followed(clip, lite, "mesh")
     shown = np.array([found.opacity(index) > 0 for index in range(48)])
     assert not shown.all() and points[shown].max() < 0.03
     assert np.isfinite(inner).all()

@@ -25,7 +25,7 @@ from synthetic_clips import SyntheticClip, drawn_texture
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> tuple[SyntheticClip, Path]:
     pytest.importorskip("av")
-    clip = SyntheticClip.drawn(60, seed=12, size=SMALL)
+    clip = SyntheticClip.drawn(24, seed=12, size=SMALL)
     return clip, write_clip(clip, tmp_path_factory.mktemp("clip") / "in.mp4")
 
 
@@ -40,9 +40,10 @@ def test_the_command_makes_a_video_and_a_report(video, tmp_path: Path, capsys) -
     clip, path = video
     png, quad = save_sticker(clip, tmp_path)
     arguments = ["sequence", str(path), "--sticker", str(png), "--quad", quad, "-o", str(tmp_path / "out.mp4")]
+    arguments += ["--model", "lite"]
     assert main(arguments) == 0
-    assert "on 60 of 60 frames" in capsys.readouterr().err
-    assert len(open_clip(tmp_path / "out.mp4")) == 60
+    assert "on 24 of 24 frames" in capsys.readouterr().err
+    assert len(open_clip(tmp_path / "out.mp4")) == 24
     report = json.loads((tmp_path / "out.mp4.sequence.json").read_text())
     rows = report["rows"]
     assert errors(clip, np.array([row["corners"] for row in rows])).mean() < 0.02
@@ -51,8 +52,8 @@ def test_the_command_makes_a_video_and_a_report(video, tmp_path: Path, capsys) -
     assert plot.startswith("<svg") and plot.count("<polyline") == 1
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")], "nothing is left behind"
     arguments[arguments.index("-o") + 1] = str(tmp_path / "bad.mp4")
-    assert main([*arguments, "--frame", "60"]) == 2
-    assert "frames 0 to 59" in capsys.readouterr().err
+    assert main([*arguments, "--frame", "24"]) == 2
+    assert "frames 0 to 23" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -72,33 +73,33 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(killer: Killer, tmp_path:
     assert contents(tmp_path / "killed") == contents(tmp_path / "calm"), "the same bytes, and nothing else is left"
 
 
-def test_two_runs_do_not_write_the_same_output(video, mini, tmp_path: Path) -> None:
+def test_two_runs_do_not_write_the_same_output(video, lite, tmp_path: Path) -> None:
     clip, path = video
     held = Scratch(tmp_path / "out.mp4")
     with pytest.raises(OutputError, match="Another run is writing"):
-        process_clip(path, sticker(clip.quad(0)), tmp_path / "out.mp4", featurizer=mini)
+        process_clip(path, sticker(clip.quad(0)), tmp_path / "out.mp4", featurizer=lite)
     held.close(keep=False)
     assert not list(tmp_path.iterdir())
 
 
-def test_frames_that_were_not_edited_stay_as_they_were(mini, tmp_path: Path) -> None:
-    clip = SyntheticClip.drawn(30, seed=4, size=SMALL, cuts=((10, 30),))
+def test_frames_that_were_not_edited_stay_as_they_were(lite, tmp_path: Path) -> None:
+    clip = SyntheticClip.drawn(15, seed=4, size=SMALL, cuts=((5, 15),))
     folder = write_clip(clip, tmp_path / "in")
-    report = process_clip(folder, sticker(clip.quad(0)), tmp_path / "out", featurizer=mini)
-    assert report.applied == 10
+    report = process_clip(folder, sticker(clip.quad(0)), tmp_path / "out", featurizer=lite)
+    assert report.applied == 5
     same = [
-        (tmp_path / "out" / f"{i:05d}.png").read_bytes() == (folder / f"{i:05d}.png").read_bytes() for i in range(30)
+        (tmp_path / "out" / f"{i:05d}.png").read_bytes() == (folder / f"{i:05d}.png").read_bytes() for i in range(15)
     ]
-    assert same == [False] * 10 + [True] * 20
+    assert same == [False] * 5 + [True] * 10
 
 
 @pytest.mark.parametrize(("kind", "output"), [(".gif", ".gif"), (".webp", ".webp"), (".webp", ".gif")])
-def test_an_animation_keeps_its_durations_and_its_loop(mini, tmp_path: Path, kind: str, output: str) -> None:
+def test_an_animation_keeps_its_durations_and_its_loop(lite, tmp_path: Path, kind: str, output: str) -> None:
     clip = SyntheticClip.drawn(6, seed=2, size=(192, 108))
     pictures = [PIL.Image.fromarray(image.pixels) for image in clip.read(0, 6)]
     durations = [40, 70, 100, 40, 250, 90] if kind == ".gif" else [33, 33, 34, 33, 500, 167]
     pictures[0].save(tmp_path / f"in{kind}", save_all=True, append_images=pictures[1:], duration=durations, loop=2)
-    report = process_clip(tmp_path / f"in{kind}", sticker(clip.quad(0)), tmp_path / f"out{output}", featurizer=mini)
+    report = process_clip(tmp_path / f"in{kind}", sticker(clip.quad(0)), tmp_path / f"out{output}", featurizer=lite)
     assert report.applied == 6
     with PIL.Image.open(tmp_path / f"out{output}") as made:
         assert made.n_frames == 6 and made.info["loop"] == 2
@@ -116,16 +117,19 @@ def test_an_animation_keeps_its_durations_and_its_loop(mini, tmp_path: Path, kin
     assert np.abs(last - (255, 0, 160)).max() < 40
 
 
+LONG = 48
+
+
 def write_long_video(path: Path) -> list[tuple[float, float]]:
-    """300 frames of 720p with a tone: a textured patch goes to and fro. Its shift in every frame is returned."""
+    """LONG frames of 720p with a tone: a textured patch goes to and fro. Its shift in every frame is returned."""
     import av
 
     patch = drawn_texture((220, 160), 5)
     y, x = np.mgrid[:720, :1280]
     ground = np.stack([90 + x // 16, 60 + y // 9, 120 + (x + y) // 40], -1).astype(np.uint8)
-    steps = [abs(index % 40 - 20) for index in range(300)]
+    steps = [abs(index % 40 - 20) for index in range(LONG)]
     with av.open(str(path), "w") as out:
-        video = out.add_stream("libx264", rate=Fraction(30000, 1001), options={"preset": "ultrafast", "g": "60"})
+        video = out.add_stream("libx264", rate=Fraction(30000, 1001), options={"preset": "ultrafast", "g": "20"})
         video.width, video.height, video.pix_fmt = 1280, 720, "yuv420p"
         sound = out.add_stream("aac", rate=48000)
         for step in steps:
@@ -133,7 +137,7 @@ def write_long_video(path: Path) -> list[tuple[float, float]]:
             picture[260 + 2 * step : 420 + 2 * step, 400 + 4 * step : 620 + 4 * step] = patch
             out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(video.encode(None))
-        wave = (np.sin(np.arange(48000 * 10) / 48000 * 2 * np.pi * 440) * 8000).astype(np.int16)[None]
+        wave = (np.sin(np.arange(48000 * LONG // 30) / 48000 * 2 * np.pi * 440) * 8000).astype(np.int16)[None]
         for start in range(0, wave.shape[1], 1024):
             piece = np.ascontiguousarray(wave[:, start : start + 1024])
             frame = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
@@ -144,27 +148,27 @@ def write_long_video(path: Path) -> list[tuple[float, float]]:
 
 
 @pytest.mark.slow
-def test_three_hundred_frames_of_720p_keep_their_number_rate_times_and_audio(mini, tmp_path: Path) -> None:
+def test_frames_of_720p_keep_their_number_rate_times_and_audio(lite, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     shifts = write_long_video(tmp_path / "in.mp4")
     pixels = np.full((40, 60, 4), (255, 0, 160, 255), np.uint8)
     edit = Sticker(pixels, at=(540, 340, 100, 70))
     report = process_clip(
-        tmp_path / "in.mp4", edit, tmp_path / "out.mp4", featurizer=mini, settings=SequenceSettings(working_side=240)
+        tmp_path / "in.mp4", edit, tmp_path / "out.mp4", featurizer=lite, settings=SequenceSettings(working_side=240)
     )
     before, after = open_clip(tmp_path / "in.mp4"), open_clip(tmp_path / "out.mp4")
-    assert len(after) == len(before) == 300 and after.size == (1280, 720) and report.applied == 300
-    assert [after.seconds(index) for index in range(300)] == [before.seconds(index) for index in range(300)]
+    assert len(after) == len(before) == LONG and after.size == (1280, 720) and report.applied == LONG
+    assert [after.seconds(index) for index in range(LONG)] == [before.seconds(index) for index in range(LONG)]
     packets = []
     for path in (tmp_path / "in.mp4", tmp_path / "out.mp4"):
         with av.open(str(path)) as container:
             assert container.streams.video[0].average_rate == Fraction(30000, 1001)
             packets.append([(p.pts, bytes(p)) for p in container.demux(container.streams.audio[0]) if p.size])
-    assert packets[0] == packets[1] and len(packets[0]) > 400
-    corners = np.array([report.track.corners(index) for index in range(300)])
+    assert packets[0] == packets[1] and len(packets[0]) > 60
+    corners = np.array([report.track.corners(index) for index in range(LONG)])
     truth = edit.quad + np.array(shifts)[:, None]
     assert np.linalg.norm(corners - truth, axis=2).mean() < 0.02 * quad_side(edit.quad)
-    for index in (0, 137, 299):
+    for index in (0, 27, LONG - 1):
         x, y = truth[index].mean(0).astype(int)
         shown = next(after.read(index, index + 1)).pixels[y - 20 : y + 20, x - 30 : x + 30].reshape(-1, 3)
         assert np.abs(shown.mean(0) - (255, 0, 160)).max() < 12

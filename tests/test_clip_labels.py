@@ -124,28 +124,28 @@ def test_masks_are_drawn_over_the_frames(frames, labels) -> None:
 
 @pytest.mark.slow
 def test_the_command_carries_a_mask_and_points(tmp_path: Path, capsys) -> None:
-    clip = SyntheticClip.drawn(5, seed=3, size=SMALL)
+    clip = SyntheticClip.drawn(3, seed=3, size=SMALL)
     source = str(write_clip(clip, tmp_path / "in"))
 
     def board(index: int) -> np.ndarray:
         mask = np.zeros(SMALL[::-1], np.uint8)
         return cv2.fillConvexPoly(mask, np.round(clip.board(index)).astype(np.int32), 1)
 
-    write_mask(tmp_path / "m.png", board(2))
-    settings = ["--frame", "2", "--last-frames", "3", "--radius", "4"]
+    write_mask(tmp_path / "m.png", board(1))
+    settings = ["--frame", "1", "--last-frames", "3", "--radius", "4"]
     assert main(["sequence", source, "--mask", str(tmp_path / "m.png"), *settings, "-o", str(tmp_path / "out")]) == 0
-    assert "The masks of 5 frames are in" in capsys.readouterr().err
-    masks = [read_mask(tmp_path / "out" / f"{index:05d}.png") for index in range(5)]
+    assert "The masks of 3 frames are in" in capsys.readouterr().err
+    masks = [read_mask(tmp_path / "out" / f"{index:05d}.png") for index in range(3)]
     assert min(region_similarity(mask == 1, board(index) == 1) for index, mask in enumerate(masks)) > 0.8
 
-    quad = clip.quad(2)
+    quad = clip.quad(1)
     points = ",".join(f"{value:.1f}" for value in quad.ravel())
     assert main(["sequence", source, "--points", points, *settings, "-o", str(tmp_path / "out.gif"), "--quiet"]) == 0
     plain = json.loads((tmp_path / "out.gif.points.json").read_text())
-    assert plain["frame"] == 2 and np.allclose(plain["points"][2], quad, atol=0.1)
-    error = np.array([np.linalg.norm(np.array(plain["points"][i]) - clip.quad(i), axis=1).mean() for i in range(5)])
+    assert plain["frame"] == 1 and np.allclose(plain["points"][1], quad, atol=0.1)
+    error = np.array([np.linalg.norm(np.array(plain["points"][i]) - clip.quad(i), axis=1).mean() for i in range(3)])
     assert error.max() < 8, "about a cell"
-    assert len(open_clip(tmp_path / "out.gif")) == 5
+    assert len(open_clip(tmp_path / "out.gif")) == 3
 
 
 def test_points_alone(tmp_path: Path, frames) -> None:

@@ -104,13 +104,13 @@ def test_the_votes_nearest_to_a_place_are_kept(astronaut, mini) -> None:
     assert len(others_like_best(evidence, poses, poses.placement)) == 0
 
 
-def test_an_edit_is_found_on_a_target_on_its_side(astronaut, mini) -> None:
+def test_an_edit_is_found_on_a_target_on_its_side(astronaut, lite) -> None:
     for quarters in (1, 2, 3):
         target = astronaut.turned(quarters)
         truth = QUAD
         for _ in range(quarters):  # against the clock: what was on the right comes to the top
             truth = np.stack([truth[:, 1], 511 - truth[:, 0]], 1)
-        found = locate(astronaut, QUAD, target, featurizer=mini, surface=False)
+        found = locate(astronaut, QUAD, target, featurizer=lite, surface=False)
         assert quad_iou(found.quad, truth) > 0.6 and not found.mirrored, quarters
         assert np.linalg.norm(found.quad[0] - truth[0]) < 60
 

@@ -45,7 +45,7 @@ def blocks(page):
     return [text for language, text in fences(DOCS / page) if language == "python"]
 
 
-def test_the_tutorial_runs(place):
+def test_the_tutorial_runs(place, small_network):
     names = {}
     for code in blocks("tutorial-python.md"):
         exec(compile(code, "tutorial-python.md", "exec"), names)
@@ -65,10 +65,8 @@ def test_a_featurizer_of_the_user_s_own_matches_points(place):
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_python_of_a_page_runs(page, place, monkeypatch):
-    """One block after the other, with a small network in place of the page's, to be quick."""
-    small = de.load_featurizer("lite")
-    monkeypatch.setattr(de, "load_featurizer", lambda *_args, **_settings: small)
+def test_python_of_a_page_runs(page, place, small_network):
+    """One block after the other."""
     samples.copy_samples("samples")
     cat, kitten = de.load_image("samples/cat.jpg"), de.load_image("samples/photos/kitten.jpg")
     for name, image in {"other.jpg": kitten, "hat.png": de.load_image("samples/glasses.png")}.items():
@@ -82,7 +80,7 @@ def test_python_of_a_page_runs(page, place, monkeypatch):
         model="lite",
     )
     save_job(job, "job.toml")
-    names = {"source": cat, "target": kitten, "featurizer": small}
+    names = {"source": cat, "target": kitten, "featurizer": small_network}
     for code in blocks(page):
         exec(compile(code, page, "exec"), names)
 

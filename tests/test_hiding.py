@@ -12,7 +12,7 @@ from dift_edit.errors import EditError
 from dift_edit.imaging.image import Image
 from synthetic_clips import SyntheticClip, drawn_texture
 
-COUNT = 36
+COUNT = 24
 
 
 def barred(clip: SyntheticClip) -> tuple[list[Image], np.ndarray]:
@@ -38,14 +38,14 @@ def inside(quad: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.fillConvexPoly(mask, np.round(middle + 0.8 * (quad - middle)).astype(np.int32), 1) > 0
 
 
-def test_the_edit_is_cut_off_along_what_passes_before_it(mini) -> None:
+def test_the_edit_is_cut_off_along_what_passes_before_it(lite) -> None:
     clip = SyntheticClip.drawn(COUNT, seed=3, size=(480, 270))
     frames, bars = barred(clip)
     edit = sticker(clip.quad(0))
     over, uncovered = {}, {}
     for occlusion in ("whole", "parts"):
         settings = SequenceSettings(occlusion=occlusion, feature_stride=0)
-        found = track_sequence(frames, edit, featurizer=mini, settings=settings)
+        found = track_sequence(frames, edit, featurizer=lite, settings=settings)
         over[occlusion], uncovered[occlusion] = [], []
         for result in render_sequence(frames, found):
             if result.opacity < 1 or result.frame == 0:
@@ -64,10 +64,10 @@ def test_the_edit_is_cut_off_along_what_passes_before_it(mini) -> None:
     assert np.mean(uncovered["parts"]) > 0.93 and np.mean(uncovered["parts"]) > np.mean(uncovered["whole"]) - 0.03
 
 
-def test_nothing_is_cut_off_where_nothing_hides_the_patch(mini) -> None:
+def test_nothing_is_cut_off_where_nothing_hides_the_patch(lite) -> None:
     clip = SyntheticClip.drawn(16, seed=4, size=(480, 270), noise=6, light=0.3, period=40)
     edit = sticker(clip.quad(0))
-    found = track_sequence(clip, edit, featurizer=mini, settings=SequenceSettings(occlusion="parts", feature_stride=0))
+    found = track_sequence(clip, edit, featurizer=lite, settings=SequenceSettings(occlusion="parts", feature_stride=0))
     shares = []
     for index in range(1, 16):
         hidden = found.layers[0].hidden.at(index, found.transform(index), clip.size)
@@ -87,8 +87,8 @@ def test_a_changed_look_is_no_occlusion(rng) -> None:
     assert hidden[:, :50].mean() > 0.9 and hidden[:, 70:].mean() < 0.03
 
 
-def test_a_redaction_is_never_cut_off(mini) -> None:
+def test_a_redaction_is_never_cut_off(lite) -> None:
     clip = SyntheticClip.drawn(3, seed=4, size=(320, 180))
     edit = Redaction(region=Region.polygon(clip.quad(0)))
     with pytest.raises(EditError, match="never cut off"):
-        track_sequence(clip, edit, featurizer=mini, settings=SequenceSettings(occlusion="parts"))
+        track_sequence(clip, edit, featurizer=lite, settings=SequenceSettings(occlusion="parts"))

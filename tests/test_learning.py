@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import shutil
 import signal
 import time
@@ -13,7 +12,7 @@ import PIL.Image
 import pytest
 
 import dift_edit as de
-from batch_data import SETTINGS, bytes_of, make_scene, picture, rows_of, run_scene, variant
+from batch_data import SETTINGS, bytes_of, forking, make_scene, picture, rows_of, run_scene, variant
 from dift_edit.batch import ModelSpec
 from dift_edit.batch.learning import MOST_TEACHERS, MOST_VIEWS, ROUNDS, KnownPlace, Teachers, known_places
 from dift_edit.cli import main
@@ -121,8 +120,7 @@ def run_in_child(scene, tiny_model):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_killed_runs_come_to_the_same_bytes(scene, spec, tiny_model, taught):
     """Killed among the targets that are placed again: what is in the journal by then decides who teaches."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dift_edit.batch", "dift_edit.features.unet_2d"])
+    context = forking()
     journal = scene / "killed" / ".dift-edit" / "journal.jsonl"
     child = context.Process(target=run_in_child, args=(scene, tiny_model))
     child.start()

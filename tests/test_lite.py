@@ -109,14 +109,18 @@ def test_lite_needs_no_diffusers() -> None:
     assert result.stdout.strip() == "set()"
 
 
-def test_mini_imports_no_compiler_and_whoever_wants_it_still_gets_it() -> None:
+def test_pixel_diffusion_needs_no_compiler_and_whoever_wants_it_still_gets_it(tiny_model) -> None:
     code = (
-        "import sys, dift_edit as de; de.load_featurizer('dift-mini')\n"
-        "print({'torch._dynamo', 'scipy.stats'} & {*sys.modules})\n"
+        f"import sys, dift_edit as de; de.load_featurizer('dift-mini'); de.load_featurizer({str(tiny_model)!r})\n"
+        "print({'torch._dynamo', 'scipy.stats', 'transformers'} & {*sys.modules})\n"
         "from dift_edit.features.unet_2d import UNet2DModel\n"
         "import diffusers, torch._dynamo\n"
         "from diffusers.models.transformers import Transformer2DModel\n"
         "from diffusers.models.unets import UNet2DConditionModel\n"
+        "from diffusers.quantizers.pipe_quant_config import TransformersQuantConfigMixin\n"
+        "from transformers.utils.quantization_config import QuantizationConfigMixin\n"
+        "assert TransformersQuantConfigMixin is QuantizationConfigMixin\n"
+        "assert diffusers.utils.is_transformers_available()\n"
         "assert diffusers.UNet2DModel is UNet2DModel"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

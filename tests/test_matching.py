@@ -94,15 +94,22 @@ def test_points_follow_a_rolled_map(rolled) -> None:
     np.testing.assert_allclose(soft.points[:2], points[:2] + np.array([24, 16]), atol=1e-2)
 
 
+@pytest.fixture(scope="module")
+def cats(mini) -> tuple[FeatureMap, FeatureMap]:
+    """A cat, and the same cat moved and darkened."""
+    cat = pytest.importorskip("skimage.data").chelsea()
+    return mini(cat), mini((np.roll(cat, (12, -18), (0, 1)) * 0.7).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def coffee(mini) -> FeatureMap:
+    return mini(pytest.importorskip("skimage.data").coffee())
+
+
 @pytest.mark.parametrize("consensus", [None, 0.0])
-def test_confidence_is_low_on_a_picture_of_something_else(mini, consensus) -> None:
-    data = pytest.importorskip("skimage.data")
-    cat = data.chelsea()
+def test_confidence_is_low_on_a_picture_of_something_else(cats, coffee, consensus) -> None:
     points = [[195, 110], [270, 110], [230, 180]]  # the eyes, the nose
-    darker = (np.roll(cat, (12, -18), (0, 1)) * 0.7).astype(np.uint8)
-    same, other = (
-        de.match_points(cat, points, target, featurizer=mini, consensus=consensus) for target in (darker, data.coffee())
-    )
+    same, other = (matching.match_points(cats[0], points, target, consensus=consensus) for target in (cats[1], coffee))
     assert same.confidence.min() > 0.4 and other.confidence.max() < 0.15
 
 
@@ -124,13 +131,6 @@ def test_dense_field_and_lattice(rolled) -> None:
     lattice = matching.match_dense(source, target, step=32)
     assert lattice.points.shape == (4, 5, 2)
     np.testing.assert_allclose(lattice.source_points[0, 0], (15.5, 15.5))
-
-
-@pytest.fixture(scope="module")
-def cats(mini) -> tuple[FeatureMap, FeatureMap]:
-    """A cat, and the same cat moved and darkened."""
-    cat = pytest.importorskip("skimage.data").chelsea()
-    return mini(cat), mini((np.roll(cat, (12, -18), (0, 1)) * 0.7).astype(np.uint8))
 
 
 @pytest.mark.parametrize("options", [{}, {"consensus": 0.0}, {"soft_argmax": True}, {"metric": "l2"}])

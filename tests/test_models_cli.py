@@ -173,7 +173,7 @@ def test_arguments_are_built_without_torch() -> None:
 
     code = (
         "import sys; from dift_edit.cli import build_parser; "
-        "[build_parser(n) for n in ('models', 'features')]; print('torch' in sys.modules)"
+        "[build_parser(n) for n in ('models', 'features', 'propagate', 'render')]; print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -264,11 +264,11 @@ def test_ten_thousand_rows_on_a_phone(browser, many):
 SCROLL = """async (pixels) => {
   const list = document.getElementById("list");
   list.scrollTop = 0;
-  for (let i = 0; i < 50; i++) {
+  for (let i = 0; i < 30; i++) {
     list.scrollTop += pixels;
     await new Promise(requestAnimationFrame);
   }
-  await new Promise((done) => setTimeout(done, 200));
+  await new Promise((done) => setTimeout(done, 100));
 }"""
 LONG_TASKS = """() => {
   window.tasks = [];
@@ -307,7 +307,7 @@ def test_scrolling_ten_thousand_rows_has_no_long_task(browser, many, layout):
         print(
             f"{layout}, {pixels} pixels a frame: longest task {max(tasks):.0f} ms of processor, {longest:.0f} ms in all"
         )
-        assert len(tasks) > 50 and max(tasks) < 100
+        assert len(tasks) > 30 and max(tasks) < 100
     assert page.locator(".row").count() < 120
     context.close()
 
@@ -817,22 +817,26 @@ def test_a_placement_without_a_matrix_is_drawn_as_a_mesh(finished, tiny_model, t
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_contrast_and_every_picture_words(finished, page, scheme):
-    page.emulate_media(color_scheme=scheme)
+def test_every_text_has_contrast_and_every_picture_words(finished, page):
+    measured = {"light": [], "dark": []}
+
+    def measure():
+        for scheme, found in measured.items():
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # else colours change slowly
+            found.extend(page.evaluate(CONTRAST))
+
     opened(page, finished / "out")
     page.keyboard.press("a")
     page.keyboard.press("r")
-    measured = []
     for words in ("broken", "photo0001", "zzz", ""):
         page.fill("#search", words)
         page.locator("#toast:not(.on)").wait_for(state="attached")
-        measured += page.evaluate(CONTRAST)
+        measure()
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    measured += page.evaluate(CONTRAST)
-    assert len(measured) > 100
-    assert [each for each in measured if each[0] < 4.5] == []
+    measure()
+    for scheme, found in measured.items():
+        assert len(found) > 100 and [each for each in found if each[0] < 4.5] == [], scheme
     shown = "[...document.querySelectorAll('img')].filter((image) => image.checkVisibility())"
     assert page.evaluate(f"{shown}.length") > 3 and page.evaluate(f"{shown}.every((image) => image.alt.length > 3)")
 

@@ -7,10 +7,10 @@ import time
 import psutil
 import pytest
 
-from batch_data import SETTINGS, bytes_of, make_scene, run_scene
+from batch_data import bytes_of, make_scene, run_scene
 from dift_edit.batch import ModelSpec
 
-COUNT = 10
+COUNT = 8
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def scene(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def spec(tiny_model):
-    return ModelSpec(name=str(tiny_model), settings=SETTINGS)
+def spec():
+    return ModelSpec(name="lite", settings={"image_size": 96})
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,9 @@ def scene(tmp_path):
 
 
 @pytest.fixture
-def few_samples(tmp_path, monkeypatch):
-    """An empty folder to work in, and three of the bundled targets (a drawing, a mirrored one, one without a cat)."""
+def few_samples(tmp_path, monkeypatch, small_network):
+    """An empty folder to work in, three of the bundled targets (a drawing, a mirrored one, one without a cat) and the
+    small network instead of the default."""
     known = samples.samples()
     known["targets"] = [each for each in known["targets"] if each["file"] in ("kitten.jpg", "grey.jpg", "coffee.jpg")]
     monkeypatch.setattr(samples, "samples", lambda: known)

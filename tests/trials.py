@@ -6,7 +6,7 @@ from hypothesis import settings
 
 __all__ = ["PROFILES", "trials"]
 
-PROFILES = {"ci": 40, "thorough": 1000}
+PROFILES = {"ci": 20, "thorough": 1000}
 """Name → examples, in hundredths of what a test asks for."""
 for _name, _share in PROFILES.items():
     settings.register_profile(_name, max_examples=_share, deadline=None)

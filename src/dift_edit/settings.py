@@ -8,7 +8,19 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dift_edit.errors import SettingsError
-from dift_edit.types import Anchor, AnchorSize, AnnotationFormat, Engine, Instances, LayerFormat, Learn, Mirror
+from dift_edit.types import (
+    Anchor,
+    AnchorSize,
+    AnnotationFormat,
+    Artwork,
+    Blend,
+    Engine,
+    Instances,
+    LayerFormat,
+    Learn,
+    Mirror,
+    Resampling,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,6 +34,7 @@ __all__ = [
     "MIRRORS",
     "SURE",
     "BatchSettings",
+    "Compositing",
     "Settings",
     "TransferSettings",
     "add_settings_arguments",
@@ -181,6 +194,26 @@ class TransferSettings(Settings):
     )
     anchor_margin: float = option(
         -1.0, "distance to that corner or edge in pixels of the source; below 0: as in the source", limits=(-1, 1e5)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compositing(Settings):
+    """How an edit is put on a target."""
+
+    blend: Blend = option("over", "how the edit is joined with the target")
+    opacity: float = option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
+    feather: float = option(0.0, "width of a soft inner edge in target pixels", limits=(0.0, 1e4))
+    match_color: float = option(0.0, "fit the edit's brightness and tint to the target's, 0 to 1", limits=(0.0, 1.0))
+    shading: float = option(0.0, "let the target's light and shade fall on the edit, 0 to 1", limits=(0.0, 1.0))
+    palette: float = option(0.0, "move the edit's colours towards the target's palette, 0 to 1", limits=(0.0, 1.0))
+    texture: float = option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
+    linear_light: bool = option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
+    resampling: Resampling = option("bilinear", "how the edit is resampled")
+    artwork: Artwork = option(
+        "auto",
+        "whether a sticker on a mirrored target is mirrored with the object (flip) or reads as on the source (keep); "
+        "auto keeps the parts with text",
     )
 
 

@@ -54,7 +54,7 @@ def _layer(kind: str, text: str) -> Any:
     """An edit from ``FILE`` or ``REGION`` and ``,NAME=VALUE…`` with names of the edit and of `Compositing`."""
     from dift_edit.errors import EditError
     from dift_edit.job.recipe import REGION_EDITS, EditFile, RegionEdit
-    from dift_edit.rendering.compositing import Compositing
+    from dift_edit.settings import Compositing
 
     own = REGION_EDITS.get(kind, {})
     kinds: dict[str, Any] = {item.name: type(item.default) for item in fields(Compositing)} | own

@@ -11,8 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from dift_edit.cli._batch import add_log_arguments
     from dift_edit.cli._edits import add_layer_arguments, numbers
     from dift_edit.job.recipe import DIFFERENCE_KINDS
-    from dift_edit.rendering.compositing import Compositing
-    from dift_edit.settings import BatchSettings, TransferSettings, add_settings_arguments
+    from dift_edit.settings import BatchSettings, Compositing, TransferSettings, add_settings_arguments
 
     parser.add_argument("source", metavar="SOURCE", help="the image that the edit was made on")
     parser.add_argument("targets", metavar="TARGET", nargs="*", help="images, folders, patterns or URLs")
@@ -93,8 +92,7 @@ def job_from(args: argparse.Namespace) -> Any:
     """The job that the arguments describe."""
     from dift_edit.cli._edits import layers_from
     from dift_edit.job.recipe import Job
-    from dift_edit.rendering.compositing import Compositing
-    from dift_edit.settings import BatchSettings, TransferSettings, settings_from_arguments
+    from dift_edit.settings import BatchSettings, Compositing, TransferSettings, settings_from_arguments
 
     quad = args.quad and tuple((args.quad[i], args.quad[i + 1]) for i in range(0, 8, 2))
     return Job(

@@ -13,8 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run that placed, the designs, and what may differ from it."""
     from dift_edit.cli._batch import add_log_arguments
     from dift_edit.cli._edits import add_layer_arguments, numbers
-    from dift_edit.rendering.compositing import Compositing
-    from dift_edit.settings import BatchSettings, add_settings_arguments
+    from dift_edit.settings import BatchSettings, Compositing, add_settings_arguments
 
     parser.add_argument("run_folder", metavar="OUT", help="output folder of the run that found the places")
     parser.add_argument("targets", metavar="TARGET", nargs="*", help="targets of that run; all of them by default")
@@ -75,8 +74,7 @@ def jobs_from(args: argparse.Namespace) -> list[Any]:
     from dift_edit.errors import SettingsError
     from dift_edit.imaging.files import load_image
     from dift_edit.job.recipe import Job, load_job
-    from dift_edit.rendering.compositing import Compositing
-    from dift_edit.settings import BatchSettings, TransferSettings, override, settings_from_arguments
+    from dift_edit.settings import BatchSettings, Compositing, TransferSettings, override, settings_from_arguments
 
     recipe = Path(args.run_folder) / "job.toml"
     made = load_job(recipe) if recipe.is_file() else None

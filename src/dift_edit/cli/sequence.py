@@ -13,8 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from dift_edit.clips.labels import PropagationSettings
     from dift_edit.clips.tracking.settings import SequenceSettings
     from dift_edit.job.recipe import DIFFERENCE_KINDS
-    from dift_edit.rendering.compositing import Compositing
-    from dift_edit.settings import add_settings_arguments
+    from dift_edit.settings import Compositing, add_settings_arguments
 
     parser.add_argument("clip", metavar="CLIP", help="a folder of frames, a video, a GIF or an animated WebP")
     edit = parser.add_argument_group("the edit (--sticker or --edited; repeat it for several keyframes)")
@@ -89,8 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from dift_edit.clips.tracking.settings import SequenceSettings
     from dift_edit.edits.layers import cautions
     from dift_edit.features.registry import load_featurizer
-    from dift_edit.rendering.compositing import Compositing
-    from dift_edit.settings import settings_from_arguments
+    from dift_edit.settings import Compositing, settings_from_arguments
 
     clip = open_clip(args.clip, fps=args.fps)
     with notes_told(say, quiet=args.quiet):

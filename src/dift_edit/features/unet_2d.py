@@ -1,7 +1,8 @@
-"""The classes of pixel diffusion without what comes with them: a compiler and all of diffusers' other networks.
+"""The classes of pixel diffusion without what comes with them: a compiler, transformers and all of diffusers' other
+networks.
 
-The classes need neither, and importing them takes more than half of the time. Both can still be imported afterwards, by
-whoever needs them. Import this module only where a network is loaded.
+The classes need none of them, and importing them takes more than half of the time. All can still be imported
+afterwards, by whoever needs them. Import this module only where a network is loaded.
 """
 
 import importlib
@@ -16,12 +17,13 @@ from typing import Any
 __all__ = ["DDIMScheduler", "UNet2DModel", "load_scheduler"]
 
 _MODULE = "diffusers.models.unets.unet_2d"
-_COMPILER = "torch._dynamo"
 _PACKAGES = ("diffusers.models.unets", "diffusers.models.transformers")
+_QUANTIZERS = ("diffusers.quantizers.pipe_quant_config", "diffusers.quantizers")
+"""Modules that remember that there was no transformers: whoever wants them gets new ones."""
 
 
 def _unet_2d_class() -> Any:
-    if not any(name in sys.modules for name in (_COMPILER, _MODULE, *_PACKAGES)):
+    if not any(name in sys.modules for name in (_MODULE, *_PACKAGES, *_QUANTIZERS)):
         try:
             with _alone():
                 importlib.import_module(_MODULE)
@@ -33,17 +35,26 @@ def _unet_2d_class() -> Any:
 @contextmanager
 def _alone() -> Iterator[None]:
     """While it lasts, modules of the packages are imported without the packages' own code, which imports all networks;
-    and the compiler cannot be imported, which diffusers puts up with.
+    and what is optional and not imported yet cannot be.
     """
-    sys.modules[_COMPILER] = None  # type: ignore[assignment]
+    hidden = []
+
+    def hide(name: str) -> None:
+        if name not in sys.modules:
+            sys.modules[name] = None  # type: ignore[assignment]
+            hidden.append(name)
+
     try:
+        hide("torch._dynamo")
+        importlib.import_module("diffusers.utils")  # looks once for what is installed, transformers too
+        hide("transformers")
         for name in _PACKAGES:
             spec = importlib.util.find_spec(name)
             if spec is not None:
                 sys.modules[name] = importlib.util.module_from_spec(spec)
         yield
     finally:
-        for name in (_COMPILER, *_PACKAGES):
+        for name in (*hidden, *_PACKAGES, *_QUANTIZERS):
             sys.modules.pop(name, None)
 
 

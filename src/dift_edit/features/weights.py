@@ -128,6 +128,9 @@ def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.f
     files = weight_files(folder)
     if INT8 in files[0].name:
         return _load_int8_part(kind, folder, files[0], dtype)
+    if len(files) == 1:
+        with contextlib.suppress(Exception):  # names of older versions, which diffusers translates, or damage
+            return _assembled(kind, folder, read_weights(files[0]), dtype)
     plain = any(".fp16." not in file.name for file in files)
     try:
         return kind.from_pretrained(
@@ -140,14 +143,26 @@ def load_diffusers_part(kind: Any, folder: Path, *, dtype: torch.dtype = torch.f
 
 def _load_int8_part(kind: Any, folder: Path, file: Path, dtype: torch.dtype) -> Any:
     """A diffusers model with 8-bit weights. Those of the last blocks may be missing, and then so are the blocks."""
-    state = {name: value.to(dtype) for name, value in read_weights(file).items()}
+    state = read_weights(file)
     try:
-        with torch.device("meta"):  # no weights are made up that would be replaced at once
-            network = kind.from_config(kind.load_config(folder, local_files_only=True))
-        drop_unused_blocks(network, state)
-        network.load_state_dict(state, assign=True)
+        return _assembled(kind, folder, state, dtype, shorten=True)
     except Exception as error:  # diffusers and torch have errors of their own
         raise ModelError(f"The model in {folder} cannot be loaded ({first_line(error)}): restore its files.") from error
+
+
+def _assembled(
+    kind: Any, folder: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype, *, shorten: bool = False
+) -> Any:
+    """A model of diffusers by its configuration, with these weights. Much quicker than ``from_pretrained``, which
+    imports a compiler and makes up weights first. With `shorten`, what the weights do not cover is left out.
+    """
+    with torch.device("meta"):  # no weights are made up that would be replaced at once
+        network = kind.from_config(kind.load_config(folder, local_files_only=True))
+    if shorten:
+        drop_unused_blocks(network, state)
+    network.load_state_dict({name: value.to(dtype, copy=True) for name, value in state.items()}, assign=True)
+    if any(value.is_meta for value in (*network.parameters(), *network.buffers())):
+        raise ModelError(f"{folder} has not all values of its network.")
     return network
 
 

@@ -7,14 +7,16 @@ its own pixel frame; `rescale_points` maps between the two, and `to_grid` gives 
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
 from dift_edit.errors import GeometryError
 from dift_edit.types import PointLike, PointsLike
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Points", "as_points", "bilinear_rows", "inside", "rescale_points", "to_grid"]
 
@@ -76,7 +78,7 @@ def rescale_points(points: PointsLike, from_size: Sequence[int], to_size: Sequen
     return rescaled
 
 
-def to_grid(points: PointsLike, size: Sequence[int]) -> torch.Tensor:
+def to_grid(points: PointsLike, size: Sequence[int]) -> "torch.Tensor":
     """Pixel coordinates as normalised coordinates in [-1, 1] for ``grid_sample(align_corners=False)``.
 
     Parameters
@@ -91,6 +93,8 @@ def to_grid(points: PointsLike, size: Sequence[int]) -> torch.Tensor:
     torch.Tensor
         (N, 2) float32; -1 and 1 are the outer edges of the border pixels.
     """
+    import torch  # takes seconds, and the command line needs this module before it knows what to do
+
     grid = (as_points(points) + 0.5) / np.asarray(size, dtype=np.float64) * 2 - 1
     return torch.from_numpy(grid.astype(np.float32))
 
@@ -115,7 +119,7 @@ def inside(points: PointsLike, size: Sequence[int]) -> npt.NDArray[np.bool_]:
     return np.logical_and(covered[:, 0], covered[:, 1])
 
 
-def bilinear_rows(table: torch.Tensor, points: Points, size: Size, cells: Size) -> torch.Tensor:
+def bilinear_rows(table: "torch.Tensor", points: Points, size: Size, cells: Size) -> "torch.Tensor":
     """Rows of a table over an image's cells, bilinear between the cells.
 
     Parameters
@@ -134,6 +138,8 @@ def bilinear_rows(table: torch.Tensor, points: Points, size: Size, cells: Size) 
     torch.Tensor
         (N, D), of the table's type and on its device.
     """
+    import torch
+
     at = np.clip(rescale_points(points, size, cells), 0, np.array(cells) - 1.0)
     low = np.minimum(at.astype(np.int64), np.maximum(np.array(cells) - 2, 0))
     high = np.minimum(low + 1, np.array(cells) - 1)
@@ -141,7 +147,7 @@ def bilinear_rows(table: torch.Tensor, points: Points, size: Size, cells: Size) 
     (x0, y0), (x1, y1), (u, v) = low.T, high.T, share.T
     index = np.stack([y0, y0, y1, y1], 1) * cells[0] + np.stack([x0, x1, x0, x1], 1)
     weights = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], 1)
-    return F.embedding_bag(
+    return torch.nn.functional.embedding_bag(
         torch.from_numpy(index).to(table.device),
         table.contiguous(),
         per_sample_weights=torch.from_numpy(weights).to(table),

@@ -4,13 +4,9 @@ The conversions are kornia's. All estimates are robust (medians) and bounded, be
 looks worse than none.
 """
 
-from collections.abc import Callable
-
 import cv2
-import kornia.color
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import linalg
 
 __all__ = [
@@ -33,18 +29,21 @@ MAX_EXPOSURE, MAX_TINT = 1.0, 0.4
 
 def srgb_to_linear(values: Floats) -> Floats:
     """SRGB (…, 3) in [0, 1] to linear light (IEC 61966-2-1)."""
-    return _converted(values, kornia.color.rgb_to_linear_rgb)
+    return _converted(values, "rgb_to_linear_rgb")
 
 
 def linear_to_srgb(values: Floats) -> Floats:
     """Linear light (…, 3) in [0, 1] to sRGB (IEC 61966-2-1)."""
-    return _converted(values, kornia.color.linear_rgb_to_rgb)
+    return _converted(values, "linear_rgb_to_rgb")
 
 
-def _converted(values: Floats, conversion: Callable[[torch.Tensor], torch.Tensor]) -> Floats:
+def _converted(values: Floats, conversion: str) -> Floats:
     """A conversion of kornia, which takes (3, H, W), on values (…, 3)."""
+    import kornia.color  # half a second
+    import torch
+
     colours = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-    converted = conversion(colours.reshape(-1, 3).T[..., None])
+    converted = getattr(kornia.color, conversion)(colours.reshape(-1, 3).T[..., None])
     return np.ascontiguousarray(converted[..., 0].T.reshape(colours.shape).numpy())
 
 
@@ -55,12 +54,12 @@ def luminance(linear: Floats) -> Floats:
 
 def srgb_to_lab(values: Floats) -> Floats:
     """SRGB (…, 3) in [0, 1] to CIE L*a*b* (D65): L in [0, 100]."""
-    return _converted(values, kornia.color.rgb_to_lab)
+    return _converted(values, "rgb_to_lab")
 
 
 def lab_to_srgb(lab: Floats) -> Floats:
     """CIE L*a*b* (…, 3) to sRGB, cut to [0, 1]; colours of negative Z, which no light has, get Z = 0."""
-    return _converted(lab, kornia.color.lab_to_rgb)
+    return _converted(lab, "lab_to_rgb")
 
 
 def illumination_gain(before: Floats, after: Floats, strength: float = 1.0) -> Floats:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +12,6 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 import PIL.Image
-import torch
 from PIL import ImageCms, JpegImagePlugin
 
 from dift_edit.errors import ImageError, MissingDependencyError, first_line
@@ -113,11 +113,14 @@ def as_image(image: ImageLike) -> Image:
         return load_image(image)
     if isinstance(image, PIL.Image.Image):
         return from_pil(image)
-    if isinstance(image, torch.Tensor):
-        image = image.detach().cpu()
-        image = (image.float() if image.is_floating_point() else image).numpy()
-        if image.ndim == 3:
-            image = image.transpose(1, 2, 0)
+    if "torch" in sys.modules:  # else nobody has a tensor
+        import torch
+
+        if isinstance(image, torch.Tensor):
+            image = image.detach().cpu()
+            image = (image.float() if image.is_floating_point() else image).numpy()
+            if image.ndim == 3:
+                image = image.transpose(1, 2, 0)
     return from_array(np.asarray(image))
 
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-import torch
 
 from dift_edit.errors import ImageError
 from dift_edit.imaging.writing import save_image
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["FileInfo", "Image", "Pixels", "from_array", "image_digest"]
 
@@ -121,8 +123,10 @@ class Image:
         """SHA-256 of the content (pixels, alpha, type, size), as hexadecimal digits."""
         return image_digest(self)
 
-    def to_tensor(self) -> torch.Tensor:
+    def to_tensor(self) -> "torch.Tensor":
         """(3, H, W) float32 in [0, 1]."""
+        import torch  # takes seconds, and the command line needs this module before it knows what to do
+
         return (
             torch.from_numpy(np.ascontiguousarray(self.pixels.transpose(2, 0, 1), dtype=np.float32)) / self.full_scale
         )
@@ -134,7 +138,7 @@ class Image:
             pixels = np.concatenate([pixels, _to_uint8(self.alpha)[..., None]], axis=2)
         return PIL.Image.fromarray(np.ascontiguousarray(pixels))
 
-    def resized(self, size: Sequence[int], *, exact: bool = False) -> torch.Tensor:
+    def resized(self, size: Sequence[int], *, exact: bool = False) -> "torch.Tensor":
         """The image over white, resampled (Pillow, bicubic with antialiasing, 8 bits).
 
         Parameters
@@ -150,6 +154,8 @@ class Image:
         torch.Tensor
             (3, H, W) float32 in [0, 1].
         """
+        import torch
+
         width, height = (int(edge) for edge in size)
         excess = min(self.size[0] / width, self.size[1] / height) / 3
         times = 0 if exact else int(math.log2(max(excess, 1)))

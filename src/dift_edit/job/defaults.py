@@ -11,8 +11,7 @@ import platformdirs
 from dift_edit.atomic_files import parse_toml
 from dift_edit.errors import DiftEditError, SettingsError
 from dift_edit.job.toml_values import check_keys, settings_of, table_of, text_of
-from dift_edit.rendering.compositing import Compositing
-from dift_edit.settings import BatchSettings, TransferSettings, value_of
+from dift_edit.settings import BatchSettings, Compositing, TransferSettings, value_of
 
 __all__ = ["TABLES", "Default", "config_path", "user_defaults"]
 

@@ -20,9 +20,8 @@ from dift_edit.job.toml_values import (
     texts_of,
     toml_value,
 )
-from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.folder import unredacted_folder
-from dift_edit.settings import BatchSettings, TransferSettings
+from dift_edit.settings import BatchSettings, Compositing, TransferSettings
 from dift_edit.targets.hints import HINT_COLUMNS
 from dift_edit.targets.storage import is_url
 from dift_edit.types import DifferenceKind

@@ -4,7 +4,6 @@ The layer is first fitted to the target (light, shade, palette, texture: all off
 (premultiplied alpha-over, Laplacian or gradient-domain blend). Pixels that it does not reach keep their exact values.
 """
 
-from dataclasses import dataclass
 from typing import get_args
 
 import cv2
@@ -24,8 +23,8 @@ from dift_edit.imaging.image import Image, Pixels
 from dift_edit.rendering.blending import extend_colors, gradient_blend, laplacian_blend
 from dift_edit.rendering.resample import in_threads
 from dift_edit.rendering.warp import Box, Warped, premultiplied
-from dift_edit.settings import Settings, option
-from dift_edit.types import Artwork, Blend, Resampling
+from dift_edit.settings import Compositing
+from dift_edit.types import Artwork, Blend
 
 __all__ = ["ARTWORKS", "BLENDS", "Compositing", "alpha_over", "composite", "feathered", "fitted", "widened", "write"]
 
@@ -35,26 +34,6 @@ ARTWORKS = get_args(Artwork)
 BLENDS = get_args(Blend)
 _STRIP = 1 << 20
 """Pixels blended at once (chosen)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compositing(Settings):
-    """How an edit is put on a target."""
-
-    blend: Blend = option("over", "how the edit is joined with the target")
-    opacity: float = option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
-    feather: float = option(0.0, "width of a soft inner edge in target pixels", limits=(0.0, 1e4))
-    match_color: float = option(0.0, "fit the edit's brightness and tint to the target's, 0 to 1", limits=(0.0, 1.0))
-    shading: float = option(0.0, "let the target's light and shade fall on the edit, 0 to 1", limits=(0.0, 1.0))
-    palette: float = option(0.0, "move the edit's colours towards the target's palette, 0 to 1", limits=(0.0, 1.0))
-    texture: float = option(0.0, "let the target's fine texture show on the edit, 0 to 1", limits=(0.0, 1.0))
-    linear_light: bool = option(False, "mix in linear light instead of in sRGB values (not for the poisson blends)")
-    resampling: Resampling = option("bilinear", "how the edit is resampled")
-    artwork: Artwork = option(
-        "auto",
-        "whether a sticker on a mirrored target is mirrored with the object (flip) or reads as on the source (keep); "
-        "auto keeps the parts with text",
-    )
 
 
 def alpha_over(
