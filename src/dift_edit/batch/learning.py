@@ -138,13 +138,11 @@ def improves(placement: Placement, earlier: float, least: float, views: Sequence
     least : float
         Confidence from which placements are trusted, 0 to 1.
     views : sequence of KnownPlace
-        The results that served as views. Where a person decided some of them, a placement that is trusted replaces
-        another one that is, also where it is less confident: it is better on average (see docs/learning.md).
+        The results that served as views.
     """
     if placement.reason or (placement.agreeing < min(AGREEING, len(views)) and not placement.on_surface):
         return False
-    decided = any(place.decided for place in views)
-    return earlier < least or placement.confidence > earlier or (decided and placement.confidence >= least)
+    return earlier < least or placement.confidence > earlier
 
 
 def most_alike(places: Sequence[KnownPlace], looks: Mapping[str, str], target: str) -> tuple[KnownPlace, ...]:
