@@ -4,7 +4,7 @@
     python benchmarks/batch.py memory --targets 200 2000 --size 64 48 --short-side 64 --mirror never --different
     python benchmarks/batch.py kills --targets 120 --kills 20 --size 64 48 --short-side 64
     python benchmarks/batch.py kills --targets 40 --kills 10 --size 64 48 --mirror never --learn --layers
-    python benchmarks/batch.py kills --targets 40 --kills 10 --size 64 48 --mirror never --annotations
+    python benchmarks/batch.py kills --targets 500 --kills 5 --size 64 48 --mirror never --annotations --workers 2
     python benchmarks/batch.py dask --targets 60 --kills 3 --size 64 48 --short-side 64
     python benchmarks/batch.py broken --targets 500 --broken 50
 
@@ -120,7 +120,7 @@ def throughput(args: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             model = make_scene(folder, count, args)
-            for workers in args.workers:
+            for workers in args.workers or [1]:
                 alone = features_alone(folder, model, workers, args)
                 process = subprocess.Popen(
                     command(folder, model, f"out{workers}", args, "--workers", str(workers)),
@@ -231,7 +231,8 @@ def kills(args: argparse.Namespace) -> None:
         at_each, running = [], 0
         for left in range(args.kills, 0, -1):
             process = subprocess.Popen(
-                command(folder, model, "out", args, "--workers", chance.choice(["1", "2"])), stderr=subprocess.DEVNULL
+                command(folder, model, "out", args, "--workers", str(chance.choice(args.workers or [1, 2]))),
+                stderr=subprocess.DEVNULL,
             )
             had = rows_in(journal)
             new = chance.randint(0, (args.targets[0] - had) // (left + 1))  # so that work is left for all later kills
@@ -241,7 +242,8 @@ def kills(args: argparse.Namespace) -> None:
             process.send_signal(signal.SIGKILL)
             running += process.wait() == -signal.SIGKILL
             at_each.append(rows_in(journal))
-        subprocess.run(command(folder, model, "out", args), stderr=subprocess.DEVNULL, check=True)
+        last = command(folder, model, "out", args, "--workers", str(max(args.workers or [1])))
+        subprocess.run(last, stderr=subprocess.DEVNULL, check=True)
         say(
             test="kills", targets=args.targets[0], kills=args.kills, kills_of_a_running_job=running,
             rows_at_each_kill=at_each, **compare(folder),
@@ -329,7 +331,7 @@ def main() -> None:
     parser.add_argument("--layers", action="store_true", help="with layers and masks")
     parser.add_argument("--annotations", action="store_true", help="annotations instead of a sticker")
     parser.add_argument("--targets", type=int, nargs="+", default=[60])
-    parser.add_argument("--workers", type=int, nargs="+", default=[1])
+    parser.add_argument("--workers", type=int, nargs="+", help="1 for the throughput, 1 or 2 by chance for kills")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--broken", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)

@@ -14,6 +14,7 @@ where it was interrupted; samples of features that have changed have to be delet
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from dift_edit.placement.placement import locate_features
 NAMES = [item.name for item in fields(ConfidenceFeatures)]
 AGAINST = ("scale", "turn", "spread")
 """Features that speak against a placement where they are large; all others speak for it."""
+BOUNDS: list[tuple[float | None, float | None]] = [(None, 0) if name in AGAINST else (0, None) for name in NAMES]
+"""Of the weights: no feature may speak against its meaning."""
 OUTPUT = Path(__file__).parents[1] / "src" / "dift_edit" / "placement" / "confidence.json"
 
 Fit = tuple[np.ndarray, np.ndarray, np.ndarray, float]
@@ -70,8 +73,10 @@ def gather(args: argparse.Namespace, model: str, count: int, known: list[dict[st
                     file.flush()
 
 
-def fit(x: np.ndarray, y: np.ndarray, ridge: float = 10.0) -> Fit:
-    """Mean, scale, weights and bias of a logistic regression; no feature may speak against its meaning."""
+def fit(
+    x: np.ndarray, y: np.ndarray, bounds: Sequence[tuple[float | None, float | None]] = (), ridge: float = 10.0
+) -> Fit:
+    """Mean, scale, weights and bias of a logistic regression; the weights within bounds, if there are any."""
     mean, scale = x.mean(0), x.std(0) + 1e-9
     design = np.c_[(x - mean) / scale, np.ones(len(x))]
     penalty = ridge * np.array([*np.ones(x.shape[1]), 0.0])
@@ -81,8 +86,8 @@ def fit(x: np.ndarray, y: np.ndarray, ridge: float = 10.0) -> Fit:
         gradient = design.T @ (1 / (1 + np.exp(-z)) - y) + penalty * w
         return float(np.logaddexp(0, z).sum() - y @ z + penalty @ w**2 / 2), gradient
 
-    bounds = [(None, 0) if name in AGAINST else (0, None) for name in NAMES]
-    found = minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)])
+    limits = [*bounds, (None, None)] if bounds else None
+    found = minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=limits)
     return mean, scale, found.x[:-1], float(found.x[-1])
 
 
@@ -100,10 +105,10 @@ def judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
     quality = {}
     for name in np.unique(group):
         out = group == name
-        held_out[out] = predict(fit(x[~out], y[~out]), x[out])
+        held_out[out] = predict(fit(x[~out], y[~out], BOUNDS), x[out])
         kind = out & same
         quality[str(name)] = _quality(held_out[kind], y[kind])
-    mean, scale, weights, bias = fit(x, y)
+    mean, scale, weights, bias = fit(x, y, BOUNDS)
     return {
         "samples": len(y),
         "right": int(y.sum()),

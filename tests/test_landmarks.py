@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import dift_edit as de
 from dift_edit.errors import GeometryError
 from dift_edit.geometry.base import MatrixTransform
+from dift_edit.landmarks.frame import Frames, TargetMaps
 from dift_edit.landmarks.matcher import LandmarkMatcher
 from dift_edit.landmarks.settle import settle
 from dift_edit.landmarks.smooth import BENDS, covariance, predict_each_other, stiffness
@@ -58,6 +59,16 @@ def test_votes_are_read_between_cells(rng):
     x = lumps(places - 4.5, (320, 320), (32, 32))  # cell k of the lumps lies at 10 k, its middle at 10 k + 4.5
     seen = Votes.of(x, (320, 320)).near(places + rng.normal(0, 4, places.shape), np.full(30, 30.0**2))
     assert np.abs(seen.mean - places).max() < 2.5 and (seen.gain > 1).all()
+
+
+def test_votes_in_another_picture_decide_between_two_places(rng):
+    places, others = rng.uniform(40, 130, (20, 2)), rng.uniform(190, 280, (20, 2))
+    both = Votes.of(lumps(places - 4.5, (320, 320), (32, 32)) + lumps(others - 4.5, (320, 320), (32, 32)), (320, 320))
+    twice = MatrixTransform(np.diag([2.0, 2.0, 1.0]))
+    finer = Votes.of(lumps(twice(places) - 4.5, (640, 640), (64, 64)), (640, 640))
+    seen = both.joined(finer, twice, 0.5)
+    assert np.abs(seen.near(places, np.full(20, 200.0**2)).mean - places).max() < 5
+    np.testing.assert_allclose(seen.share.sum((1, 2)), 1, rtol=1e-4)
 
 
 def test_points_whose_votes_are_wrong_go_where_the_others_say(rng):
@@ -111,6 +122,16 @@ def test_landmarks_are_found_turned_scaled_and_mirrored(lite, degrees, scale, mi
     assert np.abs(found.transform(CAT) - found.points).max() < 1
     lattice = np.stack(np.meshgrid(np.linspace(200, 650, 5), np.linspace(100, 450, 5)), -1).reshape(-1, 2)
     assert np.median(np.linalg.norm(found.transform(lattice) - there(lattice), axis=1)) < 25
+
+
+def test_a_wrong_placement_gives_way_to_the_matches_and_a_right_one_stays(lite):
+    cat = de.load_image(FOLDER / "cat.jpg")
+    target, there = turned(cat, 8, 0.8, mirrored=False)
+    matcher, maps = LandmarkMatcher(cat, CAT, featurizer=lite), TargetMaps(target, lite, 0)
+    over = there.then(MatrixTransform(np.array([[-1.0, 0, target.size[0] - 1], [0, 1, 0], [0, 0, 1]])))
+    right, wrong = (matcher._search.look(target, each, mirrored=each is over) for each in (there, over))
+    for frames in (Frames(wrong, right), Frames(right, wrong)):
+        assert matcher._best(frames, maps, {}).frame is right
 
 
 def test_landmarks_of_another_thing_are_less_sure(lite):

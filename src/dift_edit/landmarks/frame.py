@@ -13,15 +13,15 @@ from dift_edit.geometry.coords import Points, inside
 from dift_edit.imaging.image import Image
 from dift_edit.landmarks.view import View
 from dift_edit.matching.points import PointMatcher
-from dift_edit.placement.placement import MIRROR_GAIN, TURN_GAIN, Placement, locate_features
+from dift_edit.placement.placement import TURN_GAIN, Placement, locate_features
 from dift_edit.placement.similarities import sample_poses
 from dift_edit.placement.votes import SCREEN_CELLS, Affinity, gather_evidence
 from dift_edit.types import Mirror
 
-__all__ = ["Frame", "FrameSearch", "TargetMaps"]
+__all__ = ["Frame", "FrameSearch", "Frames", "TargetMaps"]
 
 SURE = 0.9
-"""Confidence of a placement from which on no other frames are looked at (chosen)."""
+"""Confidence of a placement from which on no turned source is looked at (chosen)."""
 TURNS = tuple(range(0, 360, 45))
 """Angles in degrees by which the source is turned to be compared with a target (chosen): networks know things upright,
 and recognise them up to about half of this on their side."""
@@ -32,6 +32,8 @@ AGREE, APART = 0.1, 0.15
 box lie in frames that are both looked at; in extents of the matches and of the box (chosen)."""
 LEAST_PAIRS = 6
 """Fewer matches suggest no frame (chosen)."""
+UPRIGHT = 45.0
+"""Turn in degrees up to which the votes in the whole target say something of a frame, see `TURNS` (chosen)."""
 TURNED, GROWN, LOOKS = 0.2, 1.2, 2
 """By how much, in radians and as a factor, a look may correct the frame before one more look follows; and how many
 looks there are at most (chosen)."""
@@ -74,8 +76,6 @@ class Frame:
         Of the view.
     fix : MatrixTransform
         View pixels of the source → view pixels of the target: a similarity near the identity.
-    score : float
-        Support of the pose by the votes, 0 to about 1.
     contrast : float
         Logarithm of the score over that of a random place.
     mirrored : bool
@@ -85,9 +85,33 @@ class Frame:
     view: View
     features: FeatureMap
     fix: MatrixTransform
-    score: float
     contrast: float
     mirrored: bool
+
+    @property
+    def upright(self) -> bool:
+        """Whether the source, or its mirror image, is turned by less than `UPRIGHT`."""
+        across, down = self.view.to_picture.matrix[:2, 0] * (-1 if self.mirrored else 1)
+        return bool(abs(np.degrees(np.arctan2(down, across))) < UPRIGHT)
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Looks at an object, of which one holds.
+
+    Attributes
+    ----------
+    placed : Frame
+        By the placement.
+    matched : Frame, optional
+        By what matches of single points agree on, where that is another one.
+    turned : Frame, optional
+        By a turned source, where neither the placement is sure nor the matches agree with it.
+    """
+
+    placed: Frame
+    matched: Frame | None = None
+    turned: Frame | None = None
 
 
 class FrameSearch:
@@ -137,27 +161,25 @@ class FrameSearch:
         """Features of the object's view."""
         return self.featurizer(self.view.image, seed=self.seed)
 
-    def __call__(self, target: TargetMaps, pins: Sequence[tuple[Points, Points]] = ()) -> tuple[Placement, Frame]:
-        """The placement of the object's box, and the frame: another one where that is supported better.
+    def __call__(self, target: TargetMaps, pins: Sequence[tuple[Points, Points]] = ()) -> tuple[Placement, Frames]:
+        """The placement of the object's box, and the frames that may hold.
 
-        Where the placement is not sure, and matches of single points do not agree with it, two more frames are looked
-        at: the one that they agree on, and that of a turned source, if it fits better than the upright one. `pins` are
-        pairs of (2,) source and target pixels that a person fixed. Two or more say how the object lies.
+        `pins` are pairs of (2,) source and target pixels that a person fixed. Two or more say how the object lies.
         """
         placement = locate_features(
             self.source_map, self.quad, target.plain, lambda: target.mirrored, engine="similarity", mirror=self.mirror,
             seed=self.seed, pins=pins or None,
         )  # fmt: skip
         assert isinstance(placement.transform, MatrixTransform)  # as the similarity engine's always is
-        best = self.look(target.image, placement.transform, mirrored=placement.mirrored)
-        unsure = placement.confidence < SURE and len(pins) < 2
-        matched = self._matched(target) if unsure else None
-        if unsure and not (matched and self._apart(matched[0], best) < APART):
-            for transform, mirrored in filter(None, (matched, self._other_turn(target))):
-                found = self.look(target.image, transform, mirrored=mirrored)
-                gain = MIRROR_GAIN ** (int(mirrored) - int(best.mirrored))
-                best = found if found.score > gain * best.score else best
-        return placement, best
+        placed = self.look(target.image, placement.transform, mirrored=placement.mirrored)
+        if len(pins) > 1:
+            return placement, Frames(placed)
+        matched = self._matched(target)
+        if matched and self._apart(matched[0], placed) < APART:
+            return placement, Frames(placed)
+        turned = self._other_turn(target) if placement.confidence < SURE else None
+        others = (self.look(target.image, each[0], mirrored=each[1]) if each else None for each in (matched, turned))
+        return placement, Frames(placed, *others)
 
     def look(self, target: Image, transform: MatrixTransform, *, mirrored: bool) -> Frame:
         """Bring the target into the source's frame by a similarity from source to target, and correct it there."""
@@ -173,7 +195,7 @@ class FrameSearch:
             if number == LOOKS or (abs(np.angle(a)) < TURNED and abs(np.log(abs(a))) < np.log(GROWN)):
                 break
             transform = to_source.inverse().then(fix).then(to_source).then(transform)
-        return Frame(view, seen, fix, float(poses.scores[0]), poses.contrast, mirrored)
+        return Frame(view, seen, fix, poses.contrast, mirrored)
 
     def _matched(self, target: TargetMaps) -> tuple[MatrixTransform, bool] | None:
         """The similarity from source to target that matches of single points agree on; None where there is none."""

@@ -5,26 +5,28 @@ landmark votes for the places that look like it, and so do further points betwee
 the place that all others predict (`settle`), first with the features' votes, then with those of the pixels, too.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from dift_edit.errors import GeometryError
-from dift_edit.features.base import Featurizer
-from dift_edit.geometry.base import Transform
+from dift_edit.features.base import FeatureMap, Featurizer
+from dift_edit.geometry.base import MatrixTransform, Transform
 from dift_edit.geometry.coords import Points, as_points, inside
 from dift_edit.geometry.quad import quad_iou
 from dift_edit.geometry.thin_plate import fit_thin_plate
 from dift_edit.imaging.image import Image
 from dift_edit.landmarks.confidence import Fits, landmark_probability, landmark_signs, object_probability, object_signs
-from dift_edit.landmarks.frame import Frame, FrameSearch, TargetMaps
+from dift_edit.landmarks.frame import Frame, Frames, FrameSearch, TargetMaps
 from dift_edit.landmarks.patches import PatchVotes
 from dift_edit.landmarks.settle import Settled, settle
 from dift_edit.landmarks.view import View, view_box
 from dift_edit.landmarks.votes import Votes
-from dift_edit.placement.placement import Placement
+from dift_edit.placement.placement import MIRROR_GAIN, Placement
 from dift_edit.placement.votes import Affinity
 from dift_edit.types import Mirror, PointsLike
 
@@ -39,6 +41,9 @@ CELLS = 6000
 WINDOW, LEAST, ROUNDS = 0.12, 0.01, 6
 """With the features' votes: the first look, and how exact a vote is at best, in extents; and how many looks there are
 (chosen)."""
+IN_WHOLE, WHOLE_SPREAD = 0.5, 0.02
+"""How much votes in the whole target count, since one of the frames was made from them; and how exactly they are
+compared at best, in extents, since cells are coarser there (chosen)."""
 FINE_WINDOW, FINE_LEAST, FINE_ROUNDS = 0.03, 0.004, 3
 """The same with the pixels' votes (chosen)."""
 SMALLEST = 0.15
@@ -76,6 +81,50 @@ class Landmarks:
     placement: Placement
     mirrored: bool
     signs: dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Points settled in a frame; the gain is the mean one of the view's votes where all others predict a point."""
+
+    frame: Frame
+    affinity: Affinity
+    votes: Votes
+    base: Points
+    known: Mapping[int, Points]
+    settled: Settled
+    gain: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """A whole target, in which the points of a source vote when that is first needed."""
+
+    matcher: "LandmarkMatcher"
+    maps: TargetMaps
+
+    @cached_property
+    def votes(self) -> Votes:
+        """Of all points."""
+        source = self.matcher.source.size
+        points = np.clip(self.matcher.view.to_picture(self.matcher.nodes), 0, np.array(source) - 1.0)
+        affinity = Affinity.of(self.matcher._search.source_map, self.maps.plain, CELLS)
+        return Votes.of(affinity.votes(points, source), self.maps.image.size)
+
+
+def _density(features: FeatureMap) -> float:
+    """Cells per pixel along a side."""
+    return math.sqrt(math.prod(features.unit.shape[1:]) / math.prod(features.image_size))
+
+
+def _scale(transform: MatrixTransform) -> float:
+    """By how much an affine map enlarges."""
+    return math.sqrt(abs(float(np.linalg.det(transform.matrix[:2, :2]))))
+
+
+def _mirror_gain(other: _Fit, best: _Fit) -> float:
+    """How much better another fit has to be: more if it is mirrored, less if the best so far is."""
+    return math.log(MIRROR_GAIN) * (int(other.frame.mirrored) - int(best.frame.mirrored))
 
 
 class LandmarkMatcher:
@@ -173,27 +222,14 @@ class LandmarkMatcher:
             raise GeometryError(f"There are {len(self.points)} landmarks: {list(held)} are not numbers of known ones.")
         numbers, places = list(held), as_points(np.reshape(list(held.values()), (-1, 2)), "known landmarks")
         pins = list(zip(self.points[numbers], places, strict=True))
-        placement, frame = self._search(maps or TargetMaps(target, self.featurizer, self.seed), pins)
-        at = dict(zip(numbers, frame.view.to_picture.inverse()(places), strict=True))
-        size = self.view.image.size
-        affinity = Affinity.of(self._search.view_map, frame.features, CELLS)
-        votes = Votes.of(affinity.votes(self.nodes, size), size)
-        base = frame.fix(self.nodes)
-        coarse = settle(
-            votes,
-            self.nodes,
-            base,
-            base=base,
-            extent=self.extent,
-            window=WINDOW,
-            least=LEAST,
-            rounds=ROUNDS,
-            known=at,
-        )
-        patches = PatchVotes.of(self.view.image, frame.view.image, self.nodes, coarse, votes, self.extent)
+        maps = maps or TargetMaps(target, self.featurizer, self.seed)
+        placement, frames = self._search(maps, pins)
+        fit = self._best(frames, maps, dict(zip(numbers, places, strict=True)))
+        frame, affinity, coarse, size = fit.frame, fit.affinity, fit.settled, self.view.image.size
+        patches = PatchVotes.of(self.view.image, frame.view.image, self.nodes, coarse, fit.votes, self.extent)
         fine = settle(
-            patches, self.nodes, coarse.predicted, base=base, extent=self.extent, window=FINE_WINDOW,
-            least=FINE_LEAST, rounds=FINE_ROUNDS, known=at,
+            patches, self.nodes, coarse.predicted, base=fit.base, extent=self.extent, window=FINE_WINDOW,
+            least=FINE_LEAST, rounds=FINE_ROUNDS, known=fit.known,
         )  # fmt: skip
         fits = Fits(coarse, fine, patches.likeness, self.extent)
         back = Votes.of(affinity.reversed().votes(fine.points, size), size)
@@ -222,6 +258,55 @@ class LandmarkMatcher:
             mirrored=frame.mirrored,
             signs={"landmark": signs[:count], "object": about_all},
         )
+
+    def _fit(self, frame: Frame, whole: "_Whole", known: Mapping[int, Points]) -> "_Fit":
+        """Let the points settle in a frame by the features' votes; `known` are places in target pixels."""
+        size, base, to_picture = self.view.image.size, frame.fix(self.nodes), frame.view.to_picture
+        affinity = Affinity.of(self._search.view_map, frame.features, CELLS)
+        seen = Votes.of(affinity.votes(self.nodes, size), size)
+        votes = seen.joined(whole.votes, to_picture, IN_WHOLE) if self._finer(frame, whole) else seen
+        at = {number: to_picture.inverse()(place[None])[0] for number, place in known.items()}
+        settled = settle(
+            votes, self.nodes, base, base=base, extent=self.extent, window=WINDOW, least=LEAST, rounds=ROUNDS, known=at
+        )
+        gain = float(seen.near(settled.predicted, (settled.spread * self.extent) ** 2).gain.mean())
+        return _Fit(frame, affinity, votes, base, at, settled, gain)
+
+    def _finer(self, frame: Frame, whole: "_Whole") -> bool:
+        """Whether the maps of the whole pictures show the object in smaller cells than the views: a long fish."""
+        pairs = (
+            (self._search.source_map, self.view, self._search.view_map),
+            (whole.maps.plain, frame.view, frame.features),
+        )
+        return frame.upright and not frame.mirrored and all(
+            _density(picture) * _scale(view.to_picture) > _density(seen) for picture, view, seen in pairs
+        )  # fmt: skip
+
+    def _best(self, frames: Frames, maps: TargetMaps, known: Mapping[int, Points]) -> "_Fit":
+        """The fit whose points predict each other best.
+
+        What all other points say of a point is held against its votes: those in the frame's own view, and, where both
+        frames show things upright, those in the whole target, from which the matches come. A frame by a turned source
+        is judged by its view alone, since on their side things look different to the network.
+        """
+        whole = _Whole(self, maps)
+        best = self._fit(frames.placed, whole, known)
+        if frames.matched:
+            other = self._fit(frames.matched, whole, known)
+            gain = other.gain - best.gain
+            if best.frame.upright and other.frame.upright:
+                gain += IN_WHOLE * (self._gain_in_whole(other, whole.votes) - self._gain_in_whole(best, whole.votes))
+            best = other if gain > _mirror_gain(other, best) else best
+        if frames.turned:
+            other = self._fit(frames.turned, whole, known)
+            best = other if other.gain - best.gain > _mirror_gain(other, best) else best
+        return best
+
+    def _gain_in_whole(self, fit: "_Fit", votes: Votes) -> float:
+        """Mean gain of votes in the whole target where a fit predicts the points."""
+        to_picture = fit.frame.view.to_picture
+        spread = np.maximum(fit.settled.spread, WHOLE_SPREAD) * self.extent * _scale(to_picture)
+        return float(votes.near(to_picture(fit.settled.predicted), spread**2).gain.mean())
 
     def _deformation(self, frame: Frame, settled: Settled) -> Transform:
         """Source pixels → target pixels: through the landmarks, and smooth between them."""

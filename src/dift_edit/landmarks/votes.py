@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, to_grid
 
 __all__ = ["Voted", "Votes", "Weighed"]
@@ -75,6 +76,18 @@ class Votes:
         height, width = self.share.shape[1:]
         scale = np.array(self.size) / (width, height)
         return (np.arange(width) + 0.5) * scale[0] - 0.5, (np.arange(height) + 0.5) * scale[1] - 0.5
+
+    def joined(self, other: "Votes", to_other: Transform, weight: float) -> "Votes":
+        """With the votes of the same points in another picture, of which the logarithms count `weight`.
+
+        `to_other` maps pixels of this view to those of the other picture.
+        """
+        x, y = self._axes()
+        places = to_other(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2))
+        there = other.log_at(np.broadcast_to(places, (len(self.share), *places.shape)))
+        log = torch.from_numpy(self.share).clamp_min(1e-12).log().flatten(1)
+        share = torch.softmax(log + weight * torch.from_numpy(there.astype(np.float32)), 1)
+        return Votes(share.reshape(self.share.shape).numpy(), self.size)
 
     def log_at(self, places: npt.NDArray[np.float64]) -> Array:
         """(N, K) logarithms of the votes at (N, K, 2) places, bilinear between the cells."""
