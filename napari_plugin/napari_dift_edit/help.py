@@ -144,6 +144,7 @@ class Help(QFrame):
             with contextlib.suppress(RuntimeError):  # the window is gone, and its menus with it
                 for action in added:
                     menu.removeAction(action)
+                    action.deleteLater()  # it belongs to the menu, and holds the dock
 
         return leave
 

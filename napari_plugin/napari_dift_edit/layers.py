@@ -6,7 +6,8 @@ it a stack: its frames lie along one of them (`choose_axis`), at one place of th
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari.layers import Image, Labels, Layer, Shapes
 
 __all__ = [
     "LONGEST_SIDE",
+    "at_once",
     "camera",
     "canvas_size",
     "channel_groups",
@@ -52,6 +54,12 @@ _stacks: weakref.WeakKeyDictionary[Layer, tuple[int, tuple[int, ...]]] = weakref
 
 LONGEST_SIDE = 8192
 """Of multiscale layers, in pixels: larger levels are not read; chosen, as some 200 MB for a colour picture."""
+
+
+def at_once(viewer: Any) -> AbstractContextManager[Any]:
+    """Round the removal of several layers: napari since 0.9 then searches for garbage, and draws, once for all."""
+    batch: Callable[[], AbstractContextManager[Any]] = getattr(viewer.layers, "batched_update", nullcontext)
+    return batch()
 
 
 def camera(viewer: Any) -> Any:

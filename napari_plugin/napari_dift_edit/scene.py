@@ -19,13 +19,15 @@ from napari_dift_edit.state import Carried, Crop, Session
 __all__ = ["Scene"]
 
 _MOVES = ("scale", "translate", "rotate", "shear", "affine")
+_AT_ONCE = 4
+"""Layers that are taken away in one turn: napari searches for garbage once for all of them."""
 
 
 class Scene:
     """Keeps the plugin's own layers equal to the session.
 
-    Making a layer takes napari some 50 to 100 ms in the viewer's thread, so `show` makes and removes one at a turn of
-    the event loop; layers that are there are brought up to date at once.
+    Making a layer takes napari some 50 to 100 ms in the viewer's thread, so `show` makes one, and removes a few, at a
+    turn of the event loop; layers that are there are brought up to date at once.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ class Scene:
         self.after = True
         self.own_change = False
         self.handles = Outlines(viewer, editor, self)
-        self._watched: set[str] = set()
+        self._watched: dict[str, tuple[Any, Callable[[Any], None]]] = {}
         self._edited: tuple[str, str] | None = None
         self._choose = ""
         self._spare: Any = None
@@ -70,15 +72,13 @@ class Scene:
         self.editor.changed.disconnect(self.show)
         self.viewer.layers.events.removed.disconnect(self._removed)
         self.viewer.dims.events.current_step.disconnect(self._stepped)
+        for layer, follow in self._watched.values():
+            for name in _MOVES:
+                layer.events[name].disconnect(follow)
+        self._watched.clear()
         self.handles.close()
-        for layer in (
-            self.handles.layer,
-            *self.results.values(),
-            *self.annotations.values(),
-            *self._leaving,
-            self._spare,
-        ):
-            self._take_away(layer)
+        shown = (*self.results.values(), *self.annotations.values())
+        self._take_away(self.handles.layer, *shown, *self._leaving, self._spare)
 
     @property
     def outlines(self) -> Any:
@@ -134,7 +134,8 @@ class Scene:
         session, chosen = self.editor.session, ""
         with self.quietly():
             if self._leaving:
-                self._take_away(self._leaving.pop())
+                now, self._leaving = self._leaving[:_AT_ONCE], self._leaving[_AT_ONCE:]
+                self._take_away(*now)
                 self._turn.start()
             elif self._make_one(session) or self._make_annotation(session) or self.handles.show(session):
                 self._turn.start()
@@ -265,10 +266,12 @@ class Scene:
             self._leaving.append(layer)
             self._turn.start()
 
-    def _take_away(self, layer: Any) -> None:
-        if layer is not None and layer in self.viewer.layers:
-            with self.quietly():
-                self.viewer.layers.remove(layer)
+    def _take_away(self, *layers: Any) -> None:
+        there = [layer for layer in layers if layer is not None and layer in self.viewer.layers]
+        if there:
+            with self.quietly(), glue.at_once(self.viewer):
+                for layer in there:
+                    self.viewer.layers.remove(layer)
 
     def ghost(self, key: str, quad: Any) -> None:
         """Show the sticker under a quad at once, until the engine has made the exact picture."""
@@ -319,9 +322,13 @@ class Scene:
         """Follow a picture's layer when the user moves it."""
         if key in self._watched:
             return
-        self._watched.add(key)
+
+        def follow(_: Any = None) -> None:
+            self._moved(key)
+
+        self._watched[key] = layer, follow
         for name in _MOVES:
-            layer.events[name].connect(lambda _=None, key=key: self._moved(key))
+            layer.events[name].connect(follow)
 
     def _moved(self, key: str) -> None:
         layer = self.layer(key)

@@ -17,7 +17,7 @@ def _rows(bench):
 def test_handles_answer_at_once_and_an_outline_is_chosen_by_a_click(open_bench, pictures, sticker):
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")}, arrange=True)
     bench.use(sticker)
-    bench.qtbot.wait(50)
+    bench.idle()
     outlines = bench.dock.scene.outlines
     assert bench.viewer.layers.selection.active is outlines and len(outlines.selected_data) == 1
     before = np.array(bench.editor.session.edit.quad)
@@ -43,7 +43,7 @@ def test_handles_answer_at_once_and_an_outline_is_chosen_by_a_click(open_bench, 
 
 def test_choosing_a_row_zooms_to_its_picture(bench):
     bench.press("Period")
-    bench.qtbot.wait(50)
+    bench.idle()
     corners = [bench.spot("mirror", x, y) for x, y in ((0, 0), (359, 259))]
     assert all(bench.canvas.rect().contains(corner) for corner in corners)
     size = bench.canvas.size()
@@ -55,13 +55,16 @@ def test_layer_list_shows_the_users_layers_only(bench, sticker, pictures):
     bench.use(sticker)
     bench.editor.correct(bench.key("dark"), ((60.0, 60.0), (240.0, 60.0), (240.0, 130.0), (60.0, 130.0)))
     bench.idle()
-    bench.qtbot.wait(50)
+    bench.idle()
     assert "dark · edited" in bench.viewer.layers and _rows(bench) == set(pictures)
     bench.dock.list.hide(False)
     assert _rows(bench) == {layer.name for layer in bench.viewer.layers}
     bench.dock.list.hide(True)
     bench.dock.shut()
     assert _rows(bench) == set(pictures), "own layers are gone, the user's are there"
+    bench.viewer.layers["dark"].translate = (5, 5)
+    bench.idle()
+    assert _rows(bench) == set(pictures), "nobody follows a picture any more"
 
 
 def test_opened_file_gets_a_place_on_the_table(open_bench, pictures, tmp_path):
@@ -71,7 +74,7 @@ def test_opened_file_gets_a_place_on_the_table(open_bench, pictures, tmp_path):
     bench.wait(lambda: len(bench.editor.session.targets) == 2, 60)
     bench.dock.open_file(next(key for key in bench.editor.session.targets if key.startswith("file:")))
     bench.wait(lambda: "mirror.png" in bench.viewer.layers, 60)
-    bench.qtbot.wait(100)
+    bench.idle()
     boxes = [glue.world_box(bench.viewer.layers[name]) for name in ("cat", "dark", "mirror.png")]
     for index, (low, high) in enumerate(boxes):
         for other_low, other_high in boxes[index + 1 :]:
@@ -108,7 +111,7 @@ def test_rings_leave_the_point_to_be_seen(bench):
     assert np.allclose(points.face_color[:, 3], 0), "nothing covers the point"
     assert np.abs(np.asarray(points.text.translation)).max() > 0, "the words stand beside it"
     bench.dock.choose.arrange.setChecked(False)
-    bench.qtbot.wait(50)
+    bench.idle()
     heat, picture = bench.viewer.layers["mirror · similarity"], bench.viewer.layers["mirror"]
     assert np.allclose(heat.data_to_world((-0.5, -0.5)), picture.data_to_world((-0.5, -0.5)))
     at = bench.dock.explorer.found[bench.key("mirror")][0]

@@ -29,7 +29,7 @@ def _pixels(bench, picture, layer):
 def marked(open_bench, pictures):
     """The cat and its shifted picture side by side, with three named landmarks on the cat."""
     bench = open_bench({name: pictures[name] for name in ("cat", "dark", "coffee")}, arrange=True)
-    bench.editor.choose_settings(model="lite", mirror="never")
+    bench.editor.choose_settings(mirror="never")
     bench.viewer.add_points(
         [(80.0, 90.0), (110, 200), (170, 130)], name="marks", affine=bench.viewer.layers["cat"].affine,
         face_color="red", size=7, features={"name": ["left_eye", "right_eye", "nose"]},
@@ -71,7 +71,7 @@ def test_landmarks_are_carried_corrected_and_exported(marked, tmp_path):
     index = unsure[2][2]
     assert coffee.selected_data == {index}
     column, row = coffee.data[index][::-1]
-    bench.qtbot.wait(100)
+    bench.idle()
     assert bench.canvas.rect().contains(bench.spot("coffee", column, row)), "it is on the canvas"
 
     # dragged to where it belongs: sure now, and the others of that picture are fitted to it
@@ -120,7 +120,7 @@ def test_landmarks_are_carried_corrected_and_exported(marked, tmp_path):
         saved = np.array([(float(row["axis-0"]), float(row["axis-1"])) for row in csv.DictReader(file)])
     assert np.allclose(saved, dark.data)
     bench.dock.choose.arrange.setChecked(False)
-    bench.qtbot.wait(50)
+    bench.idle()
     assert np.allclose(_pixels(bench, "dark", dark), saved, atol=1e-6)
     bench.viewer.layers.remove("dark · marks")
     assert [each.name for each in bench.editor.session.carried] == ["coffee · marks"]

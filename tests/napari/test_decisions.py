@@ -111,7 +111,7 @@ def test_another_model_marks_results_and_a_typo_is_an_error(open_bench, pictures
     assert {key: result.quad for key, result in bench.editor.session.results.items()} == {
         key: result.quad for key, result in before.items()
     }
-    bench.editor.choose_settings(model="")
+    bench.editor.choose_settings(model="lite")
     assert not any(result.stale for result in bench.editor.session.results.values()), "the old model made them"
 
 
@@ -130,7 +130,7 @@ def test_source_removed_while_it_works(bench, sticker):
     bench.wait(lambda: bench.editor.running)
     bench.viewer.layers.remove("cat")
     bench.wait(lambda: bench.editor.job is None)
-    bench.qtbot.wait(50)
+    bench.idle()
     assert bench.editor.session.source == "" and bench.dock.choose.source.currentIndex() == -1
     assert bench.dock.choose.source.placeholderText() == "Choose the source"
     assert not bench.dock.results.run.isEnabled() and "choose the source" in bench.dock.results.run.toolTip()
@@ -143,21 +143,21 @@ def test_source_removed_while_it_works(bench, sticker):
     assert bench.dock.results.run.isEnabled()
 
 
-def test_window_closed_while_python_lives_on(open_bench, pictures, sticker):
+def test_window_closed_while_python_lives_on(open_window, pictures, sticker):
     """The model of the viewer outlives its window: nothing of the dock answers to it any more."""
-    bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
+    bench = open_window({name: pictures[name] for name in ("cat", "dark")})
     bench.use(sticker)
     layers, editor, errors = bench.viewer.layers, bench.editor, []
     picture = layers["dark"]
     notification_manager.notification_ready.connect(errors.append)
     bench.viewer.close()
-    bench.qtbot.wait(100)
+    bench.idle()
     gc.collect()
     QApplication.processEvents()
     layers.append(type(picture)(np.zeros((20, 30)), name="later"))
     layers.remove("later")
     editor.said.emit("a word")
     editor.changed.emit(editor.session)
-    bench.qtbot.wait(100)
+    bench.idle()
     notification_manager.notification_ready.disconnect(errors.append)
     assert not errors

@@ -14,7 +14,7 @@ BOX = ((70, 60), (240, 150))
 def test_each_instance_is_decided_on_its_own(open_bench, pictures, tmp_path):
     two = np.concatenate([pictures["dark"], pictures["dark"]], 1)
     bench = open_bench({"cat": pictures["cat"], "two": two}, arrange=True)
-    bench.editor.choose_settings(model="lite", mirror="never")
+    bench.editor.choose_settings(mirror="never")
     (left, top), (right, bottom) = BOX
     corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
     region = bench.viewer.add_shapes([corners], name="face", affine=bench.viewer.layers["cat"].affine)
@@ -45,7 +45,7 @@ def test_each_instance_is_decided_on_its_own(open_bench, pictures, tmp_path):
 
     # the other one is chosen by a press on its outline, and accepted: both are hidden, and the first is left to decide
     table.go_to(bench.key("two"))
-    bench.qtbot.wait(100)
+    bench.idle()
     bench.click("two", *np.mean(second.quad, 0))
     assert bench.dock.scene.handles.instance(bench.key("two")) == 1
     bench.press("K")

@@ -33,10 +33,10 @@ def test_manifest_names_what_is_there():
     assert commands - files_only == set(ACTIONS) - {"undo", "redo", "unsure"}, "each action is a command"
 
 
-def test_commands_open_the_dock_and_do_it(make_napari_viewer, qtbot, cat):
+def test_commands_open_the_dock_and_do_it(own_viewer, qtbot, cat):
     from napari._app_model import get_app_model
 
-    viewer = make_napari_viewer(show=True)
+    viewer = own_viewer()
     viewer.add_image(cat, name="cat")
     commands = get_app_model().commands
     commands.execute_command("dift-edit.keys").result()
@@ -55,7 +55,7 @@ def test_preferences_set_a_new_window(open_bench, cat):
     placing = settings.get_plugin_settings("dift-edit").placing
     try:
         placing.model, placing.min_confidence = "some-model", 0.6
-        bench = open_bench({"cat": cat})
+        bench = open_bench({"cat": cat}, model=None)
         assert bench.editor.settings.model == "some-model"
         assert bench.editor.settings.transfer == {"min_confidence": 0.6}
         placing.mirror = "never"

@@ -70,7 +70,7 @@ def test_files_are_seen_one_at_a_time(open_bench, pictures, many):
     bench.press("Period")
     assert bench.dock.stage.layer is layer and layer.name == "01.png"
     assert (layer.data[..., 0] == 6).all()
-    bench.qtbot.wait(50)
+    bench.idle()
     used = time.thread_time() - used
     print(f"the next file takes {1000 * used:.0f} ms of the window's thread")
     assert used < 0.3
@@ -170,9 +170,9 @@ def test_review_correct_and_export(open_bench, pictures, sticker, photos):
     assert (photos / "edited" / "unreviewed" / "mirror.png").is_file()
 
 
-def test_work_goes_on_after_the_window_was_closed(open_bench, pictures, sticker, photos):
-    first = open_bench({"cat": pictures["cat"]})
-    first.editor.choose_settings(model="lite", mirror="never")
+def test_work_goes_on_after_the_window_was_closed(open_window, pictures, sticker, photos):
+    first = open_window({"cat": pictures["cat"]})
+    first.editor.choose_settings(mirror="never")
     first.use(sticker)
     _add(first, photos, 3)
     first.editor.propagate(first.editor.session.targets[:2])
@@ -184,9 +184,9 @@ def test_work_goes_on_after_the_window_was_closed(open_bench, pictures, sticker,
     first.wait((kept / "edit.png").is_file, 60)
     before = dict(first.editor.session.results)
     first.viewer.close()
-    first.qtbot.wait(100)
+    first.idle()
 
-    second = open_bench({"cat": pictures["cat"]})
+    second = open_window({"cat": pictures["cat"]})
     _add(second, photos, 3)
     second.wait(second.dock.help.isVisible, 10)
     assert "unfinished work" in second.dock.help.words.text()

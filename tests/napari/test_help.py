@@ -1,6 +1,8 @@
 """The tour: offered once, walked through on the bundled pictures, left at any time."""
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 from qtpy.QtCore import Qt
@@ -22,9 +24,17 @@ def test_tour_is_offered_once(open_bench, cat):
     assert not open_bench({"cat": cat}).dock.help.isVisible()
 
 
+def test_closed_dock_is_let_go(open_bench, cat):
+    dock = weakref.ref(open_bench({"cat": cat}).dock)
+    assert dock() is not None
+    open_bench.end()
+    gc.collect()
+    assert dock() is None, "something holds it"
+
+
 def test_tour_goes_through_the_main_path(open_bench):
     bench = open_bench()
-    bench.editor.choose_settings(model="lite", mirror="never")
+    bench.editor.choose_settings(mirror="never")
     help_menu = bench.viewer.window.help_menu
     action = next(each for each in help_menu.actions() if "Tour of dift-edit" in each.text())
     action.trigger()

@@ -22,7 +22,7 @@ def hard(pictures):
 
 
 def test_decided_results_help_the_others(open_bench, pictures, hard, sticker):
-    bench = open_bench({"cat": pictures["cat"], **hard, "coffee": pictures["coffee"]})
+    bench = open_bench({"cat": pictures["cat"], **hard}, model=None)
     bench.use(sticker)
     with pytest.raises(DiftEditError, match="Nothing is decided"):
         bench.editor.improve()
@@ -54,7 +54,7 @@ def test_decided_results_help_the_others(open_bench, pictures, hard, sticker):
 
 def test_further_views_carry_the_edit(open_bench, pictures, hard, sticker, tmp_path):
     """A picture on which the user says where the edit lies helps with all others, and goes into the recipe."""
-    bench = open_bench({"cat": pictures["cat"], **hard})
+    bench = open_bench({"cat": pictures["cat"], **hard}, model=None)
     choose, one = bench.dock.choose, bench.key("one")
     assert not choose.views.isEnabled()
     bench.editor.choose_settings(mirror="never")
@@ -82,7 +82,7 @@ def test_further_views_carry_the_edit(open_bench, pictures, hard, sticker, tmp_p
 
 def test_the_most_helpful_picture_comes_first(open_bench, pictures, hard, sticker):
     bench = open_bench({"cat": pictures["cat"], "dark": pictures["dark"], **hard})
-    bench.editor.choose_settings(model="lite", mirror="never")
+    bench.editor.choose_settings(mirror="never")
     bench.use(sticker)
     bench.propagate()
     bench.idle()
@@ -99,7 +99,6 @@ def test_the_most_helpful_picture_comes_first(open_bench, pictures, hard, sticke
 
 
 def test_made_accepted_and_corrected_look_different(bench, sticker):
-    bench.editor.choose_settings(model="lite")
     bench.use(sticker)
     bench.propagate()
     bench.editor.review(bench.key("mirror"), "accepted")

@@ -28,8 +28,8 @@ def _odd(cat):
     }
 
 
-def test_read_pixels(make_napari_viewer, cat):
-    viewer = make_napari_viewer()
+def test_read_pixels(viewer_model, cat):
+    viewer = viewer_model
     for name, (data, options) in _odd(cat).items():
         layer = viewer.add_image(data, name=name, **options)
         assert glue.is_picture(layer) and glue.picture_size(layer) == (360, 260), name
@@ -42,8 +42,8 @@ def test_read_pixels(make_napari_viewer, cat):
         assert np.allclose(glue.to_picture(layer, glue.to_world(layer, points)), points)
 
 
-def test_patch_lies_on_its_pixels(make_napari_viewer, cat):
-    viewer = make_napari_viewer()
+def test_patch_lies_on_its_pixels(viewer_model, cat):
+    viewer = viewer_model
     layer = viewer.add_image(cat, scale=(2, 0.5), translate=(10, 20), rotate=25, shear=[0.2])
     patch = viewer.add_image(cat[40:90, 70:200], affine=glue.patch_affine(layer, 70, 40))
     for row, column in ((0, 0), (49, 129), (13, 77)):
@@ -55,8 +55,8 @@ def test_patch_lies_on_its_pixels(make_napari_viewer, cat):
     assert np.allclose(whole.data_to_world((-0.5, 179.5)), layer.data_to_world((-0.5, 359.5)))
 
 
-def test_side_by_side_keeps_scale_and_separates(make_napari_viewer, cat):
-    viewer = make_napari_viewer()
+def test_side_by_side_keeps_scale_and_separates(viewer_model, cat):
+    viewer = viewer_model
     made = [viewer.add_image(data, **options) for data, options in _odd(cat).values()]
     scales = [np.array(layer.scale) for layer in made]
     for layer, affine in zip(made, side_by_side(made), strict=True):
@@ -92,7 +92,7 @@ def test_wrong_layers_are_not_offered(open_bench, cat):
     bench = open_bench({"cat": cat})
     bench.viewer.add_labels(np.zeros((10, 10), int))
     bench.viewer.add_points(np.zeros((3, 2)))
-    bench.qtbot.wait(50)
+    bench.idle()
     assert [layer.name for layer in bench.dock.picture_layers()] == ["cat"]
     assert bench.editor.session.targets == ()
 
@@ -112,7 +112,7 @@ def _write_ome_zarr(folder, levels):
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
 
 
-def test_of_ome_zarr_only_the_level_that_is_needed_is_read(make_napari_viewer, cat, monkeypatch, tmp_path):
+def test_of_ome_zarr_only_the_level_that_is_needed_is_read(viewer_model, cat, monkeypatch, tmp_path):
     """A pyramid on the disk, opened by napari's own reader: larger levels than a picture may be are never read."""
     zarr = pytest.importorskip("zarr")
     monkeypatch.setattr(glue, "LONGEST_SIDE", 400)
@@ -128,7 +128,7 @@ def test_of_ome_zarr_only_the_level_that_is_needed_is_read(make_napari_viewer, c
         return await get(store, key, *arguments, **options)
 
     monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
-    viewer = make_napari_viewer()
+    viewer = viewer_model
     (layer,) = viewer.open(tmp_path / "cat.zarr", plugin="napari")
     layer.contrast_limits, layer.scale, layer.units = (0, 255), (0.25, 0.25), ("um", "um")
     assert layer.multiscale and glue.level_read(layer) == 2 and glue.picture_size(layer) == (360, 260)
@@ -145,7 +145,7 @@ def test_of_ome_zarr_only_the_level_that_is_needed_is_read(make_napari_viewer, c
 def test_channels_are_one_picture_in_their_colours(open_bench, cat, sticker):
     """Three grey layers, as napari shows a picture's channels: one source, as it is seen; a hidden one is left out."""
     bench = open_bench()
-    bench.editor.choose_settings(model="lite", mirror="never")
+    bench.editor.choose_settings(mirror="never")
     bench.viewer.add_image(cat, channel_axis=2, name=["r", "g", "b"], colormap=["red", "green", "blue"],
                            contrast_limits=[(0, 255)] * 3)  # fmt: skip
     bench.viewer.add_image(np.roll(cat, (12, -18), (0, 1)), name="target")
@@ -167,7 +167,6 @@ def test_channels_are_one_picture_in_their_colours(open_bench, cat, sticker):
 def test_frames_of_more_axes_lie_along_the_one_that_is_chosen(open_bench, cat, sticker):
     """(T, Z, Y, X) grey: the edit goes through the slices at the time that is seen, or through time at one slice."""
     bench = open_bench()
-    bench.editor.choose_settings(model="lite")
     small = _grey(cat)[::2, ::2]
     movie = np.stack([[np.roll(small, (2 * z, 3 * t), (0, 1)) for z in range(2)] for t in range(3)])
     layer = bench.viewer.add_image(movie, name="movie", scale=(1, 2, 1, 1), contrast_limits=(0, 255))

@@ -93,7 +93,7 @@ def test_chosen_sticker_is_dragged_and_all_are_carried(several, open_bench, tmp_
     bench.wait(lambda: bench.editor.job is None)
     kept = json.loads((tmp_path / "kept" / "session.json").read_text())["edit"]
     assert [part["kind"] for part in kept["parts"]] == ["sticker", "recolour"]
-    other = open_bench()
+    other = open_bench()  # the window opened again
     open_session(other.editor, tmp_path / "kept", other.dock.add_picture)
     other.wait(lambda: other.editor.job is None and other.editor.session.edit)
     other.idle()
