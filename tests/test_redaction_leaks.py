@@ -91,6 +91,15 @@ def test_nothing_of_what_is_hidden_is_in_the_file(data, edit, kind, seed):
         assert leaks(case, Path(folder)) == [], case
 
 
+def test_a_mask_is_exactly_one_inside_where_it_was_scaled(tmp_path):
+    """A weight of 0.9999998 lets one pixel of sixteen bits depend on what is hidden."""
+    case = Case(
+        "png 16 bit alpha", "prophoto", "erase", "mask", ".tif", scale=0.8906068211335044, degrees=0.0, cells=8,
+        orientation=8, seed=16,
+    )  # fmt: skip
+    assert leaks(case, tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", INPUTS + LOSSY)
 def test_nothing_of_what_is_hidden_is_in_the_file_of_any_kind(tmp_path, kind):
     for edit in EDITS:

@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -158,118 +157,6 @@ def _move_pressed(widget, spot):
     QApplication.sendEvent(widget, event)
 
 
-def _traces(viewer):
-    """How many listeners, keys, menu entries and docks a viewer has: a dock that was shut leaves none."""
-    events = [viewer.layers.events[name] for name in ("inserted", "removed", "reordered")]
-    events += [viewer.layers.selection.events.active, viewer.dims.events.current_step]
-    counts = [len(event.callbacks) for event in events]
-    counts += [len(viewer.mouse_drag_callbacks), len(viewer.mouse_move_callbacks), len(viewer.keymap)]
-    return [*counts, len(viewer.window.help_menu.actions()), len(viewer.window.dock_widgets)]
-
-
-class SharedViewer:
-    """One window for many tests, one after the other: opening and closing one takes as long as many a test.
-
-    What make_napari_viewer patches and checks for each test is patched for all, and checked when a test ends: that
-    nothing of the dock is left. It is closed before a test opens windows of its own, since vispy draws with what it
-    keeps for all canvases, and opened again after it.
-    """
-
-    def __init__(self):
-        self._viewer: Any = None
-
-    @property
-    def viewer(self):
-        """The viewer, opened at its first use."""
-        if self._viewer is None:
-            self._open()
-        return self._viewer
-
-    def _open(self):
-        from napari._app_model._app import NapariApplication, _napari_names
-        from napari._qt.qt_viewer import QtViewer
-        from napari.settings import get_settings
-        from qtpy.QtWidgets import QWidget
-
-        import napari
-
-        def no_console(_):
-            widget = QWidget()
-            widget._update_theme = lambda: None
-            return widget
-
-        self._patch = pytest.MonkeyPatch()
-        app = NapariApplication("shared_viewer")
-        app.injection_store.namespace = _napari_names
-        self._patch.setattr(NapariApplication, "get_app_model", staticmethod(lambda *_: app))
-        self._patch.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False)
-        self._patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda *_: None)
-        self._patch.setattr("napari._qt.qt_viewer.QtViewer._get_console", no_console)
-        _forget_plugins()
-        get_settings().reset()
-        self._viewer = napari.Viewer(show_welcome_screen=False)
-        self._viewer.window.resize(1000, 800)  # drawn in software here: pixels cost time
-        button = self._viewer.window._qt_window._activity_dialog._toggleButton
-        button._inProgressIndicator.movie().setSpeed(1)  # per cent: for each frame the whole window is drawn
-        QtViewer._instances.discard(self._viewer.window._qt_viewer)  # for make_napari_viewer it is one that was left
-        self._before = _traces(self._viewer)
-        gc.collect()
-        gc.freeze()
-
-    def clear(self):
-        """Close the docks, which have been shut, and take all layers out."""
-        from qtpy.QtCore import QEvent
-
-        if self._viewer is None:
-            return
-        window = self._viewer.window
-        for dock in list(window.dock_widgets.values()):
-            window.remove_dock_widget(dock)
-            dock.deleteLater()
-        self._viewer.layers.selection.clear()
-        self._viewer.layers.clear()
-        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        assert _traces(self._viewer) == self._before, "the dock left something behind"
-
-    def close(self):
-        """Close the window; the next use opens another one."""
-        from app_model import Application
-
-        if self._viewer is None:
-            return
-        gc.unfreeze()
-        self._patch.setattr(self._viewer.window._qt_window, "_save_current_window_settings", lambda: None)
-        self._viewer.close()
-        self._viewer = None
-        Application.destroy("shared_viewer")
-        self._patch.undo()
-        _forget_plugins()
-        gc.collect()
-        gc.freeze()
-
-
-def _forget_plugins():
-    """Let the next viewer register napari's actions and the plugins in an application of its own."""
-    from napari._qt._qapp_model.qactions import init_qactions
-    from napari.plugins import _initialize_plugins
-
-    _initialize_plugins.cache_clear()
-    init_qactions.cache_clear()
-
-
-@pytest.fixture(scope="session")
-def shared_viewer(qapp):
-    shared = SharedViewer()
-    yield shared
-    shared.close()
-
-
-@pytest.fixture
-def no_shared_viewer(shared_viewer):
-    """The shared window is closed."""
-    shared_viewer.close()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def imports_are_no_garbage():
     """Napari searches for garbage when it takes a layer out. What a module's tests imported is left out of it."""
@@ -281,24 +168,19 @@ def imports_are_no_garbage():
 class Opening:
     """Opens docks in viewers; ends what they run."""
 
-    def __init__(self, qtbot, shared):
+    def __init__(self, qtbot, make_viewer):
         self.qtbot = qtbot
-        self._shared = shared
+        self._make_viewer = make_viewer
         self._benches = []
 
-    @property
-    def viewer(self):
-        """The shared viewer."""
-        return self._shared.viewer
-
-    def __call__(self, layers=None, arrange=False, *, viewer=None, model="lite"):
-        """A bench with layers, and a model that takes half the time of the default, or the preferred one (None).
-
-        A second one in the shared viewer is that window opened again: the first one is closed.
+    def __call__(self, layers=None, arrange=False, *, model="lite"):
+        """A bench with layers in a window of its own, and a model that takes half the time of the default, or the
+        preferred one (None).
         """
-        if viewer is None and self._benches:
-            self.end()
-        viewer = viewer or self.viewer
+        viewer = self._make_viewer(show=True)
+        viewer.window.resize(1000, 800)  # drawn in software here: pixels cost time
+        button = viewer.window._qt_window._activity_dialog._toggleButton
+        button._inProgressIndicator.movie().setSpeed(1)  # per cent: for each frame the whole window is drawn
         for name, data in (layers or {}).items():
             viewer.add_image(data, name=name)
         _, dock = viewer.window.add_plugin_dock_widget("dift-edit")
@@ -312,41 +194,20 @@ class Opening:
         return bench
 
     def end(self):
-        """Close all docks, wait for what they run, and clear the shared viewer."""
+        """Close all docks, and wait for what they run."""
         for bench in self._benches:
             bench.dock.shut()
         deadline = time.monotonic() + 20
         while any(bench.editor.busy for bench in self._benches) and time.monotonic() < deadline:
             self.qtbot.wait(5)
         self._benches.clear()
-        self._shared.clear()
 
 
 @pytest.fixture
-def open_bench(shared_viewer, qtbot):
-    """Opens the dock in the shared viewer; closes it."""
-    opening = Opening(qtbot, shared_viewer)
+def open_bench(make_napari_viewer, qtbot):
+    """Opens the dock in viewers of the test's own; closes it."""
+    opening = Opening(qtbot, make_napari_viewer)
     yield opening
-    opening.end()
-
-
-@pytest.fixture
-def own_viewer(no_shared_viewer, make_napari_viewer):
-    """Makes viewers of the test's own, which napari looks after."""
-
-    def make():
-        viewer = make_napari_viewer(show=True)
-        viewer.window.resize(1000, 800)
-        return viewer
-
-    return make
-
-
-@pytest.fixture
-def open_window(own_viewer, shared_viewer, qtbot):
-    """Opens benches in windows of their own, which the test may close."""
-    opening = Opening(qtbot, shared_viewer)
-    yield lambda layers: opening(layers, viewer=own_viewer())
     opening.end()
 
 

@@ -15,12 +15,12 @@ from napari_dift_edit.api import DiftEdit
 GUIDE = Path(__file__).parents[2] / "docs" / "napari.md"
 
 
-def test_the_script_of_the_guide(open_bench, pictures, sticker, tmp_path, monkeypatch):
+def test_the_script_of_the_guide(make_napari_viewer, pictures, sticker, tmp_path, monkeypatch):
     """The guide's own lines, in a folder with files of its names; then the rest of the interface."""
     for name, file in (("cat", "cat.jpg"), ("dark", "other.jpg"), ("coffee", "third.jpg")):
         PIL.Image.fromarray(pictures[name]).save(tmp_path / file, quality=95)
     PIL.Image.fromarray(sticker).save(tmp_path / "hat.png")
-    viewer = open_bench.viewer
+    viewer = make_napari_viewer(show=True)
     DiftEdit(viewer).settings(model="lite", mirror="never")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(napari, "Viewer", lambda: viewer)

@@ -143,21 +143,21 @@ def test_source_removed_while_it_works(bench, sticker):
     assert bench.dock.results.run.isEnabled()
 
 
-def test_window_closed_while_python_lives_on(open_window, pictures, sticker):
+def test_window_closed_while_python_lives_on(open_bench, pictures, sticker):
     """The model of the viewer outlives its window: nothing of the dock answers to it any more."""
-    bench = open_window({name: pictures[name] for name in ("cat", "dark")})
+    bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
     bench.use(sticker)
     layers, editor, errors = bench.viewer.layers, bench.editor, []
     picture = layers["dark"]
     notification_manager.notification_ready.connect(errors.append)
     bench.viewer.close()
-    bench.idle()
+    bench.qtbot.wait(100)
     gc.collect()
     QApplication.processEvents()
     layers.append(type(picture)(np.zeros((20, 30)), name="later"))
     layers.remove("later")
     editor.said.emit("a word")
     editor.changed.emit(editor.session)
-    bench.idle()
+    bench.qtbot.wait(100)
     notification_manager.notification_ready.disconnect(errors.append)
     assert not errors

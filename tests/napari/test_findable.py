@@ -33,10 +33,10 @@ def test_manifest_names_what_is_there():
     assert commands - files_only == set(ACTIONS) - {"undo", "redo", "unsure"}, "each action is a command"
 
 
-def test_commands_open_the_dock_and_do_it(own_viewer, qtbot, cat):
+def test_commands_open_the_dock_and_do_it(make_napari_viewer, qtbot, cat):
     from napari._app_model import get_app_model
 
-    viewer = own_viewer()
+    viewer = make_napari_viewer(show=True)
     viewer.add_image(cat, name="cat")
     commands = get_app_model().commands
     commands.execute_command("dift-edit.keys").result()

@@ -170,8 +170,8 @@ def test_review_correct_and_export(open_bench, pictures, sticker, photos):
     assert (photos / "edited" / "unreviewed" / "mirror.png").is_file()
 
 
-def test_work_goes_on_after_the_window_was_closed(open_window, pictures, sticker, photos):
-    first = open_window({"cat": pictures["cat"]})
+def test_work_goes_on_after_the_window_was_closed(open_bench, pictures, sticker, photos):
+    first = open_bench({"cat": pictures["cat"]})
     first.editor.choose_settings(mirror="never")
     first.use(sticker)
     _add(first, photos, 3)
@@ -184,9 +184,9 @@ def test_work_goes_on_after_the_window_was_closed(open_window, pictures, sticker
     first.wait((kept / "edit.png").is_file, 60)
     before = dict(first.editor.session.results)
     first.viewer.close()
-    first.idle()
+    first.qtbot.wait(100)
 
-    second = open_window({"cat": pictures["cat"]})
+    second = open_bench({"cat": pictures["cat"]})
     _add(second, photos, 3)
     second.wait(second.dock.help.isVisible, 10)
     assert "unfinished work" in second.dock.help.words.text()

@@ -10,8 +10,9 @@ SQUARE = np.array([(10.0, 12), (10, 40), (30, 40), (30, 12)])
 """Corners (row, column)."""
 
 
-def annotate(viewer, folder):
+def annotated_viewer(make_napari_viewer, folder):
     PIL.Image.new("RGB", (64, 48)).save(folder / "cat.png")
+    viewer = make_napari_viewer()
     viewer.open(folder / "cat.png", plugin="napari")
     features = {"name": ["left_eye", "nose"], "confidence": [0.75, np.nan]}
     viewer.add_points([(5.0, 7.25), (9, 11)], features=features, name="face")
@@ -19,12 +20,12 @@ def annotate(viewer, folder):
     labels = np.zeros((48, 64), np.uint8)
     labels[3:9, 4:20] = 5
     viewer.add_labels(labels, name="blob")
-    return labels
+    return viewer, labels
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.xml", "a.tps"])
-def test_layers_are_saved_and_opened_again(viewer_model, tmp_path, name):
-    viewer, labels = viewer_model, annotate(viewer_model, tmp_path)
+def test_layers_are_saved_and_opened_again(make_napari_viewer, tmp_path, name):
+    viewer, labels = annotated_viewer(make_napari_viewer, tmp_path)
     assert viewer.layers.save(str(tmp_path / name), plugin="dift-edit") == [str(tmp_path / name)]
     (image,) = read_annotations(tmp_path / name).images
     assert image.path == "cat.png" and image.size == (64, 48)
@@ -43,8 +44,8 @@ def test_layers_are_saved_and_opened_again(viewer_model, tmp_path, name):
         assert np.array_equal(opened[0].data > 0, labels > 0)
 
 
-def test_pixels_of_a_scaled_picture_are_meant(viewer_model, tmp_path):
-    viewer = viewer_model
+def test_pixels_of_a_scaled_picture_are_meant(make_napari_viewer, tmp_path):
+    viewer = make_napari_viewer()
     viewer.add_image(np.zeros((48, 64)), name="slide", scale=(0.5, 0.5), translate=(10, 20))
     viewer.add_points([(11.0, 23.0)], name="spot")
     viewer.layers.save(str(tmp_path / "a.json"), plugin="dift-edit")
@@ -53,11 +54,11 @@ def test_pixels_of_a_scaled_picture_are_meant(viewer_model, tmp_path):
     assert (point.x, point.y) == (6, 2) and image.path == "slide"
 
 
-def test_a_file_of_other_images_is_a_sentence(viewer_model, tmp_path):
+def test_a_file_of_other_images_is_a_sentence(make_napari_viewer, tmp_path):
     from dift_edit.errors import DiftEditError
     from napari_dift_edit.formats import read_layers, reader_of
 
-    viewer, _ = viewer_model, annotate(viewer_model, tmp_path)
+    viewer, _ = annotated_viewer(make_napari_viewer, tmp_path)
     viewer.layers.save(str(tmp_path / "a.json"), plugin="dift-edit")
     text = (tmp_path / "a.json").read_text()
     (tmp_path / "b.json").write_text(text.replace('"images": [', '"images": [{"id": 9, "file_name": "b.png"},'))

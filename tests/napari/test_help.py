@@ -5,7 +5,8 @@ import os
 import weakref
 from pathlib import Path
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_dift_edit.help import TOUR
 
@@ -25,9 +26,15 @@ def test_tour_is_offered_once(open_bench, cat):
 
 
 def test_closed_dock_is_let_go(open_bench, cat):
-    dock = weakref.ref(open_bench({"cat": cat}).dock)
-    assert dock() is not None
+    bench = open_bench({"cat": cat})
+    viewer, dock = bench.viewer, weakref.ref(bench.dock)
+    del bench
     open_bench.end()
+    for widget in list(viewer.window.dock_widgets.values()):
+        viewer.window.remove_dock_widget(widget)
+        widget.deleteLater()
+    del widget
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     gc.collect()
     assert dock() is None, "something holds it"
 

@@ -78,9 +78,9 @@ def test_engine_crash_is_said_and_nothing_is_lost(bench, sticker):
     assert "dark · edited" in bench.viewer.layers
 
 
-def test_two_viewers_do_not_mix(open_window, pictures, sticker):
-    first = open_window({name: pictures[name] for name in ("cat", "mirror")})
-    second = open_window({name: pictures[name] for name in ("cat", "dark")})
+def test_two_viewers_do_not_mix(open_bench, pictures, sticker):
+    first = open_bench({name: pictures[name] for name in ("cat", "mirror")})
+    second = open_bench({name: pictures[name] for name in ("cat", "dark")})
     first.use(sticker)
     second.use(sticker[::-1].copy())
     for bench in (first, second):

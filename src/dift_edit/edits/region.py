@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float32]
 
 _SUBROWS = 8
 """Rows in each pixel at which a polygon's coverage is computed (chosen)."""
+_ROUNDING = 1e-5
+"""What interpolation may take from a weight of 1: less than a step of 16 bits (chosen)."""
 _MAX_SIDE = 20_000
 """Pixels: larger masks are refused, rather than a gigabyte taken (chosen)."""
 _FARTHEST = 1e7
@@ -121,12 +123,14 @@ class Region:
         return cls(inner, (left, top), place if quad is None else quad)
 
     def warped(self, transform: Transform, size: tuple[int, int]) -> Warped:
-        """The mask (h, w, 1) where it lies on a target of `size` (W, H)."""
+        """The mask (h, w, 1) where it lies on a target of `size` (W, H); well inside it is exactly 1."""
         if self.everywhere:
             return Warped(np.ones((size[1], size[0], 1), np.float32), (0, 0, *size))
         offset = np.array([(1, 0, self.origin[0]), (0, 1, self.origin[1]), (0, 0, 1)], dtype=np.float64)
         warped = warp_layer(self.weight[..., None], transform, size, matrix=offset)
-        return Warped(np.clip(warped.values, 0, 1), warped.box)
+        values = np.clip(warped.values, 0, 1)
+        values[values > 1 - _ROUNDING] = 1  # else a trace of what is hidden would count
+        return Warped(values, warped.box)
 
 
 def _filled(outline: Points, width: int, height: int) -> Floats:
