@@ -240,13 +240,15 @@ def many(tmp_path_factory):
 
 
 def test_ten_thousand_rows_on_a_phone(browser, many):
+    from playwright.sync_api import expect
+
     context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto((many / "review.html").as_uri())
     assert page.locator(".row").count() < 40
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.evaluate("document.getElementById('list').scrollTop = 5000 * 76")
-    page.wait_for_function("document.querySelector('.row .title').textContent.startsWith('049')")
+    expect(page.locator(".row .title").first).to_have_text(re.compile("^049"))
     assert not page.locator("#detail").is_visible()
     page.locator(".row").nth(6).tap()
     assert page.locator("#detail").is_visible() and page.locator("#accept").is_visible()
