@@ -1,5 +1,6 @@
 """The transform protocol, and transforms given by a 3×3 matrix."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -59,6 +60,11 @@ class MatrixTransform:
         if abs(np.linalg.det(matrix)) < 1e-12 * max(1.0, float(np.abs(matrix).max())):
             raise GeometryError("The transform is singular: its points are collinear or coincide.")
         object.__setattr__(self, "matrix", matrix)
+
+    @property
+    def enlargement(self) -> float:
+        """By how much lengths grow under an affine map, on average over all directions; above 0."""
+        return math.sqrt(abs(float(np.linalg.det(self.matrix[:2, :2]))))
 
     def __call__(self, points: PointsLike) -> Points:
         """Map (N, 2) points."""

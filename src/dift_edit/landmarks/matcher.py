@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
-from dift_edit.geometry.base import MatrixTransform, Transform
+from dift_edit.geometry.base import Transform
 from dift_edit.geometry.coords import Points, as_points, inside
 from dift_edit.geometry.quad import quad_iou
 from dift_edit.geometry.thin_plate import fit_thin_plate
@@ -115,11 +115,6 @@ class _Whole:
 def _density(features: FeatureMap) -> float:
     """Cells per pixel along a side."""
     return math.sqrt(math.prod(features.unit.shape[1:]) / math.prod(features.image_size))
-
-
-def _scale(transform: MatrixTransform) -> float:
-    """By how much an affine map enlarges."""
-    return math.sqrt(abs(float(np.linalg.det(transform.matrix[:2, :2]))))
 
 
 def _mirror_gain(other: _Fit, best: _Fit) -> float:
@@ -279,7 +274,7 @@ class LandmarkMatcher:
             (whole.maps.plain, frame.view, frame.features),
         )
         return frame.upright and not frame.mirrored and all(
-            _density(picture) * _scale(view.to_picture) > _density(seen) for picture, view, seen in pairs
+            _density(picture) * view.to_picture.enlargement > _density(seen) for picture, view, seen in pairs
         )  # fmt: skip
 
     def _best(self, frames: Frames, maps: TargetMaps, known: Mapping[int, Points]) -> "_Fit":
@@ -305,7 +300,7 @@ class LandmarkMatcher:
     def _gain_in_whole(self, fit: "_Fit", votes: Votes) -> float:
         """Mean gain of votes in the whole target where a fit predicts the points."""
         to_picture = fit.frame.view.to_picture
-        spread = np.maximum(fit.settled.spread, WHOLE_SPREAD) * self.extent * _scale(to_picture)
+        spread = np.maximum(fit.settled.spread, WHOLE_SPREAD) * self.extent * to_picture.enlargement
         return float(votes.near(to_picture(fit.settled.predicted), spread**2).gain.mean())
 
     def _deformation(self, frame: Frame, settled: Settled) -> Transform:

@@ -37,7 +37,7 @@ class View:
     @classmethod
     def of(cls, picture: Image, to_picture: MatrixTransform, size: tuple[int, int]) -> "View":
         """The view of a size that an affine map from its pixels to a picture's gives; shrunk without aliasing."""
-        shrink = max(1.0, float(np.sqrt(abs(np.linalg.det(to_picture.matrix[:2, :2])))))
+        shrink = max(1.0, to_picture.enlargement)
         pixels, matrix = picture.resized(picture.size).permute(1, 2, 0).numpy(), to_picture.matrix
         if shrink > 1:
             edges = tuple(max(1, round(edge / shrink)) for edge in picture.size)

@@ -144,7 +144,7 @@ def look_again(
     SecondLook or None
         None where a cut would be the picture again or is too small, or nothing of it lies within the masks.
     """
-    scale = math.sqrt(abs(float(np.linalg.det(first.matrix[:2, :2]))))
+    scale = first.enlargement
     low, high = quad.min(0), quad.max(0)
     half = float((high - low).max()) * (0.5 + SURROUNDINGS)
     near = _box((low + high) / 2, half, sizes[0])

@@ -196,7 +196,7 @@ class Evidence:
         weight : float
             Of the view; the source weighs 1.
         """
-        grow = math.sqrt(abs(np.linalg.det(to.matrix[:2, :2])))
+        grow = to.enlargement
         return replace(
             self, quad=quad, points=to(self.points), mass=self.mass * weight * grow**2, distance=self.distance * grow,
             expected_scale=self.expected_scale / grow,
