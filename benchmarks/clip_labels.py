@@ -19,7 +19,9 @@ import numpy as np
 import torch
 
 from dift_edit.clips.io import open_clip
-from dift_edit.clips.labels import LabelPropagator, PropagationSettings, propagate_keypoints
+from dift_edit.clips.labels.carry import propagate_keypoints
+from dift_edit.clips.labels.propagator import LabelPropagator
+from dift_edit.clips.labels.settings import PropagationSettings
 from dift_edit.evaluation.metrics import pck_flags
 from dift_edit.features.registry import load_featurizer
 from dift_edit.imaging.edges import labels_at_edges

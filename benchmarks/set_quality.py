@@ -12,9 +12,10 @@ With `--poison` so many pictures of other kinds are among the targets, and the u
 the most confident wrong one, or, where none is wrong, one that is moved aside. Its figures are of the other targets.
 
 Columns: mean IoU of all targets alone and with learning; gain of the mean IoU over the targets that were not
-corrected, after k suggested and k random corrections; the same with strangers among the targets and with a wrong
-result accepted; abstentions; processor time of placing with learning over placing alone (features kept). What was
-measured of a set is kept in a folder, and not measured again.
+corrected, after k suggested and k random corrections; gain over all targets, the corrected ones, which are right now,
+included; the same with strangers among the targets and with a wrong result accepted; abstentions; processor time of
+placing with learning over placing alone (features kept). What was measured of a set is kept in a folder, and not
+measured again.
 """
 
 import argparse
@@ -318,13 +319,15 @@ class Measurements:
         return values
 
     def corrected(self, how: str, count: int) -> dict[str, list[float]]:
-        """What the other targets gain from the true places of some."""
-        run, gains = self.run, list[float]()
+        """What the other targets gain from the true places of some, and what all gain."""
+        run, gains, of_all = self.run, list[float](), list[float]()
         for chosen in [run.suggested(count)] if how == "suggested" else [order[:count] for order in self.orders]:
             found = run.learn(run.truths(chosen)) if chosen else run.alone
             if chosen:
                 gains += (np.array(run.iou(found, chosen)) - run.iou(run.alone, chosen)).tolist()
-        return {f"{how} {count}": gains} if gains else {}
+                right = np.where(np.isin(range(len(self.case.targets)), chosen), 1.0, run.iou(found))
+                of_all += (right - run.iou(run.alone)).tolist()
+        return {f"{how} {count}": gains, f"all, {how} {count}": of_all} if gains else {}
 
     def with_strangers(self) -> dict[str, list[float]]:
         """What learning gains with pictures of other kinds among the targets."""
@@ -362,6 +365,7 @@ def _plain(quad: Array) -> tuple[tuple[float, ...], ...]:
 
 COLUMNS = {
     "gain": "learned", **{f"{k} {how[0]}.": f"{how} {k}" for k in (1, 3, 5) for how in ("suggested", "random")},
+    **{f"all, {k} {how[0]}.": f"all, {how} {k}" for k in (1, 3, 5) for how in ("suggested", "random")},
     "strangers": "strangers", "wrong": "wrong",
 }  # fmt: skip
 """Heading → name of the scores; gains."""

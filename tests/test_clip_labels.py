@@ -12,8 +12,9 @@ from cell_colors import CellColors, cell_picture
 from clip_data import SMALL, write_clip
 from dift_edit.cli import main
 from dift_edit.clips.io import as_clip, open_clip
-from dift_edit.clips.labels import PropagationSettings, propagate_keypoints, propagate_labels
+from dift_edit.clips.labels.carry import propagate_keypoints, propagate_labels
 from dift_edit.clips.labels.masks import draw_labels, read_mask, write_mask
+from dift_edit.clips.labels.settings import PropagationSettings
 from dift_edit.clips.labels_job import process_keypoints, process_labels
 from dift_edit.errors import GeometryError, ImageError, OutputError
 from dift_edit.evaluation.segmentation import region_similarity

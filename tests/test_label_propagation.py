@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from dift_edit.clips.labels import (
-    LabelPropagator,
-    PropagationSettings,
-    propagate_keypoints,
-    propagate_labels,
-)
+from dift_edit.clips.labels.carry import propagate_keypoints, propagate_labels
 from dift_edit.clips.labels.coding import sharpness
+from dift_edit.clips.labels.propagator import LabelPropagator
+from dift_edit.clips.labels.settings import PropagationSettings
 from dift_edit.errors import GeometryError, SettingsError
 from dift_edit.features.base import FeatureMap
 from dift_edit.matching.nearby import average_nearby

@@ -10,7 +10,7 @@ HELP = "carry an edit, a mask or keypoints of one frame, or edits of a few, thro
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments; the flags of the settings come from their fields."""
-    from dift_edit.clips.labels import PropagationSettings
+    from dift_edit.clips.labels.settings import PropagationSettings
     from dift_edit.clips.tracking.settings import SequenceSettings
     from dift_edit.job.recipe import DIFFERENCE_KINDS
     from dift_edit.settings import Compositing, add_settings_arguments
@@ -121,8 +121,8 @@ def _run_labels(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from dift_edit.clips.io import open_clip
-    from dift_edit.clips.labels import PropagationSettings
     from dift_edit.clips.labels.masks import read_mask
+    from dift_edit.clips.labels.settings import PropagationSettings
     from dift_edit.clips.labels_job import process_keypoints, process_labels
     from dift_edit.errors import EditError
     from dift_edit.features.registry import load_featurizer

@@ -4,10 +4,10 @@ from .io import open_clip as open_clip
 from .io import open_writer as open_writer
 from .job import ClipReport as ClipReport
 from .job import process_clip as process_clip
-from .labels import PropagatedLabels as PropagatedLabels
-from .labels import PropagationSettings as PropagationSettings
-from .labels import propagate_keypoints as propagate_keypoints
-from .labels import propagate_labels as propagate_labels
+from .labels.carry import PropagatedLabels as PropagatedLabels
+from .labels.carry import propagate_keypoints as propagate_keypoints
+from .labels.carry import propagate_labels as propagate_labels
+from .labels.settings import PropagationSettings as PropagationSettings
 from .labels_job import LabelReport as LabelReport
 from .labels_job import process_keypoints as process_keypoints
 from .labels_job import process_labels as process_labels

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import ImageDraw
 
 from dift_edit.clips.io import Clip, as_clip, open_writer
-from dift_edit.clips.labels import PropagationSettings, propagate_keypoints, propagate_labels
+from dift_edit.clips.labels.carry import propagate_keypoints, propagate_labels
 from dift_edit.clips.labels.coding import Labels
 from dift_edit.clips.labels.masks import draw_labels, write_mask
+from dift_edit.clips.labels.settings import PropagationSettings
 from dift_edit.clips.resume import Scratch
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer

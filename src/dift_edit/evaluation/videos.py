@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dift_edit.clips.labels import PropagationSettings, propagate_keypoints, propagate_labels
+from dift_edit.clips.labels.carry import propagate_keypoints, propagate_labels
 from dift_edit.clips.labels.masks import read_mask, write_mask
+from dift_edit.clips.labels.settings import PropagationSettings
 from dift_edit.evaluation.base import BenchmarkOptions, Dataset, Item, Maps, Prediction, Score, mean
 from dift_edit.evaluation.metrics import pck_flags
 from dift_edit.evaluation.pictures import mask_strip

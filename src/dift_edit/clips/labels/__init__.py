@@ -9,14 +9,3 @@ References
 Jabri et al., Space-Time Correspondence as a Contrastive Random Walk, NeurIPS 2020, section 3.4.
 Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, section 5.3.
 """
-
-from dift_edit.clips.labels.carry import PropagatedLabels, propagate_keypoints, propagate_labels
-from dift_edit.clips.labels.propagator import LabelPropagator, PropagationSettings
-
-__all__ = [
-    "LabelPropagator",
-    "PropagatedLabels",
-    "PropagationSettings",
-    "propagate_keypoints",
-    "propagate_labels",
-]

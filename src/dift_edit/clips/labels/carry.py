@@ -13,7 +13,8 @@ import torch
 from dift_edit._version import __version__
 from dift_edit.clips.io import Clip, as_clip, iterate_reversed
 from dift_edit.clips.labels.coding import Labels, check_labels, enlarge, gaussians, peaks, sharpness, shrink
-from dift_edit.clips.labels.propagator import LabelPropagator, PropagationSettings
+from dift_edit.clips.labels.propagator import LabelPropagator
+from dift_edit.clips.labels.settings import PropagationSettings
 from dift_edit.clips.labels.stored import ScoreStore, open_store
 from dift_edit.errors import GeometryError
 from dift_edit.features.base import FeatureMap, Featurizer
