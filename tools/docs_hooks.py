@@ -82,8 +82,9 @@ def _sections(parser: argparse.ArgumentParser, depth: int) -> list[str]:
 
 def _names(action: argparse.Action) -> str:
     if not action.option_strings:
-        return f"`{action.metavar or action.dest}`"
-    value = "" if action.nargs == 0 else action.metavar or "|".join(map(str, action.choices or [action.dest.upper()]))
+        return f"`{action.metavar or '|'.join(map(str, action.choices or [action.dest]))}`".replace("|", "\\|")
+    metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar
+    value = "" if action.nargs == 0 else metavar or "|".join(map(str, action.choices or [action.dest.upper()]))
     names = ", ".join(f"`{flag}`" for flag in action.option_strings)
     return f"{names} `{value}`".replace("|", "\\|") if value else names
 

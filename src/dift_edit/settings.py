@@ -181,19 +181,19 @@ class TransferSettings(Settings):
         0.3, "abstain below this probability that the placement is right, 0 to 1", limits=(0, 1)
     )
     instances: Instances = option(
-        1, "on how many instances of the object in a target the edit is put, or 'all'", limits=(1, None), words=("all",)
+        1, "how many instances of the object in a target get the edit, or 'all'", limits=(1, None), words=("all",)
     )
     seed: int = option(0, "random seed")
     anchor: Anchor = option(
         "pixels",
-        "for the engine fixed: the same pixels, the same place relative to width and height, or the same distance to a "
-        "corner or edge",
+        "with the engine fixed: the same pixels, the same place relative to width and height, or the same distance "
+        "from a corner or edge",
     )
     anchor_size: AnchorSize = option(
         "relative", "whether an edit at a corner or edge, and its margin, grow with the image's shorter side"
     )
     anchor_margin: float = option(
-        -1.0, "distance to that corner or edge in pixels of the source; below 0: as in the source", limits=(-1, 1e5)
+        -1.0, "distance from that corner or edge in pixels of the source; below 0: as in the source", limits=(-1, 1e5)
     )
 
 
@@ -201,7 +201,7 @@ class TransferSettings(Settings):
 class Compositing(Settings):
     """How an edit is put on a target."""
 
-    blend: Blend = option("over", "how the edit is joined with the target")
+    blend: Blend = option("over", "how the edit is blended with the target")
     opacity: float = option(1.0, "opacity of the whole edit, 0 to 1", limits=(0.0, 1.0))
     feather: float = option(0.0, "width of a soft inner edge in target pixels", limits=(0.0, 1e4))
     match_color: float = option(0.0, "fit the edit's brightness and tint to the target's, 0 to 1", limits=(0.0, 1.0))
@@ -223,20 +223,20 @@ class BatchSettings(Settings):
 
     workers: int = option(1, "number of processes", limits=(1, None))
     cluster: str | None = option(None, "address of a dask scheduler, or 'local' for a dask cluster of this machine")
-    resume: bool = option(True, "continue when the output folder holds a part of this job; otherwise refuse")
+    resume: bool = option(True, "continue if the output folder holds part of this job; with --no-resume, refuse")
     overwrite: bool = option(False, "do everything again, replacing the results that an earlier run left")
-    retry_failed: bool = option(False, "try targets again that failed in an earlier run")
+    retry_failed: bool = option(False, "try again the targets that failed in an earlier run")
     learn: Learn = option(
-        "off", "place targets that are not sure again, with the set's most trusted results as further views of the edit"
+        "off", "place unsure targets again, with the set's most trusted results as further views of the edit"
     )
-    report: bool = option(True, "make the review page and its previews")
+    report: bool = option(True, "write the review page and its previews")
     preview_size: int = option(640, "longest side of the page's previews in pixels", limits=(16, 4096))
     max_pixels: int = option(200_000_000, "refuse targets with more pixels", limits=(1, None))
     layers: LayerFormat | None = option(
-        None, "write the target and each edit as layers, too: Photoshop, OpenRaster or PNGs", choices=LAYER_FORMATS
+        None, "also write the target and each edit as layers: Photoshop, OpenRaster or PNGs", choices=LAYER_FORMATS
     )
     masks: bool = option(False, "write one 8-bit mask for each target and edit")
-    flattened: bool = option(True, "write the flattened result; without it the layers alone")
+    flattened: bool = option(True, "write the flattened result; with --no-flattened, only the layers")
     verify: bool = option(False, "compare each output with its target outside the edit, and record it in its row")
 
     def __post_init__(self) -> None:
@@ -280,10 +280,10 @@ class AnnotateSettings(Settings):
     mirror: Mirror = option("auto", "whether the target may show the object mirrored")
     swap_sides: bool = option(False, "exchange the names of left and right keypoints where the target is mirrored")
     min_confidence: float = option(
-        0.3, "leave out objects below this probability that the place is right, 0 to 1", limits=(0, 1)
+        0.3, "leave out objects whose place is less probably right than this, 0 to 1", limits=(0, 1)
     )
     min_keypoint_confidence: float = option(
-        0.1, "call keypoints missing below this probability that they are right, 0 to 1", limits=(0, 1)
+        0.1, "mark keypoints as missing that are less probably right than this, 0 to 1", limits=(0, 1)
     )
     seed: int = option(0, "random seed")
 
@@ -300,7 +300,8 @@ def add_settings_arguments(
     for item in fields(settings):
         if "help" not in item.metadata or item.default is MISSING or item.name in leave_out:
             continue
-        options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: %(default)s)"}
+        default = "none" if item.default is None else "%(default)s"
+        options: dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: {default})"}
         choices, several = choices_of(item), get_origin(hints[item.name]) is tuple
         kind = _kind(item, hints[item.name])
         if kind is bool:

@@ -14,8 +14,8 @@ def add_layer_arguments(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         type=_tagged("edit"),
-        help="an edit that save_edit wrote; may be repeated, also with the next three, the last one on top; "
-        "with blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
+        help="an edit that save_edit wrote; may be repeated and mixed with the next three flags, the last one on top; "
+        "may have blending of its own, as in  hide.json,opacity=0.5,blend=laplacian",
     )
     for kind, text in (
         ("redact", "hide a region of the source, as in  --redact 40,30,80,60,mode=fill  (mode, cells, color, margin)"),

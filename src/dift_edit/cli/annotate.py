@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_settings_arguments,
     )
 
-    parser.add_argument("source", metavar="SOURCE", help="the annotated image, or the folder of several")
-    parser.add_argument("labels", metavar="LABELS", help="its annotations: a file or folder in any of the formats")
+    parser.add_argument("source", metavar="SOURCE", help="the annotated image, or a folder of several")
+    parser.add_argument("labels", metavar="LABELS", help="its annotations, in any format that --format names")
     parser.add_argument("targets", metavar="TARGET", nargs="*", help="images, folders, patterns or URLs")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder for the results")
     parser.add_argument(
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a .txt, .csv, .jsonl or .parquet file that names targets, '-' for standard input; may be repeated",
     )
-    parser.add_argument("--format", choices=ANNOTATION_FORMATS, help="of the annotations written (default: as LABELS)")
+    parser.add_argument("--format", choices=ANNOTATION_FORMATS, help="format to write (default: that of LABELS)")
     parser.add_argument(
         "--model", default="mini", help="name of a model, see 'dift-edit models', or a folder (default: %(default)s)"
     )

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learn",
         action="store_true",
-        help="then place the targets that nobody decided and that are not sure again, with the accepted and corrected "
-        "ones as further views of the edit",
+        help="then place again the targets that are unsure and undecided, with the accepted and corrected ones as "
+        "further views of the edit",
     )
 
 

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument(
         "--models", nargs="+", metavar="MODEL", default=list(DEFAULT),
-        help="models, presets, folders, or results of 'evaluate' (.json) (default: %(default)s)",
+        help=f"models, presets, folders, or results of 'evaluate' (.json) (default: {' '.join(DEFAULT)})",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="folder for results and comparison.md/.csv"

@@ -8,7 +8,6 @@ _FILES = ("SOURCE", "TARGET", "PNG", "EDITED", "JSON[,NAME=VALUE…]", "OUT", "L
     "DECISIONS.JSON",
     "CLIP",
     "IMAGE",
-    "PICTURE",
     "DIR",
     "FILE",
     "FILE.json",
@@ -18,7 +17,7 @@ _FILES = ("SOURCE", "TARGET", "PNG", "EDITED", "JSON[,NAME=VALUE…]", "OUT", "L
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shell."""
-    parser.add_argument("shell", choices=SHELLS, help="for which shell; where its script goes is in docs/defaults.md")
+    parser.add_argument("shell", choices=SHELLS, help="the shell; docs/defaults.md says where its script belongs")
 
 
 def run(args: argparse.Namespace) -> int:

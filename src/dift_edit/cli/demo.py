@@ -1,9 +1,9 @@
-"""``dift-edit demo``: the main job on the bundled sample pictures."""
+"""``dift-edit demo``: the main job on the bundled sample images."""
 
 import argparse
 from pathlib import Path
 
-HELP = "run the main job on the bundled sample pictures"
+HELP = "run the main job on the bundled sample images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

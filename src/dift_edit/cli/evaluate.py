@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset", default="", help="a preset's settings, metric and estimator, see 'dift-edit models'"
     )
     parser.add_argument("-o", "--output", metavar="FILE.json", required=True, help="results; predictions go beside it")
-    parser.add_argument("--table", metavar="FILE", help="write the table too, as .md, .csv or .txt")
+    parser.add_argument("--table", metavar="FILE", help="also write the table, as .md, .csv or .txt")
     parser.add_argument("--pictures", metavar="DIR", help="draw every item in this folder, predicted beside annotated")
-    parser.add_argument("--restart", action="store_true", help="throw away predictions made before")
+    parser.add_argument("--restart", action="store_true", help="discard earlier predictions")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", metavar="NAME=VALUE", action="append", default=[], dest="settings",
         help="a setting of the model's featurizer, such as timestep=51; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--limit", type=int, default=0, help="so many items, spread evenly (default: all)")
+    parser.add_argument("--limit", type=int, default=0, help="use only so many items, spread evenly (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     group = parser.add_argument_group("how the benchmark is run")
     from dift_edit.evaluation.options import BenchmarkOptions

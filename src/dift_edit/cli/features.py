@@ -1,4 +1,4 @@
-"""``dift-edit features``: the features of pictures as safetensors files."""
+"""``dift-edit features``: the features of images as safetensors files."""
 
 import argparse
 import json
@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HELP = "write the features of pictures as safetensors files"
+HELP = "write the features of images as safetensors files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the pictures, the model and its settings."""
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="pictures")
-    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for the files; made if need be")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="images")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for the files; created if needed")
     parser.add_argument(
         "--model", default="mini", help="a model, a preset or a folder, see 'dift-edit models' (default: %(default)s)"
     )

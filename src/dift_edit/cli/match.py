@@ -1,11 +1,11 @@
-"""``dift-edit match``: where points of one picture lie in another."""
+"""``dift-edit match``: where points of one image lie in another."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-HELP = "find where points of one picture lie in another"
+HELP = "find where points of one image lie in another"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--points", metavar='"X,Y X,Y …"', type=_points, required=True, help="points in pixels of the source"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
-    parser.add_argument("-o", "--output", metavar="PICTURE", help="also draw both images with the matches")
+    parser.add_argument("-o", "--output", metavar="IMAGE", help="also draw both images with the matches")
     parser.add_argument("--model", default="mini", help="name of a model, or a folder (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")

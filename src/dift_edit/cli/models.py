@@ -17,20 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--json", action="store_true", help="print everything as JSON, presets with all values")
     parser.add_argument(
-        "--why", metavar="MODEL", help="say how a model of the list, or a folder, runs on the device, and why so"
+        "--why", metavar="MODEL", help="say how a model of the list, or a folder, runs on the device, and why"
     )
     parser.add_argument("--device", default="cpu", help="for --why: cpu, cuda, … (default: %(default)s)")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    convert = actions.add_parser("convert", help="turn a .pt file of guided-diffusion (ADM) into a model folder")
-    convert.add_argument("checkpoint", metavar="FILE", help="say, 256x256_diffusion_uncond.pt")
+    convert = _action(actions, "convert", "turn a .pt file of guided-diffusion (ADM) into a model folder")
+    convert.add_argument("checkpoint", metavar="FILE", help="the checkpoint, such as 256x256_diffusion_uncond.pt")
     convert.add_argument("-o", "--output", metavar="DIR", required=True, help="the new folder")
     add_settings_arguments(convert, AdmArchitecture)
-    fetch = actions.add_parser("fetch", help="download a model of the list now")
-    fetch.add_argument("name", metavar="MODEL")
-    check = actions.add_parser("check", help="read a model's weights and compare them with their recorded SHA-256")
+    fetch = _action(actions, "fetch", "download a model of the list now")
+    fetch.add_argument("name", metavar="MODEL", help="a model of the list")
+    check = _action(actions, "check", "read a model's weights and compare them with their recorded SHA-256")
     check.add_argument("name", metavar="MODEL", help="a model of the list, or a folder")
-    export = actions.add_parser("export", help="write a network to an ONNX file, and compare its features with torch's")
-    export.add_argument("name", metavar="MODEL", help="lite, dift-mini, or the folder of a network on pixels")
+    export = _action(actions, "export", "write a network to an ONNX file, and compare its features with torch's")
+    export.add_argument("name", metavar="MODEL", help="lite, dift-mini, or the folder of a network that sees pixels")
     export.add_argument("--onnx", metavar="FILE", required=True, help="the new file")
     export.add_argument(
         "--size",
@@ -38,10 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=int,
         default=(640, 480),
-        help="of an image in pixels: the file takes what the network sees of such an image (default: 640 480)",
+        help="size of an image in pixels: the file takes such an image as the network sees it (default: 640 480)",
     )
-    cache = actions.add_parser("cache", help="show how large the feature cache is, or empty it")
+    cache = _action(actions, "cache", "show how large the feature cache is, or empty it")
     cache.add_argument("--clear", action="store_true", help="remove all features")
+
+
+def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """The parser of one action; the list of actions and the action's own help say the same."""
+    made: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
+    return made
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     design.add_argument(
         "--designs",
         metavar="CSV",
-        help="a table with the columns 'design' and 'target', paths relative to it: which design on which target",
+        help="a table of which design goes on which target: columns 'design' and 'target', with paths relative to it",
     )
-    design.add_argument("--at", metavar="X,Y,W,H", type=numbers(4), help="where they lie in the source, in pixels")
+    design.add_argument("--at", metavar="X,Y,W,H", type=numbers(4), help="where the designs lie in the source (pixels)")
     design.add_argument(
         "--quad",
         metavar="X,Y,X,Y,X,Y,X,Y",
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fit",
         choices=("contain", "cover", "stretch"),
         default="contain",
-        help="without a place: how they fill that of the run's own edit; a transparent image of the source's size is a "
-        "canvas and lies where it is drawn (default: %(default)s)",
+        help="without --at or --quad: how a design fills the place of that run's edit; a transparent image of the "
+        "source's size is a canvas and lies where it is drawn (default: %(default)s)",
     )
     add_layer_arguments(design)
     parser.add_argument("-o", "--output", metavar="OUT2", required=True, help="folder or URL for the results")

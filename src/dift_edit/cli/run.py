@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from dift_edit.settings import LEARN
 
     parser.add_argument(
-        "jobs", metavar="JOB.TOML", nargs="+", help="recipe files; those with one model share it and its features"
+        "jobs", metavar="JOB.TOML", nargs="+", help="recipe files; those with the same model share it and its features"
     )
     parser.add_argument("--workers", type=int, help="number of processes instead of the recipe's")
     parser.add_argument("--cluster", help="address of a dask scheduler, or 'local', instead of the recipe's")

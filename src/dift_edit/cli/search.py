@@ -14,11 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument("--model", default="dift-mini", help="a diffusion model or its folder (default: %(default)s)")
     parser.add_argument("--timesteps", type=int, nargs="+", required=True, metavar="T", help="timesteps")
-    parser.add_argument(
-        "--blocks", type=int, nargs="+", required=True, metavar="N", help="blocks of the way up, from 0"
-    )
+    parser.add_argument("--blocks", type=int, nargs="+", required=True, metavar="N", help="up blocks, counted from 0")
     parser.add_argument("--sizes", type=int, nargs="+", default=[0], metavar="PX", help="network sizes in pixels")
-    parser.add_argument("--ensembles", type=int, nargs="+", default=[0], metavar="N", help="numbers of noises")
+    parser.add_argument("--ensembles", type=int, nargs="+", default=[0], metavar="N", help="numbers of noise samples")
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for search.json, .png, .md, .csv")
 
 

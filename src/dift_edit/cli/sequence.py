@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from dift_edit.job.recipe import DIFFERENCE_KINDS
     from dift_edit.settings import Compositing, add_settings_arguments
 
-    parser.add_argument("clip", metavar="CLIP", help="a folder of frames, a video, a GIF or an animated WebP")
+    parser.add_argument("clip", metavar="CLIP", help="a folder of frames, a video, a GIF, or an animated WebP or PNG")
     edit = parser.add_argument_group("the edit (--sticker or --edited; repeat it for several keyframes)")
     edit.add_argument("--sticker", metavar="PNG", action="append", default=[], help="an image with transparency")
     edit.add_argument(
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     edit.add_argument(
         "--edited",
-        metavar="PICTURE",
+        metavar="EDITED",
         action="append",
         default=[],
         help="the frame after editing: what changed is the edit",
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         action="append",
         default=[],
-        help="frame of the edit, from 0; -1 is the last (default: 0)",
+        help="frame that the edit, the mask or the points belong to, counted from 0; -1 is the last (default: 0)",
     )
     edit.add_argument(
         "--correct",
@@ -58,13 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mask",
         metavar="PNG",
         default="",
-        help="object numbers of the frame, as a palette or grey image: a folder OUT gets a mask for each frame",
+        help="object numbers in the frame, as a palette or grey image; a folder OUT gets a mask for each frame",
     )
     labels.add_argument(
         "--points", metavar="X,Y,…", type=_points, help="keypoints of the frame, in pixels; OUT may be a .json file"
     )
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="video, GIF, WebP, or a folder")
-    parser.add_argument("--fps", type=float, default=25.0, help="frames per second of a folder (default: %(default)s)")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="a video, GIF or WebP, or a folder")
+    parser.add_argument(
+        "--fps", type=float, default=25.0, help="frames per second of a folder of frames (default: %(default)s)"
+    )
     parser.add_argument(
         "--model",
         default="",

@@ -29,7 +29,7 @@ class AdmArchitecture(Settings):
     in_channels: int = option(3, "channels of the input", limits=(1, None), metavar="N")
     out_channels: int = option(6, "channels of the output", limits=(1, None), metavar="N")
     groups: int = option(32, "groups of the group norms", limits=(1, None), metavar="N")
-    image_size: int = option(256, "side of the pictures it was trained on", limits=(1, None), metavar="N")
+    image_size: int = option(256, "side of the images it was trained on", limits=(1, None), metavar="N")
 
     def config(self) -> dict[str, Any]:
         """Arguments for diffusers' ``UNet2DModel``."""

@@ -39,7 +39,7 @@ class ConvNextSettings(Settings):
         are brought to the finest grid and put side by side.
     """
 
-    image_size: int = option(512, "in pixels of what the network sees", limits=(1, None))
+    image_size: int = option(512, "size in pixels of what the network sees", limits=(1, None))
     size_mode: str = option("short", "square, short (side) or none", choices=SIZE_MODES)
     stages: tuple[int, ...] = option((2, 3), "stages whose outputs are taken", choices=(0, 1, 2, 3))
 

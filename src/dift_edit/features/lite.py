@@ -41,10 +41,10 @@ class LiteSettings(Settings):
         Average with the features of the mirrored picture.
     """
 
-    image_size: int = option(384, "in pixels of what the network sees", limits=(1, None))
+    image_size: int = option(384, "size in pixels of what the network sees", limits=(1, None))
     size_mode: str = option("short", "square, short (side) or none", choices=SIZE_MODES)
     blocks: tuple[int, ...] = option((14, 19), "blocks whose outputs are taken", limits=(0, None))
-    flip: bool = option(False, "average with the mirrored picture's features")
+    flip: bool = option(False, "average with the mirrored image's features")
 
 
 class LiteFeaturizer(PixelFeaturizer[LiteSettings]):

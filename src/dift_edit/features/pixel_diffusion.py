@@ -55,8 +55,8 @@ class PixelDiffusionSettings(Settings):
     floor_to: int = option(0, "round edges down to multiples of this, if not 0", limits=(0, None))
     timestep: int = option(5, "diffusion timestep", limits=(0, None))
     layers: tuple[str | int, ...] = option(("up_blocks.0", "up_blocks.1"), "modules whose outputs are taken")
-    ensemble: int = option(1, "number of noises whose features are averaged", limits=(1, None))
-    flip: bool = option(False, "average with the mirrored picture's features")
+    ensemble: int = option(1, "number of noise samples whose features are averaged", limits=(1, None))
+    flip: bool = option(False, "average with the mirrored image's features")
     normalize: bool = option(True, "give every cell unit norm")
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ class StableDiffusionSettings(Settings):
     floor_to: int = option(0, "round edges down to multiples of this, if not 0", limits=(0, None))
     timestep: int = option(261, "diffusion timestep", limits=(0, None))
     up_block: int | tuple[int, ...] = option(1, "block of the way up, or several", limits=(0, None))
-    ensemble: int = option(8, "number of noises whose features are averaged", limits=(1, None))
+    ensemble: int = option(8, "number of noise samples whose features are averaged", limits=(1, None))
     prompt: str = option("", "text given to the network")
     posterior: str = option("sample", "how the encoder's distribution is used", choices=("sample", "mean"))
     add_noise: bool = option(True, "add the noise of the timestep")

@@ -64,7 +64,7 @@ class VisionTransformerSettings(Settings):
         Pixels between patches; 0 for patches side by side. Less than a patch makes denser tokens (not of C-RADIO).
     """
 
-    image_size: int = option(518, "in pixels of what the network sees", limits=(1, None))
+    image_size: int = option(518, "size in pixels of what the network sees", limits=(1, None))
     size_mode: str = option("short", "square, short (side) or none", choices=SIZE_MODES)
     layer: int = option(-1, "number of the layer; negative counts from the end")
     facet: str = option("tokens", "tokens, keys, queries or values", choices=("tokens", *FACETS))

@@ -56,14 +56,14 @@ class MatchSettings(Settings):
 
     metric: str = option("cosine", "how features are compared", choices=METRICS)
     features: str = option("unit", "interpolate features of unit norm, or raw ones", choices=("unit", "raw"))
-    align_corners: bool = option(False, "let the corner cells' centres be the corner pixels' centres")
+    align_corners: bool = option(False, "place the corner cells' centres on the corner pixels' centres")
     consensus: float | None = option(
         None,
         "width in short sides of the neighbourhood whose matches have to agree; 0 takes each point by itself "
         "(default: 0.08, and 0 for the published protocols, where another setting differs from its default)",
         limits=(0, 1),
     )
-    soft_argmax: bool = option(False, "average the places around the best one, weighted with their similarity")
+    soft_argmax: bool = option(False, "average the places around the best one, weighted by their similarity")
     temperature: float = option(0.03, "of the soft-argmax's weights", above=0)
     window: int = option(2, "radius in cells of the soft-argmax", limits=(1, None))
 

@@ -29,14 +29,14 @@ class PropagationSettings(Settings):
 
     temperature: float = option(0.2, "of the affinities: weight = exp(cosine / temperature)", above=0)
     top_k: int = option(15, "number of cells whose labels are averaged", limits=(1, None))
-    last_frames: int = option(14, "number of last frames that are looked at, besides the first", limits=(0, None))
-    radius: int = option(
-        15, "cells farther than this from a cell, in x or y, are not looked at; 0: no limit", limits=(0, None)
-    )
+    last_frames: int = option(14, "number of preceding frames that are used, besides the first", limits=(0, None))
+    radius: int = option(15, "cells farther away than this, in x or y, are not compared; 0: no limit", limits=(0, None))
     channels: int = option(
-        32, "so many principal directions of the features are compared, which is quicker; 0: all", limits=(0, None)
+        32,
+        "number of principal directions of the features that are compared; fewer are quicker; 0: all",
+        limits=(0, None),
     )
     protocol: Literal["released", "corrected"] = option(
-        "corrected", "as the released evaluation, or without its shortcuts"
+        "corrected", "as in the released evaluation, or without its shortcuts"
     )
     edges: Literal["image", "cells"] = option("image", "where masks end: at the image's edges, or between cells")

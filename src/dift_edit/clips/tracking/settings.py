@@ -13,17 +13,17 @@ __all__ = ["SequenceSettings"]
 class SequenceSettings(Settings):
     """How an edit is followed through a clip."""
 
-    working_side: int = option(480, "short side in pixels to which frames are brought for tracking", limits=(64, 4096))
+    working_side: int = option(480, "short side in pixels at which frames are tracked", limits=(64, 4096))
     feature_stride: int = option(
         12,
-        "frames between two looks at the diffusion features; 0: only when the edit was lost",
+        "frames between two looks at the diffusion features; 0: look only when the edit was lost",
         limits=(0, 10_000),
     )
     min_seen: float = option(0.5, "hide the edit when less than this share of its place looks right", limits=(0, 1))
     min_confidence: float = option(0.3, "hide the edit below this confidence", limits=(0, 1))
     fade: int = option(4, "frames that the edit takes to fade out and to come back", limits=(0, 1000))
     engine: Literal["homography", "mesh"] = option(
-        "homography", "whether the edit moves as a plane, or bends with what it is on"
+        "homography", "whether the edit moves as a plane, or bends with the surface that it is on"
     )
     occlusion: Literal["whole", "parts"] = option(
         "whole", "whether the edit fades as a whole when something hides it, or is also cut off where it is hidden"
