@@ -4,13 +4,27 @@ import argparse
 
 HELP = "print the script that lets a shell complete commands, flags and files"
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
-_FILES = ("SOURCE", "TARGET", "PNG", "EDITED", "JSON[,NAME=VALUE…]", "OUT", "LIST", "TOML", "JOB.TOML") + (
-    "DECISIONS.JSON",
-    "CLIP",
-    "IMAGE",
-    "DIR",
-    "FILE",
-    "FILE.json",
+_FILES = frozenset(
+    [
+        "SOURCE",
+        "TARGET",
+        "PNG",
+        "EDITED",
+        "JSON[,NAME=VALUE…]",
+        "OUT",
+        "OUT2",
+        "LIST",
+        "TOML",
+        "JOB.TOML",
+        "DECISIONS.JSON",
+        "CLIP",
+        "IMAGE",
+        "DIR",
+        "FILE",
+        "FILE.json",
+        "LABELS",
+        "CSV",
+    ]
 )
 """What stands for a file in the help."""
 

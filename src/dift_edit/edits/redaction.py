@@ -40,7 +40,7 @@ class Redaction:
     region : Region
         What to hide, in the source.
     mode : {"blur", "pixelate", "fill"}
-        Squares of one colour; the same with smooth transitions; or one given colour.
+        "pixelate" leaves squares of one colour, "blur" the same with smooth transitions, "fill" one given colour.
     cells : int
         How many squares along the region's longer side remain, at most `MAX_CELLS`, and fewer where one would be
         smaller than `MIN_CELL` pixels: the strength follows the region's size in each target. "blur" holds no more

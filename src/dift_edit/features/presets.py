@@ -59,9 +59,9 @@ class Preset:
 
 OWN = "benchmarks/networks.py: nearly the accuracy of the default in a fifth of its time"
 CLIPS = "benchmarks on clips of DAVIS, docs/sequences.md"
-SEMANTIC = "DIFT, section 5.1 and its SPair-71k script"
-GEOMETRIC = "DIFT, section 5.2 and its HPatches script"
-TEMPORAL = "DIFT, section 5.3 and its DAVIS script"
+SEMANTIC = "DIFT, section 5.2 and its SPair-71k script"
+GEOMETRIC = "DIFT, section 6.1 and its HPatches script"
+TEMPORAL = "DIFT, section 6.2 and its DAVIS script"
 LABELS: dict[str, object] = {"frames": 28, "radius": 15}
 
 _ALL = (

@@ -43,7 +43,8 @@ class Row:
     confidence : float or None
         In [0, 1]; None when the target failed.
     confidence_source : str or None
-        What the confidence rests on: "fitted" (calibrated), "surface", "pins" or "none" (no placement was found).
+        What the confidence rests on: "fitted" (calibrated), "uncalibrated", "surface", "pins", "fixed" or "none" (no
+        placement was found).
     quad : list or None
         Four corners [x, y] in target pixels: top left, top right, bottom right, bottom left of the edit.
     matrix : list or None

@@ -7,5 +7,5 @@ exp(cosine / temperature). Memory is bounded: only the last frames are kept, and
 References
 ----------
 Jabri et al., Space-Time Correspondence as a Contrastive Random Walk, NeurIPS 2020, section 3.4.
-Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, section 5.3.
+Tang et al., Emergent Correspondence from Image Diffusion, NeurIPS 2023, section 6.2.
 """
