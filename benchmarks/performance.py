@@ -30,8 +30,8 @@ LINES = []
 INTRODUCTION = """# Speed and memory
 
 Written by the command below, in one run on one machine: compare the columns of a row, not rows of different runs. The
-features are those of `dift-mini` where nothing else is said. A batch uses one arithmetic thread per image, so its bits do
-not depend on the number of workers. Extraction with Stable Diffusion and matching at its size:
+features are those of `dift-mini` where nothing else is said. A batch uses one arithmetic thread per image, so its bits
+do not depend on the number of workers. Extraction with Stable Diffusion and matching at its size:
 [performance-features.md](performance-features.md); sets of photos: [batch.md](batch.md).
 
 """
