@@ -157,9 +157,9 @@ def _move_pressed(widget, spot):
     QApplication.sendEvent(widget, event)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def imports_are_no_garbage():
-    """Napari searches for garbage when it takes a layer out. What a module's tests imported is left out of it."""
+    """Napari searches for garbage when it takes a layer out. What a test imported is left out of it in the next."""
     yield
     gc.collect()
     gc.freeze()
