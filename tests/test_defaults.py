@@ -75,6 +75,7 @@ def test_a_saved_recipe_holds_against_the_configuration(config, tmp_path):
         ("[colours]\n", "colours"),
         ("[transfer]\nspeed = 3\n", "speed"),
         ("[transfer]\nmin_confidence = 7\n", "use a number from 0 to 1"),
+        (f"[transfer]\nseed = {2**63}\n", "use a whole number from 0 to"),
         ("[batch]\nworkers = 'many'\n", "workers in \\[batch\\] must be of the kind int"),
         ("[model]\nname = 3\n", "name"),
         ("transfer = 3\n", "transfer"),

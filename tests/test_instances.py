@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,7 +215,8 @@ def test_instances_are_decided_on_one_by_one(hidden, three, capsys):
     assert main(["apply-review", str(hidden), decided(hidden, "", "rejected", "accepted")]) == 0
     row = rows(hidden)["../photos/three.png"]
     assert [placed["status"] for placed in row.placements] == ["applied", "rejected", "applied"]
-    assert row.review == "accepted" and not row.warning
+    assert row.review == "accepted" and not row.warning and row.instances_reviewed and row.applied_places == 2
+    assert replace(row, review="").decided  # learning leaves it alone, too, where the row itself was not decided on
     pixels = load_image(hidden / "three.png").pixels
     for placed, shown in zip(before.placements, (False, True, False), strict=True):
         x, y = np.mean(placed["quad"], axis=0).astype(int)

@@ -102,6 +102,7 @@ def test_dask_gives_the_same_bytes(scene, spec, taught):
     distributed = pytest.importorskip("distributed")
     options = {"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster:
+        run_scene(scene, spec, "elsewhere", cluster=cluster.scheduler_address)  # the same job in another folder
         run_scene(scene, spec, "dask", learn="auto", cluster=cluster.scheduler_address)
     assert bytes_of(scene / "dask") == bytes_of(taught[0])
 

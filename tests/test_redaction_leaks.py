@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from batch_data import make_scene, rows_of
 from color_profiles import WIDE, table_profile, wide_profile
 from dift_edit import propagate
+from dift_edit.batch import run_batch
 from dift_edit.batch.finish import journal_path
 from dift_edit.cli import main
 from dift_edit.edits import Erase, Layers, Redaction, Region, Sticker, edit_from_dict, edit_to_dict, save_edit
@@ -29,8 +30,10 @@ from dift_edit.imaging.profiles import rebuilt_profile
 from dift_edit.imaging.writing import save_image
 from dift_edit.pipeline import transfer
 from dift_edit.rendering.compositing import Compositing
+from dift_edit.report.previews import preview_name
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
+from dift_edit.settings import BatchSettings, TransferSettings
 from leak_cases import EDITS, INPUTS, LOSSY, Case, drawn, leaks, profiles_of
 from transforms import similarity
 
@@ -368,14 +371,58 @@ def test_corners_moved_out_of_the_picture_leave_no_result(tmp_path, tiny_model, 
     )
     assert (out / "photo0000.png").exists()
     capsys.readouterr()
+    assert (out / preview_name(key, "after")).exists()
     for _ in range(2):
         assert main(["apply-review", str(out), str(scene / "d.json")]) == 1
+        assert not (out / preview_name(key, "after")).exists()
         said = capsys.readouterr()
         assert "1 not remade" in said.out and "1 of 2 targets were NOT redacted" in said.err
         row = next(row for row in rows_of(out) if row["id"] == key)
         assert row["status"] == "failed" and "nothing was hidden" in row["reason"] and row["output"] is None
         assert not (out / "photo0000.png").exists()
     assert (out / "photo0001.png").exists()
+
+
+def reviewed(folder, **made):
+    """Decisions on the first row of an output folder."""
+    with Journal(journal_path(OutputFolder(folder))) as journal:
+        row = {"id": next(iter(journal.rows)), "decision": "", "note": "", "pins": [], **made}
+        data = {"format": "dift-edit review", "version": 1, "job": journal.job["fingerprint"], "decisions": [row]}
+    path = folder.parent / "decisions.json"
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
+def test_a_redaction_over_results_of_another_edit_leaves_nothing_of_them(tmp_path):
+    scene = make_scene(tmp_path, 2)
+    out, photos = scene / "out", str(scene / "photos")
+    fixed = ["propagate", str(scene / "source.png"), photos, "--engine", "fixed", "-o", str(out), "--quiet"]
+    assert main([*fixed, "--sticker", str(scene / "sticker.png")]) == 0
+    assert main(["apply-review", str(out), reviewed(out, decision="rejected")]) == 0
+    assert list((out / "rejected").iterdir()) and (out / "contact_sheet.jpg").exists()
+    assert main([*fixed, "--redact", "16,12,16,16,mode=fill", "--overwrite", "--no-report"]) == 0
+    left = {str(path.relative_to(out)) for path in out.rglob("*") if path.suffix in (".png", ".jpg", ".html")}
+    assert left == {"photo0000.png", "photo0001.png"}
+
+
+def test_a_review_puts_on_the_edit_that_the_folder_was_made_with(tmp_path, capsys):
+    scene = make_scene(tmp_path, 1)
+    out, source, mask = scene / "out", scene / "source.png", scene / "mask.png"
+    quad = Region.box(16, 12, 16, 16).quad
+    pins = [[corner.tolist(), (corner + 2).tolist()] for corner in quad]
+    hide = np.zeros((40, 48), np.uint8)
+    hide[12:28, 16:32] = 255
+    PIL.Image.fromarray(hide).save(mask)
+    fixed = ["propagate", str(source), str(scene / "photos"), "--engine", "fixed", "-o", str(out), "--quiet"]
+    assert main([*fixed, "--redact", str(mask)]) == 0
+    before = (out / "photo0000.png").read_bytes()
+    PIL.Image.fromarray(np.roll(hide, 12, 0)).save(mask)
+    assert main(["apply-review", str(out), reviewed(out, pins=pins)]) == 2
+    assert "The edit that" in capsys.readouterr().err and (out / "photo0000.png").read_bytes() == before
+    edit = Redaction(region=Region.box(16, 12, 16, 16), mode="fill")
+    again = {"settings": TransferSettings(engine="fixed"), "batch": BatchSettings(overwrite=True)}
+    run_batch(source, edit, scene / "photos", out, **again)
+    assert not (out / "job.toml").exists()  # it is not the recipe of these results
 
 
 def part_tiff(path, pixels, **options):

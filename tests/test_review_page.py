@@ -699,7 +699,7 @@ def decisions(folder, **made):
     return str(path)
 
 
-def test_rejected_results_move_away_and_back(out):
+def test_rejected_results_move_away_and_back(out, capsys):
     first = decisions(out, photo0000="rejected", photo0001="accepted", broken="rejected")
     assert main(["apply-review", str(out), first]) == 0
     found = rows(out)
@@ -712,6 +712,11 @@ def test_rejected_results_move_away_and_back(out):
     assert main(["apply-review", str(out), first]) == 0 and rows(out) == found
     assert main(["apply-review", str(out), decisions(out, photo0000="accepted")]) == 0
     assert (out / "photo0000.png").exists() and rows(out)["photo0000.png"]["output"] == "photo0000.png"
+    (out / "photo0000.png").unlink()  # by hand: that decision is left, the next one is carried out
+    both = decisions(out, photo0000="rejected", photo0001="rejected")
+    assert main(["apply-review", str(out), both]) == 1
+    assert "not rejected: The result photo0000.png is not in" in capsys.readouterr().err
+    assert rows(out)["photo0001.png"]["output"] == "rejected/photo0001.png"
 
 
 def test_report_makes_the_page_and_missing_previews_again(out, capsys):

@@ -157,15 +157,16 @@ def _check(item: Field[Any], value: Any) -> None:
         raise SettingsError(f"The setting {name} is {value!r}: use one of {', '.join(map(str, choices))}.")
     if low is None and high is None and above is None:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int if item.type is int else int | float) and not isinstance(value, bool)
     fits = number and (low is None or value >= low) and (high is None or value <= high)
     if not fits or (above is not None and not value > above):
+        a_number = "a whole number" if item.type is int else "a number"
         if above is not None:
-            wanted = f"a number above {above:g}"
+            wanted = f"{a_number} above {above:g}"
         elif high is None:
             wanted = " or ".join((f"{low:g} or more", *metadata.get("words", ())))
         else:
-            wanted = f"a number from {low:g} to {high:g}"
+            wanted = f"{a_number} from {low:g} to {high:g}"
         raise SettingsError(f"The setting {name} is {value!r}: use {wanted}.")
 
 
@@ -183,7 +184,7 @@ class TransferSettings(Settings):
     instances: Instances = option(
         1, "how many instances of the object in a target get the edit, or 'all'", limits=(1, None), words=("all",)
     )
-    seed: int = option(0, "random seed")
+    seed: int = option(0, "random seed", limits=(0, 2**63 - 1))
     anchor: Anchor = option(
         "pixels",
         "with the engine fixed: the same pixels, the same place relative to width and height, or the same distance "
@@ -285,7 +286,7 @@ class AnnotateSettings(Settings):
     min_keypoint_confidence: float = option(
         0.1, "mark keypoints as missing that are less probably right than this, 0 to 1", limits=(0, 1)
     )
-    seed: int = option(0, "random seed")
+    seed: int = option(0, "random seed", limits=(0, 2**63 - 1))
 
 
 FOR_EDITS = ("learn", "layers", "masks", "flattened", "verify")

@@ -1,6 +1,7 @@
 """The same work on a dask cluster: a scheduler's address, or a cluster of this machine."""
 
 import contextlib
+import hashlib
 import os
 import pickle
 import threading
@@ -56,7 +57,9 @@ def run_on_cluster(work: Work, tasks: deque[Task], *, address: str, workers: int
     except ImportError as error:
         raise MissingDependencyError("distributed", "distributed", "--cluster") from error
     with _client(address, workers) as client:
-        payload = client.submit(_keep, pickle.dumps(work), key=f"dift-edit-work-{work.job}-{os.getpid()}")
+        data = pickle.dumps(work)
+        key = hashlib.sha256(data).hexdigest()  # not that of the job, which says nothing about where results go
+        payload = client.submit(_keep, data, key=f"dift-edit-work-{key}-{os.getpid()}")
         running: dict[Any, Task] = {}
         finished = distributed.as_completed(loop=client.loop)
 
@@ -66,7 +69,7 @@ def run_on_cluster(work: Work, tasks: deque[Task], *, address: str, workers: int
             while tasks and len(running) < most:
                 task = tasks.popleft()
                 sent = replace(task, target=_absolute(task.target))
-                future = client.submit(_process, payload, work.job, sent, pure=False)
+                future = client.submit(_process, payload, key, sent, pure=False)
                 running[future] = task
                 finished.add(future)
 

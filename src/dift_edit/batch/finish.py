@@ -8,16 +8,16 @@ from pathlib import Path
 import platformdirs
 
 from dift_edit.errors import ImageError, MissingDependencyError, OutputError
-from dift_edit.report.page import write_page
-from dift_edit.report.previews import after_name, preview_name, write_previews
-from dift_edit.report.sheet import write_contact_sheet
+from dift_edit.report.page import PAGE, write_page
+from dift_edit.report.previews import CUTOUT, SOURCE, SOURCE_BEFORE, after_name, preview_name, write_previews
+from dift_edit.report.sheet import SHEET, write_contact_sheet
 from dift_edit.results.folder import OutputFolder
 from dift_edit.results.journal import Journal
 from dift_edit.results.manifest import Row, manifest_jsonl, manifest_parquet
 from dift_edit.targets.collect import row_path
 from dift_edit.targets.storage import read_image
 
-__all__ = ["journal_path", "rows_of", "write_manifest", "write_missing_previews", "write_review"]
+__all__ = ["journal_path", "remove_review", "rows_of", "write_manifest", "write_missing_previews", "write_review"]
 
 
 def journal_path(folder: OutputFolder, *, create: bool = True) -> Path:
@@ -65,6 +65,13 @@ def write_review(folder: OutputFolder, journal: Journal) -> None:
     rows = list(rows_of(journal))
     write_contact_sheet(folder, rows)
     write_page(folder, rows, journal.job)
+
+
+def remove_review(folder: OutputFolder) -> None:
+    """Remove the contact sheet, the page, and its previews of the source."""
+    for name in (SHEET, PAGE, SOURCE, SOURCE_BEFORE, CUTOUT):
+        if folder.keeps(name):
+            folder.remove(name)
 
 
 def write_missing_previews(folder: OutputFolder, journal: Journal, *, max_pixels: int, preview_size: int) -> int:

@@ -1,12 +1,13 @@
 """What decides the results of a job, as digests."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dift_edit.edits.base import Edit
+from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
 from dift_edit.imaging.files import as_image
 from dift_edit.imaging.image import Image
@@ -15,7 +16,7 @@ from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
 from dift_edit.settings import fingerprint as digest_of
 
-__all__ = ["describe", "edit_fingerprint"]
+__all__ = ["check_same_edit", "describe", "edit_fingerprint"]
 
 
 def describe(
@@ -27,13 +28,43 @@ def describe(
     views: Sequence[View] = (),
 ) -> dict[str, str]:
     """What decides a job's results: digests of the source and its further views, the edit, the model, the settings."""
-    further = [(as_image(view.image).digest, np.asarray(view.quad).tolist(), view.weight) for view in views]
     return {
-        "source": digest_of(source.digest, further) if further else source.digest,
+        "source": _source_fingerprint(source, views),
         "edit": edit_fingerprint(edit),
         "model": featurizer.fingerprint,
         "settings": digest_of(settings, compositing),
     }
+
+
+def check_same_edit(job: Mapping[str, Any], source: Image, edit: Edit, views: Sequence[View], folder: str) -> None:
+    """Refuse what a recipe gives now where the results of a folder were made with something else.
+
+    Parameters
+    ----------
+    job : mapping
+        What the folder's journal says of its job, see `describe`.
+    source, edit, views
+        What the recipe gives; the views face as the source does.
+    folder : str
+        The output folder, for the message.
+
+    Raises
+    ------
+    OutputError
+        If the source, a view or the edit is another one.
+    """
+    now = {"source": _source_fingerprint(source, views), "edit": edit_fingerprint(edit)}
+    for name, digest in now.items():
+        if job.get(name) != digest:
+            raise OutputError(
+                f"The {name} that {folder}/job.toml gives is not the one that the results in {folder} were made with: "
+                "put back the files that it names, or run the job again."
+            )
+
+
+def _source_fingerprint(source: Image, views: Sequence[View]) -> str:
+    further = [(as_image(view.image).digest, np.asarray(view.quad).tolist(), view.weight) for view in views]
+    return digest_of(source.digest, further) if further else source.digest
 
 
 def edit_fingerprint(edit: Edit) -> str:

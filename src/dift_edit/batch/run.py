@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dift_edit.batch.finish import journal_path, write_manifest, write_review
-from dift_edit.batch.identity import describe
+from dift_edit.batch.finish import journal_path, remove_review, write_manifest, write_review
+from dift_edit.batch.identity import check_same_edit, describe
 from dift_edit.batch.learning import ROUNDS, KnownPlace, Teachers, known_places, most_alike
 from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.placed import placed_by, targets_of
@@ -228,6 +228,8 @@ def learn_from_review(
     """
     source = load_image(job.source)
     edit = job.load_edit(source)
+    views = tuple(view.load().facing(edit.quad) for view in job.views)
+    check_same_edit(journal.job, source, edit, views, str(folder))
     earlier = {key: Row.from_dict(row) for key, row in journal.rows.items()}
     targets = Targets([
         Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key])
@@ -241,8 +243,7 @@ def learn_from_review(
         model = spec.load() if isinstance(spec, ModelSpec) and runner is run_in_one_process else spec
         work = Work(
             source=source, edit=edit, settings=job.transfer, model=model, compositing=job.compositing,
-            views=tuple(view.load().facing(edit.quad) for view in job.views), output=_absolute(str(folder)),
-            job=journal.job["fingerprint"], batch=job.batch,
+            views=views, output=_absolute(str(folder)), job=journal.job["fingerprint"], batch=job.batch,
         )  # fmt: skip
         run = _Run(work, targets, job.batch, folder, journal, on_event or _ignore)
         run.work_through([], runner, run.rounds(anew=True))
@@ -384,13 +385,18 @@ class _Run:
         return todo
 
     def _forget(self) -> None:
-        """Remove what earlier runs made."""
-        for values in self.journal.rows.values():
-            row = Row.from_dict(values)
-            if row.output and self.folder.keeps(row.output):
-                self.folder.remove(row.output)
-            remove_files(self.folder, set(row.files))
-            remove_previews(self.folder, replace(row, status="failed", size=None))
+        """Remove what earlier runs made, from where it lies for an edit that hides something and for one that does not:
+        the edit of an earlier run may have been of the other kind.
+        """
+        hid = bool(self.journal.job.get("redaction")) or self.folder.hides_content
+        for hides in {False, hid}:
+            folder = open_output(str(self.folder), hides_content=hides)
+            for values in self.journal.rows.values():
+                row = Row.from_dict(values)
+                remove_files(folder, {*row.files, *filter(None, [row.output])})
+                remove_previews(folder, replace(row, status="failed", size=None))
+            remove_review(folder)
+        self.folder.remove("job.toml")
         self.journal.clear()
 
     def _without_stale(self, row: Row) -> Row:
@@ -459,7 +465,12 @@ class _Run:
             same = row.round >= first and row.views == [place.id for place in views]
             if views and row.round < number and not same:
                 name = self.journal.plan[row.id]
-                tasks.append(Task(target=target, name=name, round=number, views=views, earlier=row.confidence or 0.0))
+                tasks.append(
+                    Task(
+                        target=target, name=name, round=number, views=views, earlier=row.confidence or 0.0,
+                        places=row.applied_places,
+                    )
+                )  # fmt: skip
         self._again = {task.target.id: task for task in tasks}
         return tasks
 

@@ -53,6 +53,8 @@ class Task:
         Then the results of the set that serve as views.
     earlier : float
         Then the confidence of its placement so far.
+    places : int
+        Then at how many places it has the edit so far.
     """
 
     target: Target
@@ -60,6 +62,7 @@ class Task:
     round: int = 0
     views: tuple[KnownPlace, ...] = ()
     earlier: float = 0.0
+    places: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +297,8 @@ class Worker:
         result = item.result
         if result is None or result.placement is None:
             return False
+        if self.output.hides_content and len(result.placements) < item.task.places:
+            return False  # what is hidden would be seen again
         return improves(result.placement, item.task.earlier, result.settings.min_confidence, item.task.views)
 
     def _row(self, item: Item) -> Row:

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,9 @@ def apply_decisions(
         The new row.
     action : str
         "accepted", "rejected", "remade", "corrected" (annotations), "noted", "applied as shown" or "withdrawn";
-        "remade" also where instances were accepted or rejected on their own; or "not remade: …", "not corrected: …" or
-        "not applied: …" with the reason: then the row stays as it was, but a redaction that cannot be remade fails and
-        loses its result, which the reviewer found in the wrong place.
+        "remade" also where instances were accepted or rejected on their own; or one of these after "not", and the
+        reason: then the row stays as it was, but a redaction that cannot be remade fails and loses its result, which
+        the reviewer found in the wrong place.
 
     Notes
     -----
@@ -181,51 +182,75 @@ def apply_decisions(
         raise DiftEditError(f"There is no row {unknown[0]!r} in {folder}: use the page of this folder.")
     for made in decisions:
         row = Row.from_dict(journal.rows[made.id])
-        action = made.decision or "noted"
-        shown = row.status == "applied" and bool(row.reason) and not row.pins  # an abstained target that was accepted
-        pins = [[list(point) for point in pin] for pin in made.pins]
-        if made.pins and made.decision != "rejected" and pins != row.pins:
-            remake = _required(remake, folder, f"{row.target} has pins")
-            try:
-                row, action = _remade(folder, row, journal.plan[row.id], made, remake), "remade"
-            except (ImageError, EditError, GeometryError, OutputError) as error:
-                if isinstance(error.__cause__, OSError) and isinstance(error, OutputError):
-                    raise  # the folder cannot be written to: the next target would fail in the same way
-                if hides_content(remake.edit) and isinstance(error, EditError | GeometryError):
-                    row = _failed(folder, row, str(error))
-                    journal.add(row.to_dict())
-                yield row, f"not remade: {error}"
+        try:
+            row, action = _carried_out(folder, row, made, journal, remake)
+        except _NotDoneError as error:
+            action = str(error)
+            if error.row is row:
+                yield row, action
                 continue
-        elif made.moved != row.moved and made.decision != "rejected":
-            try:
-                row, action = _with_moved(folder, row, made), "corrected"
-            except (AnnotationError, OutputError) as error:
-                yield row, f"not corrected: {error}"
-                continue
-        elif made.decision == "accepted" and row.status != "applied":
-            if row.status == "failed" or row.quad is None or journal.job.get("annotations"):
-                yield row, f"not applied: there is no placement that could be accepted ({row.reason})"
-                continue
-            remake = _required(remake, folder, f"{row.target} was accepted")
-            try:
-                row, action = _applied_as_shown(folder, row, journal.plan[row.id], remake), "applied as shown"
-            except (ImageError, EditError, GeometryError) as error:
-                yield row, f"not applied: {error}"
-                continue
-        elif shown and not made.pins and made.decision == "":
-            row, action = _withdrawn(folder, row), "withdrawn"
-        if made.instances and made.decision != "rejected":
-            remake = _required(remake, folder, f"{row.target} has decided instances")
-            try:
-                before, row = row, _with_instances(folder, row, journal.plan[row.id], made, remake)
-            except (ImageError, EditError, GeometryError) as error:
-                yield row, f"not remade: {error}"
-                continue
-            action = action if row is before else "remade"
-        row = _placed(folder, row, journal.plan[row.id], rejected=made.decision == "rejected")
-        row = replace(row, review=made.decision, note=made.note, pins=pins)
+            row = error.row
         journal.add(row.to_dict())
         yield row, action
+
+
+class _NotDoneError(Exception):
+    """One decision cannot be carried out; the others are."""
+
+    def __init__(self, row: Row, text: str) -> None:
+        super().__init__(text)
+        self.row = row
+
+
+@contextlib.contextmanager
+def _or_not(action: str, row: Row, failed: Callable[[str], Row] | None = None) -> Iterator[None]:
+    """Errors of one target are a decision that is not carried out; those of the folder end the review.
+
+    `failed` makes the row of a redaction for whose new place there is no result.
+    """
+    try:
+        yield
+    except (ImageError, EditError, GeometryError, AnnotationError, OutputError) as error:
+        if isinstance(error, OutputError) and isinstance(error.__cause__, OSError):
+            raise  # the folder cannot be written to: the next target would fail in the same way
+        if failed is not None and isinstance(error, EditError | GeometryError):
+            row = failed(str(error))
+        raise _NotDoneError(row, f"not {action}: {error}") from error
+
+
+def _carried_out(
+    folder: OutputFolder, row: Row, made: Decision, journal: Journal, remake: Remake | None
+) -> tuple[Row, str]:
+    """The row after a decision, and what was done."""
+    name, action = journal.plan[row.id], made.decision or "noted"
+    shown = row.status == "applied" and bool(row.reason) and not row.pins  # an abstained target that was accepted
+    pins = [[list(point) for point in pin] for pin in made.pins]
+    if made.pins and made.decision != "rejected" and pins != row.pins:
+        remake = _required(remake, folder, f"{row.target} has pins")
+        failed = partial(_failed, folder, row) if hides_content(remake.edit) else None
+        with _or_not("remade", row, failed):
+            row, action = _remade(folder, row, name, made, remake), "remade"
+    elif made.moved != row.moved and made.decision != "rejected":
+        with _or_not("corrected", row):
+            row, action = _with_moved(folder, row, made), "corrected"
+    elif made.decision == "accepted" and row.status != "applied":
+        if row.status == "failed" or row.quad is None or journal.job.get("annotations"):
+            text = f"not applied: there is no placement that could be accepted ({row.reason})"
+            raise _NotDoneError(row, text)
+        remake = _required(remake, folder, f"{row.target} was accepted")
+        with _or_not("applied", row):
+            row, action = _applied_as_shown(folder, row, name, remake), "applied as shown"
+    elif shown and not made.pins and made.decision == "":
+        row, action = _withdrawn(folder, row), "withdrawn"
+    if made.instances and made.decision != "rejected":
+        remake = _required(remake, folder, f"{row.target} has decided instances")
+        with _or_not("remade", row):
+            before, row = row, _with_instances(folder, row, name, made, remake)
+        action = action if row is before else "remade"
+        row = replace(row, instances_reviewed=any(made.instances))
+    with _or_not(action, row):
+        row = _placed(folder, row, name, rejected=made.decision == "rejected")
+    return replace(row, review=made.decision, note=made.note, pins=pins), action
 
 
 def _with_moved(folder: OutputFolder, row: Row, made: Decision) -> Row:
@@ -282,10 +307,16 @@ def _placed(folder: OutputFolder, row: Row, name: str, *, rejected: bool) -> Row
 
 def _failed(folder: OutputFolder, row: Row, reason: str) -> Row:
     """A redaction that could not be moved to where the reviewer wants it."""
-    if row.output is not None and folder.exists(row.output):
-        folder.remove(row.output)
-    remove_files(folder, set(row.files))
+    _remove_result(folder, row)
     return replace(row, status="failed", reason=reason, confidence=0.0, **_NO_RESULT)
+
+
+def _remove_result(folder: OutputFolder, row: Row) -> None:
+    """Remove a row's result, and what shows it."""
+    remove_files(folder, {*row.files, *filter(None, [row.output])})
+    for kind in ("after", "rejected"):
+        if folder.keeps(preview_name(row.id, kind)):
+            folder.remove(preview_name(row.id, kind))
 
 
 def _applied_as_shown(folder: OutputFolder, row: Row, name: str, remake: Remake) -> Row:
@@ -330,10 +361,7 @@ def _transform(target: str, placed: dict[str, Any], edit: Any) -> Transform:
 
 def _withdrawn(folder: OutputFolder, row: Row) -> Row:
     """An abstained target again: what was put on when it was accepted is removed."""
-    remove_files(folder, {*row.files, *filter(None, [row.output])})
-    for kind in ("after", "rejected"):
-        if folder.keeps(preview_name(row.id, kind)):
-            folder.remove(preview_name(row.id, kind))
+    _remove_result(folder, row)
     return replace(row, status="abstained", artwork="", **_NO_RESULT)
 
 

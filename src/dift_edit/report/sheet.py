@@ -11,9 +11,10 @@ from dift_edit.results.folder import OutputFolder
 from dift_edit.results.manifest import Row
 from dift_edit.viz.draw import contact_sheet
 
-__all__ = ["write_contact_sheet"]
+__all__ = ["SHEET", "write_contact_sheet"]
 
 MOST = 48
+SHEET = "contact_sheet.jpg"
 
 
 def write_contact_sheet(folder: OutputFolder, rows: list[Row]) -> None:
@@ -40,7 +41,7 @@ def write_contact_sheet(folder: OutputFolder, rows: list[Row]) -> None:
     )
     buffer = io.BytesIO()
     sheet.to_pil().convert("RGB").save(buffer, "JPEG", quality=88)
-    folder.write("contact_sheet.jpg", buffer.getvalue())
+    folder.write(SHEET, buffer.getvalue())
 
 
 def _preview(folder: OutputFolder, row: Row) -> Image | None:

@@ -84,6 +84,8 @@ class Row:
         Of dift-edit.
     review, note : str
         What a reviewer decided ("accepted", "rejected" or nothing) and wrote.
+    instances_reviewed : bool
+        Whether a reviewer decided on single instances.
     pins : list
         Pairs [[x, y] in the source, [x, y] in the target] that a reviewer gave.
     moved : dict
@@ -140,6 +142,7 @@ class Row:
     job: str = ""
     version: str = __version__
     review: str = ""
+    instances_reviewed: bool = False
     note: str = ""
     pins: list[list[list[float]]] = field(default_factory=list)
     moved: dict[str, list[list[float]]] = field(default_factory=dict)
@@ -169,8 +172,16 @@ class Row:
 
     @property
     def decided(self) -> bool:
-        """Whether a person accepted, rejected or corrected the result, or placed it by hand."""
-        return bool(self.review) or bool(self.pins) or bool(self.moved) or self.engine == "pins"
+        """Whether a person accepted, rejected or corrected the result or an instance, or placed it by hand."""
+        by_hand = bool(self.pins) or bool(self.moved) or self.engine == "pins"
+        return bool(self.review) or self.instances_reviewed or by_hand
+
+    @property
+    def applied_places(self) -> int:
+        """At how many places the target has the edit."""
+        if self.placements:
+            return sum(each["status"] == "applied" for each in self.placements)
+        return int(self.status == "applied")
 
     @property
     def alone(self) -> tuple[list[list[float]] | None, float]:
@@ -277,6 +288,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "mesh": _or_none(lambda value: is_array(value, _LINES, _LINES, 2)),
     "mirrored": lambda value: isinstance(value, bool),
     "on_surface": lambda value: isinstance(value, bool),
+    "instances_reviewed": lambda value: isinstance(value, bool),
     "model": lambda value: isinstance(value, dict) and all(map(_is_text, (*value, *value.values()))),
     "instances": _is_whole,
     "placements": lambda value: isinstance(value, list) and all(map(_is_placement, value)),
@@ -369,6 +381,7 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "seconds": pyarrow.float64(),
         "mirrored": pyarrow.bool_(),
         "on_surface": pyarrow.bool_(),
+        "instances_reviewed": pyarrow.bool_(),
         "instances": pyarrow.int64(),
         "round": pyarrow.int64(),
         "seed": pyarrow.int64(),

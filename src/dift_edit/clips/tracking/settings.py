@@ -30,4 +30,4 @@ class SequenceSettings(Settings):
     )
     smooth: bool = option(True, "smooth the movement in time")
     mirror: Mirror = option("never", "whether features may find the object mirrored (slower)")
-    seed: int = option(0, "random seed")
+    seed: int = option(0, "random seed", limits=(0, 2**63 - 1))
