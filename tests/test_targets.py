@@ -5,12 +5,14 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_data import picture
-from dift_edit.errors import DiftEditError
+from dift_edit.batch import run_batch
+from dift_edit.errors import DiftEditError, OutputError
 from dift_edit.results.names import name_outputs, safe_name
 from dift_edit.targets.collect import Target, collect_targets
 from trials import trials
@@ -55,6 +57,14 @@ def test_globs_files_and_missing_ones(photos):
     odd = photos / "what[1]?.png"
     picture(0).save(odd)
     assert [target.path for target in collect_targets([odd])] == [str(odd)]
+
+
+def test_names_that_no_file_can_have_are_said(photos, tmp_path):
+    found = collect_targets(["a\0b.png", photos])
+    assert len(found) and found.skipped[0] == ("a\0b.png", "its name has a NUL character, which no file can have")
+    for output in ("", "a\0b"):
+        with pytest.raises(OutputError, match="The output folder cannot be"):
+            run_batch(np.zeros((9, 9, 3), np.uint8), None, photos, output)
 
 
 def test_no_file_twice_and_none_of_the_edit_s_own(photos):

@@ -86,6 +86,12 @@ def test_a_surface_is_recognised_against_any_view(lite, astronaut, coffee):
         assert found.confidence == pytest.approx(trust)
 
 
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), "1", None])
+def test_a_view_weighs_a_number_above_0(weight):
+    with pytest.raises(EditError, match="give a number above 0"):
+        View(image="any.png", quad=QUAD, weight=weight)
+
+
 def test_a_mirrored_view_counts_as_it_is_meant(lite, astronaut):
     turned = astronaut.mirrored()
     flipped = QUAD * (-1, 1) + (astronaut.size[0] - 1, 0)

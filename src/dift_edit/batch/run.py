@@ -160,6 +160,8 @@ def run_batch(
     >>> summary.counts, summary.rows[0].output
     ({'applied': 1, 'abstained': 0, 'failed': 0}, 'kitten.jpg')
     """
+    if not str(output) or "\0" in str(output):
+        raise OutputError(f"The output folder cannot be {str(output)!r}: give its path, or . for the current folder.")
     batch = batch or BatchSettings()
     settings = settings or TransferSettings()
     on_event = on_event or _ignore

@@ -39,7 +39,7 @@ class View:
     Raises
     ------
     EditError
-        If the weight is not above 0.
+        If the weight is no number above 0.
     """
 
     image: ImageLike
@@ -47,8 +47,8 @@ class View:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise EditError(f"A view weighs {self.weight:g}: give a weight above 0, or leave the view out.")
+        if not isinstance(self.weight, int | float) or not 0 < self.weight < float("inf"):
+            raise EditError(f"A view weighs {self.weight!r}: give a number above 0, or leave the view out.")
 
     def facing(self, quad: QuadLike) -> "View":
         """The view, mirrored where its edit is turned over against the edit on the source.

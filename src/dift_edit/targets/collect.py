@@ -122,9 +122,12 @@ def collect_targets(
         If a folder does not exist, a list cannot be read, or a list gives one id to two targets.
     """
     collector = _Collector({os.path.realpath(path) for path in _several(leave_out) if not is_url(str(path))})
-    for path in _several(paths):
-        _check_folder(os.fspath(path))
-        collector.add(os.fspath(path))
+    for path in map(os.fspath, _several(paths)):
+        if "\0" in path:
+            collector.skipped.append((path, "its name has a NUL character, which no file can have"))
+            continue
+        _check_folder(path)
+        collector.add(path)
     for listed in _several(lists):
         for entry in read_target_list(os.fspath(listed)):
             collector.add(**entry)
