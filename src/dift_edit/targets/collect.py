@@ -122,7 +122,7 @@ def collect_targets(
         If a folder does not exist, a list cannot be read, or a list gives one id to two targets.
     """
     collector = _Collector({os.path.realpath(path) for path in _several(leave_out) if not is_url(str(path))})
-    for path in map(os.fspath, _several(paths)):
+    for path in [os.fspath(each) for each in _several(paths)]:
         if "\0" in path:
             collector.skipped.append((path, "its name has a NUL character, which no file can have"))
             continue
