@@ -1,7 +1,6 @@
 """Further views of an edit: other pictures that show the object, with the place of the edit on them."""
 
 from dataclasses import dataclass, replace
-from numbers import Real
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class View:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.weight, Real) or not 0 < self.weight < float("inf"):
+        if not isinstance(self.weight, int | float | np.number) or not 0 < self.weight < float("inf"):
             raise EditError(f"A view weighs {self.weight!r}: give a number above 0, or leave the view out.")
 
     def facing(self, quad: QuadLike) -> "View":
