@@ -32,7 +32,7 @@ import torch
 from transfer_quality import put
 
 from dift_edit.atomic_files import write_text
-from dift_edit.batch.learning import TEACHES, KnownPlace, Teachers, improves, most_alike
+from dift_edit.batch.learning import ROUNDS, TEACHES, KnownPlace, Teachers, improves, least_sure, most_alike
 from dift_edit.features.base import FeatureMap, Featurizer
 from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.registry import load_featurizer
@@ -213,8 +213,12 @@ class Run:
                     places.append(KnownPlace(id=f"{k:04}", quad=_plain(found[k].quad), weight=found[k].confidence))
             return places
 
-        for chosen in Teachers(self.look, self.pictures.featurizer).rounds(known):
+        least = least_sure({f"{k:04}": each.confidence for k, each in enumerate(self.alone)})
+        teachers = Teachers(self.look, self.pictures.featurizer)
+        for _ in range(ROUNDS if held else 1):
+            chosen = teachers.choose(known())
             unsure = [k for k in range(len(found)) if found[k].confidence < SURE and k not in held]
+            unsure = [k for k in unsure if held or f"{k:04}" in least]
             again = {k: most_alike(chosen, self.looks, f"{k:04}") for k in unsure}
             again = {k: taught for k, taught in again.items() if taught and used.get(k) != [each.id for each in taught]}
             if not again:

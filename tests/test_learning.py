@@ -14,7 +14,15 @@ import pytest
 import dift_edit as de
 from batch_data import SETTINGS, bytes_of, forking, make_scene, picture, rows_of, run_scene, variant
 from dift_edit.batch import ModelSpec
-from dift_edit.batch.learning import MOST_TEACHERS, MOST_VIEWS, ROUNDS, KnownPlace, Teachers, known_places
+from dift_edit.batch.learning import (
+    MOST_TEACHERS,
+    MOST_VIEWS,
+    SHARE,
+    KnownPlace,
+    Teachers,
+    known_places,
+    least_sure,
+)
 from dift_edit.cli import main
 from dift_edit.geometry.quad import quad_iou
 from dift_edit.report.suggestions import suggest
@@ -77,19 +85,20 @@ def test_the_set_teaches_and_what_was_sure_stays(placed, taught):
     folder, said = taught
     alone, rows = by_name(placed), by_name(folder)
     rounds = [data["views"] for event, data in said if event == "learning"]
-    assert 0 < len(rounds) <= ROUNDS and all(0 < len(views) <= MOST_TEACHERS for views in rounds)
-    again = [name for name, row in rows.items() if row["views"]]
-    assert again
+    assert len(rounds) == 1 and 0 < len(rounds[0]) <= MOST_TEACHERS
+    again = {name for name, row in rows.items() if row["views"]}
+    assert again == least_sure({name: row["confidence"] for name, row in alone.items() if row["status"] != "failed"})
+    assert 0 < len(again) <= SHARE * len(rows) and any(alone[name]["status"] == "applied" for name in again)
     for name in again:
         assert set(rows[name]["views"]) <= set(rounds[rows[name]["round"] - 1]) - {rows[name]["id"]}
         assert 0 < len(rows[name]["views"]) <= MOST_VIEWS
     for name, row in rows.items():
         before = alone[name]
         assert row["status"] == before["status"] or before["status"] == "abstained"
-        if before["confidence"] is None or before["confidence"] >= SURE:
+        if name not in again:
             assert row["quad"] == before["quad"] and row["output_sha256"] == before["output_sha256"]
         else:
-            assert name in again and row["confidence"] >= before["confidence"]
+            assert before["confidence"] < SURE and row["confidence"] >= before["confidence"]
     assert "look" not in rows["zhard0.png"]
 
 

@@ -14,6 +14,7 @@ from dift_edit.placement.placement import Placement
 from dift_edit.placement.views import SeenView, View
 from dift_edit.results.looks import looks_array
 from dift_edit.results.manifest import Row
+from dift_edit.settings import SURE
 from dift_edit.targets.storage import read_image
 from dift_edit.types import QuadLike
 
@@ -27,6 +28,7 @@ __all__ = [
     "improves",
     "is_usable",
     "known_places",
+    "least_sure",
 ]
 
 TEACHES = 0.7
@@ -39,7 +41,9 @@ AGREEING = 3
 """Of the source and its views, those that have to find a new place by themselves; as many as there are views where
 these are fewer (chosen; as above)."""
 ROUNDS = 2
-"""Rounds at most (chosen; see docs/learning.md)."""
+"""Rounds after a review, at most; without one there is a single round (chosen; see docs/learning.md)."""
+SHARE = 0.5
+"""Of the targets, those that are placed again in that round at most, which bounds its time (chosen; as above)."""
 _WITNESSES, _AGREEING, _OVERLAP = 3, 2, 0.5
 """A machine-made view is looked for from so many others; so many have to find it, with such an IoU (chosen)."""
 
@@ -126,6 +130,18 @@ def is_usable(quad: QuadLike, size: tuple[int, int]) -> bool:
     return True
 
 
+def least_sure(alone: Mapping[str, float]) -> set[str]:
+    """The targets that may be placed again where nobody reviewed them: the `SHARE` of them that were least sure alone.
+
+    Parameters
+    ----------
+    alone : mapping
+        Id of every target → the confidence that was found without further views, which no round changes.
+    """
+    ordered = sorted((confidence, key) for key, confidence in alone.items())
+    return {key for confidence, key in ordered[: max(1, int(SHARE * len(ordered)))] if confidence < SURE}
+
+
 def improves(placement: Placement, earlier: float, least: float, views: Sequence[KnownPlace]) -> bool:
     """Whether a placement with further views takes the place of the earlier one.
 
@@ -164,7 +180,7 @@ def most_alike(places: Sequence[KnownPlace], looks: Mapping[str, str], target: s
 
 
 class Teachers:
-    """Chooses which results of a set teach the others, round by round.
+    """Chooses which results of a set teach the others.
 
     A place has to be found from others as well: the edit is looked for in its picture from the next three places, and
     two of them have to agree with it. So one wrong place, however confident, teaches nothing. A place that a person
@@ -184,22 +200,6 @@ class Teachers:
         self._look, self._featurizer, self._seed = look, featurizer, seed
         self._seen: dict[KnownPlace, SeenView] = {}
         self._found: dict[tuple[KnownPlace, KnownPlace], bool] = {}
-
-    def rounds(self, places: Callable[[], Sequence[KnownPlace]]) -> Iterator[list[KnownPlace]]:
-        """The places that teach in each round, until they stay the same, `ROUNDS` at most.
-
-        Parameters
-        ----------
-        places : callable
-            Gives what is known when a round begins, the most trusted first.
-        """
-        before: list[KnownPlace] = []
-        for _ in range(ROUNDS):
-            chosen = self.choose(places())
-            if chosen == before:
-                return
-            before = chosen
-            yield chosen
 
     def choose(self, places: Sequence[KnownPlace]) -> list[KnownPlace]:
         """Those that teach: at most `MOST_TEACHERS` of the first of them, in the same order.

@@ -16,7 +16,7 @@ import numpy as np
 
 from dift_edit.batch.finish import journal_path, remove_review, write_manifest, write_review
 from dift_edit.batch.identity import check_same_edit, describe
-from dift_edit.batch.learning import ROUNDS, KnownPlace, Teachers, known_places, most_alike
+from dift_edit.batch.learning import ROUNDS, KnownPlace, Teachers, known_places, least_sure, most_alike
 from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.placed import placed_by, targets_of
 from dift_edit.batch.resume import check_free, still_valid
@@ -440,7 +440,7 @@ class _Run:
         if mine and not taught:
             return
         teachers = None
-        for _ in range(len(mine), ROUNDS):
+        for _ in range(len(mine), ROUNDS if anew else 1):
             places = known_places(self._rows().values())
             if not places or not self._unsure(anew):
                 return
@@ -478,13 +478,13 @@ class _Run:
 
     def _unsure(self, anew: bool) -> list[tuple[Target, Row]]:
         """Targets that may be placed again. What a list or recipe says about one alone is not known after a review."""
-        rows = self._rows()
+        rows = {key: row for key, row in self._rows().items() if row.status != "failed" and not row.decided}
+        may = rows.keys() if anew else least_sure({key: row.alone[1] for key, row in rows.items()})
         return [
             (target, row)
             for target in self.targets
-            if (row := rows[target.id]).status != "failed" and not row.decided and (row.confidence or 0) < SURE
-            and not (anew and row.hints)
-        ]  # fmt: skip
+            if target.id in may and ((row := rows[target.id]).confidence or 0) < SURE and not (anew and row.hints)
+        ]
 
     def _at_path(self, place: KnownPlace) -> KnownPlace:
         return replace(place, path=self._paths[place.id])

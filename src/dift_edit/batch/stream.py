@@ -9,7 +9,7 @@ from itertools import islice, repeat
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from dift_edit.batch.learning import TEACHES, KnownPlace, Teachers, improves, is_usable, most_alike
+from dift_edit.batch.learning import TEACHES, KnownPlace, Teachers, improves, is_usable, least_sure, most_alike
 from dift_edit.batch.model import SharedFeaturizer
 from dift_edit.batch.threads import worker_threads
 from dift_edit.edits.base import Edit, check_edit
@@ -24,7 +24,7 @@ from dift_edit.placement.placement import check_hints
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.results.looks import look_of
-from dift_edit.settings import LEARN, SURE, TransferSettings, override
+from dift_edit.settings import LEARN, TransferSettings, override
 from dift_edit.targets.collect import collect_targets
 from dift_edit.targets.storage import read_image
 from dift_edit.types import Anchor, AnchorSize, Engine, ImageLike, Instances, Learn, MaskLike, Mirror, PinsLike
@@ -153,7 +153,7 @@ def _taught(
     targets: Inputs,
     failed: Callable[..., Transfer],
 ) -> Iterator[Transfer]:
-    """All targets once; then, in rounds, those that are not sure again, with what the others teach."""
+    """All targets once; then those that are least sure again, with what the others teach."""
     inputs, (source, edit) = list(_waiting(targets)), about
     with TemporaryDirectory(prefix="dift-edit-features-") as folder:
         keeping = CachedFeaturizer(featurizer, FeatureCache(folder))
@@ -171,24 +171,19 @@ def _taught(
             placed = [k for k, each in enumerate(results) if each.placement is not None]
             return {_id(k): look_of(keeping(_read(inputs[k]), seed=seed), known) for k in placed}
 
-        rounds, used = Teachers(look, keeping, seed=seed).rounds(lambda: _known(results)), dict[int, list[str]]()
-        while True:
-            unsure = [k for k, each in enumerate(results) if each.placement and each.placement.confidence < SURE]
-            with arithmetic_threads():
-                chosen = next(rounds, []) if unsure else []
-                again = {k: most_alike(chosen, looks(), _id(k)) for k in unsure}
-            again = {k: taught for k, taught in again.items() if taught and used.get(k) != [each.id for each in taught]}
-            if not again:
-                break
-            used.update({k: [place.id for place in taught] for k, taught in again.items()})
-            run = run_with(keeping, (*views, *map(look, chosen)))
-            further = [(*views, *map(look, taught)) for taught in again.values()]
-            done = stream(run, [inputs[k] for k in again], failed, views=further)
-            for (k, taught), result in zip(again.items(), done, strict=True):
-                earlier, found = results[k].placement, result.placement
-                least = result.settings.min_confidence
-                if earlier is not None and found is not None and improves(found, earlier.confidence, least, taught):
-                    results[k] = result
+        alone = {_id(k): each.placement.confidence for k, each in enumerate(results) if each.placement is not None}
+        unsure = [k for k in range(len(results)) if _id(k) in least_sure(alone)]
+        with arithmetic_threads():
+            chosen = Teachers(look, keeping, seed=seed).choose(_known(results)) if unsure else []
+            again = {k: taught for k in unsure if (taught := most_alike(chosen, looks(), _id(k)))}
+        further = [(*views, *map(look, taught)) for taught in again.values()]
+        run = run_with(keeping, (*views, *map(look, chosen)))
+        done = stream(run, [inputs[k] for k in again], failed, views=further)
+        for (k, taught), result in zip(again.items(), done, strict=True):
+            earlier, found = results[k].placement, result.placement
+            least = result.settings.min_confidence
+            if earlier is not None and found is not None and improves(found, earlier.confidence, least, taught):
+                results[k] = result
     yield from results
 
 
