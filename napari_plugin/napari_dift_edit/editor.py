@@ -244,7 +244,9 @@ class Editor:
             def add(later: Session) -> Session:
                 if later.edit is None or later.edit.message() != asked:
                     return later
-                now = later.edit if later.edit.quad else replace(later.edit, quad=answer["quad"])
+                now = later.edit
+                if not now.quad or now.hides is None:
+                    now = replace(now, quad=now.quad or answer["quad"], redacts=answer["hides"])
                 return replace(later, edit=now, preview=Crop(**answer["crop"]))
 
             self._amend(add, number)

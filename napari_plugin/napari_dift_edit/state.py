@@ -62,6 +62,8 @@ class EditSpec:
         Of "layers": the edits, the lowest first.
     active : int
         Of "layers": which part's handles are on the source.
+    redacts : bool or None
+        Whether the engine found that it hides something; None before it has looked.
     """
 
     kind: str
@@ -72,6 +74,13 @@ class EditSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     parts: "tuple[Part, ...]" = ()
     active: int = 0
+    redacts: bool | None = None
+
+    @property
+    def hides(self) -> bool | None:
+        """Whether it hides something; None for an edited copy that the engine has not looked at yet."""
+        kinds = {part.edit.kind for part in self.as_parts}
+        return "redact" in kinds or ("difference" in kinds and self.redacts)
 
     def message(self) -> dict[str, Any]:
         """As the engine reads it; parts that are not visible are left out."""
@@ -376,6 +385,13 @@ class Session:
     keyframes: Mapping[str, Mapping[int, Quad]] = field(default_factory=lambda: MappingProxyType({}))
     carried: tuple[Carried, ...] = ()
     views: Mapping[str, Quad] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def hides(self) -> bool | None:
+        """Whether the edit or a result hides something; None while that is not known."""
+        if any(result.hides for result in self.results.values()):
+            return True
+        return self.edit is not None and self.edit.hides
 
     def with_view(self, key: str, quad: Quad | None) -> "Session":
         """The session with a further picture that carries the edit, which is no target then, or without it."""

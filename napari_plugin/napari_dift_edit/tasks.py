@@ -122,13 +122,14 @@ def annotate(
 
 
 def prepare(store: Store, *, source: str, edit: dict[str, Any]) -> Iterator[Any]:
-    """Check an edit; where it lies in the source, and what it looks like there."""
+    """Check an edit; where it lies in the source, what it looks like there, and whether it hides something."""
+    from dift_edit.edits.layers import hides_content
     from dift_edit.geometry.base import MatrixTransform
 
     image, _ = store.need(source, edit["picture"])
     made = store.edit(edit, image)
     shown = made.apply(image, MatrixTransform(np.eye(3)), source=image)
-    yield {"quad": _points(made.quad), "crop": _crop(image, shown)}
+    yield {"quad": _points(made.quad), "crop": _crop(image, shown), "hides": hides_content(made)}
 
 
 def place(

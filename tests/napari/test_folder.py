@@ -10,6 +10,9 @@ from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import QPushButton
 
 from conftest import EYES
+from napari_dift_edit.editor import Editor
+from napari_dift_edit.sessions import Autosave
+from napari_dift_edit.state import Result
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 
@@ -238,3 +241,49 @@ def test_every_button_that_is_off_says_why(open_bench, pictures):
     bench.viewer.add_image(pictures["cat"], name="cat")
     bench.wait(lambda: bench.editor.session.source, 5)
     assert "no edit yet" in bench.dock.results.run.toolTip()
+
+
+def test_a_session_with_a_redaction_lies_outside_the_results(qtbot, viewer_model, pictures, sticker, tmp_path):
+    """It holds the source as it is. One that lay there before the edit hid something goes out of the folder, too."""
+    results, source = tmp_path / "edited", pictures["cat"]
+    old = results / ".dift-edit" / "session-1"
+    old.mkdir(parents=True)
+    (old / "session.json").write_text("of somebody else")
+    editor = Editor()
+    autosave = Autosave(editor, [str(results)])
+    editor.set_source(editor.pictures.key(viewer_model.add_image(source, name="cat")))
+    editor.set_targets([f"file:{tmp_path / 'photo.png'}"])
+
+    def use(kind, pixels, **more):
+        editor.use_picture(kind, pixels, kind, **more)
+        qtbot.waitUntil(lambda: not editor.busy, timeout=60_000)
+
+    def in_results():
+        return sorted(path.name for path in results.rglob("*") if path.is_file())
+
+    use("sticker", sticker, quad=EYES)
+    place = Result(status="applied", quad=EYES, confidence=1.0)
+    editor.restore(editor.session.with_result(editor.session.targets[0], place))
+    autosave.write()  # its pictures may still be on their way when the edit becomes a redaction
+    assert Autosave.find(results) == results / ".dift-edit" / "session"
+    copy = source.copy()
+    copy[60:130, 60:240] = 0
+    editor.use_picture("difference", copy, "black box")
+    assert editor.session.hides is None
+    autosave.write()
+    assert (results / ".dift-edit" / "session").is_dir(), "whether it hides something is not known yet"
+    qtbot.waitUntil(lambda: bool(editor.session.hides), timeout=60_000)
+    autosave.write()
+    qtbot.waitUntil(lambda: not editor.busy, timeout=60_000)
+    kept = tmp_path / "edited-unredacted" / "session"
+    assert not in_results() and Autosave.find(results) == kept
+    assert kept.parent.stat().st_mode & 0o077 == 0
+    assert np.array_equal(np.asarray(PIL.Image.open(kept / "pictures" / "cat.png")), source)
+    assert (kept.with_name("session-1") / "session.json").read_text() == "of somebody else"
+
+    use("sticker", sticker, quad=EYES)
+    autosave.write()
+    qtbot.waitUntil(lambda: not editor.busy, timeout=60_000)
+    assert not in_results(), "its source may be what was hidden before"
+    autosave.close()
+    editor.close()
