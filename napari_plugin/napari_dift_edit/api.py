@@ -283,7 +283,9 @@ class DiftEdit:
     # keeping
 
     def export(self, folder: str | Path | None = None, *, unreviewed: bool = True) -> int:
-        """Write every picture that has the edit; returns how many.
+        """Write every picture that has the edit; returns how many were written.
+
+        What an earlier export wrote of a folder's pictures, and this one does not write, is removed.
 
         Parameters
         ----------
@@ -292,9 +294,9 @@ class DiftEdit:
         unreviewed : bool
             Whether placed pictures that nobody accepted are written, too (into the sub-folder ``unreviewed``).
         """
-        count = int(self.dock.keeper.export(None if folder is None else Path(folder), unreviewed=unreviewed))
+        self.dock.keeper.export(None if folder is None else Path(folder), unreviewed=unreviewed)
         self.wait()
-        return count
+        return int(self.dock.keeper.written)
 
     def save_session(self, folder: str | Path) -> None:
         """Write everything as a folder."""

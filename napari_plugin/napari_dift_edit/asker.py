@@ -127,12 +127,12 @@ class Asker:
                 found.append(answer)
         worst = min(found, key=lambda frame: frame["confidence"])
         crops = tuple(Crop(**frame["crop"], frame=frame["frame"]) for frame in found if frame["crop"])
-        hidden = len(found) - len(crops)
+        hides, without = any(frame["hides"] for frame in found), len(found) - len(crops)
         reason = f"least sure in frame {worst['frame']} ({worst['confidence']:.0%})"
-        if hidden:
-            reason += f"; hidden in {hidden} of {len(found)} frames"
+        if without:
+            reason += f"; {'NOT redacted' if hides else 'hidden'} in {without} of {len(found)} frames"
         yield "stack", key, Result(
-            status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops,
+            status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops, hides=hides,
             stack=stack_crops(crops, len(found)),
             confidence=float(np.mean([frame["confidence"] for frame in found])), quad=found[0]["quad"],
             track=tuple((frame["quad"], frame["confidence"]) for frame in found),

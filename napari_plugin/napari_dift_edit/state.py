@@ -216,7 +216,7 @@ class Result:
     instances : tuple of Instance
         Where several instances of the object were found: all of them, the result's own first; else empty.
     hides : bool
-        Whether the edit hides something: then it is done only when it is put on all instances.
+        Whether the edit hides something: then it is done only when it is put on all instances, or frames.
     look : str
         What the target looks like beside the source, for suggestions; empty where the edit hides something.
     """
@@ -256,9 +256,20 @@ class Result:
         return () if self.quad is None else ((self.quad, self.transform, self.by_hand),)
 
     @property
+    def count(self) -> int:
+        """In how many places a redaction has to be: instances, or frames of a stack."""
+        return len(self.track) or len(self.instances) or 1
+
+    @property
+    def unhidden(self) -> tuple[int, ...]:
+        """Frames of a stack that a redaction is not on; empty for other edits."""
+        hidden = {crop.frame for crop in self.crops} if self.shown else set()
+        return tuple(frame for frame in range(len(self.track)) if self.hides and frame not in hidden)
+
+    @property
     def visible(self) -> int:
-        """Instances that a redaction leaves to be seen; 0 for other edits."""
-        return sum(not each.shown for each in self.instances) if self.hides else 0
+        """Instances or frames that a redaction leaves to be seen; 0 for other edits."""
+        return len(self.unhidden) or (sum(not each.shown for each in self.instances) if self.hides else 0)
 
     @property
     def pending(self) -> bool:

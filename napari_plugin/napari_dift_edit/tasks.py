@@ -203,6 +203,7 @@ def sequence(
     """Carry the edit of one frame through a stack: ("track", done, total) while it looks, then one item a frame."""
     with store.loading():
         from dift_edit.clips.sequence import render_sequence, track_sequence
+        from dift_edit.edits.layers import hides_content
 
     image, _, *pictures = store.need(source, edit["picture"], *frames)
     made = store.edit(edit, image)
@@ -214,7 +215,10 @@ def sequence(
         quad = _points(track.corners(done.frame))
         crop = _crop(pictures[done.frame], done.image) if done.status == "applied" else None
         confidence = 0.0 if done.placement is None else float(done.placement.confidence)
-        yield {"frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop}
+        yield {
+            "frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop,
+            "hides": hides_content(made),
+        }  # fmt: skip
 
 
 def render(

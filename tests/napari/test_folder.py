@@ -1,6 +1,7 @@
 """A folder of photos: listed with thumbnails, seen one at a time, decided, written after review, resumed."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -229,6 +230,16 @@ def test_damaged_photo_is_said_and_the_others_go_on(open_bench, pictures, photos
     bench.wait(lambda: "coffee.png is not a picture" in bench.dock.results.reason.text())
     _go(bench, _key(bench, "mirror.png"))
     assert bench.dock.stage.layer.name == "mirror.png"
+
+    # photos of the same names from another folder get results of their own in the same output folder
+    other = photos.parent / "other"
+    shutil.copytree(photos, other)
+    bench.dock.choose.add_folder(other, photos / "edited")
+    bench.wait(lambda: len(bench.editor.session.targets) == 6)
+    outputs = bench.editor.asker.outputs
+    assert outputs[f"file:{photos / 'dark.png'}"] == str(photos / "edited" / "dark.png")
+    assert outputs[f"file:{other / 'dark.png'}"] == str(photos / "edited" / "other" / "dark.png")
+    assert len(set(outputs.values())) == 6
 
 
 def test_every_button_that_is_off_says_why(open_bench, pictures):
