@@ -346,7 +346,7 @@ class Editor:
     def improve(self, keys: Sequence[str] | None = None) -> None:
         """Place the targets that are not sure again, with what the user decided as further views of the edit; one step.
 
-        A target that has the edit gets a new place only where that is trusted, too.
+        A target gets a new place only where that is better, as `dift_edit.batch.learning.improves` says.
 
         Raises
         ------
@@ -369,14 +369,13 @@ class Editor:
             kind, key, *content = item
             if kind == "begin":
                 return self._hear(item, number)
-            before = self.session.results[key]
-            found = content[0]["status"] if kind == "result" else "failed"
-            if found == "applied" or (found == "abstained" and before.status == "abstained"):
+            answer = dict(content[0]) if kind == "result" else {}
+            if answer.pop("improves", False):
                 improved.append(key)
                 by = "1 decided picture" if len(teachers) == 1 else f"{len(teachers)} decided pictures"
-                words = f"improved by {by} (before: {before.confidence:.0%})"
-                reason = "; ".join(filter(None, (content[0]["reason"], words)))
-                self._take(key, {**content[0], "reason": reason}, number, self._made_with)
+                words = f"improved by {by} (before: {self.session.results[key].confidence:.0%})"
+                reason = "; ".join(filter(None, (answer["reason"], words)))
+                self._take(key, {**answer, "reason": reason}, number, self._made_with)
             return True
 
         def end(outcome: str) -> None:

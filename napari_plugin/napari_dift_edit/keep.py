@@ -9,7 +9,7 @@ from napari.utils.notifications import show_error
 
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
-from napari_dift_edit.annotations import annotated_image, outlines_of, parts_of_carried, parts_of_layer
+from napari_dift_edit.annotations import annotated_image, parts_of_carried, parts_of_layer
 from napari_dift_edit.carry import recipe_annotations
 from napari_dift_edit.client import EngineError
 from napari_dift_edit.editor import Editor
@@ -321,7 +321,8 @@ class Keeper:
     def export_pairs(self, folder: Path, format_: str) -> int:
         """Write the landmarks of source and target as pairs, a file for each target; returns how many targets.
 
-        The target is the moving picture, which is laid onto the source, the fixed one.
+        The target is the moving picture, which is laid onto the source, the fixed one. The source's points are those
+        that were carried, wherever they are now.
 
         Parameters
         ----------
@@ -331,19 +332,16 @@ class Keeper:
             Whose files.
         """
         editor, steps = self.editor, list[Step]()
-        source, taken = self.scene.layer(editor.session.source), set[str]()
+        taken = set[str]()
         for carried in editor.session.carried:
-            layer = self.scene.layer(carried.layer)
-            if carried.kind != "points" or carried.rows is None or layer is None or source is None:
+            if carried.origins is None or carried.rows is None:
                 continue
-            (fixed,) = outlines_of(layer, source)
-            pairs = [(at, row) for at, row in enumerate(carried.rows) if row < len(fixed)]
-            names = layer.features["name"].astype(str).tolist() if "name" in layer.features else None
+            rows, features = list(carried.rows), carried.looks["features"]
             stem = Path(free_name(editor, carried.target, taken)).stem
             steps.append(("write_pairs", {
                 "path": str(folder / f"{stem}.{'csv' if format_ == 'bigwarp' else 'txt'}"), "format": format_,
-                "moving": carried.data[0][[at for at, _ in pairs]], "fixed": fixed[[row for _, row in pairs]],
-                "names": names and [names[row] for _, row in pairs],
+                "moving": carried.data[0], "fixed": carried.origins[rows],
+                "names": features["name"].iloc[rows].astype(str).tolist() if "name" in features else None,
             }))  # fmt: skip
         if not steps:
             raise DiftEditError("There are no pairs: carry points first; added or deleted ones belong to no pair.")

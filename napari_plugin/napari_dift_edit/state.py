@@ -335,6 +335,8 @@ class Carried:
         Number of each point or shape in the source's layer; None where they have no such numbers.
     kinds : mapping, optional
         Number in the source's layer → kind of the shape here, where that is another one.
+    origins : ndarray, optional
+        (N, 2) points of the source's layer when they were carried, by their numbers there.
     by_hand : frozenset of int
         Those that the user put where they are.
     size : (W, H), optional
@@ -353,6 +355,7 @@ class Carried:
     looks: Mapping[str, Any]
     rows: tuple[int, ...] | None = None
     kinds: Mapping[int, str] | None = None
+    origins: npt.NDArray[np.float64] | None = None
     by_hand: frozenset[int] = frozenset()
     size: tuple[int, int] | None = None
     things: Sequence[Mapping[str, Any]] = ()

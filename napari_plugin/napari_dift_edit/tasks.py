@@ -143,8 +143,15 @@ def place(
     pins: list[tuple[tuple[float, float], tuple[float, float]]],
     views: Views,
     show: bool = True,
+    teachers: Views = (),
+    earlier: float = 0.0,
 ) -> Iterator[Any]:
-    """Find the edit's place in one target and, with `show`, put it there."""
+    """Find the edit's place in one target and, with `show`, put it there.
+
+    With `teachers`, decided results that serve as further views, the answer says whether it ``improves`` the place that
+    was found before, with the confidence `earlier`.
+    """
+    from dift_edit.batch.learning import KnownPlace, improves
     from dift_edit.edits.layers import hides_content
     from dift_edit.pipeline import transfer
     from dift_edit.results.looks import look_of
@@ -154,14 +161,18 @@ def place(
     options = dict(settings)
     if pins:
         options["pins"] = pins
-    if views:
-        options["views"] = views_of(store, views)
+    if views or teachers:
+        options["views"] = views_of(store, [*views, *teachers])
     featurizer = store.featurizer(model)
     done = transfer(image, made, picture, featurizer=featurizer, **options)
     placement, hides = done.placement, hides_content(made)
     several = len(done.placements) + len(done.missed) > 1
     maps = None if placement is None or hides or settings.get("engine") == "fixed" else (picture, image)
+    taught = [KnownPlace(id=key, quad=quad, weight=1.0, decided=True) for key, quad in teachers]
+    least = done.settings.min_confidence
+    better = bool(taught) and placement is not None and improves(placement, earlier, least, taught)
     yield {
+        **({"improves": better} if taught else {}),
         "instances": [_instance(each, missed=False) for each in done.placements if several]
         + [_instance(each, missed=True) for each in done.missed],
         "hides": hides, "look": "" if maps is None else look_of(*map(featurizer, maps)),

@@ -11,7 +11,6 @@ from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import QPushButton
 
 from conftest import EYES
-from napari_dift_edit.editor import Editor
 from napari_dift_edit.sessions import Autosave
 from napari_dift_edit.state import Result
 
@@ -254,20 +253,20 @@ def test_every_button_that_is_off_says_why(open_bench, pictures):
     assert "no edit yet" in bench.dock.results.run.toolTip()
 
 
-def test_a_session_with_a_redaction_lies_outside_the_results(qtbot, viewer_model, pictures, sticker, tmp_path):
+def test_a_session_with_a_redaction_lies_outside_the_results(windowless, qtbot, pictures, sticker, tmp_path):
     """It holds the source as it is. One that lay there before the edit hid something goes out of the folder, too."""
     results, source = tmp_path / "edited", pictures["cat"]
     old = results / ".dift-edit" / "session-1"
     old.mkdir(parents=True)
     (old / "session.json").write_text("of somebody else")
-    editor = Editor()
+    editor, viewer, idle = windowless
     autosave = Autosave(editor, [str(results)])
-    editor.set_source(editor.pictures.key(viewer_model.add_image(source, name="cat")))
+    editor.set_source(editor.pictures.key(viewer.add_image(source, name="cat")))
     editor.set_targets([f"file:{tmp_path / 'photo.png'}"])
 
     def use(kind, pixels, **more):
         editor.use_picture(kind, pixels, kind, **more)
-        qtbot.waitUntil(lambda: not editor.busy, timeout=60_000)
+        idle()
 
     def in_results():
         return sorted(path.name for path in results.rglob("*") if path.is_file())
@@ -285,7 +284,7 @@ def test_a_session_with_a_redaction_lies_outside_the_results(qtbot, viewer_model
     assert (results / ".dift-edit" / "session").is_dir(), "whether it hides something is not known yet"
     qtbot.waitUntil(lambda: bool(editor.session.hides), timeout=60_000)
     autosave.write()
-    qtbot.waitUntil(lambda: not editor.busy, timeout=60_000)
+    idle()
     kept = tmp_path / "edited-unredacted" / "session"
     assert not in_results() and Autosave.find(results) == kept
     assert kept.parent.stat().st_mode & 0o077 == 0
@@ -294,7 +293,6 @@ def test_a_session_with_a_redaction_lies_outside_the_results(qtbot, viewer_model
 
     use("sticker", sticker, quad=EYES)
     autosave.write()
-    qtbot.waitUntil(lambda: not editor.busy, timeout=60_000)
+    idle()
     assert not in_results(), "its source may be what was hidden before"
     autosave.close()
-    editor.close()

@@ -17,7 +17,6 @@ from dift_edit.errors import DiftEditError
 from dift_edit.geometry.base import MatrixTransform
 from napari_dift_edit.carry import carry_layer
 from napari_dift_edit.colours import COLOURS, colour_of
-from napari_dift_edit.editor import Editor
 from napari_dift_edit.keep import Keeper
 from napari_dift_edit.outputs import export, export_frame
 from napari_dift_edit.sessions import open_session, save_session
@@ -82,22 +81,10 @@ def test_export_keeps_untouched_pixels_and_metadata(open_bench, folder, pictures
     assert np.array_equal(window[crop.pixels[..., 3] > 0], crop.pixels[crop.pixels[..., 3] > 0][:, :3])
 
 
-@pytest.fixture
-def windowless(qtbot, viewer_model):
-    """An editor and a keeper without a window, and what waits for them."""
-    editor = Editor()
-    said: list[str] = []
-    editor.said.connect(said.append)
-
-    def idle():
-        qtbot.waitUntil(lambda: not editor.busy, timeout=120_000)
-
-    yield editor, Keeper(editor, None), viewer_model, said, idle
-    editor.close()
-
-
 def test_exporting_again_leaves_nothing_behind_and_names_what_failed(windowless, rng, sticker, tmp_path):
-    editor, keeper, viewer, said, idle = windowless
+    editor, viewer, idle = windowless
+    keeper, said = Keeper(editor, None), []
+    editor.said.connect(said.append)
     quad = ((5.0, 5.0), (25.0, 5.0), (25.0, 20.0), (5.0, 20.0))
     viewer.add_image(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), name="source")
     editor.set_source(editor.pictures.key(viewer.layers[0]))
@@ -147,7 +134,9 @@ def test_exporting_again_leaves_nothing_behind_and_names_what_failed(windowless,
 
 
 def test_frames_without_the_redaction_are_named(windowless, pictures, tmp_path):
-    editor, keeper, viewer, said, idle = windowless
+    editor, viewer, idle = windowless
+    keeper, said = Keeper(editor, None), []
+    editor.said.connect(said.append)
     cat, coffee = (pictures[name][::2, ::2] for name in ("cat", "coffee"))
     viewer.add_image(np.stack([cat, np.roll(cat, 2, 1), coffee]), name="clip", rgb=True)
     key = editor.pictures.key(viewer.layers[0])
