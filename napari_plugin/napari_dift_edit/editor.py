@@ -488,11 +488,18 @@ class Editor:
 
         Results that other settings made stay and are marked as out of date; going back to the old settings makes
         them good again.
+
+        Raises
+        ------
+        DiftEditError
+            If there is no such field.
         """
+        defaults = {item.name: item.default for item in fields(TransferSettings)}
+        for name in transfer.keys() - defaults.keys():
+            raise DiftEditError(f"There is no setting {name!r}: use one of {', '.join(defaults)}.")
         before = self.settings.fingerprint()
         self.settings.model = self.settings.model if model is None else model.strip()
         self.settings.device = device or self.settings.device
-        defaults = {item.name: item.default for item in fields(TransferSettings)}
         for name, value in transfer.items():
             if value == defaults[name]:
                 self.settings.transfer.pop(name, None)

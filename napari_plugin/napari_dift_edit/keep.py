@@ -83,7 +83,10 @@ def run_steps(
     def end(outcome: str) -> None:
         editor.job = None
         if outcome == "done":
-            then(answers)
+            try:
+                then(answers)
+            except DiftEditError as error:
+                show_error(str(error))
         editor.working.emit(False)
 
     editor.job = Job(work, on_item=lambda _: True, on_end=end, title=title, total=len(steps))

@@ -49,10 +49,13 @@ def save_session(editor: Editor, folder: Path) -> None:
     Raises
     ------
     DiftEditError
-        If something else is running.
+        If something else is running, or the folder cannot be made.
     """
     data, steps = _described(editor, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiftEditError(f"The folder {folder} cannot be made ({error.strerror}): choose another one.") from error
     text = json.dumps(data, indent=1)
 
     def finish(_: list[Any]) -> None:
