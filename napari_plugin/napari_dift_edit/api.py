@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.layers import Layer, Points
 
 from dift_edit.errors import DiftEditError
+from dift_edit.geometry.coords import as_points
+from dift_edit.geometry.quad import as_quad
 from napari import Viewer
 from napari_dift_edit.carry import carry_landmarks, carry_layer, pin_layers
 from napari_dift_edit.layers import to_rgba
@@ -73,7 +76,11 @@ class DiftEdit:
 
     def open(self, files: Iterable[str | Path]) -> None:
         """Open picture files as layers; the first one is the source, unless there is one."""
-        self.viewer.open([str(Path(file)) for file in files], stack=False)
+        paths = [Path(file) for file in files]
+        for path in paths:
+            if not path.exists():
+                raise DiftEditError(f"{path} does not exist: check the path.")
+        self.viewer.open([str(path) for path in paths], stack=False)
         self.wait()
 
     def source(self, layer: Layer | str) -> None:
@@ -105,22 +112,28 @@ class DiftEdit:
         Parameters
         ----------
         picture : path or array
-            A picture file, or (H, W, 3 | 4) pixels.
+            A picture file, or (H, W) or (H, W, 3 | 4) pixels.
         at : (left, top, right, bottom), optional
             Where, in pixels of the source.
         quad : four (x, y), optional
             Where, as corners: top left, top right, bottom right, bottom left. Without either: the middle.
         """
         if at is not None:
-            left, top, right, bottom = map(float, at)
+            if len(at) != 4:
+                raise DiftEditError(f"The place `at` has {len(at)} numbers: give left, top, right, bottom.")
+            left, top, right, bottom = at
             quad = ((left, top), (right, top), (right, bottom), (left, bottom))
+        quad = None if quad is None else _corners(quad)
         if isinstance(picture, str | Path):
             self.dock.choose.edit.sticker_file(str(picture))
             self.wait()
             if quad is not None:
                 self._editor.move_edit(quad)
         else:
-            self._editor.use_picture("sticker", to_rgba(picture), "sticker", quad=quad)
+            pixels = np.asarray(picture)
+            if not pixels.size or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+                raise DiftEditError(f"A sticker has pixels of shape (H, W), or (H, W, 3 or 4), not {pixels.shape}.")
+            self._editor.use_picture("sticker", to_rgba(pixels), "sticker", quad=quad)
         self.wait()
 
     def use_layer(self, layer: Layer | str, kind: str = "", *, add: bool = False, **options: Any) -> None:
@@ -144,7 +157,8 @@ class DiftEdit:
 
         Without `quad` it is where the edit was placed there.
         """
-        self._editor.add_view(self._editor.pictures.key(self._layer(layer)), quad)
+        key = self._editor.pictures.key(self._layer(layer))
+        self._editor.add_view(key, None if quad is None else _corners(quad))
         self.wait()
 
     # placing
@@ -183,7 +197,7 @@ class DiftEdit:
         """Where a point of the source lies in each open target, and how sure that is; shown as by *Explore*."""
         self.dock.results.explore.setChecked(True)
         explorer = self.dock.explorer
-        explorer.ask(self._editor.session.source, point)
+        explorer.ask(self._editor.session.source, _point(point))
         self.wait()
         return {self._editor.pictures.name(key): found for key, found in explorer.found.items()}
 
@@ -196,12 +210,12 @@ class DiftEdit:
 
     def correct(self, name: str, quad: Quad, frame: int | None = None) -> None:
         """Put the edit of one target, or of one frame of a stack, where four corners (x, y) say."""
-        self._editor.correct(self._key(name), tuple((float(x), float(y)) for x, y in quad), frame)
+        self._editor.correct(self._key(name), _corners(quad), frame)
         self.wait()
 
     def pin(self, name: str, source: tuple[float, float], target: tuple[float, float]) -> None:
         """Fix where a point of the source lies in one target, and place the edit there again."""
-        self._editor.pin(self._key(name), source, target)
+        self._editor.pin(self._key(name), _point(source), _point(target))
         self.wait()
 
     def unpin(self, name: str) -> None:
@@ -283,7 +297,9 @@ class DiftEdit:
     # keeping
 
     def export(self, folder: str | Path | None = None, *, unreviewed: bool = True) -> int:
-        """Write every picture that has the edit; returns how many.
+        """Write every picture that has the edit; returns how many were written.
+
+        What an earlier export wrote of a folder's pictures, and this one does not write, is removed.
 
         Parameters
         ----------
@@ -292,9 +308,9 @@ class DiftEdit:
         unreviewed : bool
             Whether placed pictures that nobody accepted are written, too (into the sub-folder ``unreviewed``).
         """
-        count = int(self.dock.keeper.export(None if folder is None else Path(folder), unreviewed=unreviewed))
+        self.dock.keeper.export(None if folder is None else Path(folder), unreviewed=unreviewed)
         self.wait()
-        return count
+        return int(self.dock.keeper.written)
 
     def save_session(self, folder: str | Path) -> None:
         """Write everything as a folder."""
@@ -354,3 +370,14 @@ class DiftEdit:
         if not key:
             raise DiftEditError(f"There is no target {name!r}: use one of {', '.join(self.targets[:20])}.")
         return key
+
+
+def _corners(quad: Any) -> Quad:
+    """Four corners, checked."""
+    return tuple((float(x), float(y)) for x, y in as_quad(quad, "The place of the edit"))
+
+
+def _point(point: Any) -> tuple[float, float]:
+    """A point, checked."""
+    ((x, y),) = as_points([point], "point")
+    return float(x), float(y)

@@ -64,22 +64,24 @@ class Asker:
         return self.viewing.ask(name, read=self.pictures.pixels, **arguments)
 
     def propagation(
-        self, session: Session, targets: Sequence[str], views: Sequence[str] = ()
+        self, session: Session, targets: Sequence[str], teachers: Sequence[str] = ()
     ) -> Callable[..., Iterator[Any]]:
         """The steps of a `Job` that places the edit in targets, one after the other; survives a crash of the engine.
 
-        The results of `views`, which are targets too, serve as further views of the edit. What is wrong with the model
-        or the settings ends it before the first target.
+        The results of `teachers`, which are targets too, serve as further views of the edit; the answers then say
+        whether they improve what was found before. What is wrong with the model or the settings ends it before the
+        first target.
 
         They yield ("begin", key), ("track", key, done, total), ("result", key, answer), ("stack", key, Result) and
         ("crash", key, sentence).
         """
         asked = [(key, *self.request(session, key)) for key in targets]
-        known = [(self.pictures.content(key), session.results[key].quad) for key in views]
-        asked = [
-            (key, name, {**request, "views": [*request["views"], *known]} if known and name == "place" else request)
-            for key, name, request in asked
-        ]
+        if teachers:
+            known = [(self.pictures.content(key), session.results[key].quad) for key in teachers]
+            asked = [
+                (key, name, {**request, "teachers": known, "earlier": session.results[key].confidence})
+                for key, name, request in asked
+            ]
 
         def steps(cancelled: Callable[[], bool]) -> Iterator[Any]:
             crashes = 0
@@ -127,12 +129,12 @@ class Asker:
                 found.append(answer)
         worst = min(found, key=lambda frame: frame["confidence"])
         crops = tuple(Crop(**frame["crop"], frame=frame["frame"]) for frame in found if frame["crop"])
-        hidden = len(found) - len(crops)
+        hides, without = any(frame["hides"] for frame in found), len(found) - len(crops)
         reason = f"least sure in frame {worst['frame']} ({worst['confidence']:.0%})"
-        if hidden:
-            reason += f"; hidden in {hidden} of {len(found)} frames"
+        if without:
+            reason += f"; {'NOT redacted' if hides else 'hidden'} in {without} of {len(found)} frames"
         yield "stack", key, Result(
-            status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops,
+            status="applied" if crops else "abstained", reason=reason, engine="sequence", crops=crops, hides=hides,
             stack=stack_crops(crops, len(found)),
             confidence=float(np.mean([frame["confidence"] for frame in found])), quad=found[0]["quad"],
             track=tuple((frame["quad"], frame["confidence"]) for frame in found),

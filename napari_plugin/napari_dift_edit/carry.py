@@ -195,6 +195,7 @@ def _carry(editor: Editor, source: Layer, layer: Layer, steps: Callable[..., Ite
     if editor.job is not None:
         raise DiftEditError("Something is still running: wait for it, or cancel it.")
     kind, looks = looks_of(layer, source)
+    origins = outlines_of(layer, source)[0] if isinstance(layer, Points) else None
     key = editor.pictures.key(layer)
     number = editor.begin(f"Carry {layer.name} along")
     done: list[Carried] = []
@@ -202,7 +203,7 @@ def _carry(editor: Editor, source: Layer, layer: Layer, steps: Callable[..., Ite
     def hear(item: Any) -> bool:
         target, found = item
         name = f"{editor.pictures.name(target)} · {layer.name}"
-        done.append(Carried(layer=key, target=target, name=name, kind=kind, looks=looks, **found))
+        done.append(Carried(layer=key, target=target, name=name, kind=kind, looks=looks, origins=origins, **found))
         editor.add_carried(done[-1], number)
         return True
 

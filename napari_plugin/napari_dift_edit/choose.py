@@ -185,23 +185,32 @@ class ChoosePanel(QWidget):
 
         Results go to `output` when they are exported; by default to the folder of the preferences, else ``edited``.
         """
+        from dift_edit.results.folder import unredacted_folder
+
         editor = self.editor
         preferred_folder = preferred()["output"]
         output = output or (Path(preferred_folder) / folder.name if preferred_folder else folder / "edited")
         if str(output) not in self.dock.keeper.roots:
             self.dock.keeper.roots.append(str(output))
-        leave_out = [str(output), *filter(None, [editor.pictures.file(editor.session.source)])]
+        own = [output, unredacted_folder(output), editor.pictures.file(editor.session.source)]
+        leave_out = [str(path) for path in own if path]
 
-        def listed(paths: list[str]) -> None:
-            for path in paths:
-                editor.asker.outputs[f"file:{path}"] = str(output / Path(path).relative_to(folder))
-            if (Autosave.place(output) / "session.json").is_file() and not editor.session.results:
-                self.dock.offer_resume(Autosave.place(output))
+        def listed(names: dict[str, str]) -> None:
+            paths = list(names)
+            for path, name in names.items():
+                editor.asker.outputs[f"file:{path}"] = str(output / name)
+            kept = Autosave.find(output)
+            if kept is not None and not editor.session.results:
+                self.dock.offer_resume(output, kept)
             self._folder_keys = list(dict.fromkeys([*self._folder_keys, *(f"file:{path}" for path in paths)]))
             editor.set_targets([*editor.session.targets, *self._folder_keys])
             editor.said.emit(f"{len(paths)} pictures in {folder.name}; Export will write results to {output}")
 
-        editor.ask_aside("folder", listed, path=str(folder), leave_out=leave_out)
+        known = {
+            key.removeprefix("file:"): Path(file).relative_to(output).as_posix()
+            for key, file in editor.asker.outputs.items() if Path(file).is_relative_to(output)
+        }  # fmt: skip
+        editor.ask_aside("folder", listed, path=str(folder), leave_out=leave_out, known=known)
 
     def take_files(self) -> None:
         """The session was read back: its files are the folder's."""

@@ -215,6 +215,11 @@ class EditPanel(QWidget):
         """Use a layer as the edit: pictures keep the place that they have over the source."""
         source = self.source_layer()
         kind = kind or self.kind_of(layer)
+        kinds = [name for name in EDIT_KINDS if name != "layers"]
+        if not kind:
+            raise DiftEditError(f"{layer.name} cannot be the edit: choose a picture, labels or shapes over the source.")
+        if kind not in kinds:
+            raise DiftEditError(f"There is no kind of edit {kind!r}: use one of {', '.join(kinds)}.")
         if kind == "sticker":
             pixels = glue.to_rgba(glue.read_pixels(layer))
             width, height = glue.picture_size(layer)
@@ -227,7 +232,7 @@ class EditPanel(QWidget):
             layer.metadata.setdefault("dift-edit", {})["used"] = True
             layer.visible = False
             self._use_picture("difference", glue.read_pixels(layer), str(layer.name), options=dict(options or {}))
-        elif kind:
+        else:
             pixels = glue.mask_pixels(layer, glue.picture_size(source), source)
             if not pixels[..., 3].any():
                 raise DiftEditError(f"There is nothing on {layer.name}: paint or draw something on the source first.")

@@ -244,7 +244,9 @@ class Editor:
             def add(later: Session) -> Session:
                 if later.edit is None or later.edit.message() != asked:
                     return later
-                now = later.edit if later.edit.quad else replace(later.edit, quad=answer["quad"])
+                now = later.edit
+                if not now.quad or now.hides is None:
+                    now = replace(now, quad=now.quad or answer["quad"], redacts=answer["hides"])
                 return replace(later, edit=now, preview=Crop(**answer["crop"]))
 
             self._amend(add, number)
@@ -344,7 +346,7 @@ class Editor:
     def improve(self, keys: Sequence[str] | None = None) -> None:
         """Place the targets that are not sure again, with what the user decided as further views of the edit; one step.
 
-        A target that has the edit gets a new place only where that is trusted, too.
+        A target gets a new place only where that is better, as `dift_edit.batch.learning.improves` says.
 
         Raises
         ------
@@ -367,14 +369,13 @@ class Editor:
             kind, key, *content = item
             if kind == "begin":
                 return self._hear(item, number)
-            before = self.session.results[key]
-            found = content[0]["status"] if kind == "result" else "failed"
-            if found == "applied" or (found == "abstained" and before.status == "abstained"):
+            answer = dict(content[0]) if kind == "result" else {}
+            if answer.pop("improves", False):
                 improved.append(key)
                 by = "1 decided picture" if len(teachers) == 1 else f"{len(teachers)} decided pictures"
-                words = f"improved by {by} (before: {before.confidence:.0%})"
-                reason = "; ".join(filter(None, (content[0]["reason"], words)))
-                self._take(key, {**content[0], "reason": reason}, number, self._made_with)
+                words = f"improved by {by} (before: {self.session.results[key].confidence:.0%})"
+                reason = "; ".join(filter(None, (answer["reason"], words)))
+                self._take(key, {**answer, "reason": reason}, number, self._made_with)
             return True
 
         def end(outcome: str) -> None:
@@ -487,11 +488,18 @@ class Editor:
 
         Results that other settings made stay and are marked as out of date; going back to the old settings makes
         them good again.
+
+        Raises
+        ------
+        DiftEditError
+            If there is no such field.
         """
+        defaults = {item.name: item.default for item in fields(TransferSettings)}
+        for name in transfer.keys() - defaults.keys():
+            raise DiftEditError(f"There is no setting {name!r}: use one of {', '.join(defaults)}.")
         before = self.settings.fingerprint()
         self.settings.model = self.settings.model if model is None else model.strip()
         self.settings.device = device or self.settings.device
-        defaults = {item.name: item.default for item in fields(TransferSettings)}
         for name, value in transfer.items():
             if value == defaults[name]:
                 self.settings.transfer.pop(name, None)

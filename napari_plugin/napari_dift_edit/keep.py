@@ -1,18 +1,21 @@
 """What is kept: exported pictures, and the recipe that the command line runs."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_error
+
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
-from napari_dift_edit.annotations import annotated_image, outlines_of, parts_of_carried, parts_of_layer
+from napari_dift_edit.annotations import annotated_image, parts_of_carried, parts_of_layer
 from napari_dift_edit.carry import recipe_annotations
+from napari_dift_edit.client import EngineError
 from napari_dift_edit.editor import Editor
 from napari_dift_edit.jobs import Job
 from napari_dift_edit.scene import Scene
-from napari_dift_edit.state import Pin, Result
+from napari_dift_edit.state import Pin, Result, Session
 
 if TYPE_CHECKING:
     from dift_edit.annotations import AnnotatedImage
@@ -30,12 +33,24 @@ FORMATS: dict[str, tuple[str, str, bool]] = {
 }
 """Format of annotations → how the user knows it, names of its files, and whether it is a folder."""
 
+_MANIFEST = "manifest.jsonl"
+
 Step = tuple[str, dict[str, Any]]
 """A function of the engine and its arguments."""
 
 
-def run_steps(editor: Editor, title: str, steps: Sequence[Step], then: Callable[[list[Any]], None]) -> None:
+def run_steps(
+    editor: Editor,
+    title: str,
+    steps: Sequence[Step],
+    then: Callable[[list[Any]], None],
+    *,
+    last: Callable[[list[Any]], Sequence[Step]] | None = None,
+) -> None:
     """Ask the engine one thing after the other, with a bar; `then` gets all answers.
+
+    With `last`, which makes the last steps of the answers to the others, a step that fails does not stop the others:
+    its answer is the `DiftEditError`. After two crashes of the engine in a row, the last steps follow at once.
 
     Raises
     ------
@@ -47,20 +62,34 @@ def run_steps(editor: Editor, title: str, steps: Sequence[Step], then: Callable[
     answers: list[Any] = []
 
     def work(cancelled: Callable[[], bool]) -> Iterator[Any]:
-        for name, arguments in steps:
-            yield from editor.ask(name, cancelled=cancelled, **arguments)
+        def ask(step: Step) -> Any:
+            name, arguments = step
+            try:
+                (answer,) = editor.ask(name, cancelled=cancelled, **arguments)
+            except DiftEditError as error:
+                if last is None:
+                    raise
+                return error
+            return answer
 
-    def hear(answer: Any) -> bool:
-        answers.append(answer)
-        return True
+        for step in steps:
+            crashes = [answer for answer in answers[-2:] if isinstance(answer, EngineError)]
+            answers.append(crashes[1] if len(crashes) > 1 else ask(step))
+            yield step
+        for step in last(list(answers)) if last is not None else ():
+            answers.append(ask(step))
+            yield step
 
     def end(outcome: str) -> None:
         editor.job = None
         if outcome == "done":
-            then(answers)
+            try:
+                then(answers)
+            except DiftEditError as error:
+                show_error(str(error))
         editor.working.emit(False)
 
-    editor.job = Job(work, on_item=hear, on_end=end, title=title, total=len(steps))
+    editor.job = Job(work, on_item=lambda _: True, on_end=end, title=title, total=len(steps))
     editor.job.start()
     editor.working.emit(True)
 
@@ -92,21 +121,25 @@ class Keeper:
     ----------
     roots : list of str
         Folders that results of added folders go to.
+    written : int
+        How many pictures the latest export wrote.
     """
 
     def __init__(self, editor: Editor, scene: Scene) -> None:
         self.editor = editor
         self.scene = scene
         self.roots: list[str] = []
+        self.written = 0
 
     # pictures
 
     def export(self, folder: Path | None, *, unreviewed: bool = True) -> int:
-        """Write every picture that has the edit, in full resolution, under its own name; returns how many.
+        """Write every picture that has the edit, in full resolution, under its own name; returns how many it tries.
 
         A stack becomes a folder of its frames. Pictures of a folder go to the place that was chosen with the folder,
         with a ``manifest.jsonl`` that says what was decided; those that nobody accepted go into its sub-folder
-        ``unreviewed``.
+        ``unreviewed``. What an earlier export wrote there of these pictures, and this one does not write, is removed. A
+        picture that cannot be written is named at the end, and the others are written.
 
         Parameters
         ----------
@@ -116,10 +149,9 @@ class Keeper:
             Whether pictures of a folder that nobody accepted are written.
         """
         editor, session = self.editor, self.editor.session
-        names: set[str] = set()
-        steps: list[Step] = []
-        count = 0
-        written: dict[str, str] = {}
+        names, asked, steps = set[str](), list[str](), list[Step]()
+        outputs: dict[str, str] = {}
+        marked = 0
         for key in session.targets:
             result, output = session.results.get(key), editor.asker.outputs.get(key)
             if result is None or not result.shown or result.quad is None:
@@ -128,60 +160,104 @@ class Keeper:
                 if not (result.review or result.by_hand):
                     if not unreviewed:
                         continue
-                    output = str(Path(self._root(output)) / "unreviewed" / Path(output).relative_to(self._root(output)))
-                written[key] = output
+                    output, marked = self._unreviewed(output), marked + 1
+                outputs[key] = output
             elif folder is None:
                 raise DiftEditError("Choose a folder for the pictures that are open as layers.")
-            count += 1
             if result.frames and folder is not None:
-                steps += self._frames(key, result, folder / free_name(editor, key, names, suffix=" frames"))
-                continue
-            question = editor.question(session, key)
-            layer = editor.pictures.layer(key)
-            limits = None if layer is None or editor.pictures.channels(key) else glue.stretched(layer)
-            values = "" if limits is None else editor.pictures.content(key) + "!values"
-            steps.append(("export", {
-                **question, "values": values, "limits": limits, "places": result.places,
-                "file": editor.pictures.file(key),
-                "output": output or str(folder / free_name(editor, key, names)),  # type: ignore[operator]
-            }))  # fmt: skip
-        if not steps:
+                made = self._frames(key, result, folder / free_name(editor, key, names, suffix=" frames"))
+            else:
+                question = editor.question(session, key)
+                layer = editor.pictures.layer(key)
+                limits = None if layer is None or editor.pictures.channels(key) else glue.stretched(layer)
+                values = "" if limits is None else editor.pictures.content(key) + "!values"
+                made = [("export", {
+                    **question, "values": values, "limits": limits, "places": result.places,
+                    "file": editor.pictures.file(key),
+                    "output": output or str(folder / free_name(editor, key, names)),  # type: ignore[operator]
+                })]  # fmt: skip
+            asked += [key] * len(made)
+            steps += made
+        if not steps and not self.exported:
             raise DiftEditError("There is nothing to export yet: propagate first, or accept a result.")
-        where = folder or self._root(next(iter(written.values())))
-        marked = sum(f"{Path('unreviewed')}" in Path(output).parts for output in written.values())
-        words = f"{_many(count)} written to {where}" + (f", {marked} of them to 'unreviewed'" if marked else "")
-        left = [key for key in session.targets if key in session.results and session.results[key].visible]
-        if left:
-            words += f". {_many(len(left))} still show what the redaction hides, see the list"
-        steps += self._manifests(written)
-        run_steps(editor, "dift-edit: export", steps, lambda _: editor.said.emit(words))
-        return count
+        where = folder or (self._root(next(iter(outputs.values()))) if outputs else self.exported[0])
+        self.written = 0
+
+        def failures(answers: list[Any]) -> dict[str, DiftEditError]:
+            return {
+                key: answer for key, answer in reversed(list(zip(asked, answers, strict=False)))
+                if isinstance(answer, DiftEditError)
+            }  # fmt: skip
+
+        def last(answers: list[Any]) -> list[Step]:
+            return self._manifests(session, outputs, failures(answers))
+
+        def end(answers: list[Any]) -> None:
+            failed, manifests = failures(answers), answers[len(steps) :]
+            wrong = [answer for answer in manifests if isinstance(answer, DiftEditError)]
+            removed = sum(answer for answer in manifests if answer not in wrong)
+            self.written = len(set(asked)) - len(failed)
+            words = f"{_many(self.written)} written to {where}"
+            words += f", {marked} of them to 'unreviewed'" if marked and not failed else ""
+            words += f"; {_many(removed)} of an earlier export removed" if removed else ""
+            words += "".join(f". {line}" for line in _warnings(editor, session, set(asked) - failed.keys()))
+            if failed or wrong:
+                named = [f"{editor.pictures.name(key)} ({error})" for key, error in list(failed.items())[:3]]
+                more = ["…"] * (len(failed) > 3)
+                missing = [f"{_many(len(failed))} could not be written: {', '.join(named + more)}"] * bool(failed)
+                words += "".join(f". {line}" for line in (*missing, *wrong))
+                show_error(words)
+            editor.said.emit(words)
+
+        run_steps(editor, "dift-edit: export", steps, end, last=last)
+        return len(set(asked))
+
+    @property
+    def exported(self) -> list[str]:
+        """Folders of results of the targets in which there is a manifest, as an earlier export leaves it."""
+        outputs = self.editor.asker.outputs
+        roots = {self._root(outputs[key]): None for key in self.editor.session.targets if key in outputs}
+        return [root for root in roots if (Path(root) / _MANIFEST).is_file()]
 
     def _root(self, output: str) -> str:
         """The folder of results that a file goes to."""
         return next((root for root in self.roots if Path(output).is_relative_to(root)), str(Path(output).parent))
 
-    def _manifests(self, written: dict[str, str]) -> list[Step]:
+    def _unreviewed(self, output: str) -> str:
+        """Where a file goes that nobody accepted."""
+        root = self._root(output)
+        return str(Path(root) / "unreviewed" / Path(output).relative_to(root))
+
+    def _manifests(
+        self, session: Session, written: Mapping[str, str], failed: Mapping[str, DiftEditError]
+    ) -> list[Step]:
         """The manifest of each folder of results: what was found and decided for each of its targets."""
-        editor, session = self.editor, self.editor.session
-        rows: dict[str, list[dict[str, Any]]] = {}
+        rows: dict[str, list[dict[str, Any]]] = {root: [] for root in self.exported}
+        places: dict[str, list[str]] = {}
         for key in session.targets:
-            output, result = editor.asker.outputs.get(key), session.results.get(key)
-            if output is None or result is None:
+            output, result = self.editor.asker.outputs.get(key), session.results.get(key)
+            if output is None:
                 continue
-            root, file = self._root(output), written.get(key)
+            root = self._root(output)
+            here = [Path(file).relative_to(root).as_posix() for file in (output, self._unreviewed(output))]
+            places.setdefault(root, []).extend(here)
+            if result is None:
+                continue
+            file, error = written.get(key), failed.get(key)
             rows.setdefault(root, []).append({
                 "id": key.removeprefix("file:"), "target": key.removeprefix("file:"),
-                "output": None if file is None else Path(file).relative_to(root).as_posix(),
-                "status": result.status, "reason": result.reason, "confidence": result.confidence,
+                "output": None if file is None or error else Path(file).relative_to(root).as_posix(),
+                "status": "failed" if error else result.status, "reason": str(error or result.reason),
+                "confidence": result.confidence,
                 "quad": result.quad and [list(point) for point in result.quad], "mirrored": result.mirrored,
                 "engine": result.engine, "seconds": result.seconds, "review": result.review,
                 "instances": max(1, len(result.instances)),
                 "warning": _warning(result),
                 "pins": _pins(session.pins.get(key, ())),
+                **({"left": here} if error else {}),
             })  # fmt: skip
         return [
-            ("write_manifest", {"path": str(Path(root) / "manifest.jsonl"), "rows": each})
+            ("write_manifest", {"path": str(Path(root) / _MANIFEST), "rows": each, "places": places.get(root, [])})
             for root, each in rows.items()
         ]
 
@@ -248,7 +324,8 @@ class Keeper:
     def export_pairs(self, folder: Path, format_: str) -> int:
         """Write the landmarks of source and target as pairs, a file for each target; returns how many targets.
 
-        The target is the moving picture, which is laid onto the source, the fixed one.
+        The target is the moving picture, which is laid onto the source, the fixed one. The source's points are those
+        that were carried, wherever they are now.
 
         Parameters
         ----------
@@ -258,19 +335,16 @@ class Keeper:
             Whose files.
         """
         editor, steps = self.editor, list[Step]()
-        source, taken = self.scene.layer(editor.session.source), set[str]()
+        taken = set[str]()
         for carried in editor.session.carried:
-            layer = self.scene.layer(carried.layer)
-            if carried.kind != "points" or carried.rows is None or layer is None or source is None:
+            if carried.origins is None or carried.rows is None:
                 continue
-            (fixed,) = outlines_of(layer, source)
-            pairs = [(at, row) for at, row in enumerate(carried.rows) if row < len(fixed)]
-            names = layer.features["name"].astype(str).tolist() if "name" in layer.features else None
+            rows, features = list(carried.rows), carried.looks["features"]
             stem = Path(free_name(editor, carried.target, taken)).stem
             steps.append(("write_pairs", {
                 "path": str(folder / f"{stem}.{'csv' if format_ == 'bigwarp' else 'txt'}"), "format": format_,
-                "moving": carried.data[0][[at for at, _ in pairs]], "fixed": fixed[[row for _, row in pairs]],
-                "names": names and [names[row] for _, row in pairs],
+                "moving": carried.data[0], "fixed": carried.origins[rows],
+                "names": features["name"].iloc[rows].astype(str).tolist() if "name" in features else None,
             }))  # fmt: skip
         if not steps:
             raise DiftEditError("There are no pairs: carry points first; added or deleted ones belong to no pair.")
@@ -366,7 +440,22 @@ class Keeper:
 
 def _warning(result: Result) -> str:
     """What a redaction leaves to be seen, in words."""
-    return f"{result.visible} of {len(result.instances)} instances are not hidden" if result.visible else ""
+    return f"{result.visible} of {result.count} instances are not hidden" if result.visible else ""
+
+
+def _warnings(editor: Editor, session: Session, written: set[str]) -> Iterator[str]:
+    """What a redaction leaves to be seen in all pictures, and in the frames of stacks that were written."""
+    results = {key: session.results[key] for key in session.targets if key in session.results}
+    for key, result in results.items():
+        if result.unhidden and key in written:
+            shown = ", ".join(map(str, result.unhidden[:20])) + "…" * (len(result.unhidden) > 20)
+            yield (
+                f"WARNING: {result.visible} of {result.count} frames of {editor.pictures.name(key)} were NOT redacted "
+                f"and are written as they were: {shown}"
+            )
+    left = sum(bool(result.visible) and not result.unhidden for result in results.values())
+    if left:
+        yield f"{_many(left)} still show what the redaction hides, see the list"
 
 
 def _pins(pins: Sequence[Pin]) -> list[list[list[float]]]:

@@ -1,5 +1,6 @@
 """What the engine process writes and carries along: pictures, recipes, annotations. Registered in `tasks`."""
 
+import contextlib
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,21 +89,65 @@ def found_again(
     return [locate(source, edit.quad, target, featurizer=store.featurizer(model), **options).transform]
 
 
-def write_manifest(store: Store, *, path: str, rows: list[dict[str, Any]]) -> Iterator[Any]:
-    """Write the rows of a manifest, as ``dift-edit propagate`` does."""
+def _ready(path: str) -> Path:
+    """A path whose folder is there."""
+    from dift_edit.errors import OutputError
+
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {Path(path).parent} cannot be made ({error.strerror}): choose another one."
+        ) from error
+    return Path(path)
+
+
+def write_manifest(store: Store, *, path: str, rows: list[dict[str, Any]], places: list[str]) -> Iterator[Any]:
+    """Write the rows of a manifest, as ``dift-edit propagate`` does; yields how many earlier results were removed.
+
+    Results at `places`, names in the manifest's folder, are removed where the earlier manifest names them and this one
+    does not. A row that failed has the names that its result may have, ``left``: an earlier one stays, and is named.
+    """
     with store.loading():
         from dift_edit.atomic_files import write_text
+        from dift_edit.results.folder import OutputFolder
         from dift_edit.results.manifest import Row, manifest_jsonl
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    root = OutputFolder(_ready(path).parent)
+    named = {name for name in _named(Path(path)) & set(places) if root.exists(name)}
+    for row in rows:
+        for name in sorted(named & set(row.pop("left", ()))):
+            row["output"], row["reason"] = name, f"{row['reason']} An earlier result is left."
+    gone = named - {row["output"] for row in rows}
+    for name in sorted(gone):
+        root.remove(name)
     write_text(Path(path), manifest_jsonl(Row(**row) for row in rows).decode())
-    yield path
+    yield len(gone)
+
+
+def _named(manifest: Path) -> set[str]:
+    """The names of results in a manifest; lines that are none of its rows are left out."""
+    from dift_edit.atomic_files import parse_json, read_regular
+    from dift_edit.errors import OutputError
+    from dift_edit.results.manifest import Row
+
+    try:
+        lines = read_regular(manifest).decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise OutputError(f"{manifest} cannot be read ({error.strerror}): remove it.") from error
+    names = set()
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            names.add(Row.from_dict(parse_json(line)).output or "")
+    return names - {""}
 
 
 def write_annotations(store: Store, *, path: str, format: str | None, images: list[Any]) -> Iterator[Any]:
     """Write annotated images in a format; yields what it cannot hold, in words."""
     with store.loading():
         from dift_edit.annotations import Annotations, write_annotations
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _ready(path)
     yield write_annotations(Annotations(images), path, format=format)  # type: ignore[arg-type]
 
 
@@ -112,16 +157,19 @@ def write_pairs(
     """Write pairs of landmarks of two pictures; yields the files."""
     with store.loading():
         from dift_edit.annotations import write_landmark_pairs
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _ready(path)
     files = write_landmark_pairs(path, moving, fixed, names=names, format=format)  # type: ignore[arg-type]
     yield [str(file) for file in files]
 
 
-def folder(store: Store, *, path: str, leave_out: list[str]) -> Iterator[Any]:
-    """The picture files of a folder."""
+def folder(store: Store, *, path: str, leave_out: list[str], known: dict[str, str]) -> Iterator[Any]:
+    """The picture files of a folder → names for their results, which differ from each other and from those `known`."""
     with store.loading():
+        from dift_edit.results.names import name_outputs
         from dift_edit.targets.collect import collect_targets
-    yield [target.path for target in collect_targets([path], leave_out=leave_out).targets]
+    targets = collect_targets([path], leave_out=leave_out).targets
+    names = name_outputs(targets, known)
+    yield {target.path: names[target.id] for target in targets}
 
 
 def export(
@@ -153,7 +201,7 @@ def export(
         if loaded.size == picture.size and np.array_equal(np.asarray(loaded.to_pil()), np.asarray(picture.to_pil())):
             picture = loaded
     made = store.edit(edit, image)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    _ready(output)
     done = picture
     hints = {"pins": pins, "views": views}
     for found in found_again(store, image, made, picture, places=places, hints=hints, model=model, settings=settings):
@@ -193,7 +241,7 @@ def export_frame(store: Store, *, picture: str, crop: tuple[int, int, Any] | Non
         changed = pixels.any(axis=2)  # also where it was erased into transparency
         part[changed] = pixels[changed][:, : frame.shape[2]]
         image = as_image(frame)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    _ready(output)
     yield str(save_image(image, output))
 
 
@@ -202,7 +250,7 @@ def save_edit(store: Store, *, source: str, edit: dict[str, Any], output: str) -
     from dift_edit.edits import save_edit
 
     image, _ = store.need(source, edit["picture"])
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    _ready(output)
     yield str(save_edit(store.edit(edit, image), output))
 
 
@@ -217,7 +265,7 @@ def save_annotations(
         keypoints=[Keypoints(points, label=label)] if len(points) else [],
         label_map=labels,
     )
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    _ready(output)
     yield str(save_edit(layer, output))
 
 
@@ -226,7 +274,7 @@ def save_picture(store: Store, *, picture: str, output: str) -> Iterator[Any]:
     from dift_edit.imaging import save_image
 
     (image,) = store.need(picture)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    _ready(output)
     yield str(save_image(image, output))
 
 
@@ -236,7 +284,7 @@ def write_job(store: Store, *, path: str, job: dict[str, Any]) -> Iterator[Any]:
         from dift_edit.job.recipe import Job, ViewFile, save_job
         from dift_edit.rendering.compositing import Compositing
         from dift_edit.settings import TransferSettings
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _ready(path)
     plain = {name: value for name, value in job.items() if name not in ("artwork", "views")}
     plain["views"] = tuple(ViewFile(**view) for view in job.get("views", ()))
     compositing = Compositing(artwork=job.get("artwork", "auto"))

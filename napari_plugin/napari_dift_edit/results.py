@@ -190,7 +190,7 @@ class ResultsPanel(QWidget):
         session = self.editor.session
         shown = [key for key, result in session.results.items() if result.shown]
         folder = None
-        if not shown or not all(key in self.editor.asker.outputs for key in shown):
+        if not all(key in self.editor.asker.outputs for key in shown):
             folder = QFileDialog.getExistingDirectory(self, "Folder for the edited pictures")
             if not folder:
                 return
@@ -384,7 +384,8 @@ class ResultsPanel(QWidget):
             else "every other picture is sure or decided.",
         )
         shown = any(result.shown for result in session.results.values())
-        allow(self.export, "" if shown else why or "no picture has the edit; accept some.")
+        withdrawn = not shown and self.dock.keeper.exported
+        allow(self.export, "" if shown or withdrawn else why or "no picture has the edit; accept some.")
         listed = "" if session.targets else "there are no targets yet; open more photos, or add a folder."
         for each in (self.previous, self.next):
             allow(each, listed)

@@ -1,6 +1,10 @@
 """Sessions as folders: ``session.json``, and pictures beside it."""
 
+import contextlib
+import errno
+import itertools
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +24,8 @@ from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Instance, Part, P
 __all__ = ["Autosave", "open_session", "save_session"]
 
 VERSION = 3
+_SESSION = ".dift-edit/session"
+"""Where the session lies in a folder of results."""
 _PLAIN = {
     "status": str, "reason": str, "confidence": float, "mirrored": bool, "engine": str, "seconds": float,
     "by_hand": bool, "made_with": str, "edit_changed": bool, "model_changed": bool, "review": str,
@@ -43,10 +49,13 @@ def save_session(editor: Editor, folder: Path) -> None:
     Raises
     ------
     DiftEditError
-        If something else is running.
+        If something else is running, or the folder cannot be made.
     """
     data, steps = _described(editor, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiftEditError(f"The folder {folder} cannot be made ({error.strerror}): choose another one.") from error
     text = json.dumps(data, indent=1)
 
     def finish(_: list[Any]) -> None:
@@ -133,12 +142,15 @@ def _described(editor: Editor, folder: Path) -> tuple[dict[str, Any], list[Step]
 class Autosave:
     """Keeps the work on a folder of photos as a session beside its results, so that a closed window costs nothing.
 
+    A session holds source and views as they are. Where the edit hides something it therefore lies outside the folder of
+    results, so that this one can be given away.
+
     Parameters
     ----------
     editor : Editor
         Has the session; it is written a moment after each change.
     roots : list of str
-        Folders of results; the session lies in ``.dift-edit/session`` of the first one.
+        Folders of results; the session belongs to the first one.
     """
 
     def __init__(self, editor: Editor, roots: list[str]) -> None:
@@ -146,6 +158,7 @@ class Autosave:
         self.roots = roots
         self._saved: dict[str, str] = {}
         self._mine: set[Path] = set()
+        self._folder = Path()
         self._turn = QTimer()
         self._turn.setSingleShot(True)
         self._turn.setInterval(1500)
@@ -154,9 +167,13 @@ class Autosave:
         editor.result_changed.connect(self._later)
 
     @staticmethod
-    def place(root: str | Path) -> Path:
-        """Where the session of a folder of results lies."""
-        return Path(root) / ".dift-edit" / "session"
+    def find(root: Path) -> Path | None:
+        """The session of a folder of results, where there is one."""
+        from dift_edit.results.folder import unredacted_folder
+
+        beside = unredacted_folder(root)
+        places = [root / _SESSION, *([] if beside is None else [beside / "session"])]
+        return next((place for place in reversed(places) if (place / "session.json").is_file()), None)
 
     def adopt(self, folder: Path) -> None:
         """Go on with the session of a folder; one that was not adopted is kept beside the new one."""
@@ -174,25 +191,62 @@ class Autosave:
         if self.roots and self.editor.session.results and not self._turn.isActive():
             self._turn.start()
 
+    def _settle(self) -> Path:
+        """Where the session goes. Once something was hidden in a folder of results, no session stays or comes there."""
+        from dift_edit.results.folder import unredacted_folder
+
+        root, beside = Path(self.roots[0]), unredacted_folder(self.roots[0])
+        if not self.editor.session.hides and not (beside is not None and beside.is_dir()):
+            return root / _SESSION
+        if beside is None:
+            raise OSError(errno.EINVAL, "there is no folder beside it")
+        if beside.is_symlink():
+            raise OSError(errno.ELOOP, f"{beside} is a link")
+        beside.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in [old for each in self.roots for old in sorted(Path(each).glob(f"{_SESSION}*"))]:
+            new = _free(beside / "session")
+            shutil.move(old, new)
+            with contextlib.suppress(OSError):
+                old.parent.rmdir()
+            if old in self._mine:
+                self._mine.add(new)
+        return beside / "session"
+
     def write(self) -> None:
         """Write the session now; pictures that were written already are not written again."""
-        folder = self.place(self.roots[0])
-        data, steps = _described(self.editor, folder)
+        if self.editor.session.hides is None:  # it is written when that is known
+            return
         try:
+            folder = self._folder = self._settle()
             if folder not in self._mine and (folder / "session.json").exists():
-                others = (folder.with_name(f"{folder.name}-{number}") for number in range(1, 10_000))
-                folder.rename(next(each for each in others if not each.exists()))
+                folder.rename(_free(folder))
             self._mine.add(folder)
+            data, steps = _described(self.editor, folder)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "session.json", json.dumps(data))
-        except OSError as error:
-            self.editor.said.emit(f"The work cannot be kept in {folder} ({error.strerror}): save the session elsewhere")
+        except (OSError, shutil.Error, DiftEditError) as error:
+            why = getattr(error, "strerror", None) or error
+            self.editor.said.emit(f"The work on {self.roots[0]} cannot be kept ({why}): save the session elsewhere")
             return
+
+        def written(file: str) -> None:
+            if folder != self._folder:  # it was moved meanwhile
+                Path(file).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    for parent in Path(file).parents[: len(Path(file).relative_to(folder).parts)]:
+                        parent.rmdir()
+
         for name, arguments in steps:
             output = arguments["output"]
             if self._saved.get(output) != arguments["picture"]:
                 self._saved[output] = arguments["picture"]
-                self.editor.ask_aside(name, lambda _: None, **arguments)
+                self.editor.ask_aside(name, written, **arguments)
+
+
+def _free(folder: Path) -> Path:
+    """The folder's own name where nothing has it, else one with a number."""
+    others = (folder.with_name(f"{folder.name}-{number}") for number in range(1, 10_000))
+    return next(each for each in itertools.chain([folder], others) if not each.exists())
 
 
 def open_session(

@@ -62,6 +62,8 @@ class EditSpec:
         Of "layers": the edits, the lowest first.
     active : int
         Of "layers": which part's handles are on the source.
+    redacts : bool or None
+        Whether the engine found that it hides something; None before it has looked.
     """
 
     kind: str
@@ -72,6 +74,13 @@ class EditSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     parts: "tuple[Part, ...]" = ()
     active: int = 0
+    redacts: bool | None = None
+
+    @property
+    def hides(self) -> bool | None:
+        """Whether it hides something; None for an edited copy that the engine has not looked at yet."""
+        kinds = {part.edit.kind for part in self.as_parts}
+        return "redact" in kinds or ("difference" in kinds and self.redacts)
 
     def message(self) -> dict[str, Any]:
         """As the engine reads it; parts that are not visible are left out."""
@@ -207,7 +216,7 @@ class Result:
     instances : tuple of Instance
         Where several instances of the object were found: all of them, the result's own first; else empty.
     hides : bool
-        Whether the edit hides something: then it is done only when it is put on all instances.
+        Whether the edit hides something: then it is done only when it is put on all instances, or frames.
     look : str
         What the target looks like beside the source, for suggestions; empty where the edit hides something.
     """
@@ -247,9 +256,20 @@ class Result:
         return () if self.quad is None else ((self.quad, self.transform, self.by_hand),)
 
     @property
+    def count(self) -> int:
+        """In how many places a redaction has to be: instances, or frames of a stack."""
+        return len(self.track) or len(self.instances) or 1
+
+    @property
+    def unhidden(self) -> tuple[int, ...]:
+        """Frames of a stack that a redaction is not on; empty for other edits."""
+        hidden = {crop.frame for crop in self.crops} if self.shown else set()
+        return tuple(frame for frame in range(len(self.track)) if self.hides and frame not in hidden)
+
+    @property
     def visible(self) -> int:
-        """Instances that a redaction leaves to be seen; 0 for other edits."""
-        return sum(not each.shown for each in self.instances) if self.hides else 0
+        """Instances or frames that a redaction leaves to be seen; 0 for other edits."""
+        return len(self.unhidden) or (sum(not each.shown for each in self.instances) if self.hides else 0)
 
     @property
     def pending(self) -> bool:
@@ -315,6 +335,8 @@ class Carried:
         Number of each point or shape in the source's layer; None where they have no such numbers.
     kinds : mapping, optional
         Number in the source's layer → kind of the shape here, where that is another one.
+    origins : ndarray, optional
+        (N, 2) points of the source's layer when they were carried, by their numbers there.
     by_hand : frozenset of int
         Those that the user put where they are.
     size : (W, H), optional
@@ -333,6 +355,7 @@ class Carried:
     looks: Mapping[str, Any]
     rows: tuple[int, ...] | None = None
     kinds: Mapping[int, str] | None = None
+    origins: npt.NDArray[np.float64] | None = None
     by_hand: frozenset[int] = frozenset()
     size: tuple[int, int] | None = None
     things: Sequence[Mapping[str, Any]] = ()
@@ -376,6 +399,13 @@ class Session:
     keyframes: Mapping[str, Mapping[int, Quad]] = field(default_factory=lambda: MappingProxyType({}))
     carried: tuple[Carried, ...] = ()
     views: Mapping[str, Quad] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def hides(self) -> bool | None:
+        """Whether the edit or a result hides something; None while that is not known."""
+        if any(result.hides for result in self.results.values()):
+            return True
+        return self.edit is not None and self.edit.hides
 
     def with_view(self, key: str, quad: Quad | None) -> "Session":
         """The session with a further picture that carries the edit, which is no target then, or without it."""

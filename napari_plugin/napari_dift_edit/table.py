@@ -61,7 +61,7 @@ def state_words(result: Result | None, running: bool) -> str:
     if result.stale:
         return "out of date"
     if result.visible:
-        return f"{len(result.instances) - result.visible} of {len(result.instances)} hidden"
+        return f"{result.count - result.visible} of {result.count} hidden"
     if result.instances and result.pending:
         decided = sum(each.decided for each in result.instances)
         return f"{decided} of {len(result.instances)} ✓" if decided else f"{len(result.instances)} instances"

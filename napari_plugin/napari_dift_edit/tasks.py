@@ -122,13 +122,14 @@ def annotate(
 
 
 def prepare(store: Store, *, source: str, edit: dict[str, Any]) -> Iterator[Any]:
-    """Check an edit; where it lies in the source, and what it looks like there."""
+    """Check an edit; where it lies in the source, what it looks like there, and whether it hides something."""
+    from dift_edit.edits.layers import hides_content
     from dift_edit.geometry.base import MatrixTransform
 
     image, _ = store.need(source, edit["picture"])
     made = store.edit(edit, image)
     shown = made.apply(image, MatrixTransform(np.eye(3)), source=image)
-    yield {"quad": _points(made.quad), "crop": _crop(image, shown)}
+    yield {"quad": _points(made.quad), "crop": _crop(image, shown), "hides": hides_content(made)}
 
 
 def place(
@@ -142,8 +143,15 @@ def place(
     pins: list[tuple[tuple[float, float], tuple[float, float]]],
     views: Views,
     show: bool = True,
+    teachers: Views = (),
+    earlier: float = 0.0,
 ) -> Iterator[Any]:
-    """Find the edit's place in one target and, with `show`, put it there."""
+    """Find the edit's place in one target and, with `show`, put it there.
+
+    With `teachers`, decided results that serve as further views, the answer says whether it ``improves`` the place that
+    was found before, with the confidence `earlier`.
+    """
+    from dift_edit.batch.learning import KnownPlace, improves
     from dift_edit.edits.layers import hides_content
     from dift_edit.pipeline import transfer
     from dift_edit.results.looks import look_of
@@ -153,14 +161,18 @@ def place(
     options = dict(settings)
     if pins:
         options["pins"] = pins
-    if views:
-        options["views"] = views_of(store, views)
+    if views or teachers:
+        options["views"] = views_of(store, [*views, *teachers])
     featurizer = store.featurizer(model)
     done = transfer(image, made, picture, featurizer=featurizer, **options)
     placement, hides = done.placement, hides_content(made)
     several = len(done.placements) + len(done.missed) > 1
     maps = None if placement is None or hides or settings.get("engine") == "fixed" else (picture, image)
+    taught = [KnownPlace(id=key, quad=quad, weight=1.0, decided=True) for key, quad in teachers]
+    least = done.settings.min_confidence
+    better = bool(taught) and placement is not None and improves(placement, earlier, least, taught)
     yield {
+        **({"improves": better} if taught else {}),
         "instances": [_instance(each, missed=False) for each in done.placements if several]
         + [_instance(each, missed=True) for each in done.missed],
         "hides": hides, "look": "" if maps is None else look_of(*map(featurizer, maps)),
@@ -202,6 +214,7 @@ def sequence(
     """Carry the edit of one frame through a stack: ("track", done, total) while it looks, then one item a frame."""
     with store.loading():
         from dift_edit.clips.sequence import render_sequence, track_sequence
+        from dift_edit.edits.layers import hides_content
 
     image, _, *pictures = store.need(source, edit["picture"], *frames)
     made = store.edit(edit, image)
@@ -213,7 +226,10 @@ def sequence(
         quad = _points(track.corners(done.frame))
         crop = _crop(pictures[done.frame], done.image) if done.status == "applied" else None
         confidence = 0.0 if done.placement is None else float(done.placement.confidence)
-        yield {"frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop}
+        yield {
+            "frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop,
+            "hides": hides_content(made),
+        }  # fmt: skip
 
 
 def render(

@@ -103,19 +103,18 @@ class DiftEditWidget(QWidget):
         waiting = self.explorer.busy or self.stage.busy or self._layers_changed.isActive()
         return waiting or self.editor.busy or not self.scene.settled
 
-    def offer_resume(self, folder: Path) -> None:
-        """Ask whether the work on a folder that was kept there goes on."""
+    def offer_resume(self, root: Path, folder: Path) -> None:
+        """Ask whether the work goes on that was kept in `folder`, with results in `root`."""
         self.help.offer(
-            f"{folder.parents[1]} holds unfinished work on these photos.",
-            ("Go on with it", "Bring source, edit, results and decisions back.", lambda: self.resume(folder)),
+            f"There is unfinished work on these photos in {folder}.",
+            ("Go on with it", "Bring source, edit, results and decisions back.", lambda: self.resume(root, folder)),
             ("Begin anew", "The unfinished work is kept in the folder session-1 beside the new one.", lambda: None),
         )
 
-    def resume(self, folder: Path) -> None:
+    def resume(self, root: Path, folder: Path) -> None:
         """Go on with a session that was kept."""
-        root = str(folder.parents[1])
-        if root not in self.keeper.roots:
-            self.keeper.roots.append(root)
+        if str(root) not in self.keeper.roots:
+            self.keeper.roots.append(str(root))
         self.autosave.adopt(folder)
         open_session(self.editor, folder, self.add_picture, self.choose.take_files)
 

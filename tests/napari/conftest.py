@@ -222,6 +222,20 @@ def viewer_model():
 
 
 @pytest.fixture
+def windowless(qtbot, viewer_model):
+    """An editor without a window, layers for it, and what waits for its work."""
+    from napari_dift_edit.editor import Editor
+
+    editor = Editor()
+
+    def idle():
+        qtbot.waitUntil(lambda: not editor.busy, timeout=120_000)
+
+    yield editor, viewer_model, idle
+    editor.close()
+
+
+@pytest.fixture
 def bench(open_bench, pictures):
     """The four pictures side by side."""
     return open_bench(pictures, arrange=True)

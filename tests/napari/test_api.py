@@ -55,4 +55,27 @@ def test_the_script_of_the_guide(make_napari_viewer, pictures, sticker, tmp_path
         edit.reject("nothing")
     with pytest.raises(DiftEditError, match="There is no layer 'nothing'"):
         edit.carry("nothing")
+    (tmp_path / "file.txt").write_text("no folder")
+    corners = ((50, 60), (230, 60), (230, 130), (50, 130))
+    wrong = {
+        "three corners": (lambda: edit.correct("other", corners[:3]), "has 3 corners: give four"),
+        "beyond all pictures": (lambda: edit.correct("other", ((-1e300, 60), *corners[1:])), "which no picture does"),
+        "two corners": (lambda: edit.view("other", corners[:2]), "has 2 corners: give four"),
+        "not a number": (lambda: edit.sticker(sticker, at=(float("nan"), 1, 2, 3)), "must be finite"),
+        "three numbers": (lambda: edit.sticker(sticker, at=(1, 2, 3)), "give left, top, right, bottom"),
+        "a row of numbers": (lambda: edit.sticker(np.zeros(5)), r"or \(H, W, 3 or 4\), not"),
+        "a pin": (lambda: edit.pin("other", (float("nan"), 1), (2, 2)), "must be finite"),
+        "a kind": (lambda: edit.use_layer("third", "foo"), "There is no kind of edit 'foo'"),
+        "points": (lambda: edit.use_layer("eye"), "eye cannot be the edit"),
+        "a setting": (lambda: edit.settings(foo=1), "There is no setting 'foo': use one of engine, mirror"),
+        "a file": (lambda: edit.save_session(tmp_path / "file.txt"), "file.txt cannot be made"),
+        "no file": (lambda: edit.open(["nowhere.png"]), "nowhere.png does not exist"),
+    }
+    session = edit.dock.editor.session
+    for what, (call, sentence) in wrong.items():
+        with pytest.raises(DiftEditError, match=sentence):
+            call()
+        assert edit.dock.editor.session is session, what
+    assert edit.export(tmp_path / "file.txt") == 0
+    assert "file.txt cannot be made" in edit.dock.results.reason.text()
     edit.dock.shut()

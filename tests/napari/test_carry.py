@@ -114,6 +114,13 @@ def test_landmarks_are_carried_corrected_and_exported(marked, tmp_path):
         moving, fixed = read_landmark_pairs(tmp_path / format_ / name)
         assert np.allclose(moving, dark.data[:, ::-1]) and np.allclose(fixed, [(90, 80), (200, 110), (130, 170)])
 
+    bench.viewer.layers["marks"].selected_data = {0}
+    bench.viewer.layers["marks"].remove_selected()
+    assert keeper.export_pairs(tmp_path / "later", "bigwarp") == 2
+    bench.wait(lambda: bench.editor.job is None)
+    pairs = (tmp_path / "later" / "dark.csv").read_text()
+    assert pairs == (tmp_path / "bigwarp" / "dark.csv").read_text() and "right_eye" in pairs, "each keeps its partner"
+
     # what napari saves of it is in pixels, and it follows its picture
     dark.save(str(tmp_path / "marks.csv"))
     with (tmp_path / "marks.csv").open() as file:

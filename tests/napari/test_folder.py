@@ -1,6 +1,7 @@
 """A folder of photos: listed with thumbnails, seen one at a time, decided, written after review, resumed."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -10,6 +11,8 @@ from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import QPushButton
 
 from conftest import EYES
+from napari_dift_edit.sessions import Autosave
+from napari_dift_edit.state import Result
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 
@@ -220,12 +223,25 @@ def test_unfinished_work_is_never_overwritten(open_bench, pictures, sticker, pho
 
 def test_damaged_photo_is_said_and_the_others_go_on(open_bench, pictures, photos):
     (photos / "coffee.png").write_bytes(b"no picture")
+    kept = photos / "edited-unredacted" / "session"  # pictures of a session are no targets
+    kept.mkdir(parents=True)
+    shutil.copy(photos / "dark.png", kept)
     bench = open_bench({"cat": pictures["cat"]})
     _add(bench, photos, 3)
     bench.dock.results.table.go_to(_key(bench, "coffee.png"))
     bench.wait(lambda: "coffee.png is not a picture" in bench.dock.results.reason.text())
     _go(bench, _key(bench, "mirror.png"))
     assert bench.dock.stage.layer.name == "mirror.png"
+
+    # photos of the same names from another folder get results of their own in the same output folder
+    other = photos.parent / "other"
+    shutil.copytree(photos, other, ignore=shutil.ignore_patterns("edited*"))
+    bench.dock.choose.add_folder(other, photos / "edited")
+    bench.wait(lambda: len(bench.editor.session.targets) == 6, 60)
+    outputs = bench.editor.asker.outputs
+    assert outputs[f"file:{photos / 'dark.png'}"] == str(photos / "edited" / "dark.png")
+    assert outputs[f"file:{other / 'dark.png'}"] == str(photos / "edited" / "other" / "dark.png")
+    assert len(set(outputs.values())) == 6
 
 
 def test_every_button_that_is_off_says_why(open_bench, pictures):
@@ -238,3 +254,48 @@ def test_every_button_that_is_off_says_why(open_bench, pictures):
     bench.viewer.add_image(pictures["cat"], name="cat")
     bench.wait(lambda: bench.editor.session.source, 5)
     assert "no edit yet" in bench.dock.results.run.toolTip()
+
+
+def test_a_session_with_a_redaction_lies_outside_the_results(windowless, qtbot, pictures, sticker, tmp_path):
+    """It holds the source as it is. One that lay there before the edit hid something goes out of the folder, too."""
+    results, source = tmp_path / "edited", pictures["cat"]
+    old = results / ".dift-edit" / "session-1"
+    old.mkdir(parents=True)
+    (old / "session.json").write_text("of somebody else")
+    editor, viewer, idle = windowless
+    autosave = Autosave(editor, [str(results)])
+    editor.set_source(editor.pictures.key(viewer.add_image(source, name="cat")))
+    editor.set_targets([f"file:{tmp_path / 'photo.png'}"])
+
+    def use(kind, pixels, **more):
+        editor.use_picture(kind, pixels, kind, **more)
+        idle()
+
+    def in_results():
+        return sorted(path.name for path in results.rglob("*") if path.is_file())
+
+    use("sticker", sticker, quad=EYES)
+    place = Result(status="applied", quad=EYES, confidence=1.0)
+    editor.restore(editor.session.with_result(editor.session.targets[0], place))
+    autosave.write()  # its pictures may still be on their way when the edit becomes a redaction
+    assert Autosave.find(results) == results / ".dift-edit" / "session"
+    copy = source.copy()
+    copy[60:130, 60:240] = 0
+    editor.use_picture("difference", copy, "black box")
+    assert editor.session.hides is None
+    autosave.write()
+    assert (results / ".dift-edit" / "session").is_dir(), "whether it hides something is not known yet"
+    qtbot.waitUntil(lambda: bool(editor.session.hides), timeout=60_000)
+    autosave.write()
+    idle()
+    kept = tmp_path / "edited-unredacted" / "session"
+    assert not in_results() and Autosave.find(results) == kept
+    assert kept.parent.stat().st_mode & 0o077 == 0
+    assert np.array_equal(np.asarray(PIL.Image.open(kept / "pictures" / "cat.png")), source)
+    assert (kept.with_name("session-1") / "session.json").read_text() == "of somebody else"
+
+    use("sticker", sticker, quad=EYES)
+    autosave.write()
+    idle()
+    assert not in_results(), "its source may be what was hidden before"
+    autosave.close()

@@ -1,5 +1,7 @@
 """*Improve the others*: what was decided helps the pictures that are not sure, as one step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -50,6 +52,30 @@ def test_decided_results_help_the_others(open_bench, pictures, hard, sticker):
     assert bench.editor.history.number == steps + 1 and bench.editor.history.undo_label.startswith("Improve")
     bench.press("Z", Qt.KeyboardModifier.ControlModifier)
     assert bench.result("two") is before
+
+
+def test_a_trusted_place_is_kept_unless_the_new_one_is_better(windowless, pictures, sticker):
+    editor, viewer, idle = windowless
+    for name in ("cat", "dark", "coffee"):
+        viewer.add_image(pictures[name][::2, ::2], name=name)
+    source, dark, coffee = (editor.pictures.key(layer) for layer in viewer.layers)
+    editor.choose_settings(model="lite", mirror="never", min_confidence=0.0)  # so that all are applied
+    editor.set_source(source)
+    editor.set_targets([dark, coffee])
+    editor.use_picture("sticker", sticker, "sign", quad=((30.0, 30.0), (120.0, 30.0), (120.0, 65.0), (30.0, 65.0)))
+    idle()
+    editor.propagate()
+    idle()
+    editor.review(dark, "accepted")
+    placed = editor.session.results[coffee]
+    assert placed.status == "applied" and placed.confidence < 0.5
+    trusted = replace(placed, confidence=0.75)
+    editor.restore(editor.session.with_result(coffee, trusted))
+    said = []
+    editor.said.connect(said.append)
+    editor.improve()
+    idle()
+    assert editor.session.results[coffee] is trusted and said[-1].startswith("0 of 1 others improved")
 
 
 def test_further_views_carry_the_edit(open_bench, pictures, hard, sticker, tmp_path):

@@ -16,10 +16,13 @@ from dift_edit import as_image
 from dift_edit.errors import DiftEditError
 from dift_edit.geometry.base import MatrixTransform
 from napari_dift_edit.carry import carry_layer
+from napari_dift_edit.colours import COLOURS, colour_of
+from napari_dift_edit.keep import Keeper
 from napari_dift_edit.outputs import export, export_frame
 from napari_dift_edit.sessions import open_session, save_session
-from napari_dift_edit.state import Crop, stack_crops
+from napari_dift_edit.state import Crop, Instance, Result, stack_crops
 from napari_dift_edit.store import Store
+from napari_dift_edit.table import state_words
 from napari_dift_edit.tasks import _crop as changed_crop
 
 
@@ -76,6 +79,84 @@ def test_export_keeps_untouched_pixels_and_metadata(open_bench, folder, pictures
     assert changed.any() and not changed[: crop.y].any() and not changed[crop.y + height :].any()
     window = pixels[crop.y : crop.y + height, crop.x : crop.x + width]
     assert np.array_equal(window[crop.pixels[..., 3] > 0], crop.pixels[crop.pixels[..., 3] > 0][:, :3])
+
+
+def test_exporting_again_leaves_nothing_behind_and_names_what_failed(windowless, rng, sticker, tmp_path):
+    editor, viewer, idle = windowless
+    keeper, said = Keeper(editor, None), []
+    editor.said.connect(said.append)
+    quad = ((5.0, 5.0), (25.0, 5.0), (25.0, 20.0), (5.0, 20.0))
+    viewer.add_image(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), name="source")
+    editor.set_source(editor.pictures.key(viewer.layers[0]))
+    editor.use_picture("sticker", sticker, "sign", quad=quad)
+    edited, keys = tmp_path / "edited", {}
+    keeper.roots.append(str(edited))
+    for name in ("a.png", "b.png", "c.png", "gone.png"):
+        PIL.Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / name)
+        keys[name] = f"file:{tmp_path / name}"
+        editor.asker.outputs[keys[name]] = str(edited / name)
+    editor.set_targets(list(keys.values()))
+    session = editor.session
+    for key in keys.values():
+        pending = (Instance(quad=quad, confidence=0.9, by_hand=True),) if key == keys["c.png"] else ()
+        found = Result(status="applied", quad=quad, confidence=1.0, by_hand=not pending, instances=pending)
+        session = session.with_result(key, found)
+    editor.restore(session)
+    (tmp_path / "gone.png").unlink()
+
+    def export(**decisions):
+        for name, verdict in decisions.items():
+            editor.review(keys[f"{name}.png"], verdict)
+        keeper.export(None)
+        idle()
+        rows = [json.loads(line) for line in (edited / "manifest.jsonl").read_text().splitlines()]
+        files = {path.relative_to(edited).as_posix() for path in edited.rglob("*.png")}
+        return files, {row["target"].rpartition("/")[2]: (row["status"], row["output"]) for row in rows}
+
+    files, rows = export()
+    assert keeper.written == 3 and files == {"a.png", "b.png", "unreviewed/c.png"}
+    assert rows["gone.png"] == ("failed", None) and rows["c.png"] == ("applied", "unreviewed/c.png")
+    assert "1 picture could not be written: gone.png" in said[-1] and "does not exist" in said[-1]
+
+    (edited / "gone.png").write_bytes(b"the user's own")
+    files, rows = export(a="rejected", c="accepted")
+    assert files == {"b.png", "c.png", "gone.png"} and "2 pictures of an earlier export removed" in said[-1]
+    assert rows["a.png"] == ("applied", None) and rows["c.png"] == ("applied", "c.png")
+
+    (tmp_path / "b.png").unlink()
+    files, rows = export()
+    assert files == {"b.png", "c.png", "gone.png"} and rows["b.png"] == ("failed", "b.png"), "an earlier one is left"
+    files, rows = export(b="rejected", c="rejected", gone="rejected")
+    assert files == {"gone.png"} and keeper.written == 0 and {output for _, output in rows.values()} == {None}
+    with pytest.raises(DiftEditError, match="propagate first"):
+        (edited / "manifest.jsonl").unlink()
+        keeper.export(None)
+
+
+def test_frames_without_the_redaction_are_named(windowless, pictures, tmp_path):
+    editor, viewer, idle = windowless
+    keeper, said = Keeper(editor, None), []
+    editor.said.connect(said.append)
+    cat, coffee = (pictures[name][::2, ::2] for name in ("cat", "coffee"))
+    viewer.add_image(np.stack([cat, np.roll(cat, 2, 1), coffee]), name="clip", rgb=True)
+    key = editor.pictures.key(viewer.layers[0])
+    editor.choose_settings(model="lite")
+    editor.set_source(f"{key}#0")
+    editor.set_targets([key])
+    mask = np.zeros((*cat.shape[:2], 4), np.uint8)
+    mask[30:65, 30:120] = 255
+    editor.use_picture("redact", mask, "eyes", options={"mode": "fill"})
+    idle()
+    editor.propagate()
+    idle()
+    result = editor.session.results[key]
+    assert result.hides and result.unhidden == (2,) and "NOT redacted in 1 of 3 frames" in result.reason
+    assert state_words(result, running=False) == "2 of 3 hidden" and colour_of(result) == COLOURS["wrong"]
+    keeper.export(tmp_path)
+    idle()
+    assert "1 of 3 frames of clip were NOT redacted and are written as they were: 2" in said[-1]
+    with PIL.Image.open(tmp_path / "clip frames" / "00002.png") as frame:
+        assert np.array_equal(np.asarray(frame), coffee)
 
 
 def test_recipe_and_command_are_the_command_lines_own(open_bench, folder, sticker, tmp_path):
