@@ -314,6 +314,10 @@ def test_unusable_sources_are_refused_in_a_sentence(tmp_path, lite):
     nothing = AnnotatedImage(path="cat.jpg")
     with pytest.raises(AnnotationError, match="Nothing is annotated"):
         list(annotate(FOLDER / "cat.jpg", nothing, FOLDER / "kitten.jpg", featurizer=lite))
+    for box in ((-1e6, -1e6, 1e6, 1e6), (10, 10, 1e6, 30), (48, 5, 60, 20)):
+        far = AnnotatedImage(path="source.png", size=SIZE, objects=[AnnotatedObject(category="leaf", box=box)])
+        with pytest.raises(AnnotationError, match=r"'leaf' in source.png reaches from .* outside the image of 48×40"):
+            list(annotate(tmp_path / "source.png", far, FOLDER / "kitten.jpg", featurizer=lite))
     assert main(["annotate", f"{tmp_path}/source.png", f"{tmp_path}/none.json", f"{tmp_path}/photos", "-o", "x"]) == 2
 
 

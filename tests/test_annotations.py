@@ -726,6 +726,8 @@ def refused_by_command(folder, images, labels):
         ("0 .5 .5", "2 values"),
         ("zero", "must be numbers"),
         ("0 1e300 .5 .5 .5", "beyond"),
+        ("0 1e308 .5 .5 .5", "finite"),
+        ("0 1e308 .5 .5 .5 .3 .4", "finite"),
     ],
 )
 def test_malformed_yolo_rows_are_a_sentence(tmp_path, row, words_):

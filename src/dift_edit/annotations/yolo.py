@@ -158,7 +158,8 @@ def _object(
     confidence = None
     if len(values) in ((boxed + 1,) if count else (5,)) or (not count and len(values) > 6 and len(values) % 2):
         *values, confidence = values
-    points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * size - 0.5
+    with np.errstate(over="ignore"):  # what is not finite is refused below
+        points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * size - 0.5
     if len(values) == boxed:
         x, y, w, h = (value * size[i % 2] for i, value in enumerate(values[:4]))
         box = (x - w / 2 - 0.5, y - h / 2 - 0.5, x + w / 2 - 0.5, y + h / 2 - 0.5)
