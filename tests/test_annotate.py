@@ -269,6 +269,9 @@ def test_what_is_not_found_or_rejected_leaves_no_annotations_and_every_format_ag
     found = {image.path: len(image.objects) for image in read_annotations(table).images}
     assert found == {"a/x.png": 0, "x.png": 1, "y.bmp": 1, "y.png": 1}
     assert table.with_suffix(".confidence.csv").is_file()
+    (out / "targets" / "x.png.json").rename(tmp_path / "away")
+    assert review(first) == 2 and "targets/x.png.json cannot be read" in capsys.readouterr().err
+    (tmp_path / "away").rename(out / "targets" / "x.png.json")
     assert review(rows) == 0 and not files(out / "napari") and not table.with_suffix(".confidence.csv").exists()
     assert {len(image.objects) for image in read_annotations(table).images} == {0}
     (out / ".dift-edit" / "annotations.json").unlink()

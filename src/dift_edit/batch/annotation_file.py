@@ -147,5 +147,9 @@ def annotated_of(folder: OutputFolder, row: Row, planned: str) -> AnnotatedImage
     """What is annotated in a target, under the name that its result has, which leads out of no folder."""
     name = (row.output or planned).removeprefix(REJECTED).removeprefix(f"{TARGETS}/").removesuffix(".json")
     if row.output is not None and row.review != "rejected":
-        return moved_parts(annotated_from_bytes(folder.read(row.output), name), row.moved)
+        try:
+            stored = folder.read(row.output)
+        except OSError as error:
+            raise OutputError(f"{folder}/{row.output} cannot be read ({error.strerror}): run the job again.") from error
+        return moved_parts(annotated_from_bytes(stored, name), row.moved)
     return AnnotatedImage(path=name, size=None if row.size is None else (row.size[0], row.size[1]))
