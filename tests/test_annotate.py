@@ -227,6 +227,66 @@ def test_a_linked_folder_in_the_output_is_not_written_through(format_, tmp_path,
     assert not list(elsewhere.iterdir()) and len(rows_of(output)) == 6
 
 
+def test_what_is_not_found_or_rejected_leaves_no_annotations_and_every_format_agrees(tmp_path, tiny, capsys):
+    labels(tmp_path)
+    for number, name in enumerate(("a/x.png", "a/y.png", "a/y.bmp", "b/x.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(number + 2).save(tmp_path / name)
+    out, notes = tmp_path / "out", []
+
+    def annotated(format, least=0.0, folders="ab", **batch):
+        settings = AnnotateSettings(min_confidence=least, min_keypoint_confidence=0, mirror="never")
+        targets = [tmp_path / each for each in folders]
+        return annotate_batch(
+            tmp_path / "source.png", tmp_path / "labels.json", targets, out, featurizer=tiny,
+            settings=settings, batch=BatchSettings(**{"report": False, **batch}), format=format,
+            on_event=lambda event, **data: notes.append(data.get("text", "")),
+        )  # fmt: skip
+
+    def files(folder):
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+    assert annotated("napari", 1.0, "b").counts["abstained"] == 1
+    assert f"Nothing was found, so there is no {out / 'napari'}." in notes and not files(out / "napari")
+    assert annotated("napari", overwrite=True).counts["applied"] == 4
+    stems = ["a/x", "x", "y.bmp", "y.png"]  # b/x.png was there before a/x.png
+    assert files(out / "napari") == [f"{stem}.{kind}.csv" for stem in stems for kind in ("points", "shapes")]
+    assert annotated("deeplabcut").kept == 4
+    rows, table = rows_of(out), out / "CollectedData_dift-edit.csv"
+    assert sorted(row["output"] for row in rows) == [
+        f"targets/{n}.json" for n in ("a/x.png", "x.png", "y.bmp", "y.png")
+    ]
+    first = [row for row in rows if row["output"] == "targets/a/x.png.json"]
+    job = rows[0]["job"]
+
+    def review(rejected):
+        decisions = [{"id": row["id"], "decision": "rejected", "note": "blurred", "pins": []} for row in rejected]
+        plain = {"format": "dift-edit review", "version": 1, "job": job, "decisions": decisions}
+        (tmp_path / "decisions.json").write_text(json.dumps(plain))
+        return main(["apply-review", str(out), str(tmp_path / "decisions.json")])
+
+    assert review(first) == 0 and not list((out / "napari" / "a").iterdir()) and len(files(out / "napari")) == 6
+    found = {image.path: len(image.objects) for image in read_annotations(table).images}
+    assert found == {"a/x.png": 0, "x.png": 1, "y.bmp": 1, "y.png": 1}
+    assert table.with_suffix(".confidence.csv").is_file()
+    (out / "targets" / "x.png.json").rename(tmp_path / "away")
+    assert review(first) == 2 and "targets/x.png.json cannot be read" in capsys.readouterr().err
+    (tmp_path / "away").rename(out / "targets" / "x.png.json")
+    assert review(rows) == 0 and not files(out / "napari") and not table.with_suffix(".confidence.csv").exists()
+    assert {len(image.objects) for image in read_annotations(table).images} == {0}
+    (out / ".dift-edit" / "annotations.json").unlink()
+    capsys.readouterr()
+    assert review(rows) == 2 and "run the job again" in capsys.readouterr().err
+    assert {row["note"] for row in rows_of(out)} == {"blurred"}
+    with pytest.raises(AnnotationError, match="no keypoints"):
+        box = AnnotatedImage(path="source.png", size=SIZE, objects=[AnnotatedObject(category="leaf", box=(1, 2, 9, 9))])
+        annotate_batch(
+            tmp_path / "source.png", Annotations([box]), [tmp_path / "a"], tmp_path / "none", featurizer=tiny,
+            format="deeplabcut",
+        )  # fmt: skip
+    assert not (tmp_path / "none").exists()
+
+
 def test_of_several_sources_each_target_gets_the_one_that_it_shows(lite):
     cat, coffee = FOLDER / "cat.jpg", FOLDER / "coffee.jpg"
     face = [Keypoint("left", 629, 273), Keypoint("right", 341, 233), Keypoint("nose", 470, 400)]
@@ -257,6 +317,10 @@ def test_unusable_sources_are_refused_in_a_sentence(tmp_path, lite):
     nothing = AnnotatedImage(path="cat.jpg")
     with pytest.raises(AnnotationError, match="Nothing is annotated"):
         list(annotate(FOLDER / "cat.jpg", nothing, FOLDER / "kitten.jpg", featurizer=lite))
+    for box in ((-1e6, -1e6, 1e6, 1e6), (10, 10, 1e6, 30), (48, 5, 60, 20)):
+        far = AnnotatedImage(path="source.png", size=SIZE, objects=[AnnotatedObject(category="leaf", box=box)])
+        with pytest.raises(AnnotationError, match=r"'leaf' in source.png reaches from .* outside the image of 48×40"):
+            list(annotate(tmp_path / "source.png", far, FOLDER / "kitten.jpg", featurizer=lite))
     assert main(["annotate", f"{tmp_path}/source.png", f"{tmp_path}/none.json", f"{tmp_path}/photos", "-o", "x"]) == 2
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import yaml
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ from dift_edit.annotations import (
 )
 from dift_edit.annotations.model import mirror_pairs
 from dift_edit.annotations.outlines import joined_ring, rings, trace_mask
+from dift_edit.annotations.pictures import label_files
 from dift_edit.cli import main
 from dift_edit.errors import AnnotationError
 from dift_edit.settings import ANNOTATION_FORMATS
@@ -122,6 +124,13 @@ def test_coco_holds_all_but_curves(tmp_path):
     assert first["bbox"] == [10, 5.5, 21.5, 25.5] and first["segmentation"][0][:4] == [10.5, 10.5, 30.5, 10.5]
     assert first["keypoints"] == [12.25, 8, 1, 0, 0, 0, 20, 10.5, 2] and first["num_keypoints"] == 2
     assert data["categories"][0]["skeleton"] == [[1, 3]] and data["annotations"][1]["area"] == BLOB.sum()
+    both = one(replace(MASKED, outlines=[Outline(SQUARE), Outline(SQUARE + 3)]))
+    back, lost = there_and_back(both, tmp_path, None, "both.json")
+    assert (
+        lost == ["2 outlines beside a mask"]
+        and back.images[0].objects[0].mask
+        and not back.images[0].objects[0].outlines
+    )
 
 
 def test_coco_is_read_by_pycocotools(tmp_path):
@@ -184,9 +193,48 @@ def test_yolo_there_and_back(tmp_path, task, parts):
     back, found = there_and_back(given_, tmp_path, task, "out")
     assert found == [] and back.images[0].path == "deep/a.png"
     same(given_.images[0].objects[0], back.images[0].objects[0])
-    assert back.categories[0].name == "cat" and back.categories[0].id == 3
+    assert back.categories[0].name == "cat" and back.categories[0].id == 0, "classes count from 0"
     if "pose" in task:
-        assert back.categories[0] == given_.categories[0] and back.categories[0].mirrored == (1, 0, 2)
+        assert back.categories[0] == replace(given_.categories[0], id=0) and back.categories[0].mirrored == (1, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("ids", "classes"), [((1, 2), [0, 1]), ((1, 0), [1, 0]), ((0, 7), [0, 1]), ((None, 1), [0, 1])]
+)
+def test_yolo_counts_classes_from_0_without_a_gap(tmp_path, ids, classes):
+    things = [AnnotatedObject(category=name, box=(1, 1, 9, 9)) for name in ("cat", "dog")]
+    kinds = [Category(name=name, id=id_) for name, id_ in zip(("cat", "dog"), ids, strict=True)]
+    write_annotations(one(*things, categories=kinds), tmp_path, format="yolo-detect")
+    lines = (tmp_path / "labels" / "a.txt").read_text().splitlines()
+    assert [int(line.split()[0]) for line in lines] == classes
+    assert yaml.safe_load((tmp_path / "data.yaml").read_text())["names"] == dict(
+        zip(classes, ("cat", "dog"), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("format_", "folder", "suffix"),
+    [("yolo", "labels", ".txt"), ("labelme", "", ".json"), ("napari", "", ".shapes.csv")],
+)
+def test_images_that_differ_in_their_ending_have_files_of_their_own(tmp_path, format_, folder, suffix):
+    names = ["b/x.jpg", "b/x.png", "b/X.bmp", "y.png"]
+    whole = Annotations([
+        AnnotatedImage(path=name, size=SIZE, objects=[AnnotatedObject(category="c", box=(i, i, 9 + i, 9 + i))])
+        for i, name in enumerate(names)
+    ])  # fmt: skip
+    back, lost = there_and_back(whole, tmp_path, format_, "out")
+    written = {
+        path.relative_to(tmp_path / "out" / folder).as_posix() for path in (tmp_path / "out").rglob(f"*{suffix}")
+    }
+    assert written == {f"{stem}{suffix}" for stem in [*names[:3], "y"]}
+    places = {image.path: image.objects[0].box[0] for image in back.images}
+    assert places == pytest.approx({name: i for i, name in enumerate(names)}, abs=1e-5)
+    assert bool(lost) == (format_ == "yolo") and all("differ only in the ending" in text for text in lost)
+    third = [str(file) for file in label_files(["x.jpg", "x.png", "x.png.jpg"], suffix)]
+    assert third == [f"x.jpg{suffix}", f"x.png{suffix}", f"x.png.jpg{suffix}"]
+    with pytest.raises(AnnotationError, match="would share"):
+        write_annotations(Annotations([replace(whole.images[0], path=p) for p in ("a.png", "./a.png")]), tmp_path / "o",
+                          format=format_)  # fmt: skip
 
 
 def test_yolo_joins_parts_and_outlines_of_masks(tmp_path):
@@ -678,6 +726,8 @@ def refused_by_command(folder, images, labels):
         ("0 .5 .5", "2 values"),
         ("zero", "must be numbers"),
         ("0 1e300 .5 .5 .5", "beyond"),
+        ("0 1e308 .5 .5 .5", "finite"),
+        ("0 1e308 .5 .5 .5 .3 .4", "finite"),
     ],
 )
 def test_malformed_yolo_rows_are_a_sentence(tmp_path, row, words_):

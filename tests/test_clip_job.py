@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from cell_colors import CellColors, cell_picture
 from clip_data import SMALL, errors, sticker, write_clip
 from clip_kills import Killer, contents
 from dift_edit.cli import main
@@ -15,7 +16,7 @@ from dift_edit.clips.io import as_clip, open_clip, open_writer
 from dift_edit.clips.job import process_clip
 from dift_edit.clips.resume import Scratch
 from dift_edit.clips.sequence import SequenceSettings
-from dift_edit.edits import Sticker
+from dift_edit.edits import Redaction, Region, Sticker
 from dift_edit.errors import OutputError
 from dift_edit.geometry.quad import quad_side
 from dift_edit.imaging.files import as_image
@@ -172,6 +173,32 @@ def test_frames_of_720p_keep_their_number_rate_times_and_audio(lite, tmp_path: P
         x, y = truth[index].mean(0).astype(int)
         shown = next(after.read(index, index + 1)).pixels[y - 20 : y + 20, x - 30 : x + 30].reshape(-1, 3)
         assert np.abs(shown.mean(0) - (255, 0, 160)).max() < 12
+
+
+def test_a_redaction_does_not_leave_the_frames_of_an_earlier_run_beside_its_own(tmp_path: Path) -> None:
+    clip, featurizer = [np.roll(cell_picture(), index, 1) for index in range(3)], CellColors()
+    region = Region.polygon([(24, 16), (56, 16), (56, 48), (24, 48)])
+    words = {"featurizer": featurizer, "settings": SequenceSettings(feature_stride=0), "report": False}
+    redaction, output = Redaction(region=region), tmp_path / "out"
+    output.mkdir()
+    for name in ("00001.png", "00003.png"):  # of a run when the clip had more frames
+        as_image(clip[0]).save(output / name)
+
+    def stop(stage: str, done: int, _total: int) -> None:
+        if (stage, done) == ("writing", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(OutputError, match=r"00003\.png is no frame of this clip .* remove it, or choose another"):
+        process_clip(clip, redaction, output, **words)
+    assert sorted(path.name for path in output.iterdir()) == ["00001.png", "00003.png"]
+    process_clip(clip[:1], sticker(redaction.quad), output, **words)  # hides nothing: the others may stay
+    (output / "00003.png").unlink()
+    (output / "notes.txt").write_text("no picture")
+    with pytest.raises(KeyboardInterrupt):
+        process_clip(clip, redaction, output, progress=stop, **words)
+    assert process_clip(clip, redaction, output, **words).applied == 3
+    with pytest.raises(OutputError, match="folder of the clip itself"):
+        process_clip(sorted(output.glob("*.png")), redaction, output, **words)
 
 
 def test_frames_that_a_redaction_is_not_on_are_named_and_no_text_of_the_video_stays(

@@ -176,6 +176,15 @@ def test_wrong_input_is_named(tmp_path: Path, frames, labels, capsys) -> None:
     for index, frame in enumerate(frames[:2]):
         (tmp_path / "in").mkdir(exist_ok=True)
         PIL.Image.fromarray(frame).save(tmp_path / "in" / f"{index}.png")
+    for taken in (tmp_path / "in", [tmp_path / "in" / "0.png"]):
+        with pytest.raises(OutputError, match="folder of the clip itself"):
+            process_labels(taken, labels, tmp_path / "in", featurizer=CellColors())
+    (tmp_path / "twice").mkdir()
+    for name in ("0.png", "0.bmp"):
+        PIL.Image.fromarray(frames[0]).save(tmp_path / "twice" / name)
+    with pytest.raises(OutputError, match=r"frames 0\.bmp and 0\.png would both be 0\.png"):
+        process_labels(tmp_path / "twice", labels, tmp_path / "out", featurizer=CellColors())
+    assert not (tmp_path / "out").exists()
     PIL.Image.fromarray(np.arange(100, dtype=np.uint8)[None].repeat(9, 0)).save(tmp_path / "photo.png")
     with pytest.raises(ImageError, match="too many gray levels"):
         read_mask(tmp_path / "photo.png")

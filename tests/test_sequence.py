@@ -6,6 +6,7 @@ import pytest
 from clip_data import SMALL, errors, jitter, sticker, write_clip
 from dift_edit.clips.io import open_clip
 from dift_edit.clips.sequence import SequenceSettings, propagate_sequence, render_sequence, track_sequence
+from dift_edit.clips.tracking.plan import plan_clip
 from dift_edit.edits import edit_from_difference
 from dift_edit.errors import EditError, OutputError, SettingsError
 from dift_edit.geometry.quad import apply_homography, quad_matrices
@@ -142,6 +143,15 @@ def test_a_drawn_difference_is_carried(lite) -> None:
     assert np.abs(last.image.pixels[y, x].astype(int) - (20, 220, 40)).max() < 30
 
 
+def test_keyframes_are_counted_from_the_end_as_well() -> None:
+    clip = SyntheticClip.drawn(5, seed=1, size=SMALL)
+    first, last = sticker(clip.quad(0)), sticker(clip.quad(4), color=(0, 255, 0))
+    parts = plan_clip(clip, {-1: last, 0: first}, 0)
+    assert [(part.source, part.edit) for part in parts] == [(0, first), (4, last)]
+    (part,) = plan_clip(clip, first, {-1: clip.quad(4), 0: None})
+    assert [key.frame for key in part.keyframes] == [0, 4] and part.passes == 6
+
+
 def test_wrong_keyframes_are_named(lite) -> None:
     clip = SyntheticClip.drawn(5, seed=1, size=SMALL)
     edit = sticker(clip.quad(0))
@@ -149,6 +159,12 @@ def test_wrong_keyframes_are_named(lite) -> None:
         track_sequence(clip, edit, featurizer=lite, keyframes=5)
     with pytest.raises(EditError, match="exactly one"):
         track_sequence(clip, edit, featurizer=lite, keyframes={0: None, 2: None})
+    for twice in ({4: edit, -1: edit}, {2: edit, -3: edit}):
+        with pytest.raises(EditError, match="Two keyframes are frame"):
+            track_sequence(clip, twice, featurizer=lite)
+    for wrong in ([0], None):
+        with pytest.raises(EditError, match="not in the clip"):
+            track_sequence(clip, edit, featurizer=lite, keyframes=wrong)
     with pytest.raises(EditError, match="No edit"):
         track_sequence(clip, {}, featurizer=lite)
     with pytest.raises(SettingsError, match="working_side"):

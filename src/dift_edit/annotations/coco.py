@@ -31,7 +31,10 @@ from dift_edit.errors import AnnotationError
 
 __all__ = ["HOLDS", "read", "write"]
 
-HOLDS = frozenset({"boxes", "outlines", "masks", "keypoints", "hidden", "confidence", "names", "ids", "attributes"})
+HOLDS = frozenset({
+    "boxes", "outlines", "masks", "one area", "keypoints", "hidden", "confidence", "names", "ids", "attributes",
+})  # fmt: skip
+"""An object has "one area": a mask, or outlines."""
 
 _SEEN: tuple[Visibility, ...] = ("missing", "hidden", "visible")
 _IMAGE_KEYS = ("file_name", "width", "height")

@@ -150,6 +150,8 @@ def write(annotations: Annotations, path: Path) -> None:
                 f"{image.path} has objects without an id of their own, which DeepLabCut needs: name them."
             )
         names.update({(thing.id, k.name): None for thing in image.objects for k in thing.keypoints})
+    if not names:  # nothing was found: a table of empty cells
+        names = {("", name): None for category in annotations.categories for name in category.keypoints}
     if not names:
         raise AnnotationError("There are no keypoints to write as a table of DeepLabCut.")
     several = {id_ for id_, _ in names} != {""}

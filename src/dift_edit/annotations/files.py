@@ -3,10 +3,11 @@
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import ParseError
 
 from dift_edit.annotations import coco, cvat, deeplabcut, labelme, napari_csv, tps, yolo
@@ -225,6 +226,7 @@ def _lost(annotations: Annotations, holds: frozenset[str]) -> list[str]:
     counts = {
         "boxes": sum(bool(thing.box) for thing in things),
         "outlines": sum(len(thing.outlines) for thing in things),
+        "outlines beside a mask": sum(len(t.outlines) for t in things if t.mask) if "one area" in holds else 0,
         "masks": sum(thing.mask is not None for thing in things),
         "curves": sum(len(thing.curves) for thing in things),
         "keypoints": sum(not k.missing for k in points),
@@ -234,9 +236,20 @@ def _lost(annotations: Annotations, holds: frozenset[str]) -> list[str]:
         else 0,
         "attributes": sum(len(thing.attributes) for thing in things),
         "ids": sum(bool(thing.id) for thing in things),
+        "endings": _alike_but_for_ending(annotations) if "stems" in holds else 0,
     }
-    words = {"hidden": "hidden keypoints (written as visible)", "names": "names of keypoints (their order is kept)"}
+    words = {
+        "hidden": "hidden keypoints (written as visible)",
+        "names": "names of keypoints (their order is kept)",
+        "endings": "images whose names differ only in the ending (their labels keep it: rename the images)",
+    }
     return [f"{count} {words.get(what, what)}" for what, count in counts.items() if count and what not in holds]
+
+
+def _alike_but_for_ending(annotations: Annotations) -> int:
+    paths = [PurePosixPath(image.path) for image in annotations.images]
+    stems = Counter(str(path.parent / path.stem).casefold() for path in paths)
+    return sum(count for count in stems.values() if count > 1)
 
 
 def _beside(path: Path) -> Path:

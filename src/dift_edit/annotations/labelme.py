@@ -27,7 +27,7 @@ from dift_edit.annotations.model import (
     Visibility,
 )
 from dift_edit.annotations.outlines import LARGEST_MASK, rings
-from dift_edit.annotations.pictures import Pictures, plain_name, relative_file
+from dift_edit.annotations.pictures import Pictures, label_files, plain_name
 from dift_edit.atomic_files import parse_object, read_regular, write_text
 from dift_edit.errors import AnnotationError, OutputError, first_line
 from dift_edit.geometry.coords import Points
@@ -173,14 +173,10 @@ def write(annotations: Annotations, path: Path) -> None:
     single = path.suffix.lower() == ".json"
     if single and len(annotations.images) != 1:
         raise AnnotationError(f"{path} is one file, but LabelMe has one for each of {len(annotations.images)} images.")
-    files: dict[Path, str] = {}
-    for image in annotations.images:
-        file = path if single else path / relative_file(image.path, ".json")
-        if file in files:
-            raise AnnotationError(f"Two images would share the file {file}: give them different names.")
-        files[file] = _text(image)
+    files = [path] if single else [path / f for f in label_files([each.path for each in annotations.images], ".json")]
+    texts = [_text(image) for image in annotations.images]
     try:
-        for file, text in files.items():
+        for file, text in zip(files, texts, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, text)
     except OSError as error:

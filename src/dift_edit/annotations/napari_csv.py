@@ -15,7 +15,7 @@ import numpy as np
 
 from dift_edit.annotations.model import AnnotatedImage, AnnotatedObject, Annotations, Curve, Keypoint, Outline
 from dift_edit.annotations.outlines import box_corners, outlines_of, rings
-from dift_edit.annotations.pictures import Pictures, relative_file
+from dift_edit.annotations.pictures import Pictures, label_files
 from dift_edit.atomic_files import read_regular, write_text
 from dift_edit.errors import AnnotationError, OutputError
 from dift_edit.geometry.coords import Points
@@ -147,23 +147,25 @@ def write(annotations: Annotations, path: Path) -> None:
     """See `dift_edit.annotations.write_annotations`.
 
     NAME.points.csv and NAME.shapes.csv for each image in the folder `path`, or the one file `path` when it ends in
-    ``.csv`` and there is one image with only points or only shapes.
+    ``.csv`` and there is one image with only points or only shapes. An image without any has no file.
     """
+    single = path.suffix.lower() == ".csv"
     files: dict[Path, str] = {}
-    for image in annotations.images:
+    for image, stem in zip(
+        annotations.images, label_files([each.path for each in annotations.images], ""), strict=True
+    ):
         made = {_POINTS: _points_text(image), _SHAPES: _shapes_text(image)}
         for suffix, text in made.items():
             if text:
-                stem = path / relative_file(image.path, "")
-                file = path if path.suffix.lower() == ".csv" else stem.with_name(stem.name + suffix)
+                file = path if single else path / stem.with_name(stem.name + suffix)
                 if file in files:
                     raise AnnotationError(
                         f"{file} would hold several images, or points and shapes, for which napari has files of "
                         "their own: give a folder, and images different names."
                     )
                 files[file] = text
-    if not files:
-        raise AnnotationError("There are no points or shapes to write for napari.")
+    if single and not files:
+        raise AnnotationError(f"There are no points or shapes to write to {path}, and napari reads no empty file.")
     try:
         for file, text in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)

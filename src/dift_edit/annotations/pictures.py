@@ -2,6 +2,8 @@
 
 import os
 import posixpath
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -11,7 +13,7 @@ import PIL.Image
 from dift_edit.atomic_files import open_regular
 from dift_edit.errors import AnnotationError, first_line
 
-__all__ = ["ImagePlaces", "Pictures", "plain_name", "relative_file"]
+__all__ = ["ImagePlaces", "Pictures", "label_files", "plain_name"]
 
 ImagePlaces: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A folder of images, or image files."""
@@ -138,18 +140,50 @@ def plain_name(name: str, folder: str = ".") -> str:
     return posixpath.basename(whole) if leads_out else whole
 
 
-def relative_file(name: str, suffix: str) -> PurePosixPath:
-    """A file for an image's annotations, named like the image, in the same folder below the output's.
+def label_files(names: Sequence[str], suffix: str) -> list[PurePosixPath]:
+    """Files for the annotations of images, each named like its image, in the same folder below the output's.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the images.
+    suffix : str
+        Takes the place of the image's own. Where names are alike but for it (``x.jpg``, ``x.png``; or for capitals), it
+        is put behind: ``x.jpg.txt``, ``x.png.txt``.
+
+    Returns
+    -------
+    list of PurePosixPath
+        No two alike on a file system that ignores case.
 
     Raises
     ------
     AnnotationError
-        If the image's name leads out of the folder.
+        If an image's name leads out of the folder, or two names stand for one file.
     """
+    plain = [_relative(name) for name in names]
+    files = [path.with_suffix(suffix) for path in plain]
+    whole = [path.with_name(path.name + suffix) for path in plain]
+    before: list[PurePosixPath] = []
+    while files != before:  # what is put behind may be alike to a third name
+        before, counts = files, Counter(map(_folded, files))
+        files = [long if counts[_folded(file)] > 1 else file for file, long in zip(files, whole, strict=True)]
+    first: dict[str, str] = {}
+    for name, file in zip(names, files, strict=True):
+        if (other := first.setdefault(_folded(file), name)) != name:
+            raise AnnotationError(f"The images {other} and {name} would share the file {file}: rename one.")
+    return files
+
+
+def _relative(name: str) -> PurePosixPath:
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     if not parts or ".." in parts or ":" in parts[0]:
         raise AnnotationError(f"The image name {name!r} leads out of the folder: name the image relative to it.")
-    return PurePosixPath(*parts).with_suffix(suffix)
+    return PurePosixPath(*parts)
+
+
+def _folded(path: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def _suffixes() -> Iterable[str]:

@@ -21,7 +21,7 @@ from dift_edit.annotations.model import (
     Visibility,
 )
 from dift_edit.annotations.outlines import box_corners, joined_ring, outlines_of
-from dift_edit.annotations.pictures import Pictures, relative_file
+from dift_edit.annotations.pictures import Pictures, label_files
 from dift_edit.atomic_files import read_regular, write_text
 from dift_edit.errors import AnnotationError, OutputError
 from dift_edit.geometry.coords import Points
@@ -36,13 +36,13 @@ _DEEPEST = 8
 
 
 def holds(task: str) -> frozenset[str]:
-    """What a task's labels hold; "areas" are boxes and masks, written as outlines."""
-    return frozenset({
+    """What a task's labels hold; "areas" are boxes and masks, written as outlines, "stems" the images' names."""
+    return frozenset({"stems"}) | {
         "detect": {"boxes"},
         "segment": {"outlines", "areas"},
         "pose": {"boxes", "keypoints", "hidden", "names"},
         "obb": {"outlines", "areas"},
-    }[task])  # fmt: skip
+    }[task]  # fmt: skip
 
 
 def task_of(annotations: Annotations) -> str:
@@ -158,7 +158,8 @@ def _object(
     confidence = None
     if len(values) in ((boxed + 1,) if count else (5,)) or (not count and len(values) > 6 and len(values) % 2):
         *values, confidence = values
-    points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * size - 0.5
+    with np.errstate(over="ignore"):  # what is not finite is refused below
+        points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * size - 0.5
     if len(values) == boxed:
         x, y, w, h = (value * size[i % 2] for i, value in enumerate(values[:4]))
         box = (x - w / 2 - 0.5, y - h / 2 - 0.5, x + w / 2 - 0.5, y + h / 2 - 0.5)
@@ -184,26 +185,24 @@ def _keypoints(rows: Points, category: Category, size: tuple[int, int]) -> list[
 def write(annotations: Annotations, path: Path, task: str) -> None:
     """See `dift_edit.annotations.write_annotations`; `path` is the folder."""
     numbers = [category.id for category in annotations.categories]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        numbers = list(range(len(numbers)))  # YOLO counts classes from 0
+    if set(numbers) != set(range(len(numbers))):
+        numbers = list(range(len(numbers)))  # readers of YOLO want classes from 0 without a gap
     count = max((len(category.keypoints) for category in annotations.categories), default=0) if task == "pose" else 0
     if task == "pose" and count == 0:
         raise AnnotationError("There are no keypoints to write as YOLO pose: write yolo-detect or yolo-segment.")
     number_of = {category.name: number for category, number in zip(annotations.categories, numbers, strict=True)}
     texts: dict[PurePosixPath, str] = {}
-    for image in annotations.images:
+    files = label_files([image.path for image in annotations.images], ".txt")
+    for image, file in zip(annotations.images, files, strict=True):
         if image.size is None:
             raise AnnotationError(f"The size of {image.path} is not known, which YOLO's labels need: give the image.")
-        file = PurePosixPath("labels") / relative_file(image.path, ".txt")
-        if file in texts:
-            raise AnnotationError(f"Two images would share the label file {file}: give them different names.")
         rows = [_row(thing, image.size, task, count) for thing in image.objects]
         lines = [
             " ".join([str(number_of[thing.category]), *(f"{value:.10g}" for value in row)])
             for thing, row in zip(image.objects, rows, strict=True)
             if row
         ]
-        texts[file] = "".join(f"{line}\n" for line in lines)
+        texts["labels" / file] = "".join(f"{line}\n" for line in lines)
     try:
         for file, text in texts.items():
             (path / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,19 @@
 """The annotations of sources on many images: in memory, and as a batch on files."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from dift_edit.annotations import AnnotatedImage, Annotations, annotation_format, read_annotations
+from dift_edit.annotations import AnnotatedImage, Annotations, annotation_format, read_annotations, write_annotations
 from dift_edit.batch.annotated import annotate_target, placement_settings
-from dift_edit.batch.annotation_file import TARGETS, AllAnnotations
+from dift_edit.batch.annotation_file import TARGETS, AllAnnotations, file_name
+from dift_edit.batch.finish import journal_path
 from dift_edit.batch.model import ModelSpec, SharedFeaturizer
 from dift_edit.batch.run import run_batch
 from dift_edit.batch.stream import stream
@@ -21,8 +25,9 @@ from dift_edit.imaging.image import Image
 from dift_edit.landmarks.annotate import LabelCarrier, SourceLabels
 from dift_edit.pipeline import Transfer
 from dift_edit.results.folder import open_output
+from dift_edit.results.journal import Journal
 from dift_edit.settings import FOR_EDITS, AnnotateSettings, BatchSettings, override
-from dift_edit.targets.collect import Paths, Targets, collect_targets
+from dift_edit.targets.collect import Paths, Target, Targets, collect_targets, with_settled_ids
 from dift_edit.targets.storage import local_path
 from dift_edit.types import AnnotationFormat, ImageLike, Mirror
 
@@ -118,7 +123,7 @@ def annotate_batch(
         See `collect_targets`; the sources among them are left out.
     output : path
         A local folder: gets a file for each target, the review page, and at the end one file (for YOLO, LabelMe and
-        napari one folder) with all annotations.
+        napari one folder) with all annotations. Runs in other formats keep up the files of earlier ones.
     featurizer : Featurizer or ModelSpec
         Gives the features.
     settings : AnnotateSettings, optional
@@ -151,21 +156,66 @@ def annotate_batch(
         targets = collect_targets(targets, leave_out=[str(output)])
     own = {os.path.realpath(image.name) for image in labels.images if image.file}
     kept = [t for t in targets if (path := local_path(t.path)) is None or os.path.realpath(path) not in own]
-    named = Targets([replace(target, name=f"{TARGETS}/{target.name}.json") for target in kept], targets.skipped)
+    _check_format(chosen, labels.annotations)
+    named = _named(replace(targets, targets=kept), output)
     summary = run_batch(
         labels.images[0], labels, named, output, featurizer=featurizer, settings=placement_settings(settings),
         batch=batch, on_event=on_event,
     )  # fmt: skip
     folder = open_output(str(output))
-    names = {row.id: target.name for row, target in zip(summary.rows, named, strict=True)}
-    whole = AllAnnotations(chosen, labels.annotations.categories, names)
-    whole.save(folder)
-    count, lost = whole.write(folder, {row.id: row for row in summary.rows})
+    with Journal(journal_path(folder)) as journal:
+        names = {row.id: journal.plan[row.id] for row in summary.rows}
+        whole = AllAnnotations([chosen], labels.annotations.categories, names)
+        whole = whole.continuing(folder, overwrite=batch is not None and batch.overwrite)
+        count, lost = whole.write(folder, {row.id: row for row in summary.rows})
     if on_event is not None:
-        on_event("note", text=f"The annotations of {count} images are in {folder.path(whole.name)} ({chosen}).")
+        place = folder.path(file_name(chosen))
+        text = f"The annotations of {count} images are in {place} ({chosen})."
+        on_event("note", text=text if whole.is_there else f"Nothing was found, so there is no {place}.")
         for text in lost:
             on_event("note", text=f"warning: {chosen} cannot hold {text}; {output}/{TARGETS} has everything.")
     return summary
+
+
+def _check_format(format: AnnotationFormat, annotations: Annotations) -> None:
+    """Write the sources' own annotations, so that what a format refuses is said before the run."""
+    images = []
+    for number, image in enumerate(annotations.images):
+        name = PurePosixPath(image.path.replace("\\", "/")).name
+        images.append(replace(image, path=f"{number}/{name}" if len(annotations.images) > 1 else name))
+    with TemporaryDirectory(prefix="dift-edit-") as made:
+        path = Path(made) / file_name(format)
+        write_annotations(Annotations(images, annotations.categories), path, format=format)
+
+
+def _named(targets: Targets, output: str | Path) -> Targets:
+    """The targets, with names of their results below `TARGETS` that are free and say where equal images come from."""
+    targets, known = with_settled_ids(targets, output), _planned(output)
+    taken = {name.casefold() for name in known.values()}
+    named = []
+    for target in targets:
+        tries = [f"{TARGETS}/{each}.json" for each in _tries(target)]
+        name = known.get(target.id) or next((each for each in tries if each.casefold() not in taken), tries[-1])
+        taken.add(name.casefold())
+        named.append(replace(target, name=name))
+    return replace(targets, targets=named)
+
+
+def _tries(target: Target) -> Iterator[str]:
+    yield target.name
+    if target.group:
+        yield f"{target.group}/{target.name}"
+    yield f"{target.group}-{hashlib.sha256(os.fsencode(target.id)).hexdigest()[:8]}/{target.name}"
+
+
+def _planned(output: str | Path) -> dict[str, str]:
+    """Target id → name of its result, of earlier runs into the folder."""
+    local = local_path(str(output))
+    if local is None or not local.is_dir():
+        return {}
+    with suppress(OutputError), Journal(journal_path(open_output(str(output)), create=False)) as journal:
+        return journal.plan
+    return {}  # what is wrong with it, `run_batch` says
 
 
 def load_source_labels(

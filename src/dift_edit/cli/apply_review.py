@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{shown(row.target)}: {shown(action)}", file=sys.stderr)
         if args.learn:
             _learn(folder, journal)
-        if journal.job.get("annotations"):
-            AllAnnotations.load(folder).write(folder, {key: Row.from_dict(row) for key, row in journal.rows.items()})
         write_manifest(folder, journal)
         write_review(folder, journal)
+        if journal.job.get("annotations"):
+            AllAnnotations.load(folder).write(folder, {key: Row.from_dict(row) for key, row in journal.rows.items()})
         rows = [Row.from_dict(row) for row in journal.rows.values()]
         exposed = [row for row in rows if row.status != "applied"] if journal.job.get("redaction") else []
     for line in unredacted_lines(exposed, [row for row in rows if row.warning], len(rows)):

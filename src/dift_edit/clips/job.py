@@ -107,7 +107,7 @@ def process_clip(
         As for `propagate_sequence`.
     output : path
         A video (.mp4, .mov, .mkv, .webm), .gif, .webp, or a folder. What was tracked is kept in a hidden folder
-        beside it until it is whole.
+        beside it until it is whole. What hides something needs a folder without other pictures than this clip's frames.
     progress : callable
         Called with "following" or "writing", frames done, frames to do.
     report : bool
@@ -130,6 +130,8 @@ def process_clip(
     try:
         hides = any(map(hides_content, edit.values() if isinstance(edit, Mapping) else [edit]))
         writer = open_writer(output, clip, scratch=scratch.folder, keep_metadata=not hides)
+        if hides and isinstance(writer, FolderWriter):
+            writer.check_no_others()
         track = track_sequence(
             clip,
             edit,

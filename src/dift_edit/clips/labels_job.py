@@ -10,6 +10,7 @@ import numpy as np
 from PIL import ImageDraw
 
 from dift_edit.clips.io import Clip, as_clip, open_writer
+from dift_edit.clips.io.folder import check_not_own
 from dift_edit.clips.labels.carry import propagate_keypoints, propagate_labels
 from dift_edit.clips.labels.coding import Labels
 from dift_edit.clips.labels.masks import draw_labels, write_mask
@@ -110,6 +111,7 @@ def process_labels(
     clip, output = as_clip(frames), Path(output)
     if not output.suffix and np.max(labels, initial=0) > 255:
         raise OutputError("A palette PNG holds the labels 0 to 255, but a larger one was given: number them anew.")
+    names = [] if output.suffix else _mask_names(clip, output)
 
     confidences: list[float] = []
 
@@ -133,7 +135,8 @@ def process_labels(
         if output.suffix:
             _drawn(clip, masks(), draw_labels, output, scratch)
         else:
-            _masks(clip, masks(), output)
+            for name, found in zip(names, masks(), strict=True):
+                write_mask(output / name, found)
         report = LabelReport(output=output, frame=frame % len(clip), confidences=tuple(confidences))
         scratch.put(output.with_name(f"{output.name}.labels.json"), json.dumps(report.to_dict()) + "\n")
         return report
@@ -228,9 +231,17 @@ def _resumable(output: Path, write: Callable[[Scratch], Result]) -> Result:
     return written
 
 
-def _masks(clip: Clip, masks: Iterable[Labels], folder: Path) -> None:
-    for index, labels in enumerate(masks):
-        write_mask(folder / f"{Path(clip.frame_name(index)).stem}.png", labels)
+def _mask_names(clip: Clip, folder: Path) -> list[str]:
+    """File of each frame's mask in a folder, where none may replace a frame or another mask."""
+    check_not_own(folder, clip)
+    frame_of: dict[str, str] = {}
+    for frame in map(clip.frame_name, range(len(clip))):
+        other = frame_of.setdefault(f"{Path(frame).stem}.png", frame)
+        if other != frame:
+            raise OutputError(
+                f"The masks of the frames {other} and {frame} would both be {Path(frame).stem}.png: rename one frame."
+            )
+    return list(frame_of)
 
 
 def _drawn(

@@ -25,6 +25,9 @@ from dift_edit.viz.annotated import draw_annotations
 
 __all__ = ["Carried", "LabelCarrier", "SourceLabels"]
 
+FARTHEST = 1.0
+"""How far an object may reach beyond the edges of its image, in longer sides of that (chosen)."""
+
 
 @dataclass(frozen=True, eq=False)
 class SourceLabels:
@@ -41,7 +44,8 @@ class SourceLabels:
     Raises
     ------
     AnnotationError
-        If there is no source, one has no objects, or its size is not the one in its annotations.
+        If there is no source, one has no objects, one of them lies outside, or its size is not the one in its
+        annotations.
     """
 
     images: Sequence[Image]
@@ -59,6 +63,8 @@ class SourceLabels:
                     f"The annotations of {annotated.path} are for an image of {annotated.size[0]}×{annotated.size[1]} "
                     f"pixels, but it has {image.size[0]}×{image.size[1]}: annotate this image, or give the right one."
                 )
+            for thing in annotated.objects:
+                _check_place(thing, image.size, annotated.path)
 
     @property
     def quad(self) -> Points:
@@ -86,6 +92,21 @@ class SourceLabels:
             "mirrored": [[category.name, *category.mirrored] for category in self.annotations.categories],
             "settings": repr(self.settings),
         }
+
+
+def _check_place(thing: AnnotatedObject, size: tuple[int, int], path: str) -> None:
+    """Refuse an object of which nothing can be seen, or next to nothing: its box is mostly far beyond the image."""
+    extent = thing.extent()
+    if extent is None:
+        return
+    low, high, end = np.array(extent[:2]), np.array(extent[2:]), np.array(size) - 0.5
+    if (high < -0.5).any() or (low > end).any() or max((-0.5 - low).max(), (high - end).max()) > FARTHEST * max(size):
+        (left, top), (right, bottom) = low.tolist(), high.tolist()
+        raise AnnotationError(
+            f"The object {thing.category!r} in {path} reaches from ({left:.0f}, {top:.0f}) to "
+            f"({right:.0f}, {bottom:.0f}), outside the image of {size[0]}×{size[1]} pixels or far beyond its edges: "
+            "correct its place."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,7 +143,7 @@ class LandmarkMatcher:
     Raises
     ------
     GeometryError
-        If points are not finite, or there are none.
+        If points are not finite, there are none, or nothing of what they mark is in the source.
     """
 
     def __init__(
@@ -170,6 +170,8 @@ class LandmarkMatcher:
         self.extent = float(np.ptp(seen, axis=0).max())
         self._box = np.stack([seen.min(0), seen.max(0)])
         self.nodes = np.concatenate([seen[: len(self.points)], self._beside()])
+        if not len(self.nodes):
+            raise GeometryError("Too little of the object lies in the source: give points in the image.")
         self._search = FrameSearch(
             source, self._quad(whole), self.view, featurizer=featurizer, points=self.view.to_picture(self.nodes),
             mirror=mirror, seed=seed,

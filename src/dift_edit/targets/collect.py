@@ -15,7 +15,7 @@ from dift_edit.targets.hints import Hints
 from dift_edit.targets.lists import read_target_list, target_entry
 from dift_edit.targets.storage import filesystem, is_url, local_path
 
-__all__ = ["Target", "Targets", "collect_targets", "row_path", "settled_id", "with_settled_ids"]
+__all__ = ["IMAGE_SUFFIXES", "Target", "Targets", "collect_targets", "row_path", "settled_id", "with_settled_ids"]
 
 IMAGE_SUFFIXES = frozenset(OUTPUT_FORMATS) | {
     ".jp2",

@@ -1,5 +1,6 @@
 """What all kinds of clips share: numbered frames that are read in runs, never all at once."""
 
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,6 +78,12 @@ class ListClip:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of the frames in a list that are files; one that is loaded when it is asked for is not."""
+        listed = self._frames if isinstance(self._frames, list | tuple) else ()
+        return [Path(frame) for frame in listed if isinstance(frame, str | os.PathLike)]
 
     def read(self, start: int, stop: int) -> Iterator[Image]:
         """The frames ``start`` … ``stop - 1``."""

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dift_edit.atomic_files import write_atomic
-from dift_edit.clips.io.base import DEFAULT_FPS, Clip, check_range, check_size
+from dift_edit.clips.io.base import DEFAULT_FPS, Clip, ListClip, check_range, check_size
+from dift_edit.clips.io.container import VIDEO_ENCODERS
 from dift_edit.errors import ImageError, OutputError
 from dift_edit.imaging.files import load_image
 from dift_edit.imaging.image import Image
 from dift_edit.imaging.writing import OUTPUT_FORMATS, save_image
+from dift_edit.targets.collect import IMAGE_SUFFIXES
 
-__all__ = ["FolderClip", "FolderWriter"]
+__all__ = ["FolderClip", "FolderWriter", "check_not_own"]
+
+_SHOWING = IMAGE_SUFFIXES | VIDEO_ENCODERS.keys()
+"""Endings of files that may show what a redaction hides."""
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -79,6 +84,19 @@ class FolderClip:
         return index / self.fps
 
 
+def check_not_own(folder: Path, clip: Clip) -> None:
+    """Refuse to write into the folder that a clip's own frames are in.
+
+    Raises
+    ------
+    OutputError
+        If it is that folder, or a frame leads into it by a link.
+    """
+    frames = clip.paths if isinstance(clip, FolderClip | ListClip) else []
+    if folder.resolve() in {place for path in frames for place in (path.parent.resolve(), path.resolve().parent)}:
+        raise OutputError(f"{folder} is the folder of the clip itself: choose another output folder.")
+
+
 class FolderWriter:
     """Writes each frame as an image, under the name that the clip gives it.
 
@@ -87,8 +105,7 @@ class FolderWriter:
     """
 
     def __init__(self, folder: Path, clip: Clip) -> None:
-        if isinstance(clip, FolderClip) and folder.resolve() == clip.folder.resolve():
-            raise OutputError(f"{folder} is the folder of the clip itself: choose another output folder.")
+        check_not_own(folder, clip)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,6 +113,22 @@ class FolderWriter:
         self.folder = folder
         self._clip = clip
         self._next = 0
+
+    def check_no_others(self) -> None:
+        """Refuse a folder with other pictures than this clip's frames, which would stay as they are.
+
+        Raises
+        ------
+        OutputError
+            If there is one.
+        """
+        own = {self._clip.frame_name(index) for index in range(len(self._clip))}
+        for path in sorted(self.folder.iterdir(), key=_natural):
+            if path.name not in own and not path.name.startswith(".") and path.suffix.lower() in _SHOWING:
+                raise OutputError(
+                    f"{path} is no frame of this clip and would stay as it is, although the edit hides something: "
+                    "remove it, or choose another output folder."
+                )
 
     def path(self, index: int) -> Path:
         """Where a frame is written."""

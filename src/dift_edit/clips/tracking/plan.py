@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from dift_edit.types import QuadLike
 __all__ = ["Keyframes", "Part", "plan_clip"]
 
 Keyframes = int | Mapping[int, QuadLike | None]
+
+Value = TypeVar("Value")
 
 _LEAST_SIDE = 0.09  # of the frame's short side: smaller edits are followed with what is round them (chosen)
 
@@ -45,17 +47,18 @@ def plan_clip(clip: Clip, edit: Edit | Mapping[int, Edit], keyframes: Keyframes)
     if isinstance(edit, Mapping):
         if not edit:
             raise EditError("No edit was given: name at least one keyframe with its edit.")
-        order = sorted(_frame_number(frame, count) for frame in edit)
+        edits = _by_number(edit, count)
+        order = sorted(edits)
         bounds = [-1, *order, count]
         parts = []
         for number, frame in enumerate(order):
             before = bounds[number] if number else None
             after = bounds[number + 2] if number + 1 < len(order) else None
             span = (0 if before is None else before, count if after is None else after + 1)
-            quad = _followed(edit[frame], clip, frame)
-            parts.append(Part(edit[frame], frame, quad, [Keyframe(frame, quad)], span, _tent(before, frame, after)))
+            quad = _followed(edits[frame], clip, frame)
+            parts.append(Part(edits[frame], frame, quad, [Keyframe(frame, quad)], span, _tent(before, frame, after)))
         return parts
-    given = {keyframes: None} if isinstance(keyframes, int) else dict(keyframes)
+    given = keyframes if isinstance(keyframes, Mapping) else {_frame_number(keyframes, count): None}
     sources = [frame for frame, quad in given.items() if quad is None]
     if len(sources) != 1:
         raise EditError(
@@ -64,14 +67,24 @@ def plan_clip(clip: Clip, edit: Edit | Mapping[int, Edit], keyframes: Keyframes)
     source = _frame_number(sources[0], count)
     quad = _followed(edit, clip, source)
     keys = []
-    for frame, corners in sorted(given.items()):
-        number = _frame_number(frame, count)
+    for number, corners in sorted(_by_number(given, count).items()):
         if corners is None:
             keys.append(Keyframe(number, quad))
         else:
             matrix = quad_matrix(edit.quad, as_quad(corners, f"The quad in frame {number}"))
             keys.append(Keyframe(number, np.asarray(apply_homography(matrix, quad))))
     return [Part(edit, source, quad, keys, (0, count), lambda _frame: 1.0)]
+
+
+def _by_number(given: Mapping[int, Value], count: int) -> dict[int, Value]:
+    """The same by numbers from 0, also where frames are counted from the end."""
+    numbered: dict[int, Value] = {}
+    for frame, value in given.items():
+        number = _frame_number(frame, count)
+        if number in numbered:
+            raise EditError(f"Two keyframes are frame {number}: name each once (-1 is the last, frame {count - 1}).")
+        numbered[number] = value
+    return numbered
 
 
 def _frame_number(frame: Any, count: int) -> int:
