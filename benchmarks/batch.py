@@ -235,7 +235,8 @@ def kills(args: argparse.Namespace) -> None:
                 stderr=subprocess.DEVNULL,
             )
             had = rows_in(journal)
-            new = chance.randint(0, (args.targets[0] - had) // (left + 1))  # so that work is left for all later kills
+            # So that work is left for all later kills; learning adds rows of targets that are placed again.
+            new = chance.randint(0, max(0, args.targets[0] - had) // (left + 1))
             while new and process.poll() is None and rows_in(journal) < had + new:
                 time.sleep(0.005)
             time.sleep(chance.uniform(0, 0.1 if new else startup))
