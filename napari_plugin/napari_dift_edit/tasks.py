@@ -218,6 +218,7 @@ def sequence(
 
     image, _, *pictures = store.need(source, edit["picture"], *frames)
     made = store.edit(edit, image)
+    hides = hides_content(made)
     track = track_sequence(
         pictures, made, featurizer=store.featurizer(model), keyframes=keyframes,
         progress=lambda done, total: store.tell(("track", done, total)),
@@ -228,7 +229,7 @@ def sequence(
         confidence = 0.0 if done.placement is None else float(done.placement.confidence)
         yield {
             "frame": done.frame, "quad": quad, "confidence": confidence, "reason": done.reason, "crop": crop,
-            "hides": hides_content(made),
+            "hides": hides,
         }  # fmt: skip
 
 

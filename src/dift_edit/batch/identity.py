@@ -9,14 +9,15 @@ import numpy as np
 from dift_edit.edits.base import Edit
 from dift_edit.errors import OutputError
 from dift_edit.features.base import Featurizer
-from dift_edit.imaging.files import as_image
+from dift_edit.imaging.files import as_image, load_image
 from dift_edit.imaging.image import Image
+from dift_edit.job.recipe import Job
 from dift_edit.placement.views import View
 from dift_edit.rendering.compositing import Compositing
 from dift_edit.settings import TransferSettings
 from dift_edit.settings import fingerprint as digest_of
 
-__all__ = ["check_same_edit", "describe", "edit_fingerprint"]
+__all__ = ["describe", "edit_fingerprint", "load_as_made"]
 
 
 def describe(
@@ -36,15 +37,15 @@ def describe(
     }
 
 
-def check_same_edit(job: Mapping[str, Any], source: Image, edit: Edit, views: Sequence[View], folder: str) -> None:
-    """Refuse what a recipe gives now where the results of a folder were made with something else.
+def load_as_made(job: Job, made_by: Mapping[str, Any], folder: str) -> tuple[Image, Edit, tuple[View, ...]]:
+    """Source, edit and further views of the recipe that is in a folder of results, if they are those of the results.
 
     Parameters
     ----------
-    job : mapping
+    job : Job
+        The recipe.
+    made_by : mapping
         What the folder's journal says of its job, see `describe`.
-    source, edit, views
-        What the recipe gives; the views face as the source does.
     folder : str
         The output folder, for the message.
 
@@ -53,13 +54,17 @@ def check_same_edit(job: Mapping[str, Any], source: Image, edit: Edit, views: Se
     OutputError
         If the source, a view or the edit is another one.
     """
+    source = load_image(job.source)
+    edit = job.load_edit(source)
+    views = tuple(view.load().facing(edit.quad) for view in job.views)
     now = {"source": _source_fingerprint(source, views), "edit": edit_fingerprint(edit)}
     for name, digest in now.items():
-        if job.get(name) != digest:
+        if made_by.get(name) != digest:
             raise OutputError(
                 f"The {name} that {folder}/job.toml gives is not the one that the results in {folder} were made with: "
                 "put back the files that it names, or run the job again."
             )
+    return source, edit, views
 
 
 def _source_fingerprint(source: Image, views: Sequence[View]) -> str:

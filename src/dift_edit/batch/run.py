@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dift_edit.batch.finish import journal_path, remove_review, write_manifest, write_review
-from dift_edit.batch.identity import check_same_edit, describe
+from dift_edit.batch.identity import describe, load_as_made
 from dift_edit.batch.learning import ROUNDS, KnownPlace, Teachers, known_places, least_sure, most_alike
 from dift_edit.batch.model import ModelSpec
 from dift_edit.batch.placed import placed_by, targets_of
@@ -228,10 +228,7 @@ def learn_from_review(
     DiftEditError
         If the source, the edit, the model or a view is unusable.
     """
-    source = load_image(job.source)
-    edit = job.load_edit(source)
-    views = tuple(view.load().facing(edit.quad) for view in job.views)
-    check_same_edit(journal.job, source, edit, views, str(folder))
+    source, edit, views = load_as_made(job, journal.job, str(folder))
     earlier = {key: Row.from_dict(row) for key, row in journal.rows.items()}
     targets = Targets([
         Target(id=key, path=row_path(row.target, key, str(folder)), name=journal.plan[key])

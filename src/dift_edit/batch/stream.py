@@ -172,7 +172,8 @@ def _taught(
             return {_id(k): look_of(keeping(_read(inputs[k]), seed=seed), known) for k in placed}
 
         alone = {_id(k): each.placement.confidence for k, each in enumerate(results) if each.placement is not None}
-        unsure = [k for k in range(len(results)) if _id(k) in least_sure(alone)]
+        least = least_sure(alone)
+        unsure = [k for k in range(len(results)) if _id(k) in least]
         with arithmetic_threads():
             chosen = Teachers(look, keeping, seed=seed).choose(_known(results)) if unsure else []
             again = {k: taught for k in unsure if (taught := most_alike(chosen, looks(), _id(k)))}
@@ -181,8 +182,8 @@ def _taught(
         done = stream(run, [inputs[k] for k in again], failed, views=further)
         for (k, taught), result in zip(again.items(), done, strict=True):
             earlier, found = results[k].placement, result.placement
-            least = result.settings.min_confidence
-            if earlier is not None and found is not None and improves(found, earlier.confidence, least, taught):
+            trusted = result.settings.min_confidence
+            if earlier is not None and found is not None and improves(found, earlier.confidence, trusted, taught):
                 results[k] = result
     yield from results
 

@@ -97,19 +97,15 @@ def _recipe(folder: Any) -> Any:
 
 def _remake(folder: Any, made_by: dict[str, Any]) -> Any:
     """Source and edit of the folder's recipe; None where there is none."""
-    from dift_edit.batch.identity import check_same_edit
+    from dift_edit.batch.identity import load_as_made
     from dift_edit.batch.model import ModelSpec
-    from dift_edit.imaging.files import load_image
     from dift_edit.placement.placement import Placement, locate
     from dift_edit.report.decisions import Remake
 
     job = _recipe(folder)
     if job is None:
         return None
-    source = load_image(job.source)
-    edit = job.load_edit(source)
-    views = [view.load().facing(edit.quad) for view in job.views]
-    check_same_edit(made_by, source, edit, views, str(folder))
+    source, edit, _ = load_as_made(job, made_by, str(folder))
     featurizer = cache(ModelSpec.of_job(replace(job, placed=None)).load)  # when it is needed, once
     transfer = job.transfer
 
