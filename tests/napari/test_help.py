@@ -27,12 +27,11 @@ def test_tour_is_offered_once(open_bench, cat):
 
 def test_closed_dock_is_let_go(open_bench, cat):
     bench = open_bench({"cat": cat})
-    viewer, dock = bench.viewer, weakref.ref(bench.dock)
+    viewer, dock, widget = bench.viewer, weakref.ref(bench.dock), bench.dock
     del bench
     open_bench.end()
-    for widget in list(viewer.window.dock_widgets.values()):
-        viewer.window.remove_dock_widget(widget)
-        widget.deleteLater()
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
     del widget
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     gc.collect()

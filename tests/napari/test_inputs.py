@@ -124,7 +124,7 @@ def test_of_ome_zarr_only_the_level_that_is_needed_is_read(viewer_model, cat, mo
     get = zarr.storage.LocalStore.get
 
     async def counted(store, key, *arguments, **options):
-        read.append(key)
+        read.append(f"{store.root}/{key}".removeprefix(f"{tmp_path}/cat.zarr/"))
         return await get(store, key, *arguments, **options)
 
     monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
