@@ -20,7 +20,7 @@ from napari_dift_edit.state import Pin, Result, Session
 if TYPE_CHECKING:
     from dift_edit.annotations import AnnotatedImage
 
-__all__ = ["FORMATS", "Keeper", "free_name", "run_steps"]
+__all__ = ["FORMATS", "MANIFEST", "Keeper", "free_name", "run_steps"]
 
 FORMATS: dict[str, tuple[str, str, bool]] = {
     "coco": ("COCO", "*.json", False),
@@ -33,7 +33,8 @@ FORMATS: dict[str, tuple[str, str, bool]] = {
 }
 """Format of annotations → how the user knows it, names of its files, and whether it is a folder."""
 
-_MANIFEST = "manifest.jsonl"
+MANIFEST = "manifest.jsonl"
+"""What lies in each folder of results."""
 
 Step = tuple[str, dict[str, Any]]
 """A function of the engine and its arguments."""
@@ -217,7 +218,7 @@ class Keeper:
         """Folders of results of the targets in which there is a manifest, as an earlier export leaves it."""
         outputs = self.editor.asker.outputs
         roots = {self._root(outputs[key]): None for key in self.editor.session.targets if key in outputs}
-        return [root for root in roots if (Path(root) / _MANIFEST).is_file()]
+        return [root for root in roots if (Path(root) / MANIFEST).is_file()]
 
     def _root(self, output: str) -> str:
         """The folder of results that a file goes to."""
@@ -257,7 +258,7 @@ class Keeper:
                 **({"left": here} if error else {}),
             })  # fmt: skip
         return [
-            ("write_manifest", {"path": str(Path(root) / _MANIFEST), "rows": each, "places": places.get(root, [])})
+            ("write_manifest", {"path": str(Path(root) / MANIFEST), "rows": each, "places": places.get(root, [])})
             for root, each in rows.items()
         ]
 

@@ -18,7 +18,7 @@ from dift_edit.atomic_files import parse_json, write_text
 from dift_edit.errors import DiftEditError
 from napari_dift_edit import layers as glue
 from napari_dift_edit.editor import Editor
-from napari_dift_edit.keep import Step, free_name, run_steps
+from napari_dift_edit.keep import MANIFEST, Step, free_name, run_steps
 from napari_dift_edit.state import EDIT_KINDS, Crop, EditSpec, Instance, Part, Pin, Quad, Result, Session, stack_crops
 
 __all__ = ["Autosave", "open_session", "save_session"]
@@ -49,8 +49,13 @@ def save_session(editor: Editor, folder: Path) -> None:
     Raises
     ------
     DiftEditError
-        If something else is running, or the folder cannot be made.
+        If something else is running, the folder cannot be made, or it lies among results that are to hide what the
+        session shows.
     """
+    if editor.session.hides is not False and any((each / MANIFEST).is_file() for each in (folder, *folder.parents)):
+        raise DiftEditError(
+            f"The session would show what the edit hides, and {folder} is in a folder of results: choose another one."
+        )
     data, steps = _described(editor, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

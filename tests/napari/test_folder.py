@@ -11,7 +11,8 @@ from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import QPushButton
 
 from conftest import EYES
-from napari_dift_edit.sessions import Autosave
+from dift_edit.errors import DiftEditError
+from napari_dift_edit.sessions import Autosave, save_session
 from napari_dift_edit.state import Result
 
 CTRL = Qt.KeyboardModifier.ControlModifier
@@ -293,6 +294,11 @@ def test_a_session_with_a_redaction_lies_outside_the_results(windowless, qtbot, 
     assert kept.parent.stat().st_mode & 0o077 == 0
     assert np.array_equal(np.asarray(PIL.Image.open(kept / "pictures" / "cat.png")), source)
     assert (kept.with_name("session-1") / "session.json").read_text() == "of somebody else"
+    (results / "manifest.jsonl").touch()
+    with pytest.raises(DiftEditError, match="would show what the edit hides"):
+        save_session(editor, results / "mine")
+    assert in_results() == ["manifest.jsonl"]
+    (results / "manifest.jsonl").unlink()
 
     use("sticker", sticker, quad=EYES)
     autosave.write()
