@@ -373,6 +373,7 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
     """
     try:
         import pyarrow
+        import pyarrow.json
         import pyarrow.parquet
     except ImportError as error:
         raise MissingDependencyError("pyarrow", "batch", "Writing Parquet") from error
@@ -386,14 +387,23 @@ def manifest_parquet(rows: Iterable[Row]) -> bytes:
         "round": pyarrow.int64(),
         "seed": pyarrow.int64(),
     }
-    plain = [_written(row) for row in rows]
-    columns = {
-        item.name: pyarrow.array([_cell(row[item.name]) for row in plain], kinds.get(item.name, pyarrow.string()))
-        for item in fields(Row)
-        if item.name != "look"
-    }
+    names = [item.name for item in fields(Row) if item.name != "look"]
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in names])
+    lines = [
+        json.dumps({name: _cell(row[name]) for name in names}, allow_nan=False).encode() for row in map(_written, rows)
+    ]
+    # by way of JSON: for Python's own values pyarrow imports pandas, where there is one, which takes a second
+    table = (
+        schema.empty_table()
+        if not lines
+        else pyarrow.json.read_json(
+            io.BytesIO(b"\n".join(lines)),
+            pyarrow.json.ReadOptions(block_size=max(1 << 20, 1 + max(map(len, lines)))),
+            pyarrow.json.ParseOptions(explicit_schema=schema),
+        )
+    )
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
+    pyarrow.parquet.write_table(table, buffer)
     return buffer.getvalue()
 
 
