@@ -12,20 +12,25 @@ INSTALL := uv pip install --quiet --python $(BIN)/python
 else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 endif
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 # Tests start many processes, which read what the first one compiled.
 XVFB := env -u QT_QPA_PLATFORM -u PYTHONDONTWRITEBYTECODE xvfb-run -a -s "-screen 0 1600x1000x24"
 SYSTEM_PACKAGES := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libopengl0 libdbus-1-3 libxkbcommon-x11-0 \
   libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-xinerama0 libxcb-shape0 libxcb-image0 libxcb-render-util0 \
   libxcb-randr0 libfontconfig1 fonts-dejavu-core fonts-liberation chromium
 
-.PHONY: demo test install system lint types docs package clean
+.PHONY: demo test test-slow install system lint types docs package clean
 
 # Installs only what the demo needs.
 demo: $(CORE)
 	$(BIN)/dift-edit demo -o demo
 
 test: system install
-	$(XVFB) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m 'not alone'
+	$(XVFB) $(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not alone'
+
+# What takes seconds each: killed runs, whole guides, long clips, most of the window. CI runs both.
+test-slow: system install
+	$(XVFB) $(BIN)/python -m pytest $(PARALLEL) -m 'slow and not alone'
 	$(XVFB) $(BIN)/python -m pytest -m alone $$(grep -rl --include='test_*.py' 'mark.alone' tests)
 
 install: $(ALL)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,16 @@ def measured() -> Iterator[Cost]:
     cost.memory = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
 
 
-def targets(count: int, folder: Path, *, model: str, size: tuple[int, int], short_side: int = 0, different: bool = False) -> Cost:
+def targets(count: int, folder: Path, *, model: str, size: tuple[int, int], **transfer: Any) -> Cost:
     """A batch in one process, with its manifest, previews and page."""
     options = argparse.Namespace(
-        size=size, model=model, mirror="never", different=different, learn=False, layers=False, annotations=False,
-        short_side=short_side,
+        size=size, model=model, mirror="never", different=False, learn=False, layers=False, annotations=False,
+        short_side=64 if model == "tiny" else 0,
     )  # fmt: skip
     name = batch.make_scene(folder, count, options)
     batch.command(folder, name, "out", options)
     job = de.load_job(folder / "out.toml")
+    job = replace(job, transfer=replace(job.transfer, **transfer))
     with measured() as cost:
         done = de.run_job(job)
     assert {row.status for row in done.rows} == {"applied"} and len(done.rows) == count, done
@@ -100,6 +101,16 @@ def edits(count: int, folder: Path) -> Cost:
     return cost
 
 
+def ensemble(count: int, folder: Path) -> Cost:
+    """Features of one image, averaged over so many noises."""
+    del folder
+    featurizer, image = de.load_featurizer("mini", ensemble=count), de.load_image(FOLDER / "kitten.jpg")
+    featurizer(image)
+    with measured() as cost:
+        featurizer(image)
+    return cost
+
+
 def frames(count: int, folder: Path) -> Cost:
     """A clip of 320 × 180: read, tracked, drawn on and written as a video."""
     from sequence import SyntheticClip, make_video, sticker
@@ -112,9 +123,14 @@ def frames(count: int, folder: Path) -> Cost:
     return cost
 
 
+def targets_fixed(count: int, folder: Path) -> Cost:
+    """Drawn targets of 64 × 48, and the same place in each."""
+    return targets(count, folder, model="tiny", size=(64, 48), engine="fixed")
+
+
 def targets_tiny(count: int, folder: Path) -> Cost:
     """Drawn targets of 64 × 48 with the smallest network."""
-    return targets(count, folder, model="tiny", size=(64, 48), short_side=64, different=True)
+    return targets(count, folder, model="tiny", size=(64, 48))
 
 
 def targets_mini(count: int, folder: Path) -> Cost:
@@ -123,10 +139,12 @@ def targets_mini(count: int, folder: Path) -> Cost:
 
 
 SERIES: dict[str, tuple[Callable[[int, Path], Cost], list[int], list[int], str]] = {
-    "targets": (targets_tiny, [10, 100, 1000, 10_000], [3, 6, 12], "targets of 64 × 48, a network of random weights"),
+    "targets": (targets_fixed, [10, 100, 1000, 10_000], [4, 16, 64], "targets of 64 × 48, no search"),
+    "targets-tiny": (targets_tiny, [10, 100, 1000], [3, 6, 12], "targets of 64 × 48, a network of random weights"),
     "targets-mini": (targets_mini, [10, 50, 200], [2, 4, 6], "targets of 240 × 180, `mini`"),
     "megapixels": (megapixels, [1, 3, 10, 30, 100], [1, 2, 3], "megapixels of one target, read and written as JPEG"),
     "edits": (edits, [1, 2, 4, 8, 16], [1, 2, 3], "edits on a target of 12 megapixels"),
+    "ensemble": (ensemble, [1, 2, 4, 8], [1, 2, 3], "noises in the features of one image, `mini`"),
     "frames": (frames, [50, 200, 800], [8, 16, 24], "frames of a clip of 320 × 180, `lite`"),
 }
 """Name → what is measured, its sizes, those of a quick run, and what it is."""

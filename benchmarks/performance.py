@@ -3,16 +3,14 @@
     python benchmarks/performance.py [--quick] [--markdown docs/performance.md]
 
 Prints Markdown: extraction, matching, locate, composite, a batch and a clip, each against a plain reference in the same
-run; how memory and time grow with megapixels, targets and ensemble; and a roofline of `dift-mini`. For the roofline,
-torch counts the floating-point operations, hooks on the layers count the bytes that they read and write, and the
-machine's matrix-product and copying peaks are measured here. More detail: extraction.py, matching.py, compositing.py,
-batch.py, sequence.py.
+run; and a roofline of `dift-mini`. For the roofline, torch counts the floating-point operations, hooks on the layers
+count the bytes that they read and write, and the machine's matrix-product and copying peaks are measured here. How time
+and memory grow: growth.py. More detail: extraction.py, matching.py, compositing.py, batch.py, sequence.py.
 """
 
 import argparse
 import resource
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -30,9 +28,10 @@ LINES = []
 INTRODUCTION = """# Speed and memory
 
 Written by the command below, in one run on one machine: compare the columns of a row, not rows of different runs. The
-features are those of `dift-mini` where nothing else is said. A batch uses one arithmetic thread per image, so its bits
+features are those of `mini` where nothing else is said. A batch uses one arithmetic thread per image, so its bits
 do not depend on the number of workers. Extraction with Stable Diffusion and matching at its size:
-[performance-features.md](performance-features.md); sets of photos: [batch.md](batch.md).
+[performance-features.md](performance-features.md); sets of photos: [batch.md](batch.md); how time and memory grow:
+[growth.md](growth.md).
 
 """
 
@@ -137,7 +136,7 @@ def matching(a, b, count=200):
         return (queries @ large).argmax(1)
 
     row(f"matching {count} points", seconds(lambda: de.match_points(a, points, b)), seconds(upsampled, 1),
-        "features upsampled to the picture")  # fmt: skip
+        "features upsampled to the image")  # fmt: skip
 
 
 def stages(featurizer, source, sticker, target):
@@ -189,36 +188,6 @@ def clip(featurizer, frames):
     )
 
 
-def scaling(featurizer, source, sticker, target):
-    """Seconds as the targets and the ensemble grow."""
-    say("\n| growing | | |\n|---|---|---|")
-    small = [target.resized((w, 240)) for w in range(300, 332)]
-    for count in (8, 32):
-        took = seconds(lambda n=count: list(de.propagate(source, sticker, small[:n], featurizer=featurizer)), 1)
-        say(f"| {count} targets | {took:.2f} s | {took / count:.3f} s each |")
-    for ensemble in (1, 2, 4):
-        drawn = de.load_featurizer("mini", ensemble=ensemble)
-        took = seconds(lambda f=drawn: f(target), 1)
-        say(f"| ensemble of {ensemble} | {took:.3f} s | {took / ensemble:.3f} s each |")
-
-
-def memory(megapixels):
-    """Peak memory of a process that makes one transfer, in MiB, and its time."""
-    code = (
-        "import re, time, dift_edit as de\n"
-        "from dift_edit.samples import FOLDER, sample_job\n"
-        "f = de.load_featurizer('mini'); s = de.load_image(FOLDER / 'cat.jpg'); k = sample_job('x').load_edit(s)\n"
-        f"w = int((float({megapixels}) * 1e6 * 4 / 3) ** 0.5)\n"
-        "t = de.as_image(de.load_image(FOLDER / 'kitten.jpg').to_pil().resize((w, w * 3 // 4)))\n"
-        "a = time.time(); de.transfer(s, k, t, featurizer=f, min_confidence=0.0)\n"
-        "took = time.time() - a\n"  # not ru_maxrss: a child inherits its parent's
-        "print(took, int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    took, peak = map(float, out.split())
-    say(f"| one transfer onto {megapixels} megapixels | {took:.2f} s | peak {peak:.0f} MiB of the whole process |")
-
-
 def main():
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -234,10 +203,7 @@ def main():
     matching(featurizer(source), featurizer(target))
     stages(featurizer, source, sticker, target)
     clip(featurizer, 24 if args.quick else 100)
-    scaling(featurizer, source, sticker, target)
-    for megapixels in (1,) if args.quick else (1, 12, 48):
-        memory(megapixels)
-    say("\nRoofline of `dift-mini`, one picture, with the operations of plain convolutions:\n")
+    say("\nRoofline of `dift-mini`, one image, with the operations of plain convolutions:\n")
     say("| work | moved | intensity | matrix-product peak | copying | roof | reached | share |")
     say("|---|---|---|---|---|---|---|---|\n" + roofline)
     say(f"\nPeak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB.")

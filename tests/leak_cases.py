@@ -262,6 +262,12 @@ def opened(data):
     return open_heif(io.BytesIO(data), "") if is_heif(data) else PIL.Image.open(io.BytesIO(data))
 
 
+def exif_parts(exif):
+    """The tags of all parts of EXIF; a part that is not there is left out (older Pillows raise KeyError for it)."""
+    parts = [exif, *(exif.get_ifd(tag) for tag in (0x8769, 0x8825, 1))]
+    return [*parts, exif.get_ifd(0xA005)] if 0xA005 in parts[1] else parts
+
+
 def unpacked(data):
     """The bytes of a file, of its metadata, and of whatever is compressed in it."""
     found = [data]
@@ -275,8 +281,7 @@ def unpacked(data):
                 continue
     with opened(data) as picture:
         found += [value if isinstance(value, bytes) else str(value).encode() for value in picture.info.values()]
-        exif = picture.getexif()
-        for tags in (exif, *(exif.get_ifd(part) for part in (0x8769, 0x8825, 0xA005, 1))):
+        for tags in exif_parts(picture.getexif()):
             found += [value if isinstance(value, bytes) else str(value).encode() for value in tags.values()]
     return b"\n".join(found)
 

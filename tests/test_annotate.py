@@ -169,6 +169,7 @@ def run_in_child(folder, tiny_model, output):
     run(folder, ModelSpec(name=str(tiny_model), settings=SETTINGS), output)
 
 
+@pytest.mark.slow
 def test_killed_or_in_two_processes_the_annotations_have_the_same_bytes(tmp_path, tiny_model, tiny):
     labels(tmp_path)
     calm = run(tmp_path, tiny, "calm")
@@ -193,6 +194,7 @@ def test_killed_or_in_two_processes_the_annotations_have_the_same_bytes(tmp_path
     assert row["output"].startswith("targets/") and row["engine"] == "landmarks"
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_the_format_of_the_labels_or_another(tmp_path, tiny_model, capsys):
     labels(tmp_path)
     command = [
@@ -211,6 +213,7 @@ def test_the_command_line_writes_the_format_of_the_labels_or_another(tmp_path, t
     assert "cannot hold" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["labelme", "yolo", "napari"])
 def test_a_linked_folder_in_the_output_is_not_written_through(format_, tmp_path, tiny, capsys):
     labels(tmp_path)
@@ -287,6 +290,7 @@ def test_what_is_not_found_or_rejected_leaves_no_annotations_and_every_format_ag
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_of_several_sources_each_target_gets_the_one_that_it_shows(lite):
     cat, coffee = FOLDER / "cat.jpg", FOLDER / "coffee.jpg"
     face = [Keypoint("left", 629, 273), Keypoint("right", 341, 233), Keypoint("nose", 470, 400)]
@@ -300,6 +304,7 @@ def test_of_several_sources_each_target_gets_the_one_that_it_shows(lite):
     assert result.image.size == result.annotated.size
 
 
+@pytest.mark.slow
 def test_an_object_that_is_not_there_is_not_found(lite):
     """A cat's face on a cup of coffee, and the place of the whole: neither is sure."""
     eyes = [Keypoint("left_eye", 629, 273), Keypoint("right_eye", 341, 233), Keypoint("nose", 470, 400)]
@@ -324,6 +329,7 @@ def test_unusable_sources_are_refused_in_a_sentence(tmp_path, lite):
     assert main(["annotate", f"{tmp_path}/source.png", f"{tmp_path}/none.json", f"{tmp_path}/photos", "-o", "x"]) == 2
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_landmarks_page_run(tmp_path, monkeypatch, capsys):
     root = Path(__file__).parents[1]
     monkeypatch.setattr(sys, "argv", ["landmarks_on_specimens.py", str(tmp_path), "3"])

@@ -1,6 +1,7 @@
 """A patch that bends: the mesh engine of clips."""
 
 import numpy as np
+import pytest
 
 from clip_data import errors, jitter, sticker
 from dift_edit.clips.sequence import SequenceSettings, render_sequence, track_sequence
@@ -25,6 +26,7 @@ def followed(clip: SyntheticClip, lite, engine: str):
     return found, errors(clip, corners), np.linalg.norm(inner - truth, axis=2).mean(1) / side, inner, truth
 
 
+@pytest.mark.slow
 def test_a_bending_patch_is_followed_without_jitter_or_folds(lite) -> None:
     clip = SyntheticClip.drawn(40, seed=3, size=(480, 270), bend=0.12, period=120)
     _, corners, points, _, _ = followed(clip, lite, "homography")
@@ -46,6 +48,7 @@ def test_a_bending_patch_is_followed_without_jitter_or_folds(lite) -> None:
     assert changed[place[1], place[0]] and 0.5 < changed.sum() / quad_side(clip.quad(30)) ** 2 < 1.1
 
 
+@pytest.mark.slow
 def test_a_flat_patch_stays_flat(lite) -> None:
     clip = SyntheticClip.drawn(20, seed=4, size=(480, 270), noise=6)
     _, corners, points, _, _ = followed(clip, lite, "homography")
@@ -53,6 +56,7 @@ def test_a_flat_patch_stays_flat(lite) -> None:
     assert bent_points.mean() < points.mean() + 0.001 and bent_corners.mean() < corners.mean() + 0.002
 
 
+@pytest.mark.slow
 def test_bends_stop_where_the_patch_is_hidden(lite) -> None:
     clip = SyntheticClip.drawn(48, seed=3, size=(320, 180), bend=0.1, period=120, occluder=(4, 42))
     found, _, points, inner, _ = followed(clip, lite, "mesh")

@@ -121,6 +121,7 @@ def test_cached_features_equal_fresh_ones(mini, tmp_path: Path) -> None:
     assert isinstance(cached, de.Featurizer)
 
 
+@pytest.mark.slow
 def test_reduced_features_do_not_depend_on_the_cache(mini, tmp_path: Path) -> None:
     pca = fit_pca([mini(picture(seed)) for seed in range(3)], 32)
     cached = CachedFeaturizer(mini, FeatureCache(tmp_path), dtype="float16", pca=pca)

@@ -37,6 +37,7 @@ def save_sticker(clip: SyntheticClip, folder: Path) -> tuple[Path, str]:
     return path, ",".join(f"{value:.3f}" for value in edit.quad.ravel())
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_video_and_a_report(video, tmp_path: Path, capsys) -> None:
     clip, path = video
     png, quad = save_sticker(clip, tmp_path)
@@ -63,6 +64,7 @@ def killer(tmp_path_factory) -> Killer:
     return Killer(tmp_path_factory.mktemp("kills"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["out.mp4", "out.gif", "frames"])
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(killer: Killer, tmp_path: Path, output: str) -> None:
     (tmp_path / "calm").mkdir()
@@ -83,6 +85,7 @@ def test_two_runs_do_not_write_the_same_output(video, lite, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_frames_that_were_not_edited_stay_as_they_were(lite, tmp_path: Path) -> None:
     clip = SyntheticClip.drawn(15, seed=4, size=SMALL, cuts=((5, 15),))
     folder = write_clip(clip, tmp_path / "in")
@@ -201,6 +204,7 @@ def test_a_redaction_does_not_leave_the_frames_of_an_earlier_run_beside_its_own(
         process_clip(sorted(output.glob("*.png")), redaction, output, **words)
 
 
+@pytest.mark.slow
 def test_frames_that_a_redaction_is_not_on_are_named_and_no_text_of_the_video_stays(
     tmp_path: Path, tiny_model, capsys
 ) -> None:

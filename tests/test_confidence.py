@@ -80,6 +80,7 @@ def test_what_speaks_against_a_placement_is_named(confidence_features, astronaut
     assert [abstain_reason(placed, 0.3, name).split(": ")[1] for name in ("", features.fingerprint)] == named
 
 
+@pytest.mark.slow
 def test_a_second_instance_does_not_lower_the_confidence(astronaut, mini) -> None:
     once = astronaut.pixels[:300, 60:360]
     twice = Image(np.concatenate([once, once], 1))
@@ -104,6 +105,7 @@ def test_the_votes_nearest_to_a_place_are_kept(astronaut, mini) -> None:
     assert len(others_like_best(evidence, poses, poses.placement)) == 0
 
 
+@pytest.mark.slow
 def test_an_edit_is_found_on_a_target_on_its_side(astronaut, lite) -> None:
     for quarters in (1, 2, 3):
         target = astronaut.turned(quarters)
@@ -125,6 +127,7 @@ def test_turned_features_lie_on_the_source(astronaut, mini) -> None:
     assert np.allclose(again.data.numpy(), np.rot90(features.data.numpy(), 1, (1, 2)), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_look_at_cuts_refines_a_small_edit(astronaut, mini) -> None:
     eyes = np.array([[195.0, 95], [245, 95], [245, 125], [195, 125]])
     canvas = np.full((900, 900, 3), 128, np.uint8)

@@ -45,6 +45,7 @@ def blocks(page):
     return [text for language, text in fences(DOCS / page) if language == "python"]
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(place, small_network):
     names = {}
     for code in blocks("tutorial-python.md"):

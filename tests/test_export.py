@@ -56,6 +56,7 @@ def test_features_that_differ_are_not_kept(tmp_path: Path, tiny_model: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_export_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "export", "lite", "--onnx", str(tmp_path / "lite.onnx"), "--size", "100", "60"]) == 0
     assert "ONNX Runtime and torch agree" in capsys.readouterr().out and (tmp_path / "lite.onnx").stat().st_size > 1e6

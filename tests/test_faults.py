@@ -41,6 +41,7 @@ print(*sizes)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set through Linux's /proc")
 def test_an_ensemble_goes_on_in_smaller_batches_when_memory_really_runs_out():
     """The kernel refuses memory beyond 3 GiB; a pass takes 1 GiB for each of its samples."""

@@ -61,6 +61,7 @@ def test_the_embedded_network_is_a_stock_one_without_the_blocks_that_are_never_r
         dift_mini.with_settings(layers=("up_blocks.2",))(np.zeros((40, 40, 3), np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mini", "lite", "dift_mini"])
 def test_threads_may_share_a_network(name: str, request, rng: np.random.Generator) -> None:
     mini = request.getfixturevalue(name)

@@ -728,6 +728,7 @@ def clip_files(folder):
     return (folder / "0-4-on.jsonl").read_bytes(), (folder / "0-4-on.npz").read_bytes()
 
 
+@pytest.mark.slow
 @tries(60)
 @given(data=st.data())
 def test_damaged_journals_of_clips(folder, data):

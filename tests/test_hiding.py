@@ -38,6 +38,7 @@ def inside(quad: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.fillConvexPoly(mask, np.round(middle + 0.8 * (quad - middle)).astype(np.int32), 1) > 0
 
 
+@pytest.mark.slow
 def test_the_edit_is_cut_off_along_what_passes_before_it(lite) -> None:
     clip = SyntheticClip.drawn(COUNT, seed=3, size=(480, 270))
     frames, bars = barred(clip)

@@ -45,6 +45,7 @@ def found(guitar, three, lite):
     return locate_instances(guitar.image, guitar.quads[0], three.image, featurizer=lite)
 
 
+@pytest.mark.slow
 def test_large_and_small_instances_are_found(three, found):
     assert len(found) == 3
     for quad in three.quads:
@@ -105,11 +106,13 @@ def test_a_first_place_that_is_not_sure_ends_the_search(guitar, lite):
     assert result.status == "abstained" and not counts["screening"]
 
 
+@pytest.mark.slow
 def test_where_there_is_none_none_is_found(guitar, lite):
     empty = draw_scene("guitar", 0, seed=2)
     assert locate_instances(guitar.image, guitar.quads[0], empty.image, featurizer=lite) == []
 
 
+@pytest.mark.slow
 def test_the_number_and_a_mask_limit_what_is_found(guitar, three, found, lite):
     quad = guitar.quads[0]
     first = locate_instances(guitar.image, quad, three.image, featurizer=lite, count=1)
@@ -131,6 +134,7 @@ def test_overlap_is_measured_by_the_smaller_quad(first, second, shared):
     assert quads_overlap(box_quad(second), box_quad(first)) == pytest.approx(shared, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_edit_is_put_on_as_many_as_asked(guitar, three, lite):
     done = transfer(guitar.image, redaction(guitar.quads[0]), three.image, featurizer=lite, instances=2)
     hidden = [tuple(done.image.pixels[int(y), int(x)]) == (0, 255, 0) for x, y in (q.mean(0) for q in three.quads)]
@@ -173,6 +177,7 @@ def rows(folder):
     return {row.id: row for row in (Row.from_dict(json.loads(line)) for line in (folder / "manifest.jsonl").open())}
 
 
+@pytest.mark.slow
 def test_a_redaction_that_misses_an_instance_says_so(job, capsys):
     assert propagate(job, "missed") == 1
     said = capsys.readouterr().err
@@ -189,6 +194,7 @@ def hidden(job):
     return job / "hidden"
 
 
+@pytest.mark.slow
 def test_a_redaction_of_all_instances_is_done(hidden, three):
     row = rows(hidden)["../photos/three.png"]
     assert row.instances == 3 and not row.warning

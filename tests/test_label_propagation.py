@@ -153,6 +153,7 @@ def test_a_long_sequence_keeps_only_the_last_frames() -> None:
         assert len(propagator._keys) == len(propagator._values) == 4
 
 
+@pytest.mark.slow
 def test_only_a_few_frames_are_alive_at_a_time() -> None:
     alive: set[int] = set()
     most = 0

@@ -150,6 +150,7 @@ def test_one_landmark_is_enough_and_none_is_refused(lite):
         LandmarkMatcher(cat, [], featurizer=lite)
 
 
+@pytest.mark.slow
 def test_landmarks_do_not_depend_on_what_was_looked_for_before(lite):
     cat, kitten = (de.load_image(FOLDER / name) for name in ("cat.jpg", "kitten.jpg"))
     again = LandmarkMatcher(cat, CAT, featurizer=lite)
@@ -157,6 +158,7 @@ def test_landmarks_do_not_depend_on_what_was_looked_for_before(lite):
     np.testing.assert_array_equal(again(kitten).points, LandmarkMatcher(cat, CAT, featurizer=lite)(kitten).points)
 
 
+@pytest.mark.slow
 def test_known_landmarks_stay_and_take_the_others_along(lite):
     """Two cats in one target: the one on which a person puts a landmark gets all of them."""
     cat = de.load_image(FOLDER / "cat.jpg")

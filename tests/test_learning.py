@@ -81,6 +81,7 @@ def by_name(folder):
     return {row["id"].split("/")[-1]: row for row in rows_of(folder)}
 
 
+@pytest.mark.slow
 def test_the_set_teaches_and_what_was_sure_stays(placed, taught):
     folder, said = taught
     alone, rows = by_name(placed), by_name(folder)
@@ -107,6 +108,7 @@ def test_workers_give_the_same_bytes(scene, spec, taught):
     assert bytes_of(scene / "two") == bytes_of(taught[0])
 
 
+@pytest.mark.slow
 def test_dask_gives_the_same_bytes(scene, spec, taught):
     distributed = pytest.importorskip("distributed")
     options = {"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
@@ -151,6 +153,7 @@ def test_killed_runs_come_to_the_same_bytes(scene, spec, tiny_model, taught):
     assert journal.read_bytes().count(b'"type":"row"') == done  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_files_and_memory_agree(scene, spec, taught):
     source = de.load_image(scene / "source.png")
     sticker = de.Sticker.from_file(scene / "sticker.png", source_size=source.size)
@@ -259,6 +262,7 @@ def decide(folder, file, decisions):
     file.write_text(json.dumps({"format": "dift-edit review", "version": 1, "job": job, "decisions": said}))
 
 
+@pytest.mark.slow
 def test_a_wrong_correction_and_strangers_do_no_harm(scene, placed):
     """One target is corrected to a wrong place, and a picture shows something else: the rest stays as good."""
     folder, quad = scene / "poisoned", np.array([(15.5, 11.5), (31.5, 11.5), (31.5, 27.5), (15.5, 27.5)])

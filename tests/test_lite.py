@@ -101,6 +101,7 @@ def test_wrong_settings_are_named() -> None:
         small(image_size=0)
 
 
+@pytest.mark.slow
 def test_lite_needs_no_diffusers() -> None:
     code = (
         "import sys, dift_edit as de; de.load_featurizer('lite'); print({'diffusers', 'transformers'} & {*sys.modules})"
@@ -109,6 +110,7 @@ def test_lite_needs_no_diffusers() -> None:
     assert result.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_pixel_diffusion_needs_no_compiler_and_whoever_wants_it_still_gets_it(tiny_model) -> None:
     code = (
         f"import sys, dift_edit as de; de.load_featurizer('dift-mini'); de.load_featurizer({str(tiny_model)!r})\n"

@@ -29,6 +29,7 @@ print(kept, usual)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(memory._glibc() is None, reason="only the GNU C library, not tuned by the environment, is told")
 def test_the_system_hands_out_fewer_pages_within_the_block():
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}  # dask sets some

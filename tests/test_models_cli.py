@@ -136,6 +136,7 @@ def test_convert_then_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_features_writes_maps_with_their_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, out = save_picture(tmp_path / "a.png"), tmp_path / "new" / "out"
     (tmp_path / "other").mkdir()

@@ -65,6 +65,7 @@ def test_a_known_homography_is_recovered(astronaut, mini) -> None:
     assert placement.engine == "homography" and placement.on_surface and placement.confidence_source == "surface"
 
 
+@pytest.mark.slow
 def test_features_alone_place_well_too(astronaut, features, mini) -> None:
     truth = homography()
     target = mini(opaque(warp_image(astronaut, truth, (512, 512))))
@@ -75,6 +76,7 @@ def test_features_alone_place_well_too(astronaut, features, mini) -> None:
         assert not quad_folds(placement.quad)
 
 
+@pytest.mark.slow
 def test_a_bent_surface_needs_a_mesh(astronaut, mini) -> None:
     steps = np.linspace(0, 511, 7)
     grid = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
@@ -157,6 +159,7 @@ HELD = {"similarity": 2, "affine": 3, "homography": 4, "notebook": 4}
 """Pins that an engine can hold exactly; the others hold all."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("surface", [True, False])
 @pytest.mark.parametrize("engine", [*ENGINES, "notebook"])
@@ -242,6 +245,7 @@ def test_masks_say_where_to_look(features) -> None:
         locate_features(features, QUAD, features, source_mask=np.zeros((512, 512), bool))
 
 
+@pytest.mark.slow
 def test_a_masked_search_that_finds_nothing_is_abstained(features, astronaut, tiny) -> None:
     nothing = np.zeros((512, 512), bool)
     placement = locate_features(features, QUAD, features, target_mask=nothing)
@@ -256,6 +260,7 @@ def test_a_masked_search_that_finds_nothing_is_abstained(features, astronaut, ti
     assert done.status == "abstained" and "no placement was found" in done.reason
 
 
+@pytest.mark.slow
 def test_locate_instances_returns_what_it_found(astronaut, tiny) -> None:
     flat = Image(np.full((200, 200, 3), 120, np.uint8))
     found = locate_instances(astronaut, QUAD, flat, featurizer=tiny, engine="notebook", mirror="never")

@@ -264,6 +264,7 @@ def test_what_is_wrong_for_all_targets_is_said_at_once(scene, tiny):
                 call(source, sticker, scene / "photos", featurizer=tiny, **options)
 
 
+@pytest.mark.slow
 def test_propagate_leaves_the_caller_its_threads(scene):
     code = """
 import sys

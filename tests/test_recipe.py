@@ -93,6 +93,7 @@ def test_recipe_of_a_missing_file_and_bytes(tmp_path):
         Job(source="a", output="o", sticker="s", at=(0, 0, 1, 1), quad=((0, 0), (1, 0), (1, 1), (0, 1)))
 
 
+@pytest.mark.slow
 def test_run_does_what_propagate_does(scene, tiny_model, capsys):
     arguments = [
         "propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), str(scene / "photos"),
@@ -188,6 +189,7 @@ def test_a_target_that_is_not_redacted_is_shouted_about(scene, tiny_model, capsy
     assert len(told["unredacted"]) == 4 and told["exit_status"] == 1
 
 
+@pytest.mark.slow
 def test_one_process_a_device(scene, tiny_model):
     arguments = ["propagate", str(scene / "source.png"), "--sticker", str(scene / "sticker.png"), str(scene / "photos")]
     arguments += ["--model", str(tiny_model), "--min-confidence", "0", "--quiet"]

@@ -88,6 +88,7 @@ def test_a_mask_of_another_size_or_without_anything_is_a_sentence(tmp_path):
         load_region("1,2,3,-4", SIZE)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=20))
 def test_any_text_is_a_region_or_a_sentence(text):
     try:

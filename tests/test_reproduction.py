@@ -39,6 +39,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]) + " " + words[-1])
 def test_a_command_of_the_page_runs(words, data, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(data)

@@ -110,6 +110,7 @@ def test_failed_targets_are_tried_again_only_when_asked_or_changed(scene, tiny):
     assert run_scene(scene, tiny, "out").exit_status == 0
 
 
+@pytest.mark.slow
 def test_another_job_is_refused_until_overwrite(done, tiny):
     with pytest.raises(OutputError, match="another settings"):
         run_scene(done, tiny, "out", min_confidence=0.5)
@@ -156,6 +157,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_one_sentence_and_the_run_goes_on_after(scene, tiny, small_disk):
     make_set(scene / "photos", 12)
     run_scene(scene, tiny, "calm/out")  # as deep as the other: ids are paths from the output folder

@@ -114,6 +114,7 @@ def saved(page, path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_inside_and_do_not_run(finished, page):
     out = finished / "out"
     found = rows(out)
@@ -176,6 +177,7 @@ def test_review_by_mouse(out, page, tmp_path):
     assert page.locator(".row").count() == 0 and "Nothing" in page.locator("#name").inner_text()
 
 
+@pytest.mark.slow
 def test_review_by_keyboard_alone(out, page, tmp_path):
     opened(page, out)
     page.keyboard.press("/")
@@ -239,6 +241,7 @@ def many(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_on_a_phone(browser, many):
     from playwright.sync_api import expect
 
@@ -291,6 +294,7 @@ def main_thread_tasks(trace):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["list", "grid"])
 def test_scrolling_ten_thousand_rows_has_no_long_task(browser, many, layout):
     """Slowly, by pages, and in leaps, with everything selected."""
@@ -314,6 +318,7 @@ def test_scrolling_ten_thousand_rows_has_no_long_task(browser, many, layout):
     context.close()
 
 
+@pytest.mark.slow
 def test_many_are_selected_and_decided_at_once(many, page, tmp_path):
     opened(page, many)
     listed = page.locator("#list")
@@ -350,6 +355,7 @@ def test_many_are_selected_and_decided_at_once(many, page, tmp_path):
     assert page.locator("#chips [data-filter=rejected]").inner_text().split() == ["Rejected", "0"]
 
 
+@pytest.mark.slow
 def test_the_grid_is_chosen_walked_and_opened_by_keys(many, page):
     opened(page, many)
     page.keyboard.press("g")
@@ -370,6 +376,7 @@ def test_the_grid_is_chosen_walked_and_opened_by_keys(many, page):
     assert page.evaluate("grid().columns") < columns
 
 
+@pytest.mark.slow
 def test_moved_corners_are_put_on_again(out, page, tmp_path, capsys):
     opened(page, out)
     page.fill("#search", "photo0003")
@@ -420,6 +427,7 @@ def turn_of(quad):
     return np.degrees(np.arctan2(side[1], side[0])), np.hypot(*side)
 
 
+@pytest.mark.slow
 def test_the_whole_box_is_dragged_scaled_turned_and_undone(out, page):
     opened(page, out)
     page.fill("#search", "photo0001")
@@ -492,6 +500,7 @@ def test_the_preview_lies_where_the_edit_will(out, page):
     np.testing.assert_allclose(found, [*low, *(high - low)], atol=0.05)
 
 
+@pytest.mark.slow
 def test_pins_are_set_by_clicks_and_lead_a_new_search(out, page, tmp_path):
     opened(page, out)
     page.fill("#search", "photo0002")
@@ -619,6 +628,7 @@ def annotated(tmp_path_factory, tiny_model):
     return folder
 
 
+@pytest.mark.slow
 def test_annotations_are_corrected_on_the_page_and_in_the_file(annotated, page, tmp_path, capsys):
     out = annotated / "out"
     row = rows_of(out)[0]
@@ -824,6 +834,7 @@ def test_a_placement_without_a_matrix_is_drawn_as_a_mesh(finished, tiny_model, t
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
+@pytest.mark.slow
 def test_every_text_has_contrast_and_every_picture_words(finished, page):
     measured = {"light": [], "dark": []}
 
@@ -886,6 +897,7 @@ def hostile_values(port):
             {"length": 4, "map": address}, [[address]], None, 1e308, [], {}]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_hostile_decisions_are_refused_and_nothing_is_requested(out, page, tmp_path, listener):
     port, seen = listener
     opened(page, out)
@@ -920,6 +932,7 @@ def test_hostile_decisions_are_refused_and_nothing_is_requested(out, page, tmp_p
     assert main(["apply-review", str(out), str(tmp_path / "kept.json")]) in (0, 1)
 
 
+@pytest.mark.slow
 def test_hostile_rows_and_a_hostile_memory_of_the_browser_request_nothing(page, tmp_path, listener):
     port, seen = listener
     texts = [value for value in hostile_values(port) if isinstance(value, str)]

@@ -51,6 +51,7 @@ def kill_one_worker_at_the_third_row(words):
     return on_event
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_two_processes_one_of_them_killed(scene, spec, calm):
     on_event = kill_one_worker_at_the_third_row(["forkserver", "spawn_main"])
@@ -74,6 +75,7 @@ def working():
     return {child.pid for child in psutil.Process().children(recursive=True) if child.ppid() != os.getpid()}
 
 
+@pytest.mark.slow
 def test_no_process_is_left_when_a_run_is_stopped(scene, spec):
     before = working()
     seen = []

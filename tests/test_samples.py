@@ -160,6 +160,7 @@ def test_source_and_sticker_are_made_again(maker):
     assert np.abs((sticker - shipped)[..., :3] * shipped[..., 3:] / 255).mean() < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_targets_are_made_again(name, maker):
     recipe = next(r for r in maker.RECIPES if r[0] == name)
@@ -200,6 +201,7 @@ def test_turned_cats_are_where_their_map_says(maker):
         assert np.corrcoef(here.ravel(), flat[j[:, 1], j[:, 0]].ravel())[0, 1] > 0.8
 
 
+@pytest.mark.slow
 def test_a_litter_has_its_eyes_where_it_says_and_differs(maker):
     cats = list(maker.litter(2, seed=4))
     again = [np.asarray(p) for p, _ in maker.litter(1, seed=4)]
@@ -229,6 +231,7 @@ def place(mini):
     return lambda file: dift_edit.locate(source, LISTING["sticker"]["quad"], FOLDER / file, featurizer=features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grey", "pencil", "kitten", "tuxedo"])
 def test_the_embedded_model_finds_the_place(name, place):
     from dift_edit.geometry.quad import quad_iou
@@ -239,5 +242,6 @@ def test_the_embedded_model_finds_the_place(name, place):
     assert quad_iou(placement.quad, np.array(target["truth"]["quad"])) > 0.65
 
 
+@pytest.mark.slow
 def test_the_embedded_model_is_not_sure_where_there_is_no_cat(place):
     assert place(LISTING["targets"][-1]["file"]).confidence < 0.3

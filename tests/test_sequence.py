@@ -50,6 +50,7 @@ def test_keyframe_in_the_middle_is_exact_and_its_neighbours_are_near(mini) -> No
     assert xs.min() >= low[0] and xs.max() <= high[0] and ys.min() >= low[1] and ys.max() <= high[1]
 
 
+@pytest.mark.slow
 def test_occluder_makes_the_edit_fade_and_come_back(lite) -> None:
     clip = SyntheticClip.drawn(50, seed=3, size=SMALL, occluder=(4, 38))
     results = list(propagate_sequence(clip, sticker(clip.quad(0)), featurizer=lite))
@@ -66,6 +67,7 @@ def test_occluder_makes_the_edit_fade_and_come_back(lite) -> None:
     assert np.array_equal(hidden.image.pixels, clip.frame(hidden.frame).pixels)
 
 
+@pytest.mark.slow
 def test_cuts_are_reported_and_the_edit_comes_back_with_its_shot(lite) -> None:
     clip = SyntheticClip.drawn(24, seed=4, size=SMALL, cuts=((8, 14),))
     found = track(clip, 0, lite)
@@ -75,11 +77,13 @@ def test_cuts_are_reported_and_the_edit_comes_back_with_its_shot(lite) -> None:
     assert errors(clip, places(found, 24))[16:].max() < 0.03
 
 
+@pytest.mark.slow
 def test_cuts_are_the_same_when_tracked_backward(lite) -> None:
     clip = SyntheticClip.drawn(24, seed=4, size=SMALL, cuts=((8, 14),))
     assert track(clip, 23, lite).cuts == [8, 15]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "grey"), [(1, False), (11, True)])
 def test_leaving_the_picture(lite, seed: int, grey: bool) -> None:
     """Without colours, nothing but what the features lead back to tells that the patch is not in the picture."""
@@ -98,6 +102,7 @@ def test_leaving_the_picture(lite, seed: int, grey: bool) -> None:
     assert errors(clip, places(found, 40))[inside].max() < 0.05
 
 
+@pytest.mark.slow
 def test_smoothing_halves_the_jitter_of_single_frames(lite) -> None:
     clip = SyntheticClip.drawn(41, seed=8, size=SMALL, noise=6)
     quads = places(track(clip, 0, lite), 41)
@@ -194,6 +199,7 @@ def test_a_run_that_was_killed_while_it_cleared_away_is_forgiven(video, lite, tm
     assert (journal / "holiday.json").exists()
 
 
+@pytest.mark.slow
 def test_resuming_reads_only_what_is_missing(video, lite, tmp_path: Path) -> None:
     clip, path = video
     edit = sticker(clip.quad(0))
@@ -258,6 +264,7 @@ def test_render_can_start_anywhere(lite) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(whole[9:], late, strict=True))
 
 
+@pytest.mark.slow
 def test_davis_jitter_is_less_than_half_of_single_frame_placement(shared: Path, mini) -> None:
     from dift_edit.placement.placement import locate_features
 

@@ -133,6 +133,7 @@ def test_a_bent_surface_is_placed_by_a_mesh_of_its_own_accord(astronaut, mini) -
     assert placement.engine == "mesh" and placement.on_surface and error < 0.015 * 135
 
 
+@pytest.mark.slow
 def test_every_copy_is_placed_exactly(astronaut, mini) -> None:
     twice = np.concatenate([astronaut.pixels[:300, 60:360], astronaut.pixels[:300, 60:360]], 1)
     found = locate_instances(astronaut, QUAD, Image(twice), featurizer=mini, mirror="never")

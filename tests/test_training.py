@@ -61,6 +61,7 @@ def test_a_few_steps_make_a_model_that_loads(script, photos: Path, teacher: Path
     assert features.grid_size == (19, 16) and features.data.shape[0] == 32 + 16 and torch.isfinite(features.data).all()
 
 
+@pytest.mark.slow
 def test_training_lowers_both_losses(script, photos: Path, teacher: Path) -> None:
     settings = script.TrainingSettings(
         channels=(16, 16, 32), attention=(0, 0, 1), layers_per_block=1, head_channels=8, groups=8, side=40, crop=32,

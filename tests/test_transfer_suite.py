@@ -76,6 +76,7 @@ def test_one_table_holds_sets_sorts_and_engines() -> None:
     assert "| 0.500 | 50 % |" in lines[2] and " | 1.000 | " in lines[2]
 
 
+@pytest.mark.slow
 def test_the_suite_runs_two_engines(folder, mini, monkeypatch, capsys) -> None:
     import transfer_quality
 

@@ -43,6 +43,7 @@ def server(scene):
         serving.shutdown()
 
 
+@pytest.mark.slow
 def test_targets_and_lists_over_http(scene, server, tiny_model, capsys):
     (scene / "list.csv").write_text("id,path\nthird,photos/photo0002.png\ngone,photos/none.png\n")
     arguments = [

@@ -79,6 +79,7 @@ def test_the_readme_runs_as_printed_from_an_empty_folder(few_samples, capsys):
         np.testing.assert_array_equal(de.load_image(f"out/{name}").pixels, de.load_image(f"edited/{name}").pixels)
 
 
+@pytest.mark.slow
 def test_the_tutorial_of_the_command_line_runs_in_order(few_samples, capsys):
     status = [code for block in blocks("docs/tutorial-cli.md", "sh") for code in run_shell(block)]
     assert len(status) == 6 and not any(status)
@@ -108,6 +109,7 @@ def said_as_printed(said, printed):
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES)
 def test_guides_run_as_printed_and_say_what_the_page_says(page, tmp_path, monkeypatch, capsys):
     """The part "Try it" of each guide, in an empty folder; a block without a language is what the last command says. An
@@ -441,6 +443,7 @@ def test_what_was_done_to_a_photograph_is_told_apart(cat, name, quality, caplog)
         assert found.mode == ("pixelate" if "squares" in name else "fill")
 
 
+@pytest.mark.slow
 def test_edited_as_overrules_and_a_redaction_by_example_counts_as_one(scene, tiny_model, capsys):
     source = PIL.Image.open(scene / "source.png")
     source.paste((200, 30, 30), (16, 12, 32, 28))

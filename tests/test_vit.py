@@ -89,6 +89,7 @@ def test_maps_cover_pictures_of_any_size_and_batches_equal_single_calls(folders,
         assert abs(width / height - image.size[0] / image.size[1]) < 0.15 * image.size[0] / image.size[1]
 
 
+@pytest.mark.slow
 def test_fusion_averages_cosines(folders, mini) -> None:
     parts = [de.load_featurizer(folders["dinov2"], image_size=48), de.load_featurizer(folders["clip"], image_size=48)]
     fused = FusedFeaturizer(parts, [3, 1])

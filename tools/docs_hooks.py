@@ -36,6 +36,7 @@ GUIDES = {
     "networks.md": ("Measured", "Embedded networks"),
     "mini_settings.md": ("Measured", "Settings of mini"),
     "performance.md": ("Measured", "Speed and memory"),
+    "growth.md": ("Measured", "Growth of time and memory"),
     "performance-features.md": ("Measured", "Speed of extraction"),
     "commands.md": ("Reference", "Commands"),
     "defaults.md": ("Guides", "Defaults of your own"),

@@ -15,6 +15,7 @@ from napari_dift_edit.api import DiftEdit
 GUIDE = Path(__file__).parents[2] / "docs" / "napari.md"
 
 
+@pytest.mark.slow
 def test_the_script_of_the_guide(make_napari_viewer, pictures, sticker, tmp_path, monkeypatch):
     """The guide's own lines, in a folder with files of its names; then the rest of the interface."""
     for name, file in (("cat", "cat.jpg"), ("dark", "other.jpg"), ("coffee", "third.jpg")):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import PIL.Image
+import pytest
 from qtpy.QtCore import Qt
 
 from napari_dift_edit import layers as glue
@@ -51,6 +52,7 @@ def test_choosing_a_row_zooms_to_its_picture(bench):
     assert 0.85 < abs(part) <= 1
 
 
+@pytest.mark.slow
 def test_layer_list_shows_the_users_layers_only(bench, sticker, pictures):
     bench.use(sticker)
     bench.editor.correct(bench.key("dark"), ((60.0, 60.0), (240.0, 60.0), (240.0, 130.0), (60.0, 130.0)))
@@ -81,6 +83,7 @@ def test_opened_file_gets_a_place_on_the_table(open_bench, pictures, tmp_path):
             assert (high <= other_low + 1e-6).any() or (other_high <= low + 1e-6).any(), "pictures overlap"
 
 
+@pytest.mark.slow
 def test_sixteen_bits_stay_sixteen(open_bench, cat, sticker, tmp_path):
     """The values are the layer's own, however it is shown; the edit has the range of what is shown."""
     import cv2
@@ -102,6 +105,7 @@ def test_sixteen_bits_stay_sixteen(open_bench, cat, sticker, tmp_path):
     assert abs(red - (500 + 220 / 255 * 4500)) < 100 and abs(blue - (500 + 30 / 255 * 4500)) < 100
 
 
+@pytest.mark.slow
 def test_rings_leave_the_point_to_be_seen(bench):
     bench.qtbot.mouseClick(bench.dock.results.explore, Qt.MouseButton.LeftButton)
     bench.click("cat", 120, 90)

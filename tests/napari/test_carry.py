@@ -42,6 +42,7 @@ SHIFT = np.array([12, -18])
 """(row, column) by which the dark cat is moved."""
 
 
+@pytest.mark.slow
 def test_landmarks_are_carried_corrected_and_exported(marked, tmp_path):
     """Without an edit: in pixels of their picture, with a confidence; a correction takes the others along."""
     bench = marked
@@ -137,6 +138,7 @@ def test_landmarks_are_carried_corrected_and_exported(marked, tmp_path):
     assert not bench.editor.session.carried and not any("· marks" in layer.name for layer in bench.viewer.layers)
 
 
+@pytest.mark.slow
 def test_shapes_labels_and_pairs_of_points(marked, sticker):
     """Shapes and labels go by the landmark engine; two layers of points are pins."""
     bench = marked
@@ -180,6 +182,7 @@ def test_shapes_labels_and_pairs_of_points(marked, sticker):
         assert shared > 0.7, value
 
 
+@pytest.mark.slow
 def test_carried_layers_lie_above_the_result(marked, sticker):
     bench = marked
     bench.use(sticker)

@@ -19,6 +19,7 @@ def _menu(dock):
     return {action.text(): action for action in menu.actions() if action.text()}, menu
 
 
+@pytest.mark.slow
 def test_propagating_again_keeps_decisions(bench, sticker, tmp_path, pictures):
     bench.use(sticker)
     bench.propagate()
@@ -57,6 +58,7 @@ def test_propagating_again_keeps_decisions(bench, sticker, tmp_path, pictures):
     assert bench.result("mirror").review == "rejected" and bench.result("dark").by_hand
 
 
+@pytest.mark.slow
 def test_changed_sticker_is_put_where_it_was_placed_by_hand(open_bench, pictures, sticker):
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
     bench.use(sticker)
@@ -93,6 +95,7 @@ def test_failure_replaces_nothing(open_bench, pictures, sticker, tmp_path):
     assert after.status == "applied" and after.quad == before.quad and "placing it again failed" in after.reason
 
 
+@pytest.mark.slow
 def test_another_model_marks_results_and_a_typo_is_an_error(open_bench, pictures, sticker):
     bench = open_bench({name: pictures[name] for name in ("cat", "dark", "coffee")})
     bench.use(sticker)
@@ -115,6 +118,7 @@ def test_another_model_marks_results_and_a_typo_is_an_error(open_bench, pictures
     assert not any(result.stale for result in bench.editor.session.results.values()), "the old model made them"
 
 
+@pytest.mark.slow
 def test_decision_without_a_row_is_said(bench, sticker):
     bench.press("K")
     assert "No picture is chosen" in bench.dock.results.reason.text()
@@ -124,6 +128,7 @@ def test_decision_without_a_row_is_said(bench, sticker):
     assert not bench.editor.session.results
 
 
+@pytest.mark.slow
 def test_source_removed_while_it_works(bench, sticker):
     bench.use(sticker)
     bench.qtbot.mouseClick(bench.dock.results.run, Qt.MouseButton.LeftButton)
@@ -143,6 +148,7 @@ def test_source_removed_while_it_works(bench, sticker):
     assert bench.dock.results.run.isEnabled()
 
 
+@pytest.mark.slow
 def test_window_closed_while_python_lives_on(open_bench, pictures, sticker):
     """The model of the viewer outlives its window: nothing of the dock answers to it any more."""
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")})

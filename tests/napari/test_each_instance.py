@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 
 from dift_edit.geometry.quad import quad_iou
@@ -11,6 +12,7 @@ BOX = ((70, 60), (240, 150))
 """(left, top), (right, bottom) of the cat's face that is hidden."""
 
 
+@pytest.mark.slow
 def test_each_instance_is_decided_on_its_own(open_bench, pictures, tmp_path):
     two = np.concatenate([pictures["dark"], pictures["dark"]], 1)
     bench = open_bench({"cat": pictures["cat"], "two": two}, arrange=True)

@@ -29,6 +29,7 @@ def test_click_shows_matches_and_heat_maps(bench):
     assert "dift-edit matches" not in bench.viewer.layers
 
 
+@pytest.mark.slow
 def test_hover_is_live(bench):
     explorer = bench.dock.explorer
     bench.dock.results.explore.setChecked(True)
@@ -62,6 +63,7 @@ def test_answers_are_live(bench):
     assert used < 0.1, f"{used:.3f} s of processor time for each target"
 
 
+@pytest.mark.slow
 def test_dragging_a_match_pins_it_and_recomputes_only_that_target(bench, sticker):
     bench.use(sticker)
     bench.propagate()
@@ -86,6 +88,7 @@ def test_dragging_a_match_pins_it_and_recomputes_only_that_target(bench, sticker
     assert bench.result("dark") is before["dark"] and not bench.editor.session.pins.get(bench.key("dark"))
 
 
+@pytest.mark.slow
 def test_pairs_of_two_dozen_targets_stay_ready(tiny_model, rng):
     """The second question about 24 targets makes nothing anew; with room for fewer, each would make all again."""
     from contextlib import nullcontext
@@ -106,6 +109,7 @@ def test_pairs_of_two_dozen_targets_stay_ready(tiny_model, rng):
     assert all(store._matchers[pair] is matcher for pair, matcher in made.items())
 
 
+@pytest.mark.slow
 def test_progress_is_shown_while_it_gets_ready(bench):
     shown = []
     bench.dock.explorer.progressed.connect(lambda done, total: shown.append((done, total)))

@@ -33,6 +33,7 @@ def test_manifest_names_what_is_there():
     assert commands - files_only == set(ACTIONS) - {"undo", "redo", "unsure"}, "each action is a command"
 
 
+@pytest.mark.slow
 def test_commands_open_the_dock_and_do_it(make_napari_viewer, qtbot, cat):
     from napari._app_model import get_app_model
 
@@ -48,6 +49,7 @@ def test_commands_open_the_dock_and_do_it(make_napari_viewer, qtbot, cat):
     dock.shut()
 
 
+@pytest.mark.slow
 def test_preferences_set_a_new_window(open_bench, cat):
     settings = pytest.importorskip("napari.settings")
     if not hasattr(settings, "get_plugin_settings"):
@@ -81,6 +83,7 @@ def test_package_says_what_the_hub_shows():
     assert any(each.startswith("Programming Language :: Python :: 3.") for each in project["classifiers"])
 
 
+@pytest.mark.slow
 def test_keys_are_shown_by_their_key(open_bench, cat):
     bench = open_bench({"cat": cat})
     bench.press("F1")

@@ -81,6 +81,7 @@ def test_files_are_seen_one_at_a_time(open_bench, pictures, many):
     assert len(bench.viewer.layers) == layers + 1 and len(bench.dock.stage._pictures) <= 6
 
 
+@pytest.mark.slow
 def test_filter_sort_and_several_rows_at_once(open_bench, pictures, sticker, many, tiny_model):
     bench = open_bench({"cat": pictures["cat"]})
     bench.editor.choose_settings(model=str(tiny_model), mirror="never")
@@ -174,6 +175,7 @@ def test_review_correct_and_export(open_bench, pictures, sticker, photos):
     assert (photos / "edited" / "unreviewed" / "mirror.png").is_file()
 
 
+@pytest.mark.slow
 def test_work_goes_on_after_the_window_was_closed(open_bench, pictures, sticker, photos):
     first = open_bench({"cat": pictures["cat"]})
     first.editor.choose_settings(mirror="never")
@@ -209,6 +211,7 @@ def test_work_goes_on_after_the_window_was_closed(open_bench, pictures, sticker,
     assert len(second.editor.session.results) == 3 and second.editor.session.results[dark].review == "accepted"
 
 
+@pytest.mark.slow
 def test_unfinished_work_is_never_overwritten(open_bench, pictures, sticker, photos):
     old = photos / "edited" / ".dift-edit" / "session"
     old.mkdir(parents=True)

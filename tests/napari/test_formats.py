@@ -23,6 +23,7 @@ def annotated_viewer(make_napari_viewer, folder):
     return viewer, labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.json", "a.xml", "a.tps"])
 def test_layers_are_saved_and_opened_again(make_napari_viewer, tmp_path, name):
     viewer, labels = annotated_viewer(make_napari_viewer, tmp_path)

@@ -5,6 +5,7 @@ import os
 import weakref
 from pathlib import Path
 
+import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication
 
@@ -38,6 +39,7 @@ def test_closed_dock_is_let_go(open_bench, cat):
     assert dock() is None, "something holds it"
 
 
+@pytest.mark.slow
 def test_tour_goes_through_the_main_path(open_bench):
     bench = open_bench()
     bench.editor.choose_settings(mirror="never")

@@ -23,6 +23,7 @@ def hard(pictures):
     return made
 
 
+@pytest.mark.slow
 def test_decided_results_help_the_others(open_bench, pictures, hard, sticker):
     bench = open_bench({"cat": pictures["cat"], **hard}, model=None)
     bench.use(sticker)
@@ -78,6 +79,7 @@ def test_a_trusted_place_is_kept_unless_the_new_one_is_better(windowless, pictur
     assert editor.session.results[coffee] is trusted and said[-1].startswith("0 of 1 others improved")
 
 
+@pytest.mark.slow
 def test_further_views_carry_the_edit(open_bench, pictures, hard, sticker, tmp_path):
     """A picture on which the user says where the edit lies helps with all others, and goes into the recipe."""
     bench = open_bench({"cat": pictures["cat"], **hard}, model=None)
@@ -106,6 +108,7 @@ def test_further_views_carry_the_edit(open_bench, pictures, hard, sticker, tmp_p
     assert set(bench.editor.session.targets) == {one, bench.key("two")} and bench.result("two").stale
 
 
+@pytest.mark.slow
 def test_the_most_helpful_picture_comes_first(open_bench, pictures, hard, sticker):
     bench = open_bench({"cat": pictures["cat"], "dark": pictures["dark"], **hard})
     bench.editor.choose_settings(mirror="never")
@@ -124,6 +127,7 @@ def test_the_most_helpful_picture_comes_first(open_bench, pictures, hard, sticke
     assert first not in bench.editor.suggestions, "what is decided is suggested no more"
 
 
+@pytest.mark.slow
 def test_made_accepted_and_corrected_look_different(bench, sticker):
     bench.use(sticker)
     bench.propagate()

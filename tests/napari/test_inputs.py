@@ -142,6 +142,7 @@ def test_of_ome_zarr_only_the_level_that_is_needed_is_read(viewer_model, cat, mo
     assert np.allclose(glue.to_picture(layer, glue.to_world(layer, [(17, 200)])), [(17, 200)])
 
 
+@pytest.mark.slow
 def test_channels_are_one_picture_in_their_colours(open_bench, cat, sticker):
     """Three grey layers, as napari shows a picture's channels: one source, as it is seen; a hidden one is left out."""
     bench = open_bench()
@@ -164,6 +165,7 @@ def test_channels_are_one_picture_in_their_colours(open_bench, cat, sticker):
     assert np.abs(np.array(bench.result("target").quad) - expected).max() < 5
 
 
+@pytest.mark.slow
 def test_frames_of_more_axes_lie_along_the_one_that_is_chosen(open_bench, cat, sticker):
     """(T, Z, Y, X) grey: the edit goes through the slices at the time that is seen, or through time at one slice."""
     bench = open_bench()
@@ -194,6 +196,7 @@ def test_frames_of_more_axes_lie_along_the_one_that_is_chosen(open_bench, cat, s
         assert tuple(shown.data[tuple(np.round(middle).astype(int))][:3]) == (220, 30, 30)
 
 
+@pytest.mark.slow
 def test_result_has_the_units_and_the_place_of_its_picture(open_bench, cat, sticker):
     """Scaled, moved and turned, in micrometres: result and landmarks lie on it in the world, with its units."""
     from napari_dift_edit.carry import carry_landmarks

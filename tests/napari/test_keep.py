@@ -35,6 +35,7 @@ def folder(tmp_path, pictures, sticker):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_sticker_from_file_clipboard_and_layer(open_bench, folder, sticker):
     bench = open_bench()
     bench.viewer.open(folder / "cat.png")
@@ -159,6 +160,7 @@ def test_frames_without_the_redaction_are_named(windowless, pictures, tmp_path):
         assert np.array_equal(np.asarray(frame), coffee)
 
 
+@pytest.mark.slow
 def test_recipe_and_command_are_the_command_lines_own(open_bench, folder, sticker, tmp_path):
     from dift_edit.cli import build_parser
     from dift_edit.job.recipe import load_job
@@ -179,6 +181,7 @@ def test_recipe_and_command_are_the_command_lines_own(open_bench, folder, sticke
     assert args.source == str(folder / "cat.png") and args.min_confidence == 0.5
 
 
+@pytest.mark.slow
 def test_session_comes_back(bench, open_bench, sticker, tmp_path):
     bench.use(sticker)
     bench.propagate()
@@ -222,6 +225,7 @@ def _text(data):
     data["targets"] = "none"
 
 
+@pytest.mark.slow
 def test_damaged_session_is_one_sentence(open_bench, pictures, sticker, tmp_path):
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
     bench.use(sticker)
@@ -245,6 +249,7 @@ def test_damaged_session_is_one_sentence(open_bench, pictures, sticker, tmp_path
     assert bench.editor.session is before
 
 
+@pytest.mark.slow
 def test_recipe_holds_every_kind_of_edit_and_annotations(open_bench, pictures, tmp_path):
     from dift_edit.edits import ColorAdjust, LabelLayer
     from dift_edit.imaging.files import load_image
@@ -280,6 +285,7 @@ def test_recipe_holds_every_kind_of_edit_and_annotations(open_bench, pictures, t
     assert np.allclose([outline.min(0), outline.max(0)], [(80, 70), (220, 120)], atol=0.5)
 
 
+@pytest.mark.slow
 def test_annotations_go_along(bench, sticker):
     bench.use(sticker)
     bench.propagate()
@@ -304,6 +310,7 @@ def test_annotations_go_along(bench, sticker):
     assert "mirror · shape" in bench.viewer.layers and "coffee · mask" not in bench.viewer.layers
 
 
+@pytest.mark.slow
 def test_painted_region_becomes_an_edit(open_bench, pictures):
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")}, arrange=True)
     bench.dock.choose.edit.brush.setChecked(True)
@@ -342,6 +349,7 @@ def test_drawn_shapes_become_an_edit(open_bench, pictures):
     assert bench.result("dark").quad is not None
 
 
+@pytest.mark.slow
 def test_edited_copy_becomes_an_edit(open_bench, pictures, tmp_path):
     edited = pictures["cat"].copy()
     edited[80:110, 100:200] = (0, 90, 200)
@@ -409,6 +417,7 @@ def test_what_is_erased_into_transparency_is_not_in_a_written_frame(tmp_path):
     assert (pixels == before[0, 0]).all()
 
 
+@pytest.mark.slow
 def test_artwork_on_mirrored_pictures_is_chosen_kept_and_undone(open_bench, folder):
     bench = open_bench()
     bench.viewer.open(folder / "cat.png")

@@ -25,6 +25,7 @@ def panel(open_bench, pictures, tiny_model, tmp_path, monkeypatch):
         engine.close()
 
 
+@pytest.mark.slow
 def test_box_offers_what_is_here_and_the_list_all(panel, sticker):
     bench, options = panel, panel.dock.options
     assert bench.editor.asker.engine.pid is None, "opening the dock starts no engine"
@@ -60,6 +61,7 @@ def test_box_offers_what_is_here_and_the_list_all(panel, sticker):
     assert bench.result("dark").by_hand and not bench.result("dark").stale, "what was placed by hand stays good"
 
 
+@pytest.mark.slow
 def test_model_that_is_missing_is_never_downloaded(panel, sticker):
     from napari.utils.notifications import notification_manager
 

@@ -35,6 +35,7 @@ viewer.close()
 """
 
 
+@pytest.mark.slow
 def test_dock_opens_in_a_second_and_without_torch():
     """The first time in a fresh napari, up to its first painting; processor time of the window's thread."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", _OPEN], check=True, capture_output=True, text=True)
@@ -50,6 +51,7 @@ def test_everything_has_a_tooltip(bench):
             assert widget.toolTip(), f"{kind.__name__} {widget.objectName()} {getattr(widget, 'text', str)()}"
 
 
+@pytest.mark.slow
 def test_sample_is_ready_to_be_propagated(open_bench):
     bench = open_bench()
     bench.viewer.open_sample("dift-edit", "cat")
@@ -62,6 +64,7 @@ def test_sample_is_ready_to_be_propagated(open_bench):
     assert "cat (source) · edited" in bench.viewer.layers
 
 
+@pytest.mark.slow
 def test_only_ticked_pictures_are_propagated_to(bench, sticker):
     bench.use(sticker)
     table = bench.dock.results.table
@@ -87,6 +90,7 @@ def test_manifest_is_valid():
     assert names == {"Carry an edit to other photos"}
 
 
+@pytest.mark.slow
 def test_first_picture_is_source_and_others_are_targets(bench):
     assert bench.editor.session.source == bench.key("cat")
     assert bench.editor.session.targets == tuple(bench.key(name) for name in ("mirror", "dark", "coffee"))
@@ -139,6 +143,7 @@ def test_propagate_correct_undo(bench, sticker):
     assert not bench.editor.session.results, "the propagation itself is one step"
 
 
+@pytest.mark.slow
 def test_scale_and_turn_by_handles(bench, sticker):
     bench.use(sticker)
     bench.dock.scene.select(bench.key("cat"))
@@ -172,6 +177,7 @@ def test_scale_and_turn_by_handles(bench, sticker):
     assert np.allclose(bench.result("dark").quad, before)
 
 
+@pytest.mark.slow
 def test_review_by_keyboard(bench, sticker):
     bench.use(sticker)
     bench.propagate()
@@ -210,6 +216,7 @@ def _edited(bench):
     return [(layer.name, layer) for layer in bench.viewer.layers if layer.name.endswith("· edited")]
 
 
+@pytest.mark.slow
 def test_list_sorts_by_confidence(bench, sticker):
     bench.use(sticker)
     bench.propagate()

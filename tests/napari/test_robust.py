@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
@@ -14,6 +15,7 @@ def cancel_seconds():
     return 0.3 * max(1.0, 1.5 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+@pytest.mark.slow
 def test_cancel_mid_run_is_immediate_and_keeps_what_is_done(bench, sticker):
     bench.use(sticker)
     results = bench.dock.results
@@ -36,6 +38,7 @@ def test_cancel_mid_run_is_immediate_and_keeps_what_is_done(bench, sticker):
     assert bench.result("coffee") is not None
 
 
+@pytest.mark.slow
 def test_cancel_in_the_activity_dock(bench, sticker):
     bench.use(sticker)
     bench.qtbot.mouseClick(bench.dock.results.run, Qt.MouseButton.LeftButton)
@@ -51,6 +54,7 @@ def test_cancel_in_the_activity_dock(bench, sticker):
     assert len(bench.editor.session.results) < 3
 
 
+@pytest.mark.slow
 def test_target_removed_while_it_is_worked_on(bench, sticker):
     bench.use(sticker)
     bench.qtbot.mouseClick(bench.dock.results.run, Qt.MouseButton.LeftButton)
@@ -64,6 +68,7 @@ def test_target_removed_while_it_is_worked_on(bench, sticker):
     assert not gone & set(bench.editor.session.targets)
 
 
+@pytest.mark.slow
 def test_engine_crash_is_said_and_nothing_is_lost(bench, sticker):
     bench.use(sticker)
     notification_manager.records.clear()
@@ -78,6 +83,7 @@ def test_engine_crash_is_said_and_nothing_is_lost(bench, sticker):
     assert "dark · edited" in bench.viewer.layers
 
 
+@pytest.mark.slow
 def test_two_viewers_do_not_mix(open_bench, pictures, sticker):
     first = open_bench({name: pictures[name] for name in ("cat", "mirror")})
     second = open_bench({name: pictures[name] for name in ("cat", "dark")})
@@ -103,6 +109,7 @@ def test_wrong_setting_is_one_sentence(bench, sticker):
     assert bench.dock.results.run.isEnabled()
 
 
+@pytest.mark.slow
 def test_dock_closed_while_working(open_bench, pictures, sticker):
     bench = open_bench(pictures)
     bench.use(sticker)

@@ -35,6 +35,7 @@ def several(open_bench, pictures, sticker):
     return bench
 
 
+@pytest.mark.slow
 def test_list_orders_hides_and_fades(several):
     bench, parts = several, several.dock.choose.edit.parts
     assert not bench.dock.choose.edit.add.isChecked(), "only the next one is added"
@@ -67,6 +68,7 @@ def test_list_orders_hides_and_fades(several):
     assert [part.edit.kind for part in bench.editor.session.edit.parts] == ["sticker"]
 
 
+@pytest.mark.slow
 def test_chosen_sticker_is_dragged_and_all_are_carried(several, open_bench, tmp_path):
     bench, parts = several, several.dock.choose.edit.parts
     parts.list.setCurrentRow(1)

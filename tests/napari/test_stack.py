@@ -2,6 +2,7 @@
 
 import numpy as np
 import PIL.Image
+import pytest
 from qtpy.QtCore import Qt
 
 from napari_dift_edit.sessions import open_session, save_session
@@ -12,6 +13,7 @@ def _clip(cat, count=5):
     return np.stack([np.roll(cat, (2 * t, 3 * t), (0, 1)) for t in range(count)])
 
 
+@pytest.mark.slow
 def test_edit_of_a_frame_goes_through_the_stack(open_bench, cat, sticker, tmp_path):
     bench = open_bench()
     bench.viewer.add_image(_clip(cat), name="clip", scale=(2, 1, 1))
