@@ -4,22 +4,28 @@ import contextlib
 from collections.abc import Iterator
 
 import cv2
+import scipy.linalg  # noqa: F401 - it has a BLAS of its own, which is to be found as well
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["arithmetic_threads", "one_thread", "set_arithmetic_threads"]
+
+_LIBRARIES = ThreadpoolController()
+"""Found once, here: to find them, it walks through the list of loaded libraries with a Python function, and waits for
+ever if another thread is loading one, which holds Python's lock and needs the list.
+"""
 
 
 def set_arithmetic_threads(count: int = 1) -> None:
     """Let torch, OpenCV and the BLAS use `count` threads in this process from now on."""
-    threadpool_limits(count)
+    _LIBRARIES.limit(limits=count)
     _set(count, count)
 
 
 @contextlib.contextmanager
 def arithmetic_threads(count: int = 1) -> Iterator[None]:
     """The same for a block; the caller's numbers come back."""
-    with threadpool_limits(count), _limited(count):
+    with _LIBRARIES.limit(limits=count), _limited(count):
         yield
 
 
