@@ -101,8 +101,9 @@ def test_ten_bits_of_avif_are_said_to_be_lost(tmp_path, caplog):
     import cv2
 
     path = tmp_path / "deep.avif"
-    if not cv2.imwrite(str(path), np.full((32, 32, 3), 600, np.uint16), [cv2.IMWRITE_AVIF_DEPTH, 10]):
+    if not cv2.haveImageWriter(str(path)):
         pytest.skip("this OpenCV writes no AVIF")
+    assert cv2.imwrite(str(path), np.full((32, 32, 3), 600, np.uint16), [cv2.IMWRITE_AVIF_DEPTH, 10])
     assert load_image(path).pixels.dtype == np.uint8
     assert "deep.avif has more than 8 bits per channel, of which 8 are kept" in caplog.text
     caplog.clear()

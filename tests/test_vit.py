@@ -45,7 +45,7 @@ def test_keys_are_the_projection_of_the_layer(folders, kind: str) -> None:
     featurizer = de.load_featurizer(folders[kind], image_size=32, layer=1, facet="keys")
     seen = {}
     for name, part in featurizer.network.named_modules():
-        if ".1." in name and name.endswith("k_proj"):
+        if ".1." in name and name.endswith(("k_proj", ".key")):
             part.register_forward_hook(lambda m, i, o: seen.update(keys=o))
     data = featurizer(picture()).data
     torch.testing.assert_close(data, seen["keys"][0, -16:].T.reshape(24, 4, 4))

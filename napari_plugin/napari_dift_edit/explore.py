@@ -139,17 +139,22 @@ class Explorer:
         if held:
             camera.mouse_pan = False
         moved = False
+
+        def follow() -> None:
+            nonlocal moved
+            place = np.array(event.position)[-2:]
+            moved = moved or bool(np.abs(place - start).max() * camera.zoom > 4)
+            if held and moved:
+                x, y = glue.to_picture(self.scene.layer(held), [place])[0]
+                self.found[held] = ((float(x), float(y)), 1.0)
+                self._show_points()
+
         try:
             yield
             while event.type == "mouse_move":
-                moved = moved or bool(
-                    np.abs(np.array(event.position)[-2:] - start).max() * glue.camera(viewer).zoom > 4
-                )
-                if held and moved:
-                    x, y = glue.to_picture(self.scene.layer(held), [np.array(event.position)[-2:]])[0]
-                    self.found[held] = ((float(x), float(y)), 1.0)
-                    self._show_points()
+                follow()
                 yield
+            follow()  # to where it was let go: the last moves may have been left out
         finally:
             camera.mouse_pan = pan
         if held and moved and self.query is not None:
