@@ -1,8 +1,7 @@
 """Placing edits: known warps are recovered, pins hold, masks are kept to, nonsense is answered in words."""
 
-from functools import cache
-
 import re
+from functools import cache
 
 import numpy as np
 import pytest
