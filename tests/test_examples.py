@@ -41,6 +41,7 @@ def scheduler():
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_example(name, tmp_path, monkeypatch, capsys, small_network):
     """With few targets, to be quick."""

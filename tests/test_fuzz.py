@@ -254,6 +254,7 @@ def test_the_limit_can_be_raised_above_pillow_s_own(folder):
         PIL.Image.MAX_IMAGE_PIXELS = before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "model"),
     [((1, 1), "lite"), ((1, 500), "lite"), ((500, 1), "lite"), ((3, 2), "mini"), ((4000, 2), "lite")],

@@ -103,6 +103,7 @@ def test_the_set_teaches_and_what_was_sure_stays(placed, taught):
     assert "look" not in rows["zhard0.png"]
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_bytes(scene, spec, taught):
     run_scene(scene, spec, "two", learn="auto", workers=2)
     assert bytes_of(scene / "two") == bytes_of(taught[0])
