@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import psutil
+from napari._vispy.canvas import VispyCanvas
 from napari.components.layerlist import LayerList
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.events import Selection
 from qtpy.QtCore import Qt, QTimer
 
 import napari
@@ -76,12 +78,17 @@ class OwnWork:
                     self._wrap_all(kind, self._own)
         for kind in (Image, Labels, Points, Shapes):
             self._wrap(kind, "__init__", self._of_napari)
-            for name in ("data", "features", "border_color", "edge_color", "selected_data", "size"):
+            for name in ("data", "features", "border_color", "edge_color", "selected_data", "size", "mode"):
                 if isinstance(made := inspect.getattr_static(kind, name, None), property) and made.fset:
                     setattr(kind, name, made.setter(self._of_napari(made.fset, name)))
         for name in ("affine", "visible", "name", "opacity"):
             made = inspect.getattr_static(Layer, name)
             setattr(Layer, name, made.setter(self._of_napari(made.fset, name)))
+        for kind, name in ((Selection, "active"), (LayerList, "selection")):  # napari changes the panes of layers
+            made = inspect.getattr_static(kind, name)
+            setattr(kind, name, made.setter(self._of_napari(made.fset, name)))
+        if hasattr(VispyCanvas, "_resume_scene_graph_update"):  # the end of several changes to the list of layers
+            self._wrap(VispyCanvas, "_resume_scene_graph_update", self._of_napari)
         self._wrap(Shapes, "add", self._of_napari)
         self._wrap(Layer, "refresh", self._of_napari)
         for name in ("insert", "remove", "move", "append"):
