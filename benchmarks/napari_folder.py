@@ -6,7 +6,7 @@ Prints one JSON object. `peak_mib` is the highest resident memory of the window'
 network are processes of their own), `resident_mib` what it holds after each tenth of the photos. `step_ms` is processor
 time of the window's thread for going to the next photo, with napari's drawing, and `beat_ms` what lies between two
 turns of its event loop. `own_ms` is the plugin's share: of each call into its code the time without what napari takes
-to make, change or remove layers; `slowest` names the longest ones.
+to make, change, select or remove layers and to draw its progress bar; `slowest` names the longest ones.
 """
 
 import argparse
@@ -31,6 +31,7 @@ import psutil
 from napari._vispy.canvas import VispyCanvas
 from napari.components.layerlist import LayerList
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils import progress
 from napari.utils.events import Selection
 from qtpy.QtCore import Qt, QTimer
 
@@ -89,6 +90,8 @@ class OwnWork:
             setattr(kind, name, made.setter(self._of_napari(made.fset, name)))
         if hasattr(VispyCanvas, "_resume_scene_graph_update"):  # the end of several changes to the list of layers
             self._wrap(VispyCanvas, "_resume_scene_graph_update", self._of_napari)
+        for name in ("__init__", "update"):  # the bar draws the whole window
+            self._wrap(progress, name, self._of_napari)
         self._wrap(Shapes, "add", self._of_napari)
         self._wrap(Layer, "refresh", self._of_napari)
         for name in ("insert", "remove", "move", "append"):
