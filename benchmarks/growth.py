@@ -35,7 +35,7 @@ INTRODUCTION = """# How time and memory grow
 
 Written by the command below, on an otherwise idle machine. Time is processor time of all threads; memory is the peak of
 the whole process, with torch and the network. An exponent of 1 is proportional; how it is fitted stands in
-`benchmarks/growth.py`. It can be above 1 where small sizes cost little, as with megapixels: there the cost of one more (the
+`benchmarks/growth.py`. It is above 1 where small sizes cost little, as with megapixels: there the cost of one more (the
 third column) no longer rises from 10 on. Ratios to the straightforward way: [performance.md](performance.md).
 
 """
