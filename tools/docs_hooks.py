@@ -36,6 +36,7 @@ GUIDES = {
     "networks.md": ("Measured", "Embedded networks"),
     "mini_settings.md": ("Measured", "Settings of mini"),
     "performance.md": ("Measured", "Speed and memory"),
+    "performance-runtimes.md": ("Measured", "Runtimes on a CPU"),
     "growth.md": ("Measured", "Growth of time and memory"),
     "performance-features.md": ("Measured", "Speed of extraction"),
     "commands.md": ("Reference", "Commands"),
