@@ -168,8 +168,8 @@ def features_alone(folder: Path, model: str, workers: int, args: argparse.Namesp
 
 def features(args: argparse.Namespace) -> None:
     """What the command cannot do without: pictures decoded and through the network, and nothing else."""
-    from dift_edit.batch.threads import set_arithmetic_threads
     from dift_edit.features.registry import load_featurizer
+    from dift_edit.features.threads import set_arithmetic_threads
     from dift_edit.imaging.files import load_image
 
     set_arithmetic_threads(1)

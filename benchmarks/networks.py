@@ -31,8 +31,8 @@ from dift_edit.features.cache import CachedFeaturizer, FeatureCache
 from dift_edit.features.fusion import FusedFeaturizer
 from dift_edit.features.sources import EMBEDDED
 from dift_edit.geometry.quad import quad_folds, quad_iou
-from dift_edit.matching import MatchSettings, _nearest
 from dift_edit.matching.consensus import consensus
+from dift_edit.matching.points import MatchSettings, _nearest
 from dift_edit.placement import locate_features
 
 PLAIN = MatchSettings(consensus=0.0)

@@ -5,6 +5,7 @@ import ast
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -263,3 +264,20 @@ def test_every_command_and_flag_is_documented(command):
 
 def test_types_are_shipped():
     assert (SOURCE / "dift_edit" / "py.typed").exists()
+
+
+SCRIPTS = [
+    path for folder in ("benchmarks", "tools", "training") for path in sorted((REPOSITORY / folder).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_what_a_script_takes_from_the_packages_is_there(path):
+    """No other test runs most of them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("dift_edit", "napari_dift_edit"):
+            module = importlib.import_module(node.module)
+            for name in (each.name for each in node.names):
+                assert hasattr(module, name) or importlib.util.find_spec(f"{node.module}.{name}"), (node.lineno, name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "de":
+            assert hasattr(de, node.attr), (node.lineno, node.attr)
