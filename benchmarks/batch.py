@@ -1,6 +1,7 @@
 """Sets of photos: throughput, overhead over the features, memory, kills, broken files.
 
     python benchmarks/batch.py throughput --targets 200 --workers 1 2
+    python benchmarks/batch.py throughput --photos ../shared/data/pf_willow --model mini --targets 99 --workers 1 2
     python benchmarks/batch.py memory --targets 200 2000 --size 64 48 --short-side 64 --mirror never --different
     python benchmarks/batch.py kills --targets 120 --kills 20 --size 64 48 --short-side 64
     python benchmarks/batch.py kills --targets 40 --kills 10 --size 64 48 --mirror never --learn --layers
@@ -18,6 +19,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +33,18 @@ import PIL.Image
 
 
 def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
-    """A source, a sticker, targets that show the source moved; returns the model's name."""
+    """A source, a sticker and targets, photographed or drawn; returns the model's name."""
+    (copy_scene if args.photos else draw_scene)(folder, count, args)
+    if args.model != "tiny":
+        return str(args.model)
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from batch_data import save_tiny_model
+
+    return str(save_tiny_model(folder / "model"))
+
+
+def draw_scene(folder: Path, count: int, args: argparse.Namespace) -> None:
+    """Targets that show the source moved."""
     width, height = args.size
     small = np.random.default_rng(0).integers(0, 255, (7, 9, 3), dtype=np.uint8)
     picture = PIL.Image.fromarray(small).resize((width, height), PIL.Image.Resampling.BICUBIC)
@@ -49,12 +62,20 @@ def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
             moved = rng.permutation(base.reshape(-1, 3)).reshape(base.shape)
         moved = np.clip(moved + rng.normal(0, 5, base.shape), 0, 255).astype(np.uint8)
         PIL.Image.fromarray(moved).save(photos / f"{number:05d}.jpg", quality=90)
-    if args.model != "tiny":
-        return str(args.model)
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from batch_data import save_tiny_model
 
-    return str(save_tiny_model(folder / "model"))
+
+def copy_scene(folder: Path, count: int, args: argparse.Namespace) -> None:
+    """Photographs in their order: the first one is the source, and has a sticker in its middle."""
+    found = sorted(path for path in args.photos.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    with PIL.Image.open(found[0]) as picture:
+        width, height = picture.size
+        picture.save(folder / "source.png")
+    canvas = np.zeros((height, width, 4), dtype=np.uint8)
+    canvas[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = (220, 20, 60, 255)
+    PIL.Image.fromarray(canvas).save(folder / "sticker.png")
+    (folder / "photos").mkdir(exist_ok=True)
+    for number, path in enumerate(found[1 : count + 1]):
+        shutil.copy(path, folder / "photos" / f"{number:05d}{path.suffix.lower()}")
 
 
 def annotate_command(folder: Path, model: str, output: str, args: argparse.Namespace) -> list[str]:
@@ -122,8 +143,9 @@ def throughput(args: argparse.Namespace) -> None:
             model = make_scene(folder, count, args)
             for workers in args.workers or [1]:
                 alone = features_alone(folder, model, workers, args)
+                cluster = ["--cluster", "local"] if args.cluster else []
                 process = subprocess.Popen(
-                    command(folder, model, f"out{workers}", args, "--workers", str(workers)),
+                    command(folder, model, f"out{workers}", args, "--workers", str(workers), *cluster),
                     stderr=subprocess.PIPE, text=True,
                 )  # fmt: skip
                 peaks = [0.0]
@@ -134,7 +156,8 @@ def throughput(args: argparse.Namespace) -> None:
                 watcher.join()
                 done = events[-1]
                 say(
-                    test="throughput", model=args.model, mirror=args.mirror, short_side=args.short_side,
+                    test="throughput", model=args.model, cluster=args.cluster, mirror=args.mirror,
+                    short_side=args.short_side,
                     targets=count, workers=workers, seconds=round(done["seconds"], 1),
                     photos_per_second=round(count / done["seconds"], 2), seconds_each=round(done["seconds"] / count, 4),
                     features_alone_each=round(alone, 4), overhead=round(done["seconds"] / count / alone - 1, 3),
@@ -327,6 +350,8 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--mirror", default="auto")
     parser.add_argument("--size", type=int, nargs=2, default=[240, 180], help="width and height of the pictures")
+    parser.add_argument("--photos", type=Path, help="a folder of photographs instead of drawn pictures")
+    parser.add_argument("--cluster", action="store_true", help="with a dask cluster of this machine")
     parser.add_argument("--different", action="store_true", help="targets that do not show the source: placed faster")
     parser.add_argument("--learn", action="store_true", help="with learning from the set; every other target differs")
     parser.add_argument("--layers", action="store_true", help="with layers and masks")
