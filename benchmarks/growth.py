@@ -62,8 +62,8 @@ def measured() -> Iterator[Cost]:
 def targets(count: int, folder: Path, *, model: str, size: tuple[int, int], **transfer: Any) -> Cost:
     """A batch in one process, with its manifest, previews and page."""
     options = argparse.Namespace(
-        size=size, model=model, mirror="never", different=False, learn=False, layers=False, annotations=False, photos=None,
-        short_side=64 if model == "tiny" else 0,
+        size=size, model=model, mirror="never", different=False, learn=False, layers=False, annotations=False,
+        photos=None, short_side=64 if model == "tiny" else 0,
     )  # fmt: skip
     name = batch.make_scene(folder, count, options)
     batch.command(folder, name, "out", options)
