@@ -230,6 +230,7 @@ def test_a_linked_folder_in_the_output_is_not_written_through(format_, tmp_path,
     assert not list(elsewhere.iterdir()) and len(rows_of(output)) == 6
 
 
+@pytest.mark.slow
 def test_what_is_not_found_or_rejected_leaves_no_annotations_and_every_format_agrees(tmp_path, tiny, capsys):
     labels(tmp_path)
     for number, name in enumerate(("a/x.png", "a/y.png", "a/y.bmp", "b/x.png")):

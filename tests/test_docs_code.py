@@ -65,6 +65,7 @@ def test_a_featurizer_of_the_user_s_own_matches_points(place):
     assert abs(de.match_points(a, points, a).points - points).max() < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_python_of_a_page_runs(page, place, small_network):
     """One block after the other."""

@@ -283,6 +283,7 @@ def test_a_wrong_correction_and_strangers_do_no_harm(scene, placed):
     assert np.mean(overlaps()) >= np.mean(before) - 0.01
 
 
+@pytest.mark.slow
 def test_corrections_improve_the_others(scene, placed, capsys):
     """`apply-review --learn`: decided targets stay, the rest is placed again with them."""
     folder, rows = scene / "corrected", by_name(placed)

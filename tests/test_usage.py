@@ -539,6 +539,7 @@ def test_parts_of_a_canvas_are_kept_or_flipped_each_in_its_place():
     np.testing.assert_array_equal(made[70:110, 20:120], plain[other][:, ::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("artwork", ["auto", "keep", "flip"])
 def test_the_row_says_what_became_of_the_artwork_and_a_review_does_the_same(scene, tiny_model, artwork):
     pixels = np.zeros((40, 48, 4), np.uint8)

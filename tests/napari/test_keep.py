@@ -334,6 +334,7 @@ def test_painted_region_becomes_an_edit(open_bench, pictures):
         bench.editor.review(bench.key("dark"), "")  # it is left to the next edit
 
 
+@pytest.mark.slow
 def test_drawn_shapes_become_an_edit(open_bench, pictures):
     bench = open_bench({name: pictures[name] for name in ("cat", "dark")})
     corners = [(60, 90), (60, 210), (125, 210), (125, 90)]

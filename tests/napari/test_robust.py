@@ -99,6 +99,7 @@ def test_two_viewers_do_not_mix(open_bench, pictures, sticker):
     assert first.editor.asker.engine is second.editor.asker.engine
 
 
+@pytest.mark.slow
 def test_wrong_setting_is_one_sentence(bench, sticker):
     bench.use(sticker)
     bench.editor.choose_settings(engine="no such engine")
