@@ -105,7 +105,8 @@ def reader(target, folder):
 
     def columns(path):
         for each in collect_targets([], lists=[path]).targets:
-            each.hints.region((24, 18))
+            if each.hints.mask.isprintable():  # an error names its file as it is; who prints it escapes line breaks
+                each.hints.region((24, 18))
 
     def layered(path):
         collect_targets([path])
