@@ -106,9 +106,14 @@ def _client(address: str, workers: int) -> Iterator[Any]:
     import dask
     import distributed
 
-    quiet = {"distributed.scheduler.allowed-failures": ATTEMPTS - 1, "distributed.admin.low-level-log-length": 100}
+    environment = dict(dask.config.get("distributed.nanny.pre-spawn-environ"))
+    environment.pop("MALLOC_TRIM_THRESHOLD_", None)  # with it, the C library maps each large array anew
+    settings = {
+        "distributed.scheduler.allowed-failures": ATTEMPTS - 1, "distributed.admin.low-level-log-length": 100,
+        "distributed.nanny.pre-spawn-environ": environment,
+    }  # fmt: skip
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(quiet))
+        stack.enter_context(dask.config.set(settings))
         if address == "local":
             cluster = stack.enter_context(distributed.LocalCluster(n_workers=workers, threads_per_worker=1, **_LOCAL))
             yield stack.enter_context(distributed.Client(cluster, set_as_default=False))
