@@ -52,7 +52,9 @@ def save_session(editor: Editor, folder: Path) -> None:
         If something else is running, the folder cannot be made, or it lies among results that are to hide what the
         session shows.
     """
-    if editor.session.hides is not False and any((each / MANIFEST).is_file() for each in (folder, *folder.parents)):
+    where, results = folder.resolve(), {Path(output).resolve().parent for output in editor.asker.outputs.values()}
+    among_results = any(each in results or (each / MANIFEST).is_file() for each in (where, *where.parents))
+    if among_results and editor.session.hides is not False:
         raise DiftEditError(
             f"The session would show what the edit hides, and {folder} is in a folder of results: choose another one."
         )

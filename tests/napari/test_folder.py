@@ -298,10 +298,16 @@ def test_a_session_with_a_redaction_lies_outside_the_results(windowless, qtbot, 
     assert np.array_equal(np.asarray(PIL.Image.open(kept / "pictures" / "cat.png")), source)
     assert (kept.with_name("session-1") / "session.json").read_text() == "of somebody else"
     (results / "manifest.jsonl").touch()
-    with pytest.raises(DiftEditError, match="would show what the edit hides"):
-        save_session(editor, results / "mine")
+    (tmp_path / "link").symlink_to(results)
+    for folder in (results / "mine", tmp_path / "link" / "mine"):
+        with pytest.raises(DiftEditError, match="would show what the edit hides"):
+            save_session(editor, folder)
     assert in_results() == ["manifest.jsonl"]
     (results / "manifest.jsonl").unlink()
+    editor.asker.outputs[editor.session.targets[0]] = str(results / "photo.png")  # nothing was exported yet
+    with pytest.raises(DiftEditError, match="would show what the edit hides"):
+        save_session(editor, results / "mine")
+    assert not in_results()
 
     use("sticker", sticker, quad=EYES)
     autosave.write()
