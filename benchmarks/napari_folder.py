@@ -10,34 +10,24 @@ to make, change, select or remove layers and to draw its progress bar; `slowest`
 """
 
 import argparse
-import functools
-import importlib
-import inspect
 import json
-import pkgutil
 import resource
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 import psutil
-from napari._vispy.canvas import VispyCanvas
-from napari.components.layerlist import LayerList
-from napari.layers import Image, Labels, Layer, Points, Shapes
-from napari.utils import progress
-from napari.utils.events import Selection
 from qtpy.QtCore import Qt, QTimer
 
 import napari
-import napari_dift_edit
 from napari_dift_edit.api import DiftEdit
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "napari"))
+from own_work import OwnWork
 
 SAMPLES = Path(str(files("dift_edit") / "samples"))
 
@@ -57,99 +47,6 @@ class Heart:
         now = time.thread_time()
         self.used.append(1000 * (now - self._last))
         self._last = now
-
-
-class OwnWork:
-    """Processor time of the window's thread in the plugin's code, without napari's changes of layers.
-
-    All functions of the plugin's classes are wrapped, so it has to be made before the dock. The outermost call counts;
-    what napari does in it, to layers and to the list of them, is taken off.
-    """
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[float, str]] = []
-        self._depth, self._outside, self._napari = 0, 0.0, 0
-        self._thread = threading.main_thread()
-        for module in pkgutil.iter_modules(napari_dift_edit.__path__):
-            if module.name in ("api", "channel", "engine", "outputs", "store", "tasks"):
-                continue  # of scripts, which wait, and of the engine's process
-            loaded = importlib.import_module(f"napari_dift_edit.{module.name}")
-            for kind in vars(loaded).values():
-                if inspect.isclass(kind) and kind.__module__ == loaded.__name__:
-                    self._wrap_all(kind, self._own)
-        for kind in (Image, Labels, Points, Shapes):
-            self._wrap(kind, "__init__", self._of_napari)
-            for name in ("data", "features", "border_color", "edge_color", "selected_data", "size", "mode"):
-                if isinstance(made := inspect.getattr_static(kind, name, None), property) and made.fset:
-                    setattr(kind, name, made.setter(self._of_napari(made.fset, name)))
-        for name in ("affine", "visible", "name", "opacity"):
-            made = inspect.getattr_static(Layer, name)
-            setattr(Layer, name, made.setter(self._of_napari(made.fset, name)))
-        for kind, name in ((Selection, "active"), (LayerList, "selection")):  # napari changes the panes of layers
-            made = inspect.getattr_static(kind, name)
-            setattr(kind, name, made.setter(self._of_napari(made.fset, name)))
-        if hasattr(VispyCanvas, "_resume_scene_graph_update"):  # the end of several changes to the list of layers
-            self._wrap(VispyCanvas, "_resume_scene_graph_update", self._of_napari)
-        for name in ("__init__", "update"):  # the bar draws the whole window
-            self._wrap(progress, name, self._of_napari)
-        self._wrap(Shapes, "add", self._of_napari)
-        self._wrap(Layer, "refresh", self._of_napari)
-        for name in ("insert", "remove", "move", "append"):
-            self._wrap(LayerList, name, self._of_napari)
-
-    def _wrap_all(self, kind: type, wrap: Callable[..., Any]) -> None:
-        for name, made in list(vars(kind).items()):
-            if inspect.isfunction(made) and not inspect.isgeneratorfunction(made) and not name.startswith("__"):
-                setattr(kind, name, wrap(made, f"{kind.__name__}.{name}"))
-
-    def _wrap(self, kind: type, name: str, wrap: Callable[..., Any]) -> None:
-        setattr(kind, name, wrap(getattr(kind, name), name))
-
-    def _own(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def timed(*arguments: Any, **options: Any) -> Any:
-            if threading.current_thread() is not self._thread or (self._depth and not self._napari):
-                return function(*arguments, **options)
-            if self._napari:  # napari calls back in the middle of a change: that is the plugin's time again
-                self._napari, start = 0, time.thread_time()
-                try:
-                    return function(*arguments, **options)
-                finally:
-                    self._napari = 1
-                    self._outside -= time.thread_time() - start
-            self._depth, self._outside = 1, 0.0
-            start = time.thread_time()
-            try:
-                return function(*arguments, **options)
-            finally:
-                self._depth = 0
-                self.calls.append((1000 * (time.thread_time() - start - self._outside), name))
-
-        return timed
-
-    def _of_napari(self, function: Callable[..., Any], _name: str) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def timed(*arguments: Any, **options: Any) -> Any:
-            if self._napari or not self._depth or threading.current_thread() is not self._thread:
-                return function(*arguments, **options)
-            self._napari, start = 1, time.thread_time()
-            try:
-                return function(*arguments, **options)
-            finally:
-                self._napari = 0
-                self._outside += time.thread_time() - start
-
-        return timed
-
-    def report(self) -> dict[str, Any]:
-        """In milliseconds."""
-        took = np.array([each for each, _ in self.calls])
-        slowest = sorted(self.calls, reverse=True)[:8]
-        return {
-            "calls": len(took), "99.9 %": round(float(np.quantile(took, 0.999)), 1),
-            "longest": round(float(took.max()), 1), "above_50": int((took > 50).sum()),
-            "slowest": [f"{name} {each:.0f}" for each, name in slowest],
-        }  # fmt: skip
 
 
 def make_photos(folder: Path, source: Path, count: int, size: tuple[int, int]) -> None:
