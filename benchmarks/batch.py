@@ -2,6 +2,7 @@
 
     python benchmarks/batch.py throughput --targets 200 --workers 1 2
     python benchmarks/batch.py throughput --photos ../shared/data/pf_willow --model mini --targets 99 --workers 1 2
+    python benchmarks/batch.py stages --photos ../shared/data/pf_willow --model mini --targets 40
     python benchmarks/batch.py memory --targets 200 2000 --size 64 48 --short-side 64 --mirror never --different
     python benchmarks/batch.py kills --targets 120 --kills 20 --size 64 48 --short-side 64
     python benchmarks/batch.py kills --targets 40 --kills 10 --size 64 48 --mirror never --learn --layers
@@ -165,6 +166,64 @@ def throughput(args: argparse.Namespace) -> None:
                     processor_each=round((processor_time() - before) / count, 4), peak_mb=round(peaks[0]),
                     counts=done["counts"],
                 )  # fmt: skip
+
+
+STAGES = {
+    "the network": (("model.py", "_target"),),
+    "similarities of all cells": (("votes.py", "of"),),
+    "votes": (("votes.py", "gather_evidence"),),
+    "poses": (("similarities.py", "sample_poses"),),
+    "the same surface": (("same_surface.py", "match_surface"),),
+    "blending": (("sticker.py", "apply"),),
+}
+"""Functions that do not call each other; of them `WITHIN` are the ones that these steps call."""
+WITHIN = {
+    "turned sources": ("placement.py", "_coarse_score"),
+    "the way back": ("placement.py", "_way_back"),
+    "a second look": ("second_look.py", "look_again"),
+}
+
+
+def stages(args: argparse.Namespace) -> None:
+    """Processor seconds a target by stage, of one thread that does everything, once the source is known."""
+    import cProfile
+    import pstats
+
+    import dift_edit as de
+    from dift_edit.batch.model import SharedFeaturizer
+    from dift_edit.features.threads import set_arithmetic_threads
+
+    set_arithmetic_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = make_scene(folder, args.targets[0] + 1, args)
+        first, *targets = sorted((folder / "photos").iterdir())
+        source, sticker = de.load_image(folder / "source.png"), de.Sticker.from_file(folder / "sticker.png")
+        featurizer = SharedFeaturizer(de.load_featurizer(model, **model_settings(args)), source.digest)
+        settings = de.TransferSettings(min_confidence=0.0, mirror=args.mirror)
+
+        def run(path: Path) -> None:
+            de.transfer(source, sticker, de.load_image(path), featurizer=featurizer, settings=settings)
+
+        run(first)
+        profile = cProfile.Profile(time.thread_time)
+        for path in targets:
+            profile.runcall(run, path)
+    entries = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    count = len(targets)
+
+    def seconds(*names: tuple[str, str]) -> float:
+        ends = {(place, function) for place, function in names}
+        found = (entry[3] for (file, _, function), entry in entries.items() if (Path(file).name, function) in ends)
+        return round(sum(found) / count, 4)
+
+    parts = {stage: seconds(*names) for stage, names in STAGES.items()}
+    whole = seconds(("batch.py", "run"))
+    say(
+        test="stages", model=args.model, mirror=args.mirror, targets=count, processor_each=whole, stages=parts,
+        rest=round(whole - sum(parts.values()), 4),
+        within={step: seconds(name) for step, name in WITHIN.items()},
+    )  # fmt: skip
 
 
 def processor_time() -> float:
@@ -345,7 +404,7 @@ def broken(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["throughput", "features", "memory", "kills", "dask", "broken"])
+    parser.add_argument("test", choices=["throughput", "stages", "features", "memory", "kills", "dask", "broken"])
     parser.add_argument("paths", nargs="*", help="pictures, for the test of features alone")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--mirror", default="auto")

@@ -454,6 +454,10 @@ def masked(mask: Any, points: Points, size: tuple[int, int]) -> Array:
     return held
 
 
+_averaged: WeakKeyDictionary[FeatureMap, dict[int, torch.Tensor]] = WeakKeyDictionary()
+"""Maps averaged down to a number of cells: a source's are the same for all targets, a target's for all turns."""
+
+
 def coarse(features: FeatureMap, cells: int = MAX_CELLS) -> torch.Tensor:
     """(C, h, w) unit features on the CPU, averaged down to at most so many cells."""
     return _coarse(features, cells).cpu()
@@ -463,10 +467,13 @@ def _coarse(features: FeatureMap, cells: int) -> torch.Tensor:
     """The same on the features' own device."""
     unit = features.unit
     shrink = math.sqrt(cells / (unit.shape[1] * unit.shape[2]))
-    if shrink < 1:
+    if shrink >= 1:
+        return unit
+    known = _averaged.setdefault(features, {})
+    if cells not in known:
         size = [max(1, round(edge * shrink)) for edge in unit.shape[1:]]
-        unit = F.normalize(F.interpolate(unit[None], size=size, mode="area"), dim=1)[0]
-    return unit
+        known[cells] = F.normalize(F.interpolate(unit[None], size=size, mode="area"), dim=1)[0]
+    return known[cells]
 
 
 def _points(quad: Points, size: tuple[int, int]) -> tuple[Points, Array]:
