@@ -4,18 +4,22 @@
 
 "ours" is how dift-edit runs them (channels_last, and Winograd's method where it pays). ONNX Runtime and OpenVINO run
 the files that `dift-edit models export` writes; OpenVINO needs ``pip install openvino``, and is left out without. All
-are timed in turn, several passes of each; the least counts. The share of the peak is that of a matrix product of
-2048 × 2048 in float32 with as many threads, in the same run, with the multiplications of plain convolutions.
+are timed in turn, several passes of each; the least counts. A second table times the convolutions of `lite`, each by
+itself, on the inputs that they get; those of 1 × 1 are matrix products. The share of the peak is that of a matrix
+product of 2048 × 2048 in float32 with as many threads, in the same run, with the multiplications of plain convolutions.
 """
 
 import argparse
 import platform
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -121,6 +125,33 @@ def table(name: str, threads: int, passes: int, folder: Path) -> list[str]:
     ]
 
 
+def convolutions(passes: int) -> list[str]:
+    """The rows of `lite`'s convolutions by sort, on one thread."""
+    torch.set_num_threads(1)
+    featurizer = de.load_featurizer("lite")
+    seen: list[tuple[torch.nn.Conv2d, torch.Tensor]] = []
+    found = [one for one in featurizer.network.modules() if isinstance(one, torch.nn.Conv2d)]
+    hooks = [one.register_forward_pre_hook(lambda one, given: seen.append((one, given[0].clone()))) for one in found]
+    featurizer(PIL.Image.new("RGB", (640, 480)))
+    for hook in hooks:
+        hook.remove()
+    a, b = (torch.rand(2048, 2048) for _ in range(2))
+    product, *each = least([lambda: a @ b, *(partial(one, given) for one, given in seen)], passes)
+    times: Counter[str] = Counter()
+    operations: Counter[str] = Counter()
+    for (one, given), seconds in zip(seen, each, strict=True):
+        sort = "1 × 1" if one.kernel_size == (1, 1) else "depthwise" if one.groups > 1 else "the first, 3 × 3"
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            one(given)
+        operations[sort] += counter.get_total_flops()
+        times[sort] += seconds
+    return [
+        f"| {sort} | {operations[sort] / 1e9:.2f} | {seconds:.3f} "
+        f"| {100 * operations[sort] / seconds / (2 * 2048**3 / product):.0f} % |"
+        for sort, seconds in times.most_common()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -143,6 +174,14 @@ def main() -> None:
                 torch.set_num_threads(threads)
                 lines += table(name, threads, args.passes, Path(folder))
                 torch._dynamo.reset()
+    lines += [
+        "",
+        "The convolutions of `lite`, each by itself, on one thread:",
+        "",
+        "| convolutions | GFLOP | processor s | of the matrix product's peak |",
+        "|---|---|---|---|",
+        *convolutions(args.passes),
+    ]
     print("\n".join(lines))
     if args.output:
         write_text(args.output, "\n".join(lines) + "\n")
