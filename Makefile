@@ -5,13 +5,7 @@ BIN := $(VENV)/bin
 VERSIONS := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 CORE := $(VENV)/.core-$(VERSIONS)
 ALL := $(VENV)/.all-$(VERSIONS)
-# uv where it is there: several times as quick as pip. Neither compiles the 25,000 modules beforehand, which would take
-# more than half a minute: Python does that with those that are imported.
-ifneq ($(shell command -v uv 2>/dev/null),)
-INSTALL := uv pip install --quiet --python $(BIN)/python
-else
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-endif
+INSTALL := sh tools/install_packages.sh $(PYTHON) $(VENV) -c constraints.txt
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 # Tests start many processes, which read what the first one compiled.
 XVFB := env -u QT_QPA_PLATFORM -u PYTHONDONTWRITEBYTECODE xvfb-run -a -s "-screen 0 1600x1000x24"
@@ -36,14 +30,12 @@ test-slow: system install
 install: $(ALL)
 
 $(CORE): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	test -e $(ALL) || $(INSTALL) -c constraints.txt -e .
+	test -e $(ALL) || $(INSTALL) -e .
 	rm -f $(VENV)/.core-*
 	touch $@
 
 $(ALL): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	rm -f $(VENV)/.all-*
 	touch $@
 
