@@ -169,19 +169,20 @@ def throughput(args: argparse.Namespace) -> None:
 
 
 STAGES = {
-    "the network": (("model.py", "_target"),),
-    "similarities of all cells": (("votes.py", "of"),),
-    "votes": (("votes.py", "gather_evidence"),),
-    "poses": (("similarities.py", "sample_poses"),),
-    "the same surface": (("same_surface.py", "match_surface"),),
-    "blending": (("sticker.py", "apply"),),
+    "the network": ("model.py", "_target"),
+    "similarities of all cells": ("votes.py", "of"),
+    "votes": ("votes.py", "gather_evidence"),
+    "poses": ("similarities.py", "sample_poses"),
+    "the same surface": ("same_surface.py", "match_surface"),
+    "blending": ("sticker.py", "apply"),
 }
-"""Functions that do not call each other; of them `WITHIN` are the ones that these steps call."""
+"""Functions, by the name of their file, of which none calls another."""
 WITHIN = {
     "turned sources": ("placement.py", "_coarse_score"),
     "the way back": ("placement.py", "_way_back"),
     "a second look": ("second_look.py", "look_again"),
 }
+"""Functions that call those."""
 
 
 def stages(args: argparse.Namespace) -> None:
@@ -212,17 +213,16 @@ def stages(args: argparse.Namespace) -> None:
     entries = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     count = len(targets)
 
-    def seconds(*names: tuple[str, str]) -> float:
-        ends = {(place, function) for place, function in names}
-        found = (entry[3] for (file, _, function), entry in entries.items() if (Path(file).name, function) in ends)
+    def seconds(named: tuple[str, str]) -> float:
+        found = (entry[3] for (file, _, function), entry in entries.items() if (Path(file).name, function) == named)
         return round(sum(found) / count, 4)
 
-    parts = {stage: seconds(*names) for stage, names in STAGES.items()}
+    parts = {stage: seconds(named) for stage, named in STAGES.items()}
     whole = seconds(("batch.py", "run"))
     say(
         test="stages", model=args.model, mirror=args.mirror, targets=count, processor_each=whole, stages=parts,
         rest=round(whole - sum(parts.values()), 4),
-        within={step: seconds(name) for step, name in WITHIN.items()},
+        within={step: seconds(named) for step, named in WITHIN.items()},
     )  # fmt: skip
 
 
