@@ -255,7 +255,7 @@ class Keeper:
                 "instances": max(1, len(result.instances)),
                 "warning": _warning(result),
                 "pins": _pins(session.pins.get(key, ())),
-                **({"left": here} if error else {}),
+                **({"left": here} if error and session.hides is False else {}),
             })  # fmt: skip
         return [
             ("write_manifest", {"path": str(Path(root) / MANIFEST), "rows": each, "places": places.get(root, [])})

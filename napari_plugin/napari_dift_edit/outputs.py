@@ -106,7 +106,8 @@ def write_manifest(store: Store, *, path: str, rows: list[dict[str, Any]], place
     """Write the rows of a manifest, as ``dift-edit propagate`` does; yields how many earlier results were removed.
 
     Results at `places`, names in the manifest's folder, are removed where the earlier manifest names them and this one
-    does not. A row that failed has the names that its result may have, ``left``: an earlier one stays, and is named.
+    does not. A row that failed may have the names that its result has had, ``left``: that one stays then, and is named.
+    Where the edit hides something no row has them: an earlier result may show it.
     """
     with store.loading():
         from dift_edit.atomic_files import write_text

@@ -134,6 +134,36 @@ def test_exporting_again_leaves_nothing_behind_and_names_what_failed(windowless,
         keeper.export(None)
 
 
+def test_what_may_show_the_hidden_goes_when_it_cannot_be_replaced(windowless, rng, tmp_path):
+    editor, viewer, idle = windowless
+    keeper, edited, quad = (
+        Keeper(editor, None),
+        tmp_path / "edited",
+        ((5.0, 5.0), (25.0, 5.0), (25.0, 20.0), (5.0, 20.0)),
+    )
+    viewer.add_image(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), name="source")
+    editor.set_source(editor.pictures.key(viewer.layers[0]))
+    mask = np.zeros((30, 40, 4), np.uint8)
+    mask[5:20, 5:25] = 255
+    editor.use_picture("redact", mask, "sign", options={"mode": "fill"})
+    idle()
+    assert editor.session.hides
+    keeper.roots.append(str(edited))
+    key = f"file:{tmp_path / 'a.png'}"
+    PIL.Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    editor.asker.outputs[key] = str(edited / "a.png")
+    editor.set_targets([key])
+    found = Result(status="applied", quad=quad, confidence=1.0, by_hand=True)
+    editor.restore(editor.session.with_result(key, found))
+    for names in ({"a.png"}, set()):
+        keeper.export(None)
+        idle()
+        assert {path.name for path in edited.rglob("*.png")} == names
+        (tmp_path / "a.png").unlink(missing_ok=True)
+    (row,) = map(json.loads, (edited / "manifest.jsonl").read_text().splitlines())
+    assert row["status"] == "failed" and row["output"] is None and "left" not in row["reason"]
+
+
 def test_frames_without_the_redaction_are_named(windowless, pictures, tmp_path):
     editor, viewer, idle = windowless
     keeper, said = Keeper(editor, None), []
