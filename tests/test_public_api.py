@@ -92,6 +92,13 @@ def test_import_is_light():
     assert not HEAVY & set(result.stdout.split())
 
 
+def test_what_the_window_of_napari_needs_of_folders_is_light():
+    result = fresh(
+        ["-c", "import sys, dift_edit.results.folder as f; print('cv2' in sys.modules, 'torch' in sys.modules)"]
+    )
+    assert result.stdout.split() == ["False", "False"], result.stderr
+
+
 def test_help_takes_less_than_a_second():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = fresh(["-X", "importtime", "-m", "dift_edit", "--help"])

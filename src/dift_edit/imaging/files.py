@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 import PIL.Image
 from PIL import ImageCms, JpegImagePlugin
@@ -165,6 +164,8 @@ def _deep_pixels(path: Path, opened: PIL.Image.Image) -> Pixels | None:
             return None
     elif max(opened.tag_v2.get(258, (8,))) != 16:  # type: ignore[attr-defined]
         return None
+    import cv2  # only here: the window of napari needs this module to list folders
+
     array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         return None

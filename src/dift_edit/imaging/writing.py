@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import PIL.Image
 from PIL import ImageCms
@@ -166,6 +165,8 @@ def _to_native(image: "Image", pixels: "Pixels", profile: bytes) -> "Pixels | No
 
 
 def _encode_16_bit(pixels: "Pixels", alpha: "Pixels | None", suffix: str, profile: bytes | None) -> bytes:
+    import cv2  # only here: the window of napari needs this module for the names of results
+
     order = pixels[..., ::-1] if alpha is None else np.concatenate([pixels[..., ::-1], alpha[..., None]], axis=2)
     done, encoded = cv2.imencode(suffix, np.ascontiguousarray(order))
     if not done:
