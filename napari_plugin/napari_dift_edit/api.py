@@ -49,6 +49,11 @@ def open_dock(viewer: Viewer) -> Any:
     return dock
 
 
+def _absolute(path: str | Path) -> Path:
+    """Seen from the script's folder of now: the engine, which writes the files, may have begun in another one."""
+    return Path(path).absolute()
+
+
 class DiftEdit:
     """The plugin in one viewer.
 
@@ -76,7 +81,7 @@ class DiftEdit:
 
     def open(self, files: Iterable[str | Path]) -> None:
         """Open picture files as layers; the first one is the source, unless there is one."""
-        paths = [Path(file) for file in files]
+        paths = [_absolute(file) for file in files]
         for path in paths:
             if not path.exists():
                 raise DiftEditError(f"{path} does not exist: check the path.")
@@ -93,7 +98,7 @@ class DiftEdit:
 
         Results are written to `output` (by default ``edited`` in the folder, or what the preferences say) by `export`.
         """
-        self.dock.choose.add_folder(Path(folder), None if output is None else Path(output))
+        self.dock.choose.add_folder(_absolute(folder), None if output is None else _absolute(output))
         self.wait()
         return len(self._editor.session.targets)
 
@@ -284,13 +289,13 @@ class DiftEdit:
         format : str
             "coco", "cvat", "tps", "deeplabcut", "yolo", "labelme" or "napari"; by default what the name says.
         """
-        count = int(self.dock.keeper.export_annotations(Path(path), format))
+        count = int(self.dock.keeper.export_annotations(_absolute(path), format))
         self.wait()
         return count
 
     def export_pairs(self, folder: str | Path, format: str = "bigwarp") -> int:
         """Write the landmarks of source and each target as pairs for "bigwarp" or "elastix"; returns how many."""
-        count = int(self.dock.keeper.export_pairs(Path(folder), format))
+        count = int(self.dock.keeper.export_pairs(_absolute(folder), format))
         self.wait()
         return count
 
@@ -308,23 +313,23 @@ class DiftEdit:
         unreviewed : bool
             Whether placed pictures that nobody accepted are written, too (into the sub-folder ``unreviewed``).
         """
-        self.dock.keeper.export(None if folder is None else Path(folder), unreviewed=unreviewed)
+        self.dock.keeper.export(None if folder is None else _absolute(folder), unreviewed=unreviewed)
         self.wait()
         return int(self.dock.keeper.written)
 
     def save_session(self, folder: str | Path) -> None:
         """Write everything as a folder."""
-        save_session(self._editor, Path(folder))
+        save_session(self._editor, _absolute(folder), self.dock.keeper.roots)
         self.wait()
 
     def open_session(self, folder: str | Path) -> None:
         """Read what `save_session` wrote."""
-        open_session(self._editor, Path(folder), self.dock.add_picture)
+        open_session(self._editor, _absolute(folder), self.dock.add_picture)
         self.wait()
 
     def save_recipe(self, path: str | Path) -> None:
         """Write the ``job.toml`` that ``dift-edit run`` works through."""
-        self.dock.keeper.save_job(Path(path))
+        self.dock.keeper.save_job(_absolute(path))
         self.wait()
 
     def screenshot(self, path: str | Path) -> None:

@@ -293,7 +293,7 @@ class ResultsPanel(QWidget):
     def _ask_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the session")
         if folder:
-            self.dock.attempt(save_session, self.editor, Path(folder))
+            self.dock.attempt(save_session, self.editor, Path(folder), self.dock.keeper.roots)
 
     def _ask_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of a session")

@@ -5,7 +5,7 @@ import errno
 import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -36,7 +36,7 @@ _PLAIN = {
 _INSTANCE = {"confidence": float, "mirrored": bool, "by_hand": bool, "review": str, "missed": bool}
 
 
-def save_session(editor: Editor, folder: Path) -> None:
+def save_session(editor: Editor, folder: Path, roots: Sequence[str] = ()) -> None:
     """Write the session as a folder.
 
     Parameters
@@ -45,6 +45,8 @@ def save_session(editor: Editor, folder: Path) -> None:
         Has the session.
     folder : Path
         Is made if it does not exist.
+    roots : sequence of str
+        Folders that results will go to, whether or not something was exported yet.
 
     Raises
     ------
@@ -52,7 +54,8 @@ def save_session(editor: Editor, folder: Path) -> None:
         If something else is running, the folder cannot be made, or it lies among results that are to hide what the
         session shows.
     """
-    where, results = folder.resolve(), {Path(output).resolve().parent for output in editor.asker.outputs.values()}
+    where, outputs = folder.resolve(), (Path(output).parent for output in editor.asker.outputs.values())
+    results = {each.resolve() for each in (*map(Path, roots), *outputs)}
     among_results = any(each in results or (each / MANIFEST).is_file() for each in (where, *where.parents))
     if among_results and editor.session.hides is not False:
         raise DiftEditError(

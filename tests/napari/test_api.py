@@ -23,6 +23,7 @@ def test_the_script_of_the_guide(make_napari_viewer, pictures, sticker, tmp_path
     PIL.Image.fromarray(sticker).save(tmp_path / "hat.png")
     viewer = make_napari_viewer(show=True)
     DiftEdit(viewer).settings(model="lite", mirror="never")
+    assert DiftEdit(viewer).models()  # the engine's process runs, in another folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(napari, "Viewer", lambda: viewer)
     lines: dict[str, Any] = {}

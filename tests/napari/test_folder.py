@@ -307,6 +307,9 @@ def test_a_session_with_a_redaction_lies_outside_the_results(windowless, qtbot, 
     editor.asker.outputs[editor.session.targets[0]] = str(results / "photo.png")  # nothing was exported yet
     with pytest.raises(DiftEditError, match="would show what the edit hides"):
         save_session(editor, results / "mine")
+    editor.asker.outputs[editor.session.targets[0]] = str(results / "sub" / "photo.png")  # of a folder in the folder
+    with pytest.raises(DiftEditError, match="would show what the edit hides"):
+        save_session(editor, results / "mine", [str(results)])
     assert not in_results()
 
     use("sticker", sticker, quad=EYES)
