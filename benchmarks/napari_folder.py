@@ -6,7 +6,8 @@ Prints one JSON object. `peak_mib` is the highest resident memory of the window'
 network are processes of their own), `resident_mib` what it holds after each tenth of the photos. `step_ms` is processor
 time of the window's thread for going to the next photo, with napari's drawing, and `beat_ms` what lies between two
 turns of its event loop. `own_ms` is the plugin's share: of each call into its code the time without what napari takes
-to make, change, select or remove layers and to draw its progress bar; `slowest` names the longest ones.
+to make, change, select, draw or remove layers and its progress bar, and without Python's collection of garbage;
+`slowest` names the longest ones.
 """
 
 import argparse
@@ -21,32 +22,14 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import psutil
-from qtpy.QtCore import Qt, QTimer
 
 import napari
 from napari_dift_edit.api import DiftEdit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "napari"))
-from own_work import OwnWork
+from window_thread import Heart, OwnWork
 
 SAMPLES = Path(str(files("dift_edit") / "samples"))
-
-
-class Heart:
-    """Notes the processor time of the window's thread between two beats."""
-
-    def __init__(self) -> None:
-        self.used: list[float] = []
-        self._last = time.thread_time()
-        self._timer = QTimer()
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._beat)
-        self._timer.start(5)
-
-    def _beat(self) -> None:
-        now = time.thread_time()
-        self.used.append(1000 * (now - self._last))
-        self._last = now
 
 
 def make_photos(folder: Path, source: Path, count: int, size: tuple[int, int]) -> None:
@@ -88,21 +71,21 @@ def main() -> None:
         edit.sticker(SAMPLES / table["sticker"]["file"], quad=table["sticker"]["quad"])
         edit.settings(model=args.model, engine=args.engine, mirror="never")
         start = memory()
-        heart = Heart()
-        edit.add_folder(photos)
-        edit.propagate()
-        placed = memory()
         results, steps, held = edit.dock.results, [], []
-        for number in range(args.photos):
-            if number % max(1, args.photos // 10) == 0:
-                held.append(round(psutil.Process().memory_info().rss / 2**20))
-            used = time.thread_time()
-            results.step(1)
-            edit.wait()
-            steps.append(1000 * (time.thread_time() - used))
-            results.decide("rejected" if number % 5 == 4 else "accepted")
-            results.table.mark(edit.dock.editor.session.targets[number])
-        written = edit.export()
+        with Heart() as heart:
+            edit.add_folder(photos)
+            edit.propagate()
+            placed = memory()
+            for number in range(args.photos):
+                if number % max(1, args.photos // 10) == 0:
+                    held.append(round(psutil.Process().memory_info().rss / 2**20))
+                used = time.thread_time()
+                results.step(1)
+                edit.wait()
+                steps.append(1000 * (time.thread_time() - used))
+                results.decide("rejected" if number % 5 == 4 else "accepted")
+                results.table.mark(edit.dock.editor.session.targets[number])
+            written = edit.export()
         report = {
             "photos": args.photos, "size": list(args.size), "model": args.model or "built in", "written": written,
             "decided": sum(bool(result.review) for result in edit.results.values()),

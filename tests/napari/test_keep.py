@@ -82,11 +82,14 @@ def test_export_keeps_untouched_pixels_and_metadata(open_bench, folder, pictures
     assert np.array_equal(window[crop.pixels[..., 3] > 0], crop.pixels[crop.pixels[..., 3] > 0][:, :3])
 
 
+SMALL_QUAD = ((5.0, 5.0), (25.0, 5.0), (25.0, 20.0), (5.0, 20.0))
+
+
 def test_exporting_again_leaves_nothing_behind_and_names_what_failed(windowless, rng, sticker, tmp_path):
     editor, viewer, idle = windowless
     keeper, said = Keeper(editor, None), []
     editor.said.connect(said.append)
-    quad = ((5.0, 5.0), (25.0, 5.0), (25.0, 20.0), (5.0, 20.0))
+    quad = SMALL_QUAD
     viewer.add_image(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), name="source")
     editor.set_source(editor.pictures.key(viewer.layers[0]))
     editor.use_picture("sticker", sticker, "sign", quad=quad)
@@ -136,11 +139,7 @@ def test_exporting_again_leaves_nothing_behind_and_names_what_failed(windowless,
 
 def test_what_may_show_the_hidden_goes_when_it_cannot_be_replaced(windowless, rng, tmp_path):
     editor, viewer, idle = windowless
-    keeper, edited, quad = (
-        Keeper(editor, None),
-        tmp_path / "edited",
-        ((5.0, 5.0), (25.0, 5.0), (25.0, 20.0), (5.0, 20.0)),
-    )
+    keeper, edited = Keeper(editor, None), tmp_path / "edited"
     viewer.add_image(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), name="source")
     editor.set_source(editor.pictures.key(viewer.layers[0]))
     mask = np.zeros((30, 40, 4), np.uint8)
@@ -153,7 +152,7 @@ def test_what_may_show_the_hidden_goes_when_it_cannot_be_replaced(windowless, rn
     PIL.Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     editor.asker.outputs[key] = str(edited / "a.png")
     editor.set_targets([key])
-    found = Result(status="applied", quad=quad, confidence=1.0, by_hand=True)
+    found = Result(status="applied", quad=SMALL_QUAD, confidence=1.0, by_hand=True)
     editor.restore(editor.session.with_result(key, found))
     for names in ({"a.png"}, set()):
         keeper.export(None)
