@@ -35,7 +35,12 @@ import PIL.Image
 
 def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
     """A source, a sticker and targets, photographed or drawn; returns the model's name."""
+    (folder / "photos").mkdir(exist_ok=True)
     (copy_scene if args.photos else draw_scene)(folder, count, args)
+    width, height = size_of(folder / "source.png")
+    canvas = np.zeros((height, width, 4), dtype=np.uint8)
+    canvas[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = (220, 20, 60, 255)
+    PIL.Image.fromarray(canvas).save(folder / "sticker.png")
     if args.model != "tiny":
         return str(args.model)
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -44,17 +49,18 @@ def make_scene(folder: Path, count: int, args: argparse.Namespace) -> str:
     return str(save_tiny_model(folder / "model"))
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture."""
+    with PIL.Image.open(path) as picture:
+        return picture.size
+
+
 def draw_scene(folder: Path, count: int, args: argparse.Namespace) -> None:
-    """Targets that show the source moved."""
+    """A source, and targets that show it moved."""
     width, height = args.size
     small = np.random.default_rng(0).integers(0, 255, (7, 9, 3), dtype=np.uint8)
     picture = PIL.Image.fromarray(small).resize((width, height), PIL.Image.Resampling.BICUBIC)
     picture.save(folder / "source.png")
-    canvas = np.zeros((height, width, 4), dtype=np.uint8)
-    canvas[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = (220, 20, 60, 255)
-    PIL.Image.fromarray(canvas).save(folder / "sticker.png")
-    photos = folder / "photos"
-    photos.mkdir(exist_ok=True)
     base, reach = np.asarray(picture).astype(float), width // 12
     for number in range(count):
         rng = np.random.default_rng(number + 1)
@@ -62,19 +68,14 @@ def draw_scene(folder: Path, count: int, args: argparse.Namespace) -> None:
         if args.different or (args.learn and number % 2):  # what is not sure has something to learn
             moved = rng.permutation(base.reshape(-1, 3)).reshape(base.shape)
         moved = np.clip(moved + rng.normal(0, 5, base.shape), 0, 255).astype(np.uint8)
-        PIL.Image.fromarray(moved).save(photos / f"{number:05d}.jpg", quality=90)
+        PIL.Image.fromarray(moved).save(folder / "photos" / f"{number:05d}.jpg", quality=90)
 
 
 def copy_scene(folder: Path, count: int, args: argparse.Namespace) -> None:
-    """Photographs in their order: the first one is the source, and has a sticker in its middle."""
+    """Photographs in their order; the first one is the source."""
     found = sorted(path for path in args.photos.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
     with PIL.Image.open(found[0]) as picture:
-        width, height = picture.size
         picture.save(folder / "source.png")
-    canvas = np.zeros((height, width, 4), dtype=np.uint8)
-    canvas[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = (220, 20, 60, 255)
-    PIL.Image.fromarray(canvas).save(folder / "sticker.png")
-    (folder / "photos").mkdir(exist_ok=True)
     for number, path in enumerate(found[1 : count + 1]):
         shutil.copy(path, folder / "photos" / f"{number:05d}{path.suffix.lower()}")
 
@@ -83,7 +84,7 @@ def annotate_command(folder: Path, model: str, output: str, args: argparse.Names
     """``dift-edit annotate`` with a box and three keypoints of the source."""
     from dift_edit.annotations import AnnotatedImage, AnnotatedObject, Annotations, Keypoint, write_annotations
 
-    width, height = args.size
+    width, height = size_of(folder / "source.png")
     box = (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
     places = (("a", 0.3, 0.3), ("b", 0.7, 0.4), ("c", 0.5, 0.7))
     points = [Keypoint(name, width * x, height * y) for name, x, y in places]

@@ -8,17 +8,14 @@ set -eu
 python=$1 environment=$2
 shift 2
 inside=$environment/bin/python
+bare=--without-pip
 if command -v uv >/dev/null; then
-    installer="uv pip install --quiet --python $inside pip"
+    set -- uv pip install --quiet --python "$inside" pip "$@"
 elif "$python" -m pip --help 2>/dev/null | grep -q -e '--python <'; then
-    installer="$python -m pip --python $inside install --quiet --disable-pip-version-check --no-compile pip"
+    set -- "$python" -m pip --python "$inside" install --quiet --disable-pip-version-check --no-compile pip "$@"
 else
-    installer="$inside -m pip install --quiet --disable-pip-version-check --no-compile"
+    bare=
+    set -- "$inside" -m pip install --quiet --disable-pip-version-check --no-compile "$@"
 fi
-if [ ! -x "$inside" ]; then
-    case $installer in
-        *" pip") "$python" -m venv --without-pip "$environment" ;;
-        *) "$python" -m venv "$environment" ;;
-    esac
-fi
-exec $installer "$@"
+[ -x "$inside" ] || "$python" -m venv $bare "$environment"
+exec "$@"
